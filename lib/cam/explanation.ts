@@ -1,0 +1,78 @@
+import { disposeOutput, type ModelOutput, wrapOutput } from '../model-output.js';
+import type { NativeExplanation } from '../native.js';
+import { Tensor } from '../tensor.js';
+
+/** One heatmap: what it belongs to and what was explained. */
+export interface ExplainedMap {
+  /** Position of the image in the batch. */
+  readonly imageIndex: number;
+  /** Position of the target among the image's targets. */
+  readonly targetIndex: number;
+  /** The explained class; null for a target that is not a class. */
+  readonly classIndex: number | null;
+  /** The value of the target that was differentiated; for a class its output before any softmax. */
+  readonly score: number;
+  /** False where the map is zero everywhere: nothing at the target layers speaks for the target. */
+  readonly hasPositiveEvidence: boolean;
+}
+
+/** A layer call that maps were computed from. */
+export interface ExplainedLayer {
+  readonly path: string;
+  /** Which call of the layer in this forward; 0 unless the model calls it more than once. */
+  readonly call: number;
+  /** Shape of its activation, `[B, C, ...space]`. */
+  readonly shape: readonly number[];
+  /** Why the library chose it; null where the caller named it. */
+  readonly reason: string | null;
+}
+
+/** Milliseconds of each stage of one explain. */
+export interface StageTimings {
+  /** Waiting for a free executor thread. */
+  readonly queue: number;
+  /** Putting hooks into the graph; next to nothing from the second call on. */
+  readonly plan: number;
+  readonly forward: number;
+  readonly backward: number;
+  /** Class activation maps, scaling and resizing. */
+  readonly cam: number;
+}
+
+/** The result of an explain. Its tensors are freed with `dispose()` (or `using`), or when garbage collected. */
+export class Explanation {
+  /**
+   * float32 `[N, H, W]` (signals `[N, L]`, volumes `[N, D, H, W]`), values 0 to 1, of the input's size. One map per
+   * image and target, by image, then by target; with one target per image, N is the batch size.
+   */
+  readonly heatmaps: Tensor;
+  /** The model's own output from the same forward. */
+  readonly outputs: ModelOutput;
+  /** What each heatmap is, in the order of {@link heatmaps}. */
+  readonly maps: readonly ExplainedMap[];
+  readonly layers: readonly ExplainedLayer[];
+  readonly timings: StageTimings;
+
+  /** @internal */
+  constructor(native: NativeExplanation, layerReason: string | null) {
+    this.heatmaps = Tensor.fromNative(native.heatmaps);
+    this.outputs = wrapOutput(native.outputs);
+    this.maps = native.maps;
+    this.layers = native.layers.map((layer) => ({ ...layer, reason: layerReason }));
+    this.timings = native.timings;
+  }
+
+  /** The value of the target of each map, in the order of {@link heatmaps}. */
+  get scores(): number[] {
+    return this.maps.map((map) => map.score);
+  }
+
+  dispose(): void {
+    this.heatmaps.dispose();
+    disposeOutput(this.outputs);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

@@ -1,0 +1,42 @@
+import type { NativeOutput, NativeTensor } from './native.js';
+import { Tensor } from './tensor.js';
+
+/** A model's output as it came: a tensor, or tuples, lists (as arrays) and dictionaries (as objects) of them. */
+export type ModelOutput =
+  | Tensor
+  | ModelOutput[]
+  | { [key: string]: ModelOutput }
+  | number
+  | string
+  | boolean
+  | null;
+
+/**
+ * Which part of a model's output is explained: a dictionary key, a position in a tuple or list, or a path of these,
+ * outermost first: `'out'`, `0`, `['aux', 1]`.
+ */
+export type OutputSelector = string | number | readonly (string | number)[];
+
+function isNativeTensor(value: object): value is NativeTensor {
+  return 'reference' in value && 'dtype' in value && 'shape' in value;
+}
+
+/** @internal */
+export function wrapOutput(output: NativeOutput): ModelOutput {
+  if (typeof output !== 'object' || output === null) return output;
+  if (Array.isArray(output)) return output.map(wrapOutput);
+  if (isNativeTensor(output)) return Tensor.fromNative(output);
+  // No prototype: a model may name an output anything, "__proto__" too.
+  const wrapped: { [key: string]: ModelOutput } = Object.create(null);
+  for (const [key, value] of Object.entries(output)) wrapped[key] = wrapOutput(value);
+  return wrapped;
+}
+
+/**
+ * Frees every tensor of an output.
+ * @internal
+ */
+export function disposeOutput(output: ModelOutput): void {
+  if (output instanceof Tensor) output.dispose();
+  else if (typeof output === 'object' && output !== null) Object.values(output).forEach(disposeOutput);
+}

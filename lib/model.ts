@@ -1,0 +1,237 @@
+import { GradCamError, invalidArgumentType } from './errors.js';
+import { type ModelOutput, wrapOutput } from './model-output.js';
+import {
+  callNative,
+  callNativeAsync,
+  type DType,
+  type ModelReference,
+  type NativeModel,
+  type TensorReference,
+} from './native.js';
+import { checkSignal, readOptions } from './options.js';
+import { Tensor, type TensorLike } from './tensor.js';
+
+/** Where a model runs. `'auto'` takes the first CUDA device if there is one, else the CPU. */
+export type Device = 'cpu' | 'cuda' | `cuda:${number}` | 'auto';
+
+export interface LoadModelOptions {
+  /** Default `'cpu'`. */
+  readonly device?: Device;
+  /**
+   * Cast the floating-point weights. Default `'auto'`: as stored, but float16 becomes float32 on the CPU, which has no
+   * fast half-precision arithmetic.
+   */
+  readonly dtype?: 'auto' | 'float16' | 'bfloat16' | 'float32' | 'float64';
+  /** Stops waiting for the model. */
+  readonly signal?: AbortSignal;
+}
+
+/** A layer of a model: a submodule, known by its path of attributes. */
+export interface Layer {
+  /** Dotted path from the root, as in Python's `named_modules()`: `'layer4.2.conv3'`. */
+  readonly path: string;
+  /** Class name: `'Conv2d'`. */
+  readonly type: string;
+  /** 0 for the children of the root. */
+  readonly depth: number;
+}
+
+/** What a layer did in one forward. */
+export interface InspectedLayer extends Layer {
+  /** How often forward called it. */
+  readonly calls: number;
+  /** The output's shape of each call, in order; null where the output is not a tensor. */
+  readonly outputShapes: readonly (readonly number[] | null)[];
+}
+
+/** A layer the library chose, and why. */
+export interface SuggestedLayer {
+  readonly path: string;
+  readonly reason: string;
+}
+
+export interface Inspection {
+  readonly layers: readonly InspectedLayer[];
+  /** The layer that is used when none is named; null where none fits. */
+  readonly suggested: SuggestedLayer | null;
+  /** Why there is no suggestion, else null. */
+  readonly suggestionFailure: string | null;
+}
+
+/** One input or, for a model that takes several, all of them in order. */
+export type ModelInput = TensorLike | readonly TensorLike[];
+
+/**
+ * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
+ * eval mode. A TorchScript file holds code: load only files you trust.
+ * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_CUDA_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`,
+ *   `ERR_ADDON_LOAD`
+ * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
+ */
+export async function loadModel(path: string, options?: LoadModelOptions): Promise<Model> {
+  if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
+  const given = readOptions<LoadModelOptions>('loadModel options', options, ['device', 'dtype', 'signal']);
+  const device = checkDevice(given.device ?? 'cpu');
+  const dtype = checkDType(given.dtype ?? 'auto');
+  const native = await callNativeAsync(checkSignal(given.signal), (module, cancellation) =>
+    module.loadModel(path, { device, dtype }, cancellation),
+  );
+  return new Model(path, native);
+}
+
+/**
+ * A loaded model. It can be shared by any number of explainers and concurrent calls. It is never changed: hooks are put
+ * into copies of its graphs.
+ */
+export class Model {
+  readonly #reference: ModelReference;
+  readonly #layers: readonly Layer[];
+  readonly #suggestions = new Map<string, Promise<SuggestedLayer>>();
+  #disposed = false;
+
+  /** The file it was loaded from. */
+  readonly path: string;
+  /** `'cpu'` or `'cuda:N'`. */
+  readonly device: string;
+  /** Floating-point type of the weights; null where the model has none. Inputs are cast to it. */
+  readonly dtype: DType | null;
+  readonly parameterCount: number;
+  /** Bytes of parameters and buffers. */
+  readonly byteLength: number;
+  /** True where the file was frozen before saving: its layers have no names any more. */
+  readonly frozen: boolean;
+
+  /** @internal Use {@link loadModel}. */
+  constructor(path: string, native: NativeModel) {
+    this.#reference = native.reference;
+    this.#layers = Object.freeze(native.layers.map((layer) => Object.freeze(layer)));
+    this.path = path;
+    this.device = native.device;
+    this.dtype = native.dtype;
+    this.parameterCount = native.parameterCount;
+    this.byteLength = native.byteLength;
+    this.frozen = native.frozen;
+  }
+
+  /** @internal */
+  static reference(model: Model): ModelReference {
+    return model.#reference;
+  }
+
+  /** True from the call of {@link dispose} on. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /**
+   * All layers in the order of the module tree, parents first.
+   * @throws {GradCamError} `ERR_DISPOSED`
+   */
+  layers(): readonly Layer[] {
+    this.#checkNotDisposed();
+    return this.#layers;
+  }
+
+  /**
+   * Runs forward once on `input` and reports, for each layer, how often it was called and the shapes it gave, and which
+   * layer is suggested for explanations.
+   * @throws {GradCamError} as {@link forward}
+   */
+  async inspect(input: ModelInput, options?: { readonly signal?: AbortSignal }): Promise<Inspection> {
+    this.#checkNotDisposed();
+    const { signal } = readOptions<{ signal?: AbortSignal }>('inspect options', options, ['signal']);
+    const inputs = inputReferences(input);
+    const { layers, suggestion } = await callNativeAsync(checkSignal(signal), (module, cancellation) =>
+      module.inspect(this.#reference, inputs, cancellation),
+    );
+    const found = suggestion.path !== '';
+    return {
+      layers,
+      suggested: found ? suggestion : null,
+      suggestionFailure: found ? null : suggestion.reason,
+    };
+  }
+
+  /**
+   * The model's own output for `input`, without gradients.
+   * @param input - a batch such as `[B, C, H, W]`, or an array with one tensor for each input of the model
+   * @throws {GradCamError} `ERR_FORWARD`, `ERR_INPUT_SHAPE`, `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`,
+   *   `ERR_NO_FORWARD`, `ERR_DISPOSED`
+   */
+  async forward(input: ModelInput, options?: { readonly signal?: AbortSignal }): Promise<ModelOutput> {
+    this.#checkNotDisposed();
+    const { signal } = readOptions<{ signal?: AbortSignal }>('forward options', options, ['signal']);
+    const inputs = inputReferences(input);
+    const output = await callNativeAsync(checkSignal(signal), (module, cancellation) =>
+      module.forward(this.#reference, inputs, cancellation),
+    );
+    return wrapOutput(output);
+  }
+
+  /**
+   * The layer to explain when none is named: the last one that still has a spatial map. Found by one forward, once for
+   * each shape of input.
+   * @throws {GradCamError} `ERR_NO_LAYER_SUGGESTION`, and as {@link forward}
+   */
+  suggestLayer(input: ModelInput): Promise<SuggestedLayer> {
+    const tensors = toTensors(input);
+    const key = tensors.map((tensor) => tensor.shape.slice(1).join('x')).join(',');
+    let suggestion = this.#suggestions.get(key);
+    if (suggestion === undefined) {
+      suggestion = this.#findSuggestion(tensors);
+      this.#suggestions.set(key, suggestion);
+      suggestion.catch(() => this.#suggestions.delete(key));
+    }
+    return suggestion;
+  }
+
+  async #findSuggestion(inputs: readonly Tensor[]): Promise<SuggestedLayer> {
+    const { suggested, suggestionFailure } = await this.inspect(inputs);
+    if (suggested) return suggested;
+    throw new GradCamError(
+      'ERR_NO_LAYER_SUGGESTION',
+      `No target layer was named, and none can be suggested: ${suggestionFailure}.`,
+    );
+  }
+
+  /**
+   * Refuses new work at once, and frees the memory when the last running job has ended; that is when the promise
+   * resolves. Calling it again is fine.
+   */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    await callNative((module) => module.disposeModel(this.#reference));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  #checkNotDisposed(): void {
+    if (this.#disposed)
+      throw new GradCamError('ERR_DISPOSED', 'The model was disposed and cannot be used any more.');
+  }
+}
+
+/** @internal */
+export function toTensors(input: ModelInput, name = 'input'): Tensor[] {
+  if (!Array.isArray(input)) return [Tensor.fromLike(input, name)];
+  if (input.length === 0) throw invalidArgumentType(name, 'at least one tensor', input);
+  return input.map((each, index) => Tensor.fromLike(each, `${name}[${index}]`));
+}
+
+/** @internal */
+export function inputReferences(input: ModelInput): TensorReference[] {
+  return toTensors(input).map(Tensor.reference);
+}
+
+function checkDevice(device: unknown): string {
+  if (typeof device === 'string' && /^(cpu|auto|cuda(:\d{1,2})?)$/.test(device)) return device;
+  throw invalidArgumentType('device', "'cpu', 'cuda', 'cuda:0' (or another index) or 'auto'", device);
+}
+
+function checkDType(dtype: unknown): DType | 'auto' {
+  const known = ['auto', 'float16', 'bfloat16', 'float32', 'float64'];
+  if (typeof dtype === 'string' && known.includes(dtype)) return dtype as DType | 'auto';
+  throw invalidArgumentType('dtype', `one of '${known.join("', '")}'`, dtype);
+}

@@ -1,0 +1,308 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
+
+/**
+ * The one description of the native module, and the only file that imports the `.node`. What is declared here is
+ * implemented in native/binding/; nothing here is public.
+ */
+
+/** Element types a tensor can have. JavaScript sees float16 and bfloat16 as float32 values. */
+export type DType =
+  | 'float16'
+  | 'bfloat16'
+  | 'float32'
+  | 'float64'
+  | 'uint8'
+  | 'int8'
+  | 'int16'
+  | 'int32'
+  | 'int64'
+  | 'bool';
+
+/** The typed arrays that tensors are made of and read into. */
+export type TensorData =
+  | Float32Array
+  | Float64Array
+  | Uint8Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array;
+
+declare const opaque: unique symbol;
+/** A C++ object in JavaScript's hands; only the native module can look inside. */
+export interface NativeReference<Kind extends string> {
+  readonly [opaque]: Kind;
+}
+export type TensorReference = NativeReference<'tensor'>;
+export type ModelReference = NativeReference<'model'>;
+export type CancellationReference = NativeReference<'cancellation'>;
+
+export interface NativeTensor {
+  readonly reference: TensorReference;
+  readonly shape: number[];
+  readonly dtype: DType;
+  readonly device: string;
+}
+
+/** A model's output as it came: a tensor, or tuples, lists and dictionaries of them. */
+export type NativeOutput =
+  | NativeTensor
+  | NativeOutput[]
+  | { [key: string]: NativeOutput }
+  | number
+  | string
+  | boolean
+  | null;
+
+export interface NativeLayer {
+  path: string;
+  type: string;
+  depth: number;
+}
+
+export interface NativeModel {
+  readonly device: string;
+  /** Floating-point type of the parameters, or null where the model has none. */
+  readonly dtype: DType | null;
+  readonly parameterCount: number;
+  readonly byteLength: number;
+  /** True where the file was frozen: its modules are gone. */
+  readonly frozen: boolean;
+  readonly layers: NativeLayer[];
+  readonly reference: ModelReference;
+}
+
+export interface NativeLayerReport extends NativeLayer {
+  /** How often forward called the layer. */
+  calls: number;
+  /** Output shapes of each call; null where the output is not a tensor. */
+  outputShapes: (number[] | null)[];
+}
+
+export interface NativeInspection {
+  layers: NativeLayerReport[];
+  /** The path is empty where there is no suggestion; the reason says why this layer, or why none. */
+  suggestion: { path: string; reason: string };
+}
+
+/** Which call of a layer that runs more than once: its index, or the last. */
+export type NativeCallChoice = number | 'last' | 'all';
+
+export type NativeTarget =
+  | { kind: 'class'; classIndex: number }
+  /** The class with the (rank + 1)-th highest output of the image. */
+  | { kind: 'rank'; rank: number };
+
+export interface NativeExplainRequest {
+  method: 'gradcam';
+  inputs: readonly TensorReference[];
+  layers: { path: string; call: NativeCallChoice }[];
+  output: (string | number)[];
+  /** One list per image, or one list for all images. */
+  targets: NativeTarget[][];
+  upsample: boolean;
+}
+
+export interface NativeExplanation {
+  /** float32 [N, H, W] (or [N, L], [N, D, H, W]): one map per image and target, by image, then by target. */
+  heatmaps: NativeTensor;
+  outputs: NativeOutput;
+  maps: {
+    imageIndex: number;
+    targetIndex: number;
+    classIndex: number | null;
+    score: number;
+    /** False where the map is zero everywhere: nothing speaks for the target at these layers. */
+    hasPositiveEvidence: boolean;
+  }[];
+  /** The layer calls the maps were computed from. */
+  layers: { path: string; call: number; shape: number[] }[];
+  /** Milliseconds of each stage on the executor thread. */
+  timings: { queue: number; plan: number; forward: number; backward: number; cam: number };
+}
+
+export interface NativeBuildInfo {
+  /** LibTorch's version the addon was compiled against. */
+  compiledTorchVersion: string;
+  /** LibTorch's version that was loaded. */
+  torchVersion: string;
+  cpuCapability: string;
+  executors: number;
+  intraOpThreads: number;
+  /** The file LibTorch was loaded from. */
+  libtorchPath: string;
+}
+
+export interface NativeCuda {
+  available: boolean;
+  /** Why not, when not available. */
+  reason: string | null;
+  deviceCount: number;
+}
+
+export interface NativeModule {
+  buildInfo(): NativeBuildInfo;
+  cuda(): NativeCuda;
+  tensorFromTypedArray(data: TensorData, shape: readonly number[]): NativeTensor;
+  tensorToTypedArray(tensor: TensorReference): TensorData;
+  tensorAt(tensor: TensorReference, index: number): NativeTensor;
+  tensorDispose(tensor: TensorReference): void;
+  createCancellation(): CancellationReference;
+  cancel(cancellation: CancellationReference): void;
+  loadModel(
+    path: string,
+    options: { device: string; dtype: DType | 'auto' },
+    cancellation: CancellationReference,
+  ): Promise<NativeModel>;
+  forward(
+    model: ModelReference,
+    inputs: readonly TensorReference[],
+    cancellation: CancellationReference,
+  ): Promise<NativeOutput>;
+  inspect(
+    model: ModelReference,
+    inputs: readonly TensorReference[],
+    cancellation: CancellationReference,
+  ): Promise<NativeInspection>;
+  explain(
+    model: ModelReference,
+    request: NativeExplainRequest,
+    cancellation: CancellationReference,
+  ): Promise<NativeExplanation>;
+  /** Refuses new jobs at once; resolves when the last running one has ended and the memory is free. */
+  disposeModel(model: ModelReference): Promise<void>;
+}
+
+/** The package's root, from lib/ as well as from dist/lib/. */
+function findPackageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+}
+
+/** @internal */
+export const packageRoot = findPackageRoot();
+
+/** @internal */
+export const addonPath = join(packageRoot, 'build', 'cmake', 'gradcam.node');
+
+/** What the install script wrote about the LibTorch it built against. */
+export interface LibTorchRecord {
+  root: string;
+  version: string;
+  source: string;
+}
+
+/** @internal */
+export function readLibTorchRecord(): LibTorchRecord | null {
+  try {
+    return JSON.parse(readFileSync(join(packageRoot, 'build', 'libtorch.json'), 'utf8')) as LibTorchRecord;
+  } catch {
+    return null;
+  }
+}
+
+let loaded: NativeModule | undefined;
+
+/**
+ * The native module, loaded on first use so that importing the package costs nothing.
+ * @throws {GradCamError} `ERR_ADDON_LOAD` when the addon was not built or LibTorch moved.
+ */
+export function native(): NativeModule {
+  loaded ??= loadAddon();
+  return loaded;
+}
+
+function loadAddon(): NativeModule {
+  if (!existsSync(addonPath)) {
+    throw new GradCamError(
+      'ERR_ADDON_LOAD',
+      `The native addon is missing: ${addonPath} does not exist.\n` +
+        'Build it with: npm rebuild node-gradcam (in a clone: npm run build). ' +
+        'If install scripts are switched off (--ignore-scripts), allow them for this package.',
+      { details: { path: addonPath } },
+    );
+  }
+  try {
+    return createRequire(import.meta.url)(addonPath) as NativeModule;
+  } catch (cause) {
+    const record = readLibTorchRecord();
+    const from = record
+      ? `LibTorch ${record.version} at ${record.root} (${record.source})`
+      : 'an unknown LibTorch';
+    throw new GradCamError(
+      'ERR_ADDON_LOAD',
+      `The native addon was found but could not be loaded: ${(cause as Error).message}\n` +
+        `It was built against ${from}. If that folder moved or was removed, find or fetch LibTorch again with: ` +
+        'npm rebuild node-gradcam (in a clone: npm run build). "gradcam doctor" shows what is found.',
+      { cause, details: { path: addonPath } },
+    );
+  }
+}
+
+interface NativeFailure extends Error {
+  gradcamCode?: GradCamErrorCode;
+  details?: GradCamErrorDetails;
+}
+
+/** A failure of the native module as a public error; its stack is the caller's, not a worker thread's. */
+function publicError(failure: unknown, callSite: Error): unknown {
+  const { gradcamCode: code, message, details } = failure as NativeFailure;
+  if (code === undefined) return failure;
+  const error = new GradCamError(code, message, details ? { details } : {});
+  const frames = callSite.stack?.split('\n').slice(2).join('\n');
+  if (frames) error.stack = `${error.name}: ${error.message}\n${frames}`;
+  return error;
+}
+
+/** Runs a synchronous native call and turns its failure into a {@link GradCamError}. */
+export function callNative<T>(call: (module: NativeModule) => T): T {
+  const module = native();
+  try {
+    return call(module);
+  } catch (failure) {
+    throw publicError(failure, new Error());
+  }
+}
+
+/**
+ * Runs an asynchronous native call. When `signal` aborts, the promise rejects at once with the signal's reason; the
+ * job is told to stop at its next stage and its result is dropped.
+ */
+export async function callNativeAsync<T>(
+  signal: AbortSignal | undefined,
+  call: (module: NativeModule, cancellation: CancellationReference) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const module = native();
+  const callSite = new Error();
+  const cancellation = module.createCancellation();
+  const { promise: aborted, reject } = promiseWithReject();
+  const onAbort = () => {
+    module.cancel(cancellation);
+    reject(signal?.reason);
+  };
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    const work = call(module, cancellation);
+    work.catch(() => {});
+    return await Promise.race([work, aborted]);
+  } catch (failure) {
+    throw publicError(failure, callSite);
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+function promiseWithReject(): { promise: Promise<never>; reject: (reason: unknown) => void } {
+  let reject: (reason: unknown) => void = () => {};
+  const promise = new Promise<never>((_, rejectPromise) => {
+    reject = rejectPromise;
+  });
+  promise.catch(() => {});
+  return { promise, reject };
+}

@@ -1,0 +1,156 @@
+import { argumentOutOfRange, invalidArgumentType } from './errors.js';
+import {
+  callNative,
+  type DType,
+  type NativeTensor,
+  type TensorData,
+  type TensorReference,
+} from './native.js';
+
+export type { DType, TensorData } from './native.js';
+
+/** Anything that can stand for a tensor: a {@link Tensor}, or data with its shape. */
+export type TensorLike =
+  | Tensor
+  | { readonly data: TensorData | readonly number[]; readonly shape: readonly number[] };
+
+/**
+ * A tensor that lives outside of the JavaScript heap, on the CPU or on a CUDA device. Immutable. Its memory is freed
+ * with `dispose()` (or `using`), and at the latest when it is garbage collected.
+ */
+export class Tensor {
+  readonly #reference: TensorReference;
+
+  /** Size of each dimension, outermost first; images are `[batch, channels, height, width]`. */
+  readonly shape: readonly number[];
+  /** Element type. */
+  readonly dtype: DType;
+  /** `'cpu'` or `'cuda:N'`. */
+  readonly device: string;
+
+  private constructor(native: NativeTensor) {
+    this.#reference = native.reference;
+    this.shape = Object.freeze(native.shape);
+    this.dtype = native.dtype;
+    this.device = native.device;
+  }
+
+  /** @internal */
+  static fromNative(native: NativeTensor): Tensor {
+    return new Tensor(native);
+  }
+
+  /** @internal */
+  static reference(tensor: Tensor): TensorReference {
+    return tensor.#reference;
+  }
+
+  /**
+   * A tensor from a typed array or numbers, copied: later changes of `data` do not show. The element type is the
+   * array's; plain numbers become float32.
+   * @param data - row-major elements
+   * @param shape - its product must be the number of elements
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` when shape and data do not fit
+   * @example Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224])
+   */
+  static from(data: TensorData | readonly number[], shape: readonly number[]): Tensor {
+    const elements = checkData(data);
+    const sizes = checkShape(shape, elements.length);
+    return new Tensor(callNative((module) => module.tensorFromTypedArray(elements, sizes)));
+  }
+
+  /** @internal A tensor from whatever a caller may pass as one. */
+  static fromLike(value: unknown, name: string): Tensor {
+    if (value instanceof Tensor) return value;
+    if (typeof value === 'object' && value !== null && 'data' in value && 'shape' in value) {
+      return Tensor.from(value.data as TensorData, value.shape as number[]);
+    }
+    throw invalidArgumentType(name, 'a Tensor or { data, shape }', value);
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.shape.reduce((product, length) => product * length, 1);
+  }
+
+  /**
+   * A copy of the elements in row-major order: float16, bfloat16 and float32 as Float32Array, float64 as
+   * Float64Array, bool and uint8 as Uint8Array, int64 as BigInt64Array.
+   * @throws {GradCamError} `ERR_DISPOSED`
+   */
+  toTypedArray(): TensorData {
+    return callNative((module) => module.tensorToTypedArray(this.#reference));
+  }
+
+  /**
+   * The `index`-th slice of the first dimension, sharing memory: of heatmaps `[N, H, W]` the map `[H, W]`.
+   * A negative index counts from the end.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE`
+   * @throws {GradCamError} `ERR_DISPOSED`
+   */
+  at(index: number): Tensor {
+    const length = this.shape[0];
+    if (length === undefined)
+      throw argumentOutOfRange('index', 'a tensor with at least one dimension', index);
+    if (!Number.isInteger(index) || index < -length || index >= length) {
+      throw argumentOutOfRange('index', `an integer from ${-length} to ${length - 1}`, index);
+    }
+    const position = index < 0 ? index + length : index;
+    return new Tensor(callNative((module) => module.tensorAt(this.#reference, position)));
+  }
+
+  /** Frees the memory now, unless another tensor shares it. Further use throws `ERR_DISPOSED`; calling again is fine. */
+  dispose(): void {
+    callNative((module) => module.tensorDispose(this.#reference));
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+const typedArrayKinds = [
+  Float32Array,
+  Float64Array,
+  Uint8Array,
+  Int8Array,
+  Int16Array,
+  Int32Array,
+  BigInt64Array,
+  Uint8ClampedArray,
+] as const;
+
+function checkData(data: unknown): TensorData {
+  if (Array.isArray(data)) {
+    const position = data.findIndex((value) => typeof value !== 'number');
+    if (position >= 0) throw invalidArgumentType(`data[${position}]`, 'a number', data[position]);
+    return Float32Array.from(data);
+  }
+  if (!typedArrayKinds.some((kind) => data instanceof kind)) {
+    throw invalidArgumentType('data', 'a Float32Array (or another typed array, or numbers)', data);
+  }
+  const elements = data as TensorData;
+  // Another thread may write to shared memory at any time: take what is there now.
+  return elements.buffer instanceof SharedArrayBuffer ? elements.slice() : elements;
+}
+
+function checkShape(shape: unknown, elementCount: number): readonly number[] {
+  if (!Array.isArray(shape)) throw invalidArgumentType('shape', 'an array of integers', shape);
+  const sizes = [...shape];
+  let product = 1;
+  for (const [index, length] of sizes.entries()) {
+    if (!Number.isSafeInteger(length) || length < 0) {
+      throw argumentOutOfRange(`shape[${index}]`, 'an integer of at least 0', length);
+    }
+    product *= length;
+  }
+  if (product !== elementCount) {
+    throw argumentOutOfRange(
+      'shape',
+      `a shape for the ${elementCount} elements of data (its product is ${product})`,
+      `[${sizes.join(', ')}]`,
+    );
+  }
+  return sizes;
+}

@@ -1,0 +1,81 @@
+// The module's table of functions. lib/native.ts describes them.
+#include <napi.h>
+
+#include "binding/conversions.h"
+#include "binding/errors.h"
+#include "binding/job_channel.h"
+#include "binding/model_functions.h"
+#include "binding/tensor_functions.h"
+#include "core/device.h"
+#include "core/executors.h"
+
+namespace gradcam {
+
+// One per JavaScript environment: the main thread and each worker thread have their own. No state is static.
+class GradCamAddon : public Napi::Addon<GradCamAddon> {
+ public:
+  GradCamAddon(Napi::Env env, Napi::Object exports) : channel_(JobChannel::create(env)) {
+    DefineAddon(exports, {
+                             InstanceMethod("buildInfo", &GradCamAddon::getBuildInfo),
+                             InstanceMethod("cuda", &GradCamAddon::getCuda),
+                             InstanceMethod("createCancellation", &GradCamAddon::createCancellation),
+                             InstanceMethod("cancel", &GradCamAddon::cancel),
+                             InstanceMethod("loadModel", &GradCamAddon::load),
+                             InstanceMethod("forward", &GradCamAddon::forward),
+                             InstanceMethod("inspect", &GradCamAddon::inspectLayers),
+                             InstanceMethod("explain", &GradCamAddon::explainInput),
+                         });
+    exports.Set("tensorFromTypedArray",
+                Napi::Function::New(env, tensorFromTypedArray, "tensorFromTypedArray"));
+    exports.Set("tensorToTypedArray", Napi::Function::New(env, tensorToTypedArray, "tensorToTypedArray"));
+    exports.Set("tensorAt", Napi::Function::New(env, tensorAt, "tensorAt"));
+    exports.Set("tensorDispose", Napi::Function::New(env, tensorDispose, "tensorDispose"));
+    exports.Set("disposeModel", Napi::Function::New(env, disposeModel, "disposeModel"));
+  }
+
+ private:
+  Napi::Value getBuildInfo(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const BuildInfo build = buildInfo();
+      const ThreadCounts threads = threadCounts();
+      Napi::Object object = Napi::Object::New(info.Env());
+      object.Set("compiledTorchVersion", build.compiledTorchVersion);
+      object.Set("torchVersion", build.torchVersion);
+      object.Set("cpuCapability", build.cpuCapability);
+      object.Set("libtorchPath", build.libtorchPath);
+      object.Set("executors", threads.executors);
+      object.Set("intraOpThreads", threads.intraOpThreads);
+      return object;
+    });
+  }
+
+  Napi::Value getCuda(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const CudaInfo cuda = cudaInfo();
+      Napi::Object object = Napi::Object::New(info.Env());
+      object.Set("available", cuda.available);
+      object.Set("reason", cuda.available ? info.Env().Null() : Napi::String::New(info.Env(), cuda.reason));
+      object.Set("deviceCount", cuda.deviceCount);
+      return object;
+    });
+  }
+
+  Napi::Value createCancellation(const Napi::CallbackInfo& info) { return fromCancellation(info.Env()); }
+
+  Napi::Value cancel(const Napi::CallbackInfo& info) {
+    toCancellation(info[0])->cancel();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value load(const Napi::CallbackInfo& info) { return startLoadModel(info, *channel_); }
+  Napi::Value forward(const Napi::CallbackInfo& info) { return startForward(info, *channel_); }
+  Napi::Value inspectLayers(const Napi::CallbackInfo& info) { return startInspect(info, *channel_); }
+  Napi::Value explainInput(const Napi::CallbackInfo& info) { return startExplain(info, *channel_); }
+
+  const std::shared_ptr<JobChannel> channel_;
+};
+
+}  // namespace gradcam
+
+using gradcam::GradCamAddon;
+NODE_API_ADDON(GradCamAddon)

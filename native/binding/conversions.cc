@@ -1,0 +1,243 @@
+#include "binding/conversions.h"
+
+#include <map>
+#include <optional>
+
+#include "binding/handles.h"
+
+namespace gradcam {
+namespace {
+
+constexpr napi_type_tag kTensorTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f01};
+constexpr napi_type_tag kModelTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f02};
+constexpr napi_type_tag kCancellationTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f03};
+
+using TensorBox = std::optional<TensorHandle>;  // empty once released
+
+Napi::Array fromShape(Napi::Env env, const std::vector<int64_t>& shape) {
+  Napi::Array array = Napi::Array::New(env, shape.size());
+  for (uint32_t index = 0; index < shape.size(); ++index) array.Set(index, static_cast<double>(shape[index]));
+  return array;
+}
+
+std::optional<ElementType> elementTypeNamed(const std::string& name) {
+  for (int index = 0; index <= static_cast<int>(ElementType::Bool); ++index) {
+    const auto type = static_cast<ElementType>(index);
+    if (name == elementTypeName(type)) return type;
+  }
+  return std::nullopt;
+}
+
+Napi::Value need(const Napi::Object& object, const char* key) {
+  const Napi::Value value = object.Get(key);
+  if (value.IsUndefined())
+    throw Napi::TypeError::New(object.Env(), std::string("The request lacks '") + key + "'.");
+  return value;
+}
+
+TargetLayer toTargetLayer(const Napi::Object& object) {
+  TargetLayer layer;
+  layer.path = need(object, "path").ToString();
+  const Napi::Value call = need(object, "call");
+  if (call.IsNumber()) {
+    layer.call = CallKind::Index;
+    layer.callIndex = call.As<Napi::Number>().Int32Value();
+  } else if (std::string(call.ToString()) == "all") {
+    layer.call = CallKind::All;
+  }
+  return layer;
+}
+
+Target toTarget(const Napi::Object& object) {
+  const std::string kind = need(object, "kind").ToString();
+  if (kind == "class") return {Target::Kind::Class, need(object, "classIndex").ToNumber().Int64Value()};
+  if (kind == "rank") return {Target::Kind::Rank, need(object, "rank").ToNumber().Int64Value()};
+  throw Napi::TypeError::New(object.Env(), "Unknown target kind '" + kind + "'.");
+}
+
+template <typename T, typename Convert>
+std::vector<T> toVector(const Napi::Value& value, const Convert& convert) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "Expected an array.");
+  const auto array = value.As<Napi::Array>();
+  std::vector<T> elements;
+  for (uint32_t index = 0; index < array.Length(); ++index) elements.push_back(convert(array.Get(index)));
+  return elements;
+}
+
+Napi::Object fromLayer(Napi::Env env, const LayerInfo& layer) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("path", layer.path);
+  object.Set("type", layer.type);
+  object.Set("depth", layer.depth);
+  return object;
+}
+
+}  // namespace
+
+Napi::Object fromTensor(Napi::Env env, TensorHandle tensor) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("shape", fromShape(env, tensor.shape()));
+  object.Set("dtype", elementTypeName(tensor.elementType()));
+  object.Set("device", tensor.device());
+  object.Set("reference", Handle<TensorBox>::wrap(env, TensorBox(std::move(tensor)), kTensorTag));
+  return object;
+}
+
+const TensorHandle& toTensor(const Napi::Value& reference) {
+  const TensorBox& box = Handle<TensorBox>::unwrap(reference, kTensorTag, "a tensor");
+  if (!box) throw Failure("ERR_DISPOSED", "The tensor was disposed and cannot be used any more.");
+  return *box;
+}
+
+void releaseTensor(const Napi::Value& reference) {
+  Handle<TensorBox>::unwrap(reference, kTensorTag, "a tensor").reset();
+}
+
+std::vector<TensorHandle> toTensors(const Napi::Value& references) {
+  return toVector<TensorHandle>(references, [](const Napi::Value& value) { return toTensor(value); });
+}
+
+Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model) {
+  const ModelFacts facts = model->facts();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("device", facts.device);
+  object.Set("dtype", facts.elementType
+                          ? Napi::Value(Napi::String::New(env, elementTypeName(*facts.elementType)))
+                          : env.Null());
+  object.Set("parameterCount", static_cast<double>(facts.parameterCount));
+  object.Set("byteLength", static_cast<double>(facts.byteLength));
+  object.Set("frozen", facts.frozen);
+  const auto layers = model->layers();
+  Napi::Array list = Napi::Array::New(env, layers.size());
+  for (uint32_t index = 0; index < layers.size(); ++index) list.Set(index, fromLayer(env, layers[index]));
+  object.Set("layers", list);
+  auto box = std::make_shared<ModelBox>();
+  box->model = std::move(model);
+  box->byteLength = facts.byteLength;
+  object.Set("reference", Handle<std::shared_ptr<ModelBox>>::wrap(env, std::move(box), kModelTag));
+  return object;
+}
+
+std::shared_ptr<ModelBox> toModelBox(const Napi::Value& reference) {
+  return Handle<std::shared_ptr<ModelBox>>::unwrap(reference, kModelTag, "a model");
+}
+
+Napi::Value fromCancellation(Napi::Env env) {
+  return Handle<std::shared_ptr<Cancellation>>::wrap(env, std::make_shared<Cancellation>(), kCancellationTag);
+}
+
+std::shared_ptr<Cancellation> toCancellation(const Napi::Value& reference) {
+  return Handle<std::shared_ptr<Cancellation>>::unwrap(reference, kCancellationTag, "a cancellation");
+}
+
+Napi::Value fromOutput(Napi::Env env, const OutputTree& output) {
+  if (const auto* tensor = std::get_if<TensorHandle>(&output.value)) return fromTensor(env, *tensor);
+  if (const auto* list = std::get_if<OutputTree::List>(&output.value)) {
+    Napi::Array array = Napi::Array::New(env, list->size());
+    for (uint32_t index = 0; index < list->size(); ++index) array.Set(index, fromOutput(env, (*list)[index]));
+    return array;
+  }
+  if (const auto* dict = std::get_if<OutputTree::Dict>(&output.value)) {
+    Napi::Object object = Napi::Object::New(env);
+    for (const auto& [key, value] : *dict) {
+      object.DefineProperty(
+          Napi::PropertyDescriptor::Value(key, fromOutput(env, value), napi_default_jsproperty));
+    }
+    return object;
+  }
+  if (const auto* number = std::get_if<double>(&output.value)) return Napi::Number::New(env, *number);
+  if (const auto* truth = std::get_if<bool>(&output.value)) return Napi::Boolean::New(env, *truth);
+  if (const auto* text = std::get_if<std::string>(&output.value)) return Napi::String::New(env, *text);
+  return env.Null();
+}
+
+Napi::Value fromInspection(Napi::Env env, const Inspection& inspection) {
+  Napi::Array layers = Napi::Array::New(env, inspection.layers.size());
+  for (uint32_t index = 0; index < inspection.layers.size(); ++index) {
+    const LayerReport& report = inspection.layers[index];
+    Napi::Object layer = fromLayer(env, report.layer);
+    Napi::Array shapes = Napi::Array::New(env, report.outputShapes.size());
+    for (uint32_t call = 0; call < report.outputShapes.size(); ++call) {
+      const auto& shape = report.outputShapes[call];
+      shapes.Set(call, shape ? Napi::Value(fromShape(env, *shape)) : env.Null());
+    }
+    layer.Set("calls", static_cast<double>(report.outputShapes.size()));
+    layer.Set("outputShapes", shapes);
+    layers.Set(index, layer);
+  }
+  Napi::Object suggestion = Napi::Object::New(env);
+  suggestion.Set("path", inspection.suggestion.path);
+  suggestion.Set("reason", inspection.suggestion.reason);
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("layers", layers);
+  object.Set("suggestion", suggestion);
+  return object;
+}
+
+Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds) {
+  Napi::Array maps = Napi::Array::New(env, explanation.maps.size());
+  for (uint32_t index = 0; index < explanation.maps.size(); ++index) {
+    const ExplainedMap& map = explanation.maps[index];
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("imageIndex", static_cast<double>(map.imageIndex));
+    object.Set("targetIndex", static_cast<double>(map.targetIndex));
+    object.Set("classIndex", static_cast<double>(map.classIndex));
+    object.Set("score", map.score);
+    object.Set("hasPositiveEvidence", map.hasPositiveEvidence);
+    maps.Set(index, object);
+  }
+  Napi::Array layers = Napi::Array::New(env, explanation.layers.size());
+  for (uint32_t index = 0; index < explanation.layers.size(); ++index) {
+    const ExplainedLayer& layer = explanation.layers[index];
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("path", layer.path);
+    object.Set("call", layer.callIndex);
+    object.Set("shape", fromShape(env, layer.shape));
+    layers.Set(index, object);
+  }
+  Napi::Object timings = Napi::Object::New(env);
+  timings.Set("queue", queueMilliseconds);
+  timings.Set("plan", explanation.timings.plan);
+  timings.Set("forward", explanation.timings.forward);
+  timings.Set("backward", explanation.timings.backward);
+  timings.Set("cam", explanation.timings.cam);
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("heatmaps", fromTensor(env, explanation.heatmaps));
+  object.Set("outputs", fromOutput(env, explanation.outputs));
+  object.Set("maps", maps);
+  object.Set("layers", layers);
+  object.Set("timings", timings);
+  return object;
+}
+
+LoadOptions toLoadOptions(const Napi::Value& value) {
+  const Napi::Object object = value.ToObject();
+  LoadOptions options;
+  options.device = need(object, "device").ToString();
+  options.elementType = elementTypeNamed(need(object, "dtype").ToString());
+  return options;
+}
+
+ExplainRequest toExplainRequest(const Napi::Value& value) {
+  const Napi::Object object = value.ToObject();
+  ExplainRequest request;
+  request.method = need(object, "method").ToString();
+  request.inputs = toTensors(need(object, "inputs"));
+  request.layers = toVector<TargetLayer>(
+      need(object, "layers"), [](const Napi::Value& layer) { return toTargetLayer(layer.ToObject()); });
+  for (const auto& key :
+       toVector<Napi::Value>(need(object, "output"), [](const Napi::Value& each) { return each; })) {
+    if (key.IsNumber()) {
+      request.output.emplace_back(key.As<Napi::Number>().Int64Value());
+    } else {
+      request.output.emplace_back(std::string(key.ToString()));
+    }
+  }
+  request.targets = toVector<std::vector<Target>>(need(object, "targets"), [](const Napi::Value& list) {
+    return toVector<Target>(list, [](const Napi::Value& target) { return toTarget(target.ToObject()); });
+  });
+  request.upsample = need(object, "upsample").ToBoolean();
+  return request;
+}
+
+}  // namespace gradcam

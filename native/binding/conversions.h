@@ -1,0 +1,46 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/cancellation.h"
+#include "core/explain.h"
+#include "core/inspect.h"
+#include "core/model.h"
+
+namespace gradcam {
+
+// JavaScript values to plain C++ structs and back. lib/native.ts declares the JavaScript side and validates
+// what users give; the checks here only keep a wrong caller from harming the process.
+
+// A model as JavaScript holds it; used on the JavaScript thread only.
+struct ModelBox {
+  std::shared_ptr<Model> model;  // empty once disposed and no job uses it any more
+  int64_t byteLength = 0;
+  std::size_t activeJobs = 0;
+  bool disposed = false;
+  std::vector<Napi::Promise::Deferred> waitingForDisposal;
+};
+
+Napi::Object fromTensor(Napi::Env env, TensorHandle tensor);  // NativeTensor
+const TensorHandle& toTensor(const Napi::Value& nativeTensorReference);
+void releaseTensor(const Napi::Value& nativeTensorReference);
+std::vector<TensorHandle> toTensors(const Napi::Value& references);
+
+Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model);  // NativeModel
+std::shared_ptr<ModelBox> toModelBox(const Napi::Value& nativeModelReference);
+
+Napi::Value fromCancellation(Napi::Env env);
+std::shared_ptr<Cancellation> toCancellation(const Napi::Value& reference);
+
+Napi::Value fromOutput(Napi::Env env, const OutputTree& output);
+Napi::Value fromInspection(Napi::Env env, const Inspection& inspection);
+Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds);
+
+LoadOptions toLoadOptions(const Napi::Value& value);
+ExplainRequest toExplainRequest(const Napi::Value& value);
+
+}  // namespace gradcam

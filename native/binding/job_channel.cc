@@ -1,0 +1,64 @@
+#include "binding/job_channel.h"
+
+#include "core/executors.h"
+
+namespace gradcam {
+
+std::shared_ptr<JobChannel> JobChannel::create(Napi::Env env) {
+  auto channel = std::make_shared<JobChannel>();
+  channel->env_ = env;
+  const napi_value name = Napi::String::New(env, "node-gradcam jobs");
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, channel.get(),
+                                      deliver, &channel->toJavaScript_) != napi_ok) {
+    throw Napi::Error::New(env, "node-gradcam could not create its job channel.");
+  }
+  napi_unref_threadsafe_function(env, channel->toJavaScript_);
+  // Hooks run last-in first-out: added behind the function's own, ours closes the channel while it still
+  // exists.
+  napi_add_env_cleanup_hook(env, closeHook, new std::shared_ptr<JobChannel>(channel));
+  return channel;
+}
+
+void JobChannel::submit(std::shared_ptr<JobBase> job) {
+  if (pending_++ == 0) napi_ref_threadsafe_function(env_, toJavaScript_);
+  runOnExecutor([channel = shared_from_this(), job = std::move(job)] { channel->runOnThisExecutor(job); });
+}
+
+void JobChannel::runOnThisExecutor(const std::shared_ptr<JobBase>& job) {
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_) return;
+    running_.insert(job);
+  }
+  job->execute();
+  std::lock_guard lock(mutex_);
+  running_.erase(job);
+  if (!closed_) {
+    auto* delivered = new std::shared_ptr<JobBase>(job);
+    if (napi_call_threadsafe_function(toJavaScript_, delivered, napi_tsfn_nonblocking) != napi_ok)
+      delete delivered;
+  }
+  jobEnded_.notify_all();
+}
+
+void JobChannel::deliver(napi_env env, napi_value, void* context, void* data) {
+  const std::unique_ptr<std::shared_ptr<JobBase>> job(static_cast<std::shared_ptr<JobBase>*>(data));
+  if (env == nullptr) return;  // the environment is ending: nobody waits for the promise
+  auto* channel = static_cast<JobChannel*>(context);
+  if (--channel->pending_ == 0) napi_unref_threadsafe_function(env, channel->toJavaScript_);
+  (*job)->settle(env);
+}
+
+void JobChannel::close() {
+  std::unique_lock lock(mutex_);
+  closed_ = true;
+  for (const auto& job : running_) job->cancellation->cancel();
+  jobEnded_.wait(lock, [this] { return running_.empty(); });
+}
+
+void JobChannel::closeHook(void* data) {
+  const std::unique_ptr<std::shared_ptr<JobChannel>> channel(static_cast<std::shared_ptr<JobChannel>*>(data));
+  (*channel)->close();
+}
+
+}  // namespace gradcam

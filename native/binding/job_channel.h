@@ -1,0 +1,106 @@
+#pragma once
+
+#include <napi.h>
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+#include <variant>
+
+#include "binding/errors.h"
+#include "core/cancellation.h"
+
+namespace gradcam {
+
+// Work for an executor thread whose outcome settles a promise. A job owns everything it needs.
+class JobBase {
+ public:
+  JobBase(Napi::Env env, std::shared_ptr<Cancellation> stop)
+      : deferred(Napi::Promise::Deferred::New(env)), cancellation(std::move(stop)) {}
+  virtual ~JobBase() = default;
+  JobBase(const JobBase&) = delete;
+  JobBase& operator=(const JobBase&) = delete;
+
+  virtual void execute() noexcept = 0;     // on an executor thread
+  virtual void settle(Napi::Env env) = 0;  // on the JavaScript thread, once
+
+  const Napi::Promise::Deferred deferred;
+  const std::shared_ptr<Cancellation> cancellation;
+};
+
+// The way of one JavaScript environment's jobs to the executor threads and back. When the environment ends
+// (the process exits, a worker is terminated), close() cancels the jobs, waits for those that run and lets
+// nothing come back.
+class JobChannel : public std::enable_shared_from_this<JobChannel> {
+ public:
+  static std::shared_ptr<JobChannel> create(Napi::Env env);
+  void submit(std::shared_ptr<JobBase> job);
+
+ private:
+  void runOnThisExecutor(const std::shared_ptr<JobBase>& job);
+  void close();
+  static void closeHook(void* channel);
+  static void deliver(napi_env env, napi_value, void* channel, void* job);
+
+  napi_env env_ = nullptr;
+  napi_threadsafe_function toJavaScript_ = nullptr;
+  std::size_t pending_ = 0;  // JavaScript thread only; the process stays alive while above 0
+
+  std::mutex mutex_;
+  std::condition_variable jobEnded_;
+  std::set<std::shared_ptr<JobBase>> running_;
+  bool closed_ = false;
+};
+
+// `work` runs on an executor and must not touch JavaScript; `convert` makes the promise's value; `finished`
+// is called on the JavaScript thread before the promise settles, either way.
+template <typename Result>
+class Job final : public JobBase {
+ public:
+  Job(Napi::Env env,
+      std::shared_ptr<Cancellation> stop,
+      std::function<Result()> work,
+      std::function<Napi::Value(Napi::Env, Result&&)> convert,
+      std::function<void(Napi::Env)> finished = {})
+      : JobBase(env, std::move(stop)),
+        work_(std::move(work)),
+        convert_(std::move(convert)),
+        finished_(std::move(finished)) {}
+
+  void execute() noexcept override {
+    try {
+      cancellation->throwIfCancelled();
+      outcome_.template emplace<Result>(work_());
+    } catch (...) {
+      outcome_.template emplace<Failure>(toFailure(std::current_exception()));
+    }
+    work_ = nullptr;  // free the inputs here, not on the JavaScript thread
+  }
+
+  void settle(Napi::Env env) override {
+    Napi::HandleScope scope(env);
+    try {
+      if (finished_) finished_(env);
+      if (auto* failure = std::get_if<Failure>(&outcome_)) {
+        deferred.Reject(toJsError(env, *failure).Value());
+      } else {
+        deferred.Resolve(convert_(env, std::move(std::get<Result>(outcome_))));
+      }
+    } catch (const Napi::Error& error) {
+      deferred.Reject(error.Value());
+    } catch (...) {
+      deferred.Reject(toJsError(env, toFailure(std::current_exception())).Value());
+    }
+  }
+
+ private:
+  std::function<Result()> work_;
+  std::function<Napi::Value(Napi::Env, Result&&)> convert_;
+  std::function<void(Napi::Env)> finished_;
+  std::variant<Failure, Result> outcome_ = Failure("ERR_INTERNAL", "The job did not run.");
+};
+
+}  // namespace gradcam

@@ -1,0 +1,118 @@
+#include "binding/model_functions.h"
+
+#include <chrono>
+
+#include "binding/conversions.h"
+
+namespace gradcam {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Frees the model once it is disposed and its last job has ended.
+void releaseIfUnused(Napi::Env env, ModelBox& box) {
+  if (!box.disposed || box.activeJobs > 0) return;
+  if (box.model) Napi::MemoryManagement::AdjustExternalMemory(env, -box.byteLength);
+  box.model.reset();
+  for (const auto& deferred : box.waitingForDisposal) deferred.Resolve(env.Undefined());
+  box.waitingForDisposal.clear();
+}
+
+// A job that uses a model keeps it until it has ended, whatever becomes of the JavaScript object.
+template <typename Result>
+Napi::Value startModelJob(
+    const Napi::CallbackInfo& info,
+    JobChannel& channel,
+    const std::function<std::function<Result(const Model&, const Cancellation&)>()>& prepare,
+    std::function<Napi::Value(Napi::Env, Result&&)> convert) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<ModelBox> box = toModelBox(info[0]);
+    if (box->disposed) throw Failure("ERR_DISPOSED", "The model was disposed and cannot be used any more.");
+    const auto cancellation = toCancellation(info[2]);
+    const auto work = prepare();
+    auto job = std::make_shared<Job<Result>>(
+        info.Env(), cancellation,
+        [model = box->model, cancellation, work] { return work(*model, *cancellation); }, std::move(convert),
+        [box](Napi::Env env) {
+          --box->activeJobs;
+          releaseIfUnused(env, *box);
+        });
+    ++box->activeJobs;
+    const Napi::Value promise = job->deferred.Promise();
+    channel.submit(std::move(job));
+    return promise;
+  });
+}
+
+}  // namespace
+
+Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto job = std::make_shared<Job<std::shared_ptr<Model>>>(
+        info.Env(), toCancellation(info[2]),
+        [path = std::string(info[0].ToString()), options = toLoadOptions(info[1])] {
+          return loadModel(path, options);
+        },
+        [](Napi::Env env, std::shared_ptr<Model>&& model) -> Napi::Value {
+          Napi::MemoryManagement::AdjustExternalMemory(env, model->facts().byteLength);
+          return fromModel(env, std::move(model));
+        });
+    const Napi::Value promise = job->deferred.Promise();
+    channel.submit(std::move(job));
+    return promise;
+  });
+}
+
+Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return startModelJob<OutputTree>(
+      info, channel,
+      [&] {
+        return [inputs = toTensors(info[1])](const Model& model, const Cancellation&) {
+          return model.forward(inputs);
+        };
+      },
+      [](Napi::Env env, OutputTree&& output) { return fromOutput(env, output); });
+}
+
+Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return startModelJob<Inspection>(
+      info, channel,
+      [&] {
+        return [inputs = toTensors(info[1])](const Model& model, const Cancellation&) {
+          return inspect(model, inputs);
+        };
+      },
+      [](Napi::Env env, Inspection&& inspection) { return fromInspection(env, inspection); });
+}
+
+Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
+  struct Timed {
+    Explanation explanation;
+    double queueMilliseconds;
+  };
+  return startModelJob<Timed>(
+      info, channel,
+      [&] {
+        return [request = toExplainRequest(info[1]), queued = Clock::now()](
+                   const Model& model, const Cancellation& cancellation) {
+          const std::chrono::duration<double, std::milli> waited = Clock::now() - queued;
+          return Timed{explain(model, request, cancellation), waited.count()};
+        };
+      },
+      [](Napi::Env env, Timed&& timed) {
+        return fromExplanation(env, timed.explanation, timed.queueMilliseconds);
+      });
+}
+
+Napi::Value disposeModel(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<ModelBox> box = toModelBox(info[0]);
+    const auto deferred = Napi::Promise::Deferred::New(info.Env());
+    box->disposed = true;
+    box->waitingForDisposal.push_back(deferred);
+    releaseIfUnused(info.Env(), *box);
+    return deferred.Promise();
+  });
+}
+
+}  // namespace gradcam

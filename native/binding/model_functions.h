@@ -1,0 +1,18 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "binding/job_channel.h"
+
+namespace gradcam {
+
+// Each starts a job and returns its promise; see lib/native.ts for the arguments.
+Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value disposeModel(const Napi::CallbackInfo& info);
+
+}  // namespace gradcam

@@ -1,0 +1,127 @@
+#include "core/activations_and_gradients.h"
+
+#include <sstream>
+
+namespace gradcam {
+namespace {
+
+std::string describeInputs(const std::vector<at::Tensor>& inputs) {
+  std::ostringstream text;
+  for (std::size_t index = 0; index < inputs.size(); ++index) {
+    if (index > 0) text << ", ";
+    text << inputs[index].sizes() << " " << inputs[index].dtype().name();
+  }
+  return text.str();
+}
+
+bool containsAny(const std::string& text, std::initializer_list<const char*> parts) {
+  for (const char* part : parts) {
+    if (text.find(part) != std::string::npos) return true;
+  }
+  return false;
+}
+
+// LibTorch reports wrong shapes and types in words only.
+const char* forwardErrorCode(const std::string& message) {
+  if (containsAny(message, {"same dtype", "should be the same", "expected scalar type",
+                            "not implemented for '", "have the same dtype", "must have the same dtype"})) {
+    return "ERR_INPUT_DTYPE";
+  }
+  if (containsAny(message, {"channels, but got",
+                            "cannot be multiplied",
+                            "must match the size",
+                            "Expected 3D",
+                            "Expected 4D",
+                            "Expected 5D",
+                            "expected 2D",
+                            "expected 3D",
+                            "expected 4D",
+                            "expected 5D",
+                            "size mismatch",
+                            "Kernel size can't be greater",
+                            "is invalid for input of size",
+                            "Output size is too small",
+                            "must match the existing size",
+                            "Sizes of tensors must match",
+                            "same shape",
+                            "non-zero",
+                            "non-empty",
+                            "Dimension out of range"})) {
+    return "ERR_INPUT_SHAPE";
+  }
+  return "ERR_FORWARD";
+}
+
+}  // namespace
+
+c10::IValue runForward(const HookedGraph& graph, const std::vector<at::Tensor>& inputs) {
+  try {
+    return graph.run(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
+  } catch (const Failure&) {
+    throw;
+  } catch (...) {
+    Failure failure = toFailure(std::current_exception(), "ERR_FORWARD");
+    if (failure.code != "ERR_FORWARD") throw failure;
+    const std::string message = torchMessage(std::current_exception());
+    throw Failure(forwardErrorCode(message),
+                  "The model's forward failed on the input " + describeInputs(inputs) + ": " + message);
+  }
+}
+
+ActivationsAndGradients::ActivationsAndGradients(std::shared_ptr<const HookedGraph> graph,
+                                                 const std::vector<at::Tensor>& inputs) {
+  const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, graph->layers().size());
+  output_ = runForward(*graph, inputs);
+  collectLayers(hooks.calls(), graph->layers());
+}
+
+void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
+                                            const std::vector<HookedLayer>& wanted) {
+  for (std::size_t slot = 0; slot < wanted.size(); ++slot) {
+    const auto& [path, choice] = wanted[slot];
+    std::vector<const LayerCall*> ofLayer;
+    for (const LayerCall& call : calls) {
+      if (call.slot != static_cast<int>(slot)) continue;
+      if (choice.kind == CallChoice::Kind::Index && call.callIndex != choice.index) continue;
+      ofLayer.push_back(&call);
+    }
+    if (choice.kind == CallChoice::Kind::Last && ofLayer.size() > 1) ofLayer = {ofLayer.back()};
+    if (ofLayer.empty()) {
+      throw Failure("ERR_LAYER_NOT_CALLED",
+                    "Layer '" + path + "' sits in a branch or loop that this input did not take" +
+                        (choice.kind == CallChoice::Kind::Index ? " often enough." : "."))
+          .withLayer(path);
+    }
+    for (const LayerCall* call : ofLayer) {
+      if (!at::isFloatingType(call->activation.scalar_type())) {
+        throw Failure("ERR_LAYER_OUTPUT",
+                      "Layer '" + path + "' gives " + std::string(call->activation.dtype().name()) +
+                          " values, which have no gradient. Choose a layer with floating-point output.")
+            .withLayer(path);
+      }
+      layers_.push_back({path, call->callIndex, call->activation});
+    }
+  }
+}
+
+std::vector<at::Tensor> ActivationsAndGradients::gradients(const at::Tensor& loss, bool last) const {
+  std::vector<at::Tensor> activations;
+  for (const Layer& layer : layers_) activations.push_back(layer.activation);
+  std::vector<at::Tensor> gradients(activations.size());
+  if (loss.requires_grad()) {
+    gradients = torch::autograd::grad({loss}, activations, /*grad_outputs=*/{}, /*retain_graph=*/!last,
+                                      /*create_graph=*/false, /*allow_unused=*/true);
+  }
+  for (std::size_t index = 0; index < gradients.size(); ++index) {
+    if (gradients[index].defined()) continue;
+    throw Failure(
+        "ERR_LAYER_DISCONNECTED",
+        "The target score does not depend on layer '" + layers_[index].path +
+            "', so there is no gradient. Choose a layer on the way from the input to the explained output "
+            "(and, for a model with several outputs, the output it feeds).")
+        .withLayer(layers_[index].path);
+  }
+  return gradients;
+}
+
+}  // namespace gradcam

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/cancellation.h"
+#include "core/forward_hooks.h"
+#include "core/hooked_graph.h"
+
+namespace gradcam {
+
+// The activations and gradients of target layers, from one forward and any number of backward walks:
+// pytorch-grad-cam's class of this name, on TorchScript. Differences on purpose: layers are known by path and
+// call instead of by the order of calls, gradients are taken only from the target layers on, and nothing of
+// the model's is touched.
+class ActivationsAndGradients {
+ public:
+  struct Layer {
+    std::string path;
+    int callIndex;
+    at::Tensor activation;  // as the layer gave it; later in-place operations do not reach it
+  };
+
+  // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,
+  // ERR_LAYER_OUTPUT.
+  ActivationsAndGradients(std::shared_ptr<const HookedGraph> graph, const std::vector<at::Tensor>& inputs);
+
+  const c10::IValue& output() const { return output_; }
+  const std::vector<Layer>& layers() const { return layers_; }
+
+  // The gradient of the scalar `loss` with respect to each layer's activation, in the order of layers().
+  // Pass `last` = false while further losses of the same forward follow. Throws ERR_LAYER_DISCONNECTED.
+  std::vector<at::Tensor> gradients(const at::Tensor& loss, bool last) const;
+
+ private:
+  void collectLayers(const std::vector<LayerCall>& calls, const std::vector<HookedLayer>& wanted);
+
+  c10::IValue output_;
+  std::vector<Layer> layers_;
+};
+
+// Runs a graph and names what went wrong as a user's mistake where that can be told.
+c10::IValue runForward(const HookedGraph& graph, const std::vector<at::Tensor>& inputs);
+
+}  // namespace gradcam

@@ -1,0 +1,32 @@
+#include "core/cam/heatmap.h"
+
+namespace gradcam {
+
+at::Tensor scaleToUnitRange(const at::Tensor& maps) {
+  const at::Tensor flat = maps.flatten(1);
+  const at::Tensor shifted = flat - std::get<0>(flat.min(1, /*keepdim=*/true));
+  return (shifted / (std::get<0>(shifted.max(1, /*keepdim=*/true)) + 1e-7)).view_as(maps);
+}
+
+at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size) {
+  if (maps.sizes().slice(1) == size) return maps;
+  const at::Tensor channel = maps.unsqueeze(1);
+  switch (size.size()) {
+    case 1:
+      return at::upsample_linear1d(channel, size, /*align_corners=*/false).squeeze(1);
+    case 2:
+      return at::upsample_bilinear2d(channel, size, /*align_corners=*/false).squeeze(1);
+    default:
+      return at::upsample_trilinear3d(channel, size, /*align_corners=*/false).squeeze(1);
+  }
+}
+
+at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size) {
+  std::vector<at::Tensor> perLayer;
+  for (const at::Tensor& maps : rawMaps) {
+    perLayer.push_back(resizeMaps(scaleToUnitRange(maps.relu()).to(at::kFloat), size));
+  }
+  return scaleToUnitRange(at::stack(perLayer).mean(0)).contiguous();
+}
+
+}  // namespace gradcam

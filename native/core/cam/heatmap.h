@@ -1,0 +1,24 @@
+#pragma once
+
+#include <vector>
+
+#include "core/torch.h"
+
+namespace gradcam {
+
+// From raw class activation maps to heatmaps, for one, two or three spatial axes. Matches pytorch-grad-cam's
+// scale_cam_image and aggregate_multi_layers; for volumes it is linear where upstream overshoots with a cubic
+// spline.
+
+// [N, ...space] -> per map: minus its minimum, divided by 1e-7 + its maximum. A constant map becomes zero.
+at::Tensor scaleToUnitRange(const at::Tensor& maps);
+
+// [N, ...space] -> [N, ...size], linear interpolation, half-pixel centres (align_corners = false), no
+// antialiasing.
+at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size);
+
+// One raw map per layer, [N, ...space_l] each -> heatmaps [N, ...size], float32 in 0..1: ReLU, scaled,
+// resized, then the mean over layers, scaled again.
+at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size);
+
+}  // namespace gradcam

@@ -1,0 +1,65 @@
+#include "core/failure.h"
+
+#include "core/torch.h"
+
+namespace gradcam {
+namespace {
+
+std::string whatOf(std::exception_ptr exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const c10::Error& error) {
+    return error.what_without_backtrace();
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "an exception that is not a std::exception";
+  }
+}
+
+bool isOutOfMemory(std::exception_ptr exception, const std::string& message) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::bad_alloc&) {
+    return true;
+  } catch (const c10::OutOfMemoryError&) {
+    return true;
+  } catch (...) {
+    return message.find("can't allocate memory") != std::string::npos ||
+           message.find("not enough memory") != std::string::npos;
+  }
+}
+
+}  // namespace
+
+std::string torchMessage(std::exception_ptr exception) {
+  std::string message = whatOf(exception);
+  // The interpreter prints a traceback of the model's source and then "RuntimeError: <the sentence that
+  // matters>".
+  const std::string marker = "RuntimeError: ";
+  if (const auto position = message.rfind(marker); position != std::string::npos) {
+    message = message.substr(position + marker.size());
+  }
+  if (const auto position = message.find("\nException raised from"); position != std::string::npos) {
+    message.resize(position);
+  }
+  while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.pop_back();
+  return message;
+}
+
+Failure toFailure(std::exception_ptr exception, const char* fallbackCode) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Failure& failure) {
+    return failure;
+  } catch (...) {
+    const std::string message = torchMessage(exception);
+    if (isOutOfMemory(exception, message)) {
+      return Failure("ERR_OUT_OF_MEMORY", "Not enough memory: " + message +
+                                              ". Use a smaller batch or input, or free other models.");
+    }
+    return Failure(fallbackCode, message);
+  }
+}
+
+}  // namespace gradcam

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <optional>
+
+#include "core/model.h"
+
+namespace gradcam {
+
+struct LayerReport {
+  LayerInfo layer;
+  // One entry per call, in order; no value where the output was not a tensor.
+  std::vector<std::optional<std::vector<int64_t>>> outputShapes;
+};
+
+struct LayerSuggestion {
+  std::string path;    // empty when there is none
+  std::string reason;  // why this layer, or why none
+};
+
+struct Inspection {
+  std::vector<LayerReport> layers;
+  LayerSuggestion suggestion;
+};
+
+// Runs forward once and reports what each layer gave. Throws as forward does.
+Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs);
+
+}  // namespace gradcam

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/inspect.h"
+
+namespace gradcam {
+
+// One call of a layer with a tensor output, in the order in which the calls ended.
+struct FinishedCall {
+  std::string path;
+  std::vector<int64_t> shape;
+};
+
+// The layer that Grad-CAM is usually wanted for: the last one that still has a spatial map, as torch-cam
+// chooses it.
+LayerSuggestion suggestLayer(const std::vector<FinishedCall>& calls,
+                             const std::vector<int64_t>& inputShape,
+                             const std::vector<int64_t>& outputShape);
+
+}  // namespace gradcam

@@ -1,0 +1,175 @@
+#include "core/model.h"
+
+#include <algorithm>
+
+#include "core/activations_and_gradients.h"
+#include "core/failure.h"
+#include "core/model_state.h"
+#include "core/output_value.h"
+#include "core/tensor_state.h"
+
+namespace gradcam {
+namespace {
+
+constexpr std::size_t kCachedGraphs = 16;
+
+std::string keyOf(const std::vector<HookedLayer>& layers) {
+  std::string key;
+  for (const HookedLayer& layer : layers) {
+    key += layer.path + "#" + std::to_string(static_cast<int>(layer.call.kind)) + "." +
+           std::to_string(layer.call.index) + "\n";
+  }
+  return key;
+}
+
+// Names of tensors in a frozen model's graph that an operation with a spatial result gave.
+std::vector<std::string> frozenValueNames(const torch::jit::Module& module) {
+  std::vector<std::string> names;
+  for (const torch::jit::Node* node : module.get_method("forward").graph()->nodes()) {
+    const std::string kind = node->kind().toQualString();
+    const bool spatial = kind.find("conv") != std::string::npos || kind.find("relu") != std::string::npos ||
+                         kind.find("::add") != std::string::npos;
+    if (spatial && node->outputs().size() == 1)
+      names.push_back(node->output()->debugName() + " (" + kind + ")");
+  }
+  return names;
+}
+
+}  // namespace
+
+std::shared_ptr<const HookedGraph> ModelState::hookedGraph(const std::vector<HookedLayer>& layers) {
+  checkForward();
+  for (const HookedLayer& layer : layers) checkLayer(layer.path);
+  const std::string key = keyOf(layers);
+  std::lock_guard lock(mutex_);
+  const auto found =
+      std::find_if(recent_.begin(), recent_.end(), [&](const auto& entry) { return entry.key == key; });
+  if (found != recent_.end()) {
+    recent_.splice(recent_.begin(), recent_, found);
+    return found->graph;
+  }
+  recent_.push_front({key, HookedGraph::keepOutputs(module, layers)});
+  if (recent_.size() > kCachedGraphs) recent_.pop_back();
+  return recent_.front().graph;
+}
+
+std::shared_ptr<const HookedGraph> ModelState::plainGraph() {
+  checkForward();
+  std::lock_guard lock(mutex_);
+  if (!plain_) plain_ = HookedGraph::plain(module);
+  return plain_;
+}
+
+std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle>& inputs) const {
+  const auto modelType = floatingTypeOf(module);
+  std::vector<at::Tensor> prepared;
+  for (const TensorHandle& input : inputs) {
+    at::Tensor tensor = input.state().tensor;
+    if (tensor.numel() == 0) {
+      throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");
+    }
+    if (at::isFloatingType(tensor.scalar_type())) {
+      if (!at::isfinite(tensor).all().item<bool>()) {
+        throw Failure(
+            "ERR_INPUT_NOT_FINITE",
+            "The input holds NaN or infinite values. Check the preprocessing: a division by zero in the "
+            "standard deviation, or an image that was decoded wrongly.");
+      }
+      if (modelType) tensor = tensor.to(*modelType);
+    }
+    prepared.push_back(tensor.to(device));
+  }
+  return prepared;
+}
+
+void ModelState::checkForward() const {
+  if (module.find_method("forward")) return;
+  std::vector<std::string> methods;
+  for (const auto& method : module.get_methods()) methods.push_back(method.name());
+  std::string list;
+  for (const std::string& name : methods) list += (list.empty() ? "" : ", ") + name;
+  throw Failure("ERR_NO_FORWARD", "The model has no forward method; its methods are: " + list + ".")
+      .withAvailable(methods);
+}
+
+void ModelState::checkLayer(const std::string& path) const {
+  if (isFrozen(module)) {
+    const auto values = frozenValueNames(module);
+    std::string list;
+    for (std::size_t index = values.size() > 6 ? values.size() - 6 : 0; index < values.size(); ++index) {
+      list += (list.empty() ? "" : ", ") + values[index];
+    }
+    throw Failure(
+        "ERR_MODEL_FROZEN",
+        "The model was frozen (torch.jit.freeze or optimize_for_inference), so its layers have no names any "
+        "more and '" +
+            path +
+            "' cannot be found. Load the file saved before freezing; the library freezes "
+            "for speed by itself. Values of the frozen graph, the last ones: " +
+            list + ".")
+        .withLayer(path)
+        .withAvailable(values);
+  }
+  const auto layers = listLayers(module);
+  const bool known =
+      std::any_of(layers.begin(), layers.end(), [&](const auto& layer) { return layer.path == path; });
+  if (!known) throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + path + "'.").withLayer(path);
+}
+
+std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module) {
+  for (const at::Tensor& parameter : module.parameters()) {
+    if (at::isFloatingType(parameter.scalar_type())) return parameter.scalar_type();
+  }
+  return std::nullopt;
+}
+
+bool isFrozen(const torch::jit::Module& module) {
+  if (module.children().size() > 0 || module.parameters().size() > 0) return false;
+  const auto forward = module.find_method("forward");
+  if (!forward) return false;
+  for (const torch::jit::Node* node : forward->graph()->nodes()) {
+    if (node->kind() == c10::prim::Constant && node->hasAttribute(c10::attr::value) &&
+        node->kindOf(c10::attr::value) == torch::jit::AttributeKind::t) {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::vector<LayerInfo> listLayers(const torch::jit::Module& module) {
+  std::vector<LayerInfo> layers;
+  for (const auto& named : module.named_modules()) {
+    if (named.name.empty()) continue;
+    const auto depth = static_cast<int>(std::count(named.name.begin(), named.name.end(), '.'));
+    layers.push_back({named.name, named.value.type()->name()->name(), depth});
+  }
+  return layers;
+}
+
+Model::Model(std::unique_ptr<ModelState> state) : state_(std::move(state)) {}
+Model::~Model() = default;
+
+ModelFacts Model::facts() const {
+  const torch::jit::Module& module = state_->module;
+  ModelFacts facts{state_->device.str(), std::nullopt, 0, 0, isFrozen(module)};
+  for (const at::Tensor& parameter : module.parameters()) {
+    facts.parameterCount += parameter.numel();
+    facts.byteLength += static_cast<int64_t>(parameter.nbytes());
+    if (!facts.elementType && at::isFloatingType(parameter.scalar_type())) {
+      facts.elementType = toHandle(parameter).elementType();
+    }
+  }
+  for (const at::Tensor& buffer : module.buffers()) facts.byteLength += static_cast<int64_t>(buffer.nbytes());
+  return facts;
+}
+
+std::vector<LayerInfo> Model::layers() const {
+  return listLayers(state_->module);
+}
+
+OutputTree Model::forward(const std::vector<TensorHandle>& inputs) const {
+  const at::NoGradGuard noGrad;
+  return toOutputTree(runForward(*state_->plainGraph(), state_->prepareInputs(inputs)));
+}
+
+}  // namespace gradcam

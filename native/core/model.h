@@ -1,0 +1,52 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/layers.h"
+#include "core/output.h"
+#include "core/tensor_handle.h"
+
+namespace gradcam {
+
+struct ModelState;  // holds the torch::jit::Module; see model_state.h
+
+struct ModelFacts {
+  std::string device;
+  std::optional<ElementType> elementType;  // of the floating-point parameters
+  int64_t parameterCount;
+  int64_t byteLength;  // parameters and buffers
+  bool frozen;
+};
+
+// A loaded TorchScript model. Immutable, so that jobs of several threads may share it.
+class Model {
+ public:
+  explicit Model(std::unique_ptr<ModelState> state);
+  ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  ModelFacts facts() const;
+  std::vector<LayerInfo> layers() const;
+  // The plain forward, without gradients.
+  OutputTree forward(const std::vector<TensorHandle>& inputs) const;
+
+  ModelState& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<ModelState> state_;
+};
+
+struct LoadOptions {
+  std::string device = "cpu";  // "cpu", "cuda", "cuda:N" or "auto"
+  std::optional<ElementType>
+      elementType;  // cast floating-point weights; none: float16 becomes float32 on the CPU
+};
+
+// Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD, ERR_CUDA_UNAVAILABLE, ERR_OUT_OF_MEMORY.
+std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options);
+
+}  // namespace gradcam

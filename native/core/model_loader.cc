@@ -1,0 +1,112 @@
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "core/device.h"
+#include "core/failure.h"
+#include "core/model.h"
+#include "core/model_state.h"
+
+namespace gradcam {
+namespace {
+
+[[noreturn]] void throwLoad(const std::string& path, const std::string& message) {
+  throw Failure("ERR_MODEL_LOAD", "Cannot load '" + path + "': " + message).withPath(path);
+}
+
+// Says in a user's words what is wrong with a file before LibTorch sees it.
+void checkFile(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) {
+    throw Failure("ERR_MODEL_NOT_FOUND", "There is no model file at '" + path + "'.").withPath(path);
+  }
+  if (status.type() == std::filesystem::file_type::directory) throwLoad(path, "it is a directory.");
+  std::ifstream file(path, std::ios::binary);
+  char magic[4] = {};
+  if (!file.read(magic, 4)) throwLoad(path, "the file is empty, too short, or cannot be read.");
+  if (std::string(magic, 4) != std::string("PK\x03\x04", 4)) {
+    throwLoad(path,
+              "it is not a TorchScript archive (no zip header). Export the model in Python with "
+              "torch.jit.script(model).save(file) or torch.jit.trace(model, example).save(file).");
+  }
+}
+
+std::string explainLoadError(const std::string& message) {
+  if (message.find("failed finding central directory") != std::string::npos) {
+    return "the archive is cut off or damaged (its directory is missing). Copy or export the file again.";
+  }
+  if (message.find("constants.pkl") != std::string::npos) {
+    return "it is a torch.save() file (weights or a pickled model), not TorchScript. Export the model in "
+           "Python with "
+           "torch.jit.script(model).save(file) or torch.jit.trace(model, example).save(file).";
+  }
+  return message;
+}
+
+at::Device chooseDevice(const std::string& wanted) {
+  if (wanted == "cpu") return at::kCPU;
+  const CudaInfo cuda = cudaInfo();
+  if (wanted == "auto") return cuda.available ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (!cuda.available) {
+    throw Failure("ERR_CUDA_UNAVAILABLE", "The device '" + wanted +
+                                              "' was asked for, but CUDA is not available: " + cuda.reason +
+                                              ". Use device 'cpu', or 'auto' to take what there is.");
+  }
+  const at::Device device(wanted);
+  const int index = device.has_index() ? device.index() : 0;
+  if (index >= cuda.deviceCount) {
+    throw Failure("ERR_CUDA_UNAVAILABLE", "The device '" + wanted + "' does not exist: this machine has " +
+                                              std::to_string(cuda.deviceCount) + " CUDA device(s).");
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+// Parameters and buffers in place: only floating-point ones change their type.
+void castWeights(const torch::jit::Module& module, at::ScalarType type) {
+  const at::NoGradGuard noGrad;
+  const auto cast = [type](at::Tensor tensor) {
+    if (at::isFloatingType(tensor.scalar_type()) && tensor.scalar_type() != type)
+      tensor.set_data(tensor.to(type));
+  };
+  for (at::Tensor parameter : module.parameters()) cast(parameter);
+  for (at::Tensor buffer : module.buffers()) cast(buffer);
+}
+
+at::ScalarType scalarType(ElementType type) {
+  switch (type) {
+    case ElementType::Float16:
+      return at::kHalf;
+    case ElementType::BFloat16:
+      return at::kBFloat16;
+    case ElementType::Float64:
+      return at::kDouble;
+    default:
+      return at::kFloat;
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options) {
+  checkFile(path);
+  const at::Device device = chooseDevice(options.device);
+  try {
+    torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
+    module.eval();
+    for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
+    if (options.elementType) {
+      castWeights(module, scalarType(*options.elementType));
+    } else if (device.is_cpu() && floatingTypeOf(module) == at::kHalf) {
+      castWeights(module, at::kFloat);
+    }
+    if (!device.is_cpu()) module.to(device);
+    return std::make_shared<Model>(std::make_unique<ModelState>(std::move(module), device));
+  } catch (...) {
+    Failure failure = toFailure(std::current_exception(), "ERR_MODEL_LOAD");
+    if (failure.code != "ERR_MODEL_LOAD") throw failure;
+    throwLoad(path, explainLoadError(failure.what()));
+  }
+}
+
+}  // namespace gradcam

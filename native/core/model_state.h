@@ -1,0 +1,44 @@
+#pragma once
+
+#include <list>
+#include <mutex>
+
+#include "core/hooked_graph.h"
+#include "core/model.h"
+#include "core/torch.h"
+
+namespace gradcam {
+
+struct ModelState {
+  ModelState(torch::jit::Module loaded, at::Device on) : module(std::move(loaded)), device(on) {}
+
+  const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
+  const at::Device device;
+
+  // Hooked graphs are built once per choice of layers and shared; the least recently used leave first.
+  std::shared_ptr<const HookedGraph> hookedGraph(const std::vector<HookedLayer>& layers);
+  std::shared_ptr<const HookedGraph> plainGraph();
+
+  // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
+  // for a value that is not finite, ERR_INPUT_NOT_FINITE.
+  std::vector<at::Tensor> prepareInputs(const std::vector<TensorHandle>& inputs) const;
+
+  // Throws ERR_UNKNOWN_LAYER, ERR_MODEL_FROZEN, ERR_NO_FORWARD.
+  void checkForward() const;
+  void checkLayer(const std::string& path) const;
+
+ private:
+  struct CachedGraph {
+    std::string key;
+    std::shared_ptr<const HookedGraph> graph;
+  };
+  std::mutex mutex_;
+  std::list<CachedGraph> recent_;  // most recently used first
+  std::shared_ptr<const HookedGraph> plain_;
+};
+
+std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);
+bool isFrozen(const torch::jit::Module& module);
+std::vector<LayerInfo> listLayers(const torch::jit::Module& module);
+
+}  // namespace gradcam

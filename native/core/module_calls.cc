@@ -1,0 +1,96 @@
+#include "core/module_calls.h"
+
+#include <optional>
+
+namespace gradcam {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+class CallInliner {
+ public:
+  CallInliner(const torch::jit::Module& root, const OnLayerOutput& onLayerOutput)
+      : root_(root), onLayerOutput_(onLayerOutput), graph_(root.get_method("forward").graph()->copy()) {}
+
+  std::shared_ptr<Graph> run() {
+    inlineBlock(graph_->block());
+    torch::jit::Inline(*graph_);  // what is left: free functions, and methods of classes that are not modules
+    return graph_;
+  }
+
+ private:
+  // The attribute path from the model's root to the module in `value`; none where it is not reached by
+  // attributes.
+  std::optional<std::string> pathOf(const Value* value) const {
+    if (value == graph_->inputs().at(0)) return "";
+    const Node* node = value->node();
+    if (node->kind() != c10::prim::GetAttr) return std::nullopt;
+    const auto parent = pathOf(node->input(0));
+    if (!parent) return std::nullopt;
+    const std::string& name = node->s(c10::attr::name);
+    return parent->empty() ? name : *parent + "." + name;
+  }
+
+  // The method that a node calls on a submodule, looked up on the module itself: an attribute typed as an
+  // interface does not tell.
+  struct ModuleCall {
+    std::string path;
+    torch::jit::Method method;
+  };
+  std::optional<ModuleCall> moduleCall(const Node* node) const {
+    if (node->kind() != c10::prim::CallMethod) return std::nullopt;
+    const auto path = pathOf(node->input(0));
+    if (!path) return std::nullopt;
+    torch::jit::Module module = root_;
+    std::size_t start = 0;
+    while (start < path->size()) {
+      const std::size_t end = std::min(path->find('.', start), path->size());
+      const c10::IValue child = module.attr(path->substr(start, end - start));
+      if (!child.isModule()) return std::nullopt;
+      module = child.toModule();
+      start = end + 1;
+    }
+    const auto method = module.find_method(node->s(c10::attr::name));
+    if (!method) return std::nullopt;
+    return ModuleCall{*path, *method};
+  }
+
+  void inlineBlock(Block* block) {
+    Node* node = *block->nodes().begin();
+    while (node != block->return_node()) {
+      for (Block* inner : node->blocks()) inlineBlock(inner);
+      const auto call = moduleCall(node);
+      node = call ? inlineCall(node, *call) : node->next();
+    }
+  }
+
+  // Replaces the call by the callee's nodes and returns the first of them, so that the calls inside are met
+  // next. The listener acts first, while the call's own result is still told apart from an equal value that
+  // the caller has.
+  Node* inlineCall(Node* call, const ModuleCall& target) {
+    Node* before = call->prev();
+    Node* behind = call->next();
+    auto& callee = torch::jit::toGraphFunction(target.method.function());
+    const bool isLayerCall = !target.path.empty() && call->s(c10::attr::name).rfind("forward", 0) == 0;
+    if (isLayerCall) onLayerOutput_(target.path, call->output(), behind);
+    // Not its optimized graph, in which the calls inside are inlined already.
+    torch::jit::inlineCallTo(call, &callee, callee.graph().get());
+    return before->next();
+  }
+
+  const torch::jit::Module& root_;
+  const OnLayerOutput& onLayerOutput_;
+  std::shared_ptr<Graph> graph_;
+};
+
+}  // namespace
+
+std::shared_ptr<Graph> inlineModuleCalls(const torch::jit::Module& module,
+                                         const OnLayerOutput& onLayerOutput) {
+  return CallInliner(module, onLayerOutput).run();
+}
+
+}  // namespace gradcam

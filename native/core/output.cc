@@ -1,0 +1,94 @@
+#include "core/output.h"
+
+#include "core/failure.h"
+#include "core/output_value.h"
+#include "core/tensor_state.h"
+
+namespace gradcam {
+namespace {
+
+// Tuples, named tuples and lists alike.
+std::optional<std::vector<c10::IValue>> asSequence(const c10::IValue& value) {
+  if (value.isTuple()) return value.toTupleRef().elements().vec();
+  if (value.isList()) return value.toListRef().vec();
+  return std::nullopt;
+}
+
+std::vector<std::string> choicesOf(const c10::IValue& value) {
+  std::vector<std::string> choices;
+  if (const auto sequence = asSequence(value)) {
+    for (std::size_t index = 0; index < sequence->size(); ++index) choices.push_back(std::to_string(index));
+  } else if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) {
+      if (entry.key().isString()) choices.push_back("'" + entry.key().toStringRef() + "'");
+    }
+  }
+  return choices;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+[[noreturn]] void throwSelector(const std::string& problem, const c10::IValue& at) {
+  const auto choices = choicesOf(at);
+  const std::string help = choices.empty() ? "" : " Choose with `output`: one of " + joined(choices) + ".";
+  throw Failure("ERR_OUTPUT_SELECTOR", problem + help).withAvailable(choices);
+}
+
+c10::IValue step(const c10::IValue& value, const std::variant<int64_t, std::string>& key) {
+  if (const auto* name = std::get_if<std::string>(&key)) {
+    if (value.isGenericDict()) {
+      for (const auto& entry : value.toGenericDict()) {
+        if (entry.key().isString() && entry.key().toStringRef() == *name) return entry.value();
+      }
+    }
+    throwSelector("The model's output has no entry '" + *name + "': it is " + value.tagKind() + ".", value);
+  }
+  const int64_t index = std::get<int64_t>(key);
+  const auto sequence = asSequence(value);
+  if (!sequence || index < 0 || index >= static_cast<int64_t>(sequence->size())) {
+    throwSelector(
+        "The model's output has no position " + std::to_string(index) + ": it is " + value.tagKind() + ".",
+        value);
+  }
+  return (*sequence)[static_cast<std::size_t>(index)];
+}
+
+}  // namespace
+
+OutputTree toOutputTree(const c10::IValue& output) {
+  if (output.isTensor()) return {toHandle(output.toTensor().detach().to(at::kCPU))};
+  if (output.isDouble() || output.isInt()) return {output.toScalar().toDouble()};
+  if (output.isBool()) return {output.toBool()};
+  if (output.isString()) return {output.toStringRef()};
+  if (const auto sequence = asSequence(output)) {
+    OutputTree::List list;
+    for (const c10::IValue& element : *sequence) list.push_back(toOutputTree(element));
+    return {std::move(list)};
+  }
+  if (output.isGenericDict()) {
+    OutputTree::Dict dict;
+    for (const auto& entry : output.toGenericDict()) {
+      const c10::IValue& key = entry.key();
+      const std::string name = key.isString() ? key.toStringRef() : std::to_string(key.toScalar().toLong());
+      dict.emplace_back(name, toOutputTree(entry.value()));
+    }
+    return {std::move(dict)};
+  }
+  return {};
+}
+
+at::Tensor selectOutput(const c10::IValue& output, const OutputSelector& selector) {
+  c10::IValue value = output;
+  for (const auto& key : selector) value = step(value, key);
+  if (!value.isTensor()) {
+    throwSelector("The model's output is a " + value.tagKind() + ", and one tensor of it must be explained.",
+                  value);
+  }
+  return value.toTensor();
+}
+
+}  // namespace gradcam

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/tensor_handle.h"
+
+namespace gradcam {
+
+// A model's output as it came: a tensor, a number, a text, or lists (tuples too) and dictionaries of these.
+struct OutputTree {
+  using List = std::vector<OutputTree>;
+  using Dict = std::vector<std::pair<std::string, OutputTree>>;
+  std::variant<std::monostate, TensorHandle, List, Dict, double, bool, std::string> value;
+};
+
+// The way from a model's output to the explained tensor: dictionary keys and positions, outermost first.
+using OutputSelector = std::vector<std::variant<int64_t, std::string>>;
+
+}  // namespace gradcam
