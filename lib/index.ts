@@ -7,7 +7,15 @@ export {
   type StageTimings,
 } from './cam/explanation.js';
 export { GradCAM } from './cam/grad-cam.js';
+export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
+export type { ImageGeometry, ImageSize } from './image/geometry.js';
+export {
+  type Interpolation,
+  type LoadedImage,
+  type LoadImageOptions,
+  loadImage,
+} from './image/load-image.js';
 export {
   type Device,
   type InspectedLayer,
@@ -20,6 +28,7 @@ export {
   type SuggestedLayer,
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
+export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export {
   ClassifierOutputTarget,
   Target,
@@ -28,3 +37,7 @@ export {
   TopClassTarget,
 } from './targets.js';
 export { type DType, Tensor, type TensorData, type TensorLike } from './tensor.js';
+export type { ColormapName } from './visualization/colormaps.js';
+export { Picture, type PictureFormat } from './visualization/picture.js';
+export { type RgbImage, type ShowCamOptions, showCamOnImage } from './visualization/show-cam-on-image.js';
+export { type Panel, sideBySide } from './visualization/side-by-side.js';

@@ -40,3 +40,15 @@ export function disposeOutput(output: ModelOutput): void {
   if (output instanceof Tensor) output.dispose();
   else if (typeof output === 'object' && output !== null) Object.values(output).forEach(disposeOutput);
 }
+
+/**
+ * The part of an output that a selector leads to; null where there is none.
+ * @internal
+ */
+export function selectOutput(output: ModelOutput, selector: OutputSelector | undefined): ModelOutput {
+  const steps = selector === undefined ? [] : Array.isArray(selector) ? selector : [selector];
+  return steps.reduce<ModelOutput>(
+    (value, step) => (value as Record<string | number, ModelOutput> | null)?.[step as string] ?? null,
+    output,
+  );
+}

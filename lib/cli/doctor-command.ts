@@ -1,0 +1,27 @@
+import { Command } from 'commander';
+import { doctor } from '../doctor.js';
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('Shows what the library runs on, or why it cannot run.')
+    .option('--json', 'print JSON')
+    .action(({ json }: { json?: boolean }) => {
+      const report = doctor();
+      if (json) {
+        console.log(JSON.stringify(report, null, 2));
+        return;
+      }
+      const { libtorch, cuda, threads } = report;
+      const devices = `${cuda.deviceCount} device${cuda.deviceCount === 1 ? '' : 's'}`;
+      const rows: [string, string][] = [
+        ['Addon', report.addonPath],
+        ['LibTorch', `${libtorch.version}, found through: ${libtorch.source}`],
+        ['', libtorch.path],
+        ['CPU', `${report.cpuCapability} (${report.platform})`],
+        ['CUDA', cuda.available ? `available, ${devices}` : `not available: ${cuda.reason}`],
+        ['Threads', `${threads.executors} executor, ${threads.intraOp} inside an operation`],
+        ['Node', report.node],
+      ];
+      for (const [name, value] of rows) console.log(`${name.padEnd(10)}${value}`);
+    });
+}

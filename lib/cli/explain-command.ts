@@ -1,0 +1,107 @@
+import { Command } from 'commander';
+import { GradCAM } from '../cam/grad-cam.js';
+import { loadImage } from '../image/load-image.js';
+import { findClass } from '../sidecar.js';
+import { TopClassTarget } from '../targets.js';
+import {
+  collect,
+  openModel,
+  type PreparationFlags,
+  parseCount,
+  parseInputSize,
+  parseNumbers,
+  parseWeight,
+  preparation,
+  readLabels,
+} from './arguments.js';
+import { exitCodes, isUsageFailure, UsageError } from './exit-codes.js';
+import { describeExplanation, drawExplanation, type ImageReport } from './explain-report.js';
+import { findImages, outputFiles } from './image-files.js';
+import { ProgressReporter } from './progress.js';
+
+interface ExplainFlags extends PreparationFlags {
+  readonly layer?: string[];
+  readonly class?: string[];
+  readonly top?: number;
+  readonly output?: string;
+  readonly json?: boolean;
+  readonly device: string;
+  readonly labels?: string;
+  readonly imageWeight: number;
+}
+
+export function explainCommand(signal: AbortSignal): Command {
+  return new Command('explain')
+    .description(
+      "Draws heatmaps of what speaks for a class over images. Reads the model's sidecar (model.json).",
+    )
+    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<images...>', 'image files, or folders of them')
+    .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
+    .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
+    .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
+    .option('-o, --output <path>', 'picture (.png .jpg .webp .avif) or folder to write; default: this folder')
+    .option('--json', 'print JSON instead of text')
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
+    .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
+    .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
+    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
+    .option('--labels <file>', 'class names: a JSON array, or one a line')
+    .option('--image-weight <weight>', 'how much of the image stays under the heat, 0 to 1', parseWeight, 0.5)
+    .action(async (modelPath: string, images: string[], flags: ExplainFlags) => {
+      await explainImages(modelPath, images, flags, signal);
+    });
+}
+
+async function explainImages(
+  modelPath: string,
+  paths: readonly string[],
+  flags: ExplainFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
+  const images = await findImages(paths);
+  const outputs = outputFiles(images, flags.output);
+  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  await using _ = model;
+  const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
+  const prepare = preparation(sidecar, flags);
+  const targets = flags.class
+    ? [flags.class.map((query) => findClass(labels, query))]
+    : [Array.from({ length: flags.top ?? 1 }, (_unused, rank) => new TopClassTarget(rank))];
+  const layers = flags.layer ?? sidecar?.layer;
+  const cam = new GradCAM({
+    model,
+    ...(layers === undefined ? {} : { targetLayers: layers }),
+    ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
+  });
+
+  const reports: ImageReport[] = [];
+  const progress = new ProgressReporter(images.length, { json: flags.json ?? false });
+  try {
+    for (const [index, path] of images.entries()) {
+      signal.throwIfAborted();
+      const output = outputs[index] ?? '';
+      try {
+        const image = await loadImage(path, prepare);
+        using explanation = await cam.explain(image.tensor, { targets, signal });
+        const report = describeExplanation(path, output, explanation, labels, sidecar?.output);
+        const picture = await drawExplanation(image, explanation, report, flags.imageWeight);
+        await picture.toFile(output);
+        reports.push(report);
+        progress.succeeded(report);
+      } catch (error) {
+        // A wrong layer or class is as wrong for the next image.
+        if (signal.aborted || isUsageFailure(error)) throw error;
+        const { code = 'ERR_INTERNAL', message } = error as Error & { code?: string };
+        reports.push({ path, error: { code, message } });
+        progress.failed(path, error as Error);
+      }
+    }
+  } finally {
+    progress.stop();
+  }
+  if (flags.json) console.log(JSON.stringify({ model: modelPath, images: reports }, null, 2));
+  if (reports.some((report) => 'error' in report)) process.exitCode = exitCodes.someImagesFailed;
+}

@@ -1,0 +1,106 @@
+import type { ExplainedLayer, Explanation, StageTimings } from '../cam/explanation.js';
+import type { LoadedImage } from '../image/load-image.js';
+import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
+import { Tensor } from '../tensor.js';
+import type { Picture } from '../visualization/picture.js';
+import { showCamOnImage } from '../visualization/show-cam-on-image.js';
+import { sideBySide } from '../visualization/side-by-side.js';
+
+/** A class of the model's output for one image. */
+export interface ClassReport {
+  readonly classIndex: number;
+  readonly label: string | null;
+  /** Softmax over the outputs, 0 to 1. */
+  readonly probability: number;
+}
+
+export interface ExplainedClassReport extends ClassReport {
+  readonly score: number;
+  readonly hasPositiveEvidence: boolean;
+  /** The map's hottest place, in the pixels that the model saw. */
+  readonly peak: { readonly x: number; readonly y: number };
+}
+
+/** What is told of one image; this is also the JSON. */
+export type ImageReport =
+  | {
+      readonly path: string;
+      readonly output: string;
+      readonly layers: readonly ExplainedLayer[];
+      readonly top: readonly ClassReport[];
+      readonly explained: readonly ExplainedClassReport[];
+      readonly timings: StageTimings;
+    }
+  | { readonly path: string; readonly error: { readonly code: string; readonly message: string } };
+
+export type SuccessReport = Extract<ImageReport, { output: string }>;
+
+export function describeExplanation(
+  path: string,
+  output: string,
+  explanation: Explanation,
+  labels: readonly string[] | undefined,
+  selector: OutputSelector | undefined,
+): SuccessReport {
+  const probabilities = softmaxOfFirst(selectOutput(explanation.outputs, selector));
+  const describe = (classIndex: number): ClassReport => ({
+    classIndex,
+    label: labels?.[classIndex] ?? null,
+    probability: probabilities[classIndex] ?? Number.NaN,
+  });
+  const ranked = probabilities.map((probability, classIndex) => ({ probability, classIndex }));
+  ranked.sort((a, b) => b.probability - a.probability);
+  return {
+    path,
+    output,
+    layers: explanation.layers,
+    top: ranked.slice(0, 5).map(({ classIndex }) => describe(classIndex)),
+    explained: explanation.maps.map(({ classIndex, score, hasPositiveEvidence }, index) => ({
+      ...describe(classIndex ?? -1),
+      score,
+      hasPositiveEvidence,
+      peak: peakOf(explanation.heatmaps.at(index)),
+    })),
+    timings: explanation.timings,
+  };
+}
+
+/** The overlay, or for several classes one captioned overlay each. */
+export async function drawExplanation(
+  image: LoadedImage,
+  explanation: Explanation,
+  report: SuccessReport,
+  imageWeight: number,
+): Promise<Picture> {
+  const panels = report.explained.map((explained, index) => ({
+    picture: showCamOnImage(image, explanation.heatmaps.at(index), { imageWeight }),
+    caption: `${nameOf(explained)} ${percent(explained.probability)}`,
+  }));
+  const [only] = panels;
+  return panels.length === 1 && only ? only.picture : await sideBySide(panels);
+}
+
+/** "tiger cat (282)", or "class 282" without labels. */
+export function nameOf({ label, classIndex }: ClassReport): string {
+  return label === null ? `class ${classIndex}` : `${label} (${classIndex})`;
+}
+
+export function percent(probability: number): string {
+  return `${(probability * 100).toFixed(1)}%`;
+}
+
+function softmaxOfFirst(output: ModelOutput): number[] {
+  if (!(output instanceof Tensor) || output.shape.length !== 2) return [];
+  const row = Array.from(output.at(0).toTypedArray() as Float32Array);
+  const highest = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const exponentials = row.map((value) => Math.exp(value - highest));
+  const sum = exponentials.reduce((a, b) => a + b, 0);
+  return exponentials.map((value) => value / sum);
+}
+
+function peakOf(map: Tensor): { x: number; y: number } {
+  const values = map.toTypedArray() as Float32Array;
+  const width = map.shape[1] ?? 1;
+  const index = values.reduce((best, value, position) => (value > (values[best] ?? 0) ? position : best), 0);
+  return { x: index % width, y: Math.floor(index / width) };
+}

@@ -1,0 +1,44 @@
+import { readdir, stat } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { UsageError } from './exit-codes.js';
+
+const pictureExtensions = new Set(['.jpg', '.jpeg', '.png', '.webp', '.avif', '.tif', '.tiff', '.gif']);
+
+/** The files, and for a folder the pictures in it, sorted. */
+export async function findImages(paths: readonly string[]): Promise<string[]> {
+  const images: string[] = [];
+  for (const path of paths) {
+    const info = await stat(path).catch(() => null);
+    if (info === null) throw new UsageError(`There is no file or folder '${path}'.`);
+    if (!info.isDirectory()) {
+      images.push(path);
+      continue;
+    }
+    const names = (await readdir(path))
+      .filter((name) => pictureExtensions.has(extname(name).toLowerCase()))
+      .sort();
+    if (names.length === 0) throw new UsageError(`There are no pictures in the folder '${path}'.`);
+    images.push(...names.map((name) => join(path, name)));
+  }
+  return images;
+}
+
+/**
+ * Where each image's result goes: one image to `output` if that names a picture, else `<name>-gradcam.png` in the folder
+ * `output` (or the current one), numbered where names meet.
+ */
+export function outputFiles(images: readonly string[], output: string | undefined): string[] {
+  if (output !== undefined && /\.(png|jpe?g|webp|avif)$/i.test(output)) {
+    if (images.length > 1)
+      throw new UsageError(`--output '${output}' is one file, but there are ${images.length} images.`);
+    return [output];
+  }
+  const taken = new Set<string>();
+  return images.map((image) => {
+    const stem = `${basename(image, extname(image))}-gradcam`;
+    let name = stem;
+    for (let number = 2; taken.has(name); number++) name = `${stem}-${number}`;
+    taken.add(name);
+    return join(output ?? '.', `${name}.png`);
+  });
+}

@@ -1,0 +1,75 @@
+import { Command } from 'commander';
+import type { InspectedLayer, Inspection, Layer } from '../model.js';
+import { Tensor } from '../tensor.js';
+import { openModel, parseInputSize } from './arguments.js';
+
+interface LayersFlags {
+  readonly inputSize?: number[];
+  readonly device: string;
+  readonly json?: boolean;
+}
+
+export function layersCommand(signal: AbortSignal): Command {
+  return new Command('layers')
+    .description('Lists the layers of a model, and with an input size their output shapes.')
+    .argument('<model>', 'TorchScript file (.pt)')
+    .option(
+      '--input-size <size>',
+      'run the model once on zeros of this size: 224, 224x320 (height x width) or 1x3x224x224; default: what the sidecar says',
+      parseInputSize,
+    )
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .option('--json', 'print JSON')
+    .action(async (modelPath: string, flags: LayersFlags) => {
+      const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+      await using _ = model;
+      const input = sidecar?.input;
+      const size = flags.inputSize ?? (input ? [1, input.channels ?? 3, input.height, input.width] : null);
+      const inspection = size ? await model.inspect(zeros(size), { signal }) : null;
+      if (flags.json) {
+        console.log(JSON.stringify(inspection ?? { layers: model.layers() }, null, 2));
+        return;
+      }
+      printTree(inspection?.layers ?? model.layers(), inspection);
+    });
+}
+
+/** "224" is 1x3x224x224, "224x320" is 1x3x224x320; more numbers are the whole shape. */
+function zeros(size: readonly number[]): Tensor {
+  const [height = 1, width = height] = size;
+  const shape = size.length > 2 ? size : [1, 3, height, width];
+  return Tensor.from(new Float32Array(shape.reduce((product, length) => product * length, 1)), shape);
+}
+
+function printTree(layers: readonly (Layer | InspectedLayer)[], inspection: Inspection | null): void {
+  if (layers.length === 0) {
+    console.log('The model has no layers: it was frozen, or its forward uses functions only.');
+    return;
+  }
+  const rows = layers.map((layer) => ({
+    name: `${'  '.repeat(layer.depth)}${layer.path.split('.').at(-1)}`,
+    type: layer.type,
+    shape: 'calls' in layer ? describeOutputs(layer) : '',
+    mark: inspection?.suggested?.path === layer.path ? '  <- suggested' : '',
+  }));
+  const nameWidth = Math.max(...rows.map(({ name }) => name.length));
+  const typeWidth = Math.max(...rows.map(({ type }) => type.length));
+  for (const { name, type, shape, mark } of rows) {
+    console.log(`${name.padEnd(nameWidth)}  ${type.padEnd(typeWidth)}  ${shape}${mark}`.trimEnd());
+  }
+  if (inspection?.suggested) {
+    console.log(`\nSuggested: ${inspection.suggested.path}, ${inspection.suggested.reason}`);
+  } else {
+    console.log(
+      inspection
+        ? `\nNo suggestion: ${inspection.suggestionFailure}`
+        : '\nAdd --input-size for output shapes.',
+    );
+  }
+}
+
+function describeOutputs({ calls, outputShapes }: InspectedLayer): string {
+  if (calls === 0) return '(not called)';
+  const shape = outputShapes.at(-1);
+  return `${shape ? `[${shape.join(', ')}]` : '(no tensor)'}${calls > 1 ? `  called ${calls} times` : ''}`;
+}

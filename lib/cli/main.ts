@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { packageRoot } from '../native.js';
+import { doctorCommand } from './doctor-command.js';
+import { exitCodeOf, exitCodes, exitCodesHelp, reportError } from './exit-codes.js';
+import { explainCommand } from './explain-command.js';
+import { layersCommand } from './layers-command.js';
+
+const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
+  version: string;
+};
+
+const interruption = new AbortController();
+process.once('SIGINT', () => interruption.abort(new Error('interrupted')));
+
+const program = new Command('gradcam')
+  .description('Shows where a TorchScript vision model looks: Grad-CAM heatmaps for the .pt files you serve.')
+  .version(version)
+  .showHelpAfterError('(add --help for the options)')
+  .showSuggestionAfterError()
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `${exitCodesHelp}
+
+Examples:
+  gradcam explain model.pt cat.jpg                  heat over the picture
+  gradcam explain model.pt photos/ -o out/ --top 3  three classes for each photo
+  gradcam layers model.pt --input-size 224          the layers to choose from
+  gradcam doctor                                    is everything in place?`,
+  );
+for (const command of [
+  explainCommand(interruption.signal),
+  layersCommand(interruption.signal),
+  doctorCommand(),
+]) {
+  program.addCommand(command.copyInheritedSettings(program));
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (interruption.signal.aborted) {
+    console.error('interrupted');
+    process.exitCode = exitCodes.interrupted;
+  } else if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.wrongUsage;
+  } else {
+    reportError(error);
+    process.exitCode = exitCodeOf(error);
+  }
+}

@@ -1,0 +1,81 @@
+import { SingleBar } from 'cli-progress';
+import { reportError } from './exit-codes.js';
+import { nameOf, percent, type SuccessReport } from './explain-report.js';
+
+/** Up to this many images are told in full, more in a line each. */
+const fullReports = 3;
+
+/** Tells people how an explain of images goes: text on standard output, a bar for many images on standard error. */
+export class ProgressReporter {
+  readonly #bar: SingleBar | null;
+  readonly #imageCount: number;
+  readonly #json: boolean;
+  #layerTold = false;
+
+  constructor(imageCount: number, { json }: { readonly json: boolean }) {
+    this.#imageCount = imageCount;
+    this.#json = json;
+    const showBar = imageCount > 1 && process.stderr.isTTY;
+    this.#bar = showBar
+      ? new SingleBar({
+          stream: process.stderr,
+          format: '{bar} {value}/{total} images, {eta_formatted} left',
+          barsize: 30,
+          hideCursor: true,
+          clearOnComplete: true,
+        })
+      : null;
+    this.#bar?.start(imageCount, 0);
+  }
+
+  succeeded(report: SuccessReport): void {
+    if (!this.#json) this.#print(this.#linesOf(report));
+    this.#bar?.increment();
+  }
+
+  failed(path: string, error: Error): void {
+    this.#clearBar();
+    reportError(
+      Object.assign(error, {
+        message: error.message.includes(path) ? error.message : `${path}: ${error.message}`,
+      }),
+    );
+    this.#bar?.increment();
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+  }
+
+  #linesOf(report: SuccessReport): string[] {
+    const lines: string[] = [];
+    if (!this.#layerTold) {
+      for (const { path, reason } of report.layers) lines.push(`Layer ${path}${reason ? `: ${reason}` : ''}`);
+      this.#layerTold = true;
+    }
+    const [best] = report.explained;
+    if (this.#imageCount > fullReports) {
+      const name = best ? `${nameOf(best)} ${percent(best.probability)}` : '';
+      lines.push(`${report.path}  ${name}  -> ${report.output}`);
+      return lines;
+    }
+    lines.push('', report.path);
+    for (const each of report.top) lines.push(`  ${percent(each.probability).padStart(6)}  ${nameOf(each)}`);
+    for (const each of report.explained) {
+      const empty = each.hasPositiveEvidence ? '' : ': nothing speaks for it, the map is empty';
+      lines.push(`  explained: ${nameOf(each)}${empty}`);
+    }
+    lines.push(`  written: ${report.output}`);
+    return lines;
+  }
+
+  #print(lines: readonly string[]): void {
+    this.#clearBar();
+    for (const line of lines) console.log(line);
+  }
+
+  /** So that a printed line does not end in the middle of the bar. */
+  #clearBar(): void {
+    if (this.#bar) process.stderr.write('\r\u001B[K');
+  }
+}

@@ -1,0 +1,51 @@
+import { addonPath, native, readLibTorchRecord } from './native.js';
+
+/** What the library runs on, for bug reports and for `gradcam doctor`. */
+export interface DoctorReport {
+  readonly addonPath: string;
+  readonly libtorch: {
+    readonly version: string;
+    /** The library file that was loaded. */
+    readonly path: string;
+    /** Where the build found it: `'LIBTORCH'`, `"Python's torch"`, `'cache'`, ... */
+    readonly source: string;
+  };
+  /** The best instruction set that LibTorch uses on this processor: `'AVX512'`, `'AVX2'`, `'DEFAULT'`. */
+  readonly cpuCapability: string;
+  readonly cuda: {
+    readonly available: boolean;
+    readonly deviceCount: number;
+    /** Why CUDA is not available, else null. */
+    readonly reason: string | null;
+  };
+  readonly threads: {
+    /** Threads that run jobs, one job each. */
+    readonly executors: number;
+    /** Threads LibTorch uses inside one job. */
+    readonly intraOp: number;
+  };
+  readonly node: string;
+  readonly platform: string;
+}
+
+/**
+ * Loads the addon and reports what it found.
+ * @throws {GradCamError} `ERR_ADDON_LOAD`
+ */
+export function doctor(): DoctorReport {
+  const module = native();
+  const build = module.buildInfo();
+  return {
+    addonPath,
+    libtorch: {
+      version: build.torchVersion,
+      path: build.libtorchPath,
+      source: readLibTorchRecord()?.source ?? 'unknown',
+    },
+    cpuCapability: build.cpuCapability,
+    cuda: module.cuda(),
+    threads: { executors: build.executors, intraOp: build.intraOpThreads },
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+  };
+}

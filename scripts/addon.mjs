@@ -1,0 +1,104 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { resolveLibTorch } from './libtorch/resolve.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const buildFolder = join(root, 'build');
+const stampFile = join(buildFolder, 'stamp');
+const recordFile = join(buildFolder, 'libtorch.json');
+const logFile = join(buildFolder, 'build.log');
+const addonFile = join(buildFolder, 'cmake', 'gradcam.node');
+const require = createRequire(import.meta.url);
+
+/**
+ * Builds the native addon against LibTorch, which is found or fetched, unless what is there is up to date.
+ * @param {(line: string) => void} log
+ */
+export async function buildAddon(log) {
+  const libtorch = await resolveLibTorch({ log });
+  const from = `LibTorch ${libtorch.version}, ${libtorch.source}`;
+  const stamp = stampOf(libtorch);
+  if (existsSync(addonFile) && existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) {
+    log(`The native addon is up to date (${from})`);
+    return;
+  }
+  log(`Building the native addon (${from}, ${libtorch.root}); the first time takes a few minutes`);
+  const started = Date.now();
+  mkdirSync(buildFolder, { recursive: true });
+  rmSync(stampFile, { force: true });
+  await runCMakeJs(libtorch.root);
+  writeFileSync(recordFile, `${JSON.stringify(libtorch, null, 2)}\n`);
+  writeFileSync(stampFile, stamp);
+  log(`Built in ${((Date.now() - started) / 1000).toFixed(0)} s`);
+}
+
+/** Changes when anything that the addon is made of does. */
+function stampOf(libtorch) {
+  const hash = createHash('sha256');
+  const sources = readdirSync(join(root, 'native'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(cc|h)$/.test(name))
+    .sort();
+  for (const name of ['CMakeLists.txt', ...sources.map((source) => join('native', source))]) {
+    hash.update(name).update(readFileSync(join(root, name)));
+  }
+  const headers = JSON.parse(readFileSync(require.resolve('node-addon-api/package.json'), 'utf8')).version;
+  const warnings = process.env.GRADCAM_WERROR === '1';
+  hash.update(
+    JSON.stringify([libtorch.root, libtorch.version, headers, process.platform, process.arch, warnings]),
+  );
+  return hash.digest('hex');
+}
+
+/** CMake's output goes to a file, and to the terminal only when it fails or GRADCAM_VERBOSE=1. */
+async function runCMakeJs(libtorchRoot) {
+  const program = join(dirname(require.resolve('cmake-js/package.json')), 'bin', 'cmake-js');
+  const options = ['--directory', root, '--out', join(buildFolder, 'cmake'), '--parallel', '2'];
+  const definitions = [
+    `--CDGRADCAM_LIBTORCH=${libtorchRoot}`,
+    `--CDGRADCAM_WERROR=${process.env.GRADCAM_WERROR === '1' ? 'ON' : 'OFF'}`,
+  ];
+  const verbose = process.env.GRADCAM_VERBOSE === '1';
+  // configure runs each time: another LibTorch must reach an existing build folder.
+  for (const step of ['configure', 'build']) {
+    await run([program, step, ...options, ...definitions], verbose);
+  }
+}
+
+function run(args, verbose) {
+  return new Promise((resolve, reject) => {
+    const output = createWriteStream(logFile, { flags: args[1] === 'configure' ? 'w' : 'a' });
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.pipe(output, { end: false });
+      if (verbose) stream.pipe(process.stderr, { end: false });
+    }
+    child.once('error', reject);
+    child.once('close', (code) => {
+      output.end(() => {
+        if (code === 0) resolve();
+        else reject(new Error(describeFailure()));
+      });
+    });
+  });
+}
+
+function describeFailure() {
+  const lines = readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-40);
+  return [
+    'The native addon could not be built. It needs CMake 3.22 and a C++20 compiler (GCC 11, Clang 14 or newer).',
+    `The end of ${logFile}:`,
+    ...lines.map((line) => `  ${line}`),
+  ].join('\n');
+}

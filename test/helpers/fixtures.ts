@@ -1,0 +1,50 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Tensor, type TensorData } from 'node-gradcam';
+
+// Compiled tests sit in dist/test/, their fixtures stay in test/fixtures/.
+const fixturesFolder = new URL('../../../test/fixtures/', import.meta.url);
+
+export interface StoredArray {
+  readonly file: string;
+  readonly shape: readonly number[];
+  readonly dtype?: 'float32' | 'float64';
+}
+
+export function fixturePath(name: string): string {
+  return fileURLToPath(new URL(name, fixturesFolder));
+}
+
+export function readJson<T>(name: string): T {
+  return JSON.parse(readFileSync(fixturePath(name), 'utf8')) as T;
+}
+
+/** A little-endian array that tools/make_fixtures.py stored. */
+export function readArray({ file, dtype = 'float32' }: StoredArray): Float32Array | Float64Array {
+  const bytes = readFileSync(fixturePath(file));
+  const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+  return dtype === 'float64' ? new Float64Array(buffer) : new Float32Array(buffer);
+}
+
+export function readTensor(stored: StoredArray): Tensor {
+  return Tensor.from(readArray(stored), stored.shape);
+}
+
+export function maxDifference(actual: TensorData, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
+  let largest = 0;
+  for (let index = 0; index < expected.length; index++) {
+    const difference = Math.abs(Number(actual[index]) - (expected[index] ?? Number.NaN));
+    if (!(difference <= largest)) largest = difference; // NaN too
+  }
+  return largest;
+}
+
+/** Fixed pseudo-random values in -1..1 (a linear congruential generator). */
+export function noise(length: number, seed = 1): Float32Array {
+  let state = seed >>> 0;
+  return Float32Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+}

@@ -1,0 +1,145 @@
+import test from 'ava';
+import { GradCAM, loadModel, Tensor, TopClassTarget } from 'node-gradcam';
+import { fixturePath, maxDifference, noise, readJson } from './helpers/fixtures.js';
+
+const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
+const input = (count = 1) => Tensor.from(noise(count * 3 * 224 * 224), [count, 3, 224, 224]);
+
+test('layers() lists the tree with types, parents first', async (t) => {
+  await using model = await loadModel(modelPath);
+  const layers = model.layers();
+  t.true(layers.length > 100);
+  const paths = layers.map((layer) => layer.path);
+  t.is(new Set(paths).size, paths.length);
+  for (const { path, depth } of layers) {
+    t.is(depth, path.split('.').length - 1);
+    const parent = path.slice(0, Math.max(0, path.lastIndexOf('.')));
+    if (parent) t.true(paths.indexOf(parent) < paths.indexOf(path), path);
+  }
+  t.true(layers.some(({ type }) => type === 'Conv2d'));
+});
+
+test('half-precision weights become float32 on the CPU, and can be kept', async (t) => {
+  await using model = await loadModel(modelPath);
+  t.is(model.dtype, 'float32');
+  await using kept = await loadModel(modelPath, { dtype: 'float16' });
+  t.is(kept.dtype, 'float16');
+  t.is(kept.parameterCount, model.parameterCount);
+  t.true(kept.byteLength < model.byteLength * 0.6);
+});
+
+test('inspect() reports shapes, calls and the suggested layer', async (t) => {
+  await using model = await loadModel(modelPath);
+  const { layers, suggested, suggestionFailure } = await model.inspect(input());
+  t.is(suggestionFailure, null);
+  const layer = layers.find(({ path }) => path === suggested?.path);
+  t.is(layer?.calls, 1);
+  const [shape] = layer?.outputShapes ?? [];
+  t.deepEqual(shape, [1, 1280, 7, 7]);
+  t.regex(suggested?.reason ?? '', /spatial map/);
+  const { layers: used } = await new GradCAM({ model }).explain(input());
+  t.is(used[0]?.path, suggested?.path ?? '');
+  t.is(used[0]?.reason, suggested?.reason ?? '');
+});
+
+test('the outputs of an explain are those of forward', async (t) => {
+  await using model = await loadModel(modelPath);
+  const output = (await model.forward(input(2))) as Tensor;
+  const { outputs, maps } = await new GradCAM({ model }).explain(input(2));
+  const expected = output.toTypedArray() as Float32Array;
+  t.true(maxDifference((outputs as Tensor).toTypedArray(), expected) <= 1e-5);
+  for (const { imageIndex, classIndex, score } of maps) {
+    const row = expected.subarray(imageIndex * 1000, (imageIndex + 1) * 1000);
+    t.is(classIndex, row.indexOf(Math.max(...row)));
+    t.true(Math.abs(score - Math.max(...row)) < 1e-5);
+  }
+});
+
+test('several classes of each image come from one forward, in order', async (t) => {
+  await using model = await loadModel(modelPath);
+  const cam = new GradCAM({ model });
+  const together = await cam.explain(input(2), {
+    targets: [
+      [3, 5, 9],
+      [new TopClassTarget(0), new TopClassTarget(1)],
+    ],
+  });
+  t.deepEqual([...together.heatmaps.shape], [5, 224, 224]);
+  t.deepEqual(
+    together.maps.map(({ imageIndex, targetIndex }) => [imageIndex, targetIndex]),
+    [
+      [0, 0],
+      [0, 1],
+      [0, 2],
+      [1, 0],
+      [1, 1],
+    ],
+  );
+  t.deepEqual(
+    together.maps.slice(0, 3).map(({ classIndex }) => classIndex),
+    [3, 5, 9],
+  );
+  t.true((together.maps[3]?.score ?? 0) >= (together.maps[4]?.score ?? 0));
+  for (const [index, { imageIndex, classIndex }] of together.maps.entries()) {
+    const alone = await cam.explain(input(2), { targets: classIndex ?? 0 });
+    const difference = maxDifference(
+      together.heatmaps.at(index).toTypedArray(),
+      alone.heatmaps.at(imageIndex).toTypedArray() as Float32Array,
+    );
+    t.true(difference <= 1e-5, `map ${index}: ${difference}`);
+  }
+});
+
+test('a layer inside a branch or a loop is hooked; its last call counts unless told otherwise', async (t) => {
+  await using model = await loadModel(fixturePath('control_flow.pt'));
+  const { shape } = readJson<{ cases: { model: string; input: { shape: number[] } }[] }>(
+    'golden.json',
+  ).cases.find((golden) => golden.model === 'control_flow.pt')?.input ?? { shape: [] };
+  t.true(shape.length > 0);
+  const tensor = Tensor.from(noise(shape.reduce((a, b) => a * b, 1)).map(Math.abs), shape);
+  const { layers } = await model.inspect(tensor);
+  const looped = layers.find(({ calls }) => calls === 3);
+  t.truthy(looped, 'a layer that the loop calls three times');
+  const path = looped?.path ?? '';
+  const last = await new GradCAM({ model, targetLayers: path }).explain(tensor, { targets: 0 });
+  t.deepEqual(
+    last.layers.map(({ call }) => call),
+    [2],
+  );
+  const all = await new GradCAM({ model, targetLayers: { path, call: 'all' } }).explain(tensor, {
+    targets: 0,
+  });
+  t.deepEqual(
+    all.layers.map(({ call }) => call),
+    [0, 1, 2],
+  );
+  const third = await new GradCAM({ model, targetLayers: { path, call: 2 } }).explain(tensor, { targets: 0 });
+  t.deepEqual(third.heatmaps.toTypedArray(), last.heatmaps.toTypedArray());
+});
+
+test('tensors keep values and types across the border', (t) => {
+  const arrays = [
+    Float32Array.of(1.5, -2),
+    Float64Array.of(Math.PI, -1e300),
+    Uint8Array.of(0, 255),
+    Int8Array.of(-128, 127),
+    Int16Array.of(-32768, 32767),
+    Int32Array.of(-1, 2 ** 31 - 1),
+    BigInt64Array.of(-1n, 2n ** 62n),
+  ];
+  for (const array of arrays) {
+    const tensor = Tensor.from(array, [2, 1]);
+    t.deepEqual(tensor.toTypedArray(), array);
+    t.deepEqual([...tensor.shape], [2, 1]);
+    t.is(tensor.size, 2);
+    t.deepEqual(Array.from(tensor.at(-1).toTypedArray() as Float32Array), [array[1] as number]);
+  }
+  t.is(Tensor.from([1, 2, 3], [3]).dtype, 'float32');
+  const shared = new Float32Array(new SharedArrayBuffer(8));
+  shared.set([4, 5]);
+  const tensor = Tensor.from(shared, [2]);
+  shared.fill(0);
+  t.deepEqual(tensor.toTypedArray(), Float32Array.of(4, 5));
+  const view = new Float32Array([9, 1, 2, 9]).subarray(1, 3);
+  t.deepEqual(Tensor.from(view, [2]).toTypedArray(), Float32Array.of(1, 2));
+});
