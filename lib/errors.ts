@@ -3,7 +3,6 @@
  */
 export type GradCamErrorCode =
   | 'ERR_ADDON_LOAD'
-  | 'ERR_LIBTORCH_VERSION'
   | 'ERR_MODEL_NOT_FOUND'
   | 'ERR_MODEL_LOAD'
   | 'ERR_MODEL_FROZEN'
