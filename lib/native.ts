@@ -153,6 +153,10 @@ export interface NativeModule {
   tensorDispose(tensor: TensorReference): void;
   createCancellation(): CancellationReference;
   cancel(cancellation: CancellationReference): void;
+  /** Bytes outside of the heap that V8 was told of; `process.memoryUsage()` does not show them. */
+  externalMemory(): number;
+  /** Cancels all jobs and waits for those that run. Nothing can be started any more. */
+  close(): void;
   loadModel(
     path: string,
     options: { device: string; dtype: DType | 'auto' },
@@ -228,7 +232,10 @@ function loadAddon(): NativeModule {
     );
   }
   try {
-    return createRequire(import.meta.url)(addonPath) as NativeModule;
+    const module = createRequire(import.meta.url)(addonPath) as NativeModule;
+    // A job that still computes while process.exit() tears LibTorch down would crash.
+    process.once('exit', () => module.close());
+    return module;
   } catch (cause) {
     const record = readLibTorchRecord();
     const from = record

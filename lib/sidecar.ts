@@ -6,12 +6,8 @@ import { nearestNames } from './nearest-names.js';
 
 const pixels = z.number().int().positive();
 
-const schema = z.strictObject({
-  name: z.string().optional(),
-  description: z.string().optional(),
-  license: z.string().optional(),
-  source: z.string().optional(),
-  input: z.strictObject({
+const inputSchema = z
+  .strictObject({
     width: pixels,
     height: pixels,
     channels: z.union([z.literal(1), z.literal(3)]).optional(),
@@ -19,7 +15,23 @@ const schema = z.strictObject({
     interpolation: z.enum(['nearest', 'bilinear', 'bicubic', 'lanczos']).optional(),
     mean: z.array(z.number()).optional(),
     std: z.array(z.number().positive()).optional(),
-  }),
+  })
+  .superRefine((input, context) => {
+    const channels = input.channels ?? 3;
+    for (const key of ['mean', 'std'] as const) {
+      const count = input[key]?.length ?? channels;
+      if (count === channels) continue;
+      const message = `Expected ${channels} numbers, one per channel, but there are ${count}`;
+      context.addIssue({ code: 'custom', path: [key], message });
+    }
+  });
+
+const schema = z.strictObject({
+  name: z.string().optional(),
+  description: z.string().optional(),
+  license: z.string().optional(),
+  source: z.string().optional(),
+  input: inputSchema,
   dtype: z.enum(['auto', 'float16', 'bfloat16', 'float32', 'float64']).optional(),
   layer: z.string().optional(),
   output: z.union([z.string(), z.number(), z.array(z.union([z.string(), z.number()]))]).optional(),
@@ -102,7 +114,9 @@ export function findClass(labels: readonly string[] | undefined, query: string):
   const matches =
     exact.length > 0
       ? exact
-      : namesOf.flatMap((names, index) => (names.some((n) => n.startsWith(wanted)) ? [index] : []));
+      : namesOf.flatMap((names, index) =>
+          wanted !== '' && names.some((name) => name.startsWith(wanted)) ? [index] : [],
+        );
   const [first] = matches;
   if (first !== undefined && matches.length === 1) return first;
   const candidates =

@@ -28,20 +28,21 @@ const require = createRequire(import.meta.url);
  */
 export async function buildAddon(log) {
   const libtorch = await resolveLibTorch({ log });
-  const from = `LibTorch ${libtorch.version}, ${libtorch.source}`;
+  const from = `LibTorch ${libtorch.version} from ${libtorch.source} at ${libtorch.root}`;
   const stamp = stampOf(libtorch);
   if (existsSync(addonFile) && existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) {
-    log(`The native addon is up to date (${from})`);
+    log(`addon is up to date (${from})`);
     return;
   }
-  log(`Building the native addon (${from}, ${libtorch.root}); the first time takes a few minutes`);
+  log(`building the addon with ${from}; a first build takes about 2 minutes`);
   const started = Date.now();
   mkdirSync(buildFolder, { recursive: true });
   rmSync(stampFile, { force: true });
   await runCMakeJs(libtorch.root);
-  writeFileSync(recordFile, `${JSON.stringify(libtorch, null, 2)}\n`);
+  const record = { root: libtorch.root, version: libtorch.version, source: libtorch.source };
+  writeFileSync(recordFile, `${JSON.stringify(record, null, 2)}\n`);
   writeFileSync(stampFile, stamp);
-  log(`Built in ${((Date.now() - started) / 1000).toFixed(0)} s`);
+  log(`built in ${((Date.now() - started) / 1000).toFixed(0)} s`);
 }
 
 /** Changes when anything that the addon is made of does. */

@@ -10,6 +10,7 @@ exactly once.
 
 import argparse
 import copy
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -23,6 +24,8 @@ from PIL import Image
 from torch import nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 from torchvision.transforms import v2
+
+from torchscript_file import save_torchscript
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SIZE = 224
@@ -126,14 +129,21 @@ def write_sidecar(path: Path) -> None:
     path.write_text(json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_licence(path: Path) -> None:
+    licence = next(f for f in importlib.metadata.files("efficientnet-lite-pytorch") if f.name == "LICENSE")
+    path.write_text(licence.read_text(encoding="utf-8").strip("\n") + "\n", encoding="utf-8")
+
+
 def read_photo(path: Path) -> tuple[torch.Tensor, np.ndarray]:
     """The model's input, and the same pixels as RGB in 0..1."""
-    crop = v2.Compose([
-        v2.Resize(RESIZE, interpolation=v2.InterpolationMode.BICUBIC, antialias=True),
-        v2.CenterCrop(SIZE),
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-    ])
+    crop = v2.Compose(
+        [
+            v2.Resize(RESIZE, interpolation=v2.InterpolationMode.BICUBIC, antialias=True),
+            v2.CenterCrop(SIZE),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )
     pixels = crop(Image.open(path).convert("RGB"))
     return v2.functional.normalize(pixels, MEAN, STD).unsqueeze(0), pixels.permute(1, 2, 0).numpy()
 
@@ -159,7 +169,7 @@ def write_heatmap(path: Path, model: nn.Module, photo: Path) -> None:
     from pytorch_grad_cam.utils.image import show_cam_on_image
 
     image, rgb = read_photo(photo)
-    with GradCAM(model, [model._bn1]) as cam:
+    with GradCAM(model, [model._relu1]) as cam:
         heatmap = cam(image, targets=None)[0]
     overlay = show_cam_on_image(rgb, heatmap, use_rgb=True)
     Image.fromarray(np.hstack([np.uint8(255 * rgb), overlay])).save(path)
@@ -180,8 +190,9 @@ def main() -> None:
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     package_model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
     model = EfficientNetLite(package_model).eval()
-    torch.jit.script(copy.deepcopy(model)).half().save(str(model_path))
+    save_torchscript(torch.jit.script(copy.deepcopy(model)).half(), model_path)
     write_sidecar(model_path.with_suffix(".json"))
+    write_licence(model_path.with_name("LICENSE-APACHE-2.0.txt"))
     print(f"{model_path.name}: {model_path.stat().st_size / 1e6:.2f} MB")
     check(model_path, model, package_model, photo)
     if arguments.heatmap:

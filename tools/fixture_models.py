@@ -210,6 +210,19 @@ class ListOutput(TwoOutputs):
         return [y, self.aux(torch.tanh(y))]
 
 
+class NestedOutput(TwoOutputs):
+    def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, Dict[str, torch.Tensor]]:
+        y = self.features(x)
+        return y, {"aux": self.aux(torch.tanh(y))}
+
+
+def select(output, key):
+    """One tensor of an output: `key` is None, a key or an index, or a list of them."""
+    for step in [] if key is None else key if isinstance(key, list) else [key]:
+        output = output[step]
+    return output
+
+
 class Select(nn.Module):
     """What pytorch-grad-cam is given: the model with one of its outputs."""
 
@@ -219,7 +232,7 @@ class Select(nn.Module):
         self.key = key
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x)[self.key]
+        return select(self.model(x), self.key)
 
 
 class Volume(nn.Module):
@@ -272,6 +285,18 @@ class Disconnected(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         return self.fc(torch.relu(self.conv(x)).mean([2, 3])), self.side(x)
+
+
+class IntOutput(nn.Module):
+    """Class indices, which have no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.relu(self.conv(x)).mean([2, 3])).argmax(1)
 
 
 class NoForward(nn.Module):

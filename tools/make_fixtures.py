@@ -17,6 +17,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 import fixture_models as models
+from torchscript_file import save_torchscript
 
 FIXTURES = Path(__file__).resolve().parent.parent / "test" / "fixtures"
 warnings.filterwarnings("ignore")
@@ -79,7 +80,7 @@ class Writer:
             exported = torch.jit.script(model)
         else:
             exported = torch.jit.trace(model, x[:1], strict=False)
-        exported.save(str(FIXTURES / file))
+        save_torchscript(exported, FIXTURES / file)
         return file
 
     def case(self, name, description, make, layers, *, seed=1, form="scripted", shape=(1, 3, 24, 32), targets=None,
@@ -113,7 +114,7 @@ class Writer:
         assert (top[:, -1] - top[:, -2] > 1e-3).all(), (name, "argmax is a tie")
         with torch.no_grad():
             exported = torch.jit.load(str(FIXTURES / file))(x)
-        exported = exported if output is None else exported[output]
+        exported = models.select(exported, output)
         assert np.abs(exported.numpy() - outputs).max() < 1e-5, (name, "the exported model computes something else")
 
         case = {
@@ -180,6 +181,7 @@ def write_cases(w: Writer) -> None:
     w.case("in-place-relu", "an in-place ReLU behind the target", models.InPlaceRelu, ["bn"], seed=2)
     w.case("in-place-relu-traced", "the same, traced", models.InPlaceRelu, ["bn"], seed=2, form="traced")
     w.case("functional-relu", "F.relu(inplace=True) behind the target", models.FunctionalInPlaceRelu, ["conv"], seed=3)
+    w.case("functional-relu-traced", "the same, traced", models.FunctionalInPlaceRelu, ["conv"], seed=3, form="traced")
     w.case("add-in-place", "+= on the target's output", models.AddInPlace, ["conv"], seed=4, targets=[[2]])
     w.case("add-in-place-traced", "the same, traced", models.AddInPlace, ["conv"], seed=4, targets=[[2]], form="traced")
     w.case("skip-connection", "a skip connection over a later layer", models.AddInPlace, ["stem"], seed=4, targets=[[1]],
@@ -207,6 +209,10 @@ def write_cases(w: Writer) -> None:
            targets=[[0, 2], [1, 3, 4]], model_name="scripted")
     w.case("tall", "much taller than wide", small, ["layer2.0"], shape=(1, 3, 48, 18), targets=[[3]],
            model_name="scripted")
+    w.case("odd-size", "odd sizes, much wider than tall", small, ["layer2.0"], shape=(1, 3, 23, 61), targets=[[3]],
+           model_name="scripted")
+    w.case("layer-size", "the map at the layer's own size", small, ["layer2.1"], targets=[[3]], upsample=False,
+           model_name="scripted")
     w.case("two-layers", "two target layers of different size", small, ["layer1.1", "layer2.1"], targets=[[3]],
            model_name="scripted")
     w.case("dict-output", "a dict's entry", models.DictOutput, ["features.layer2.1"], seed=8, output="out")
@@ -216,6 +222,7 @@ def write_cases(w: Writer) -> None:
            form="traced")
     w.case("tuple-output", "a tuple's second part", models.TupleOutput, ["features.layer2.1"], seed=8, output=1)
     w.case("list-output", "a list's first part", models.ListOutput, ["features.layer2.0"], seed=8, output=0)
+    w.case("nested-output", "a dict inside a tuple", models.NestedOutput, ["features.layer2.1"], seed=8, output=[1, "aux"])
     w.case("one-channel", "gray input", lambda: small(1), ["layer2.1"], seed=9, shape=(2, 1, 24, 32))
     w.case("float64", "double precision", small, ["layer2.1"], dtype=torch.float64, shape=(2, 3, 24, 32))
     w.case("volume", "a 3-D CNN, a layer of the input's size", models.Volume, ["conv1"], seed=10, shape=(2, 1, 6, 8, 10))
@@ -237,9 +244,10 @@ def write_broken_files() -> None:
     torch.save(state, bad / "not_torchscript.pt")
     torch.save(state, bad / "legacy_pickle.pt", _use_new_zipfile_serialization=False)
     frozen = torch.jit.freeze(torch.jit.script(seeded(models.SmallResNet, 1)))
-    frozen.save(str(FIXTURES / "frozen.pt"))
-    torch.jit.script(seeded(models.Disconnected, 12)).save(str(FIXTURES / "disconnected.pt"))
-    torch.jit.script(seeded(models.NoForward, 13)).save(str(FIXTURES / "no_forward.pt"))
+    save_torchscript(frozen, FIXTURES / "frozen.pt")
+    save_torchscript(torch.jit.script(seeded(models.Disconnected, 12)), FIXTURES / "disconnected.pt")
+    save_torchscript(torch.jit.script(seeded(models.NoForward, 13)), FIXTURES / "no_forward.pt")
+    save_torchscript(torch.jit.script(seeded(models.IntOutput, 14)), FIXTURES / "int_output.pt")
 
 
 def main() -> None:

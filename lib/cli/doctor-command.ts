@@ -3,6 +3,7 @@ import { doctor } from '../doctor.js';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
+    .summary('show what the library runs on')
     .description('Shows what the library runs on, or why it cannot run.')
     .option('--json', 'print JSON')
     .action(({ json }: { json?: boolean }) => {

@@ -36,9 +36,14 @@ const usageCodes = new Set([
   'ERR_OUTPUT_SELECTOR',
 ]);
 
-/** A failure that every further image would meet as well: a wrong layer, class or option. */
-export function isUsageFailure(error: unknown): boolean {
+function isUsageFailure(error: unknown): boolean {
   return usageCodes.has((error as { code?: string }).code ?? '');
+}
+
+/** False for a failure that every further image would meet as well: a wrong layer or class, a model that cannot run. */
+export function concernsOneImage(error: unknown): boolean {
+  if (error instanceof GradCamError) return error.code === 'ERR_IMAGE_LOAD';
+  return !isUsageFailure(error);
 }
 
 /** "error: message (CODE)", and with GRADCAM_DEBUG=1 the stack. */

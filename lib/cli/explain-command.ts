@@ -14,7 +14,7 @@ import {
   preparation,
   readLabels,
 } from './arguments.js';
-import { exitCodes, isUsageFailure, UsageError } from './exit-codes.js';
+import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
 import { describeExplanation, drawExplanation, type ImageReport } from './explain-report.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
@@ -32,6 +32,7 @@ interface ExplainFlags extends PreparationFlags {
 
 export function explainCommand(signal: AbortSignal): Command {
   return new Command('explain')
+    .summary('draw heatmaps over images')
     .description(
       "Draws heatmaps of what speaks for a class over images. Reads the model's sidecar (model.json).",
     )
@@ -92,8 +93,7 @@ async function explainImages(
         reports.push(report);
         progress.succeeded(report);
       } catch (error) {
-        // A wrong layer or class is as wrong for the next image.
-        if (signal.aborted || isUsageFailure(error)) throw error;
+        if (signal.aborted || !concernsOneImage(error)) throw error;
         const { code = 'ERR_INTERNAL', message } = error as Error & { code?: string };
         reports.push({ path, error: { code, message } });
         progress.failed(path, error as Error);

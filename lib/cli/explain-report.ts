@@ -17,7 +17,16 @@ export interface ClassReport {
 export interface ExplainedClassReport extends ClassReport {
   readonly score: number;
   readonly hasPositiveEvidence: boolean;
-  /** The map's hottest place, in the pixels that the model saw. */
+  readonly map: MapStatistics;
+}
+
+/** What a heatmap amounts to, for programs that look at no pictures. */
+export interface MapStatistics {
+  /** Mean of the map, 0 to 1. */
+  readonly mean: number;
+  /** Share of the picture where the map is at least 0.5. */
+  readonly hotShare: number;
+  /** The hottest place, in the pixels that the model saw. */
   readonly peak: { readonly x: number; readonly y: number };
 }
 
@@ -59,7 +68,7 @@ export function describeExplanation(
       ...describe(classIndex ?? -1),
       score,
       hasPositiveEvidence,
-      peak: peakOf(explanation.heatmaps.at(index)),
+      map: statisticsOf(explanation.heatmaps.at(index)),
     })),
     timings: explanation.timings,
   };
@@ -98,9 +107,20 @@ function softmaxOfFirst(output: ModelOutput): number[] {
   return exponentials.map((value) => value / sum);
 }
 
-function peakOf(map: Tensor): { x: number; y: number } {
+function statisticsOf(map: Tensor): MapStatistics {
   const values = map.toTypedArray() as Float32Array;
   const width = map.shape[1] ?? 1;
-  const index = values.reduce((best, value, position) => (value > (values[best] ?? 0) ? position : best), 0);
-  return { x: index % width, y: Math.floor(index / width) };
+  let hottest = 0;
+  let hot = 0;
+  let sum = 0;
+  for (const [index, value] of values.entries()) {
+    sum += value;
+    if (value >= 0.5) hot++;
+    if (value > (values[hottest] ?? 0)) hottest = index;
+  }
+  return {
+    mean: sum / values.length,
+    hotShare: hot / values.length,
+    peak: { x: hottest % width, y: Math.floor(hottest / width) },
+  };
 }

@@ -1,5 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, extname, join, resolve } from 'node:path';
 import { UsageError } from './exit-codes.js';
 
 const pictureExtensions = new Set(['.jpg', '.jpeg', '.png', '.webp', '.avif', '.tif', '.tiff', '.gif']);
@@ -25,20 +25,22 @@ export async function findImages(paths: readonly string[]): Promise<string[]> {
 
 /**
  * Where each image's result goes: one image to `output` if that names a picture, else `<name>-gradcam.png` in the folder
- * `output` (or the current one), numbered where names meet.
+ * `output` (or the current one), numbered where names meet. Never over one of the images.
  */
 export function outputFiles(images: readonly string[], output: string | undefined): string[] {
   if (output !== undefined && /\.(png|jpe?g|webp|avif)$/i.test(output)) {
     if (images.length > 1)
       throw new UsageError(`--output '${output}' is one file, but there are ${images.length} images.`);
+    if (images.some((image) => resolve(image) === resolve(output)))
+      throw new UsageError(`--output '${output}' would overwrite the image itself.`);
     return [output];
   }
-  const taken = new Set<string>();
+  const taken = new Set(images.map((image) => resolve(image)));
   return images.map((image) => {
-    const stem = `${basename(image, extname(image))}-gradcam`;
-    let name = stem;
-    for (let number = 2; taken.has(name); number++) name = `${stem}-${number}`;
-    taken.add(name);
-    return join(output ?? '.', `${name}.png`);
+    const stem = join(output ?? '.', `${basename(image, extname(image))}-gradcam`);
+    let path = `${stem}.png`;
+    for (let number = 2; taken.has(resolve(path)); number++) path = `${stem}-${number}.png`;
+    taken.add(resolve(path));
+    return path;
   });
 }

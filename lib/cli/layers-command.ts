@@ -11,6 +11,7 @@ interface LayersFlags {
 
 export function layersCommand(signal: AbortSignal): Command {
   return new Command('layers')
+    .summary("list a model's layers and shapes")
     .description('Lists the layers of a model, and with an input size their output shapes.')
     .argument('<model>', 'TorchScript file (.pt)')
     .option(

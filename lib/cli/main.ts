@@ -14,6 +14,11 @@ const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), '
 
 const interruption = new AbortController();
 process.once('SIGINT', () => interruption.abort(new Error('interrupted')));
+// The reader went away, as in `gradcam layers model.pt | head`: there is nobody to tell more.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(exitCodes.ok);
+});
 
 const program = new Command('gradcam')
   .description('Shows where a TorchScript vision model looks: Grad-CAM heatmaps for the .pt files you serve.')
@@ -23,14 +28,14 @@ const program = new Command('gradcam')
   .exitOverride()
   .addHelpText(
     'after',
-    `${exitCodesHelp}
-
+    `
 Examples:
   gradcam explain model.pt cat.jpg                  heat over the picture
   gradcam explain model.pt photos/ -o out/ --top 3  three classes for each photo
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam doctor                                    is everything in place?`,
-  );
+  )
+  .addHelpText('afterAll', exitCodesHelp);
 for (const command of [
   explainCommand(interruption.signal),
   layersCommand(interruption.signal),

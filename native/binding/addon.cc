@@ -20,6 +20,8 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("cuda", &GradCamAddon::getCuda),
                              InstanceMethod("createCancellation", &GradCamAddon::createCancellation),
                              InstanceMethod("cancel", &GradCamAddon::cancel),
+                             InstanceMethod("close", &GradCamAddon::close),
+                    InstanceMethod("externalMemory", &GradCamAddon::externalMemory),
                              InstanceMethod("loadModel", &GradCamAddon::load),
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
@@ -65,6 +67,16 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value cancel(const Napi::CallbackInfo& info) {
     toCancellation(info[0])->cancel();
     return info.Env().Undefined();
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    channel_->close();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value externalMemory(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(),
+                             static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
   }
 
   Napi::Value load(const Napi::CallbackInfo& info) { return startLoadModel(info, *channel_); }

@@ -12,7 +12,40 @@ constexpr napi_type_tag kTensorTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f01};
 constexpr napi_type_tag kModelTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f02};
 constexpr napi_type_tag kCancellationTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f03};
 
-using TensorBox = std::optional<TensorHandle>;  // empty once released
+// A tensor as JavaScript holds it. V8 is told of its memory, so that forgotten results are collected in time.
+class TensorBox {
+ public:
+  TensorBox(Napi::BasicEnv env, TensorHandle tensor)
+      : env_(env), tensor_(std::move(tensor)), byteLength_(static_cast<int64_t>(tensor_->byteLength())) {
+    Napi::MemoryManagement::AdjustExternalMemory(env_, byteLength_);
+  }
+  ~TensorBox() { release(); }
+  TensorBox(const TensorBox&) = delete;
+  TensorBox& operator=(const TensorBox&) = delete;
+
+  const std::optional<TensorHandle>& tensor() const { return tensor_; }
+
+  void release() {
+    if (!tensor_) return;
+    tensor_.reset();
+    Napi::MemoryManagement::AdjustExternalMemory(env_, -byteLength_);
+  }
+
+ private:
+  Napi::BasicEnv env_;
+  std::optional<TensorHandle> tensor_;  // empty once released
+  int64_t byteLength_;
+};
+
+// Lives as long as the JavaScript object; jobs share the box, but only this end of it may speak to V8.
+struct ModelHolder {
+  Napi::BasicEnv env;
+  std::shared_ptr<ModelBox> box;
+
+  ~ModelHolder() {
+    if (!box->disposed) Napi::MemoryManagement::AdjustExternalMemory(env, -box->byteLength);
+  }
+};
 
 Napi::Array fromShape(Napi::Env env, const std::vector<int64_t>& shape) {
   Napi::Array array = Napi::Array::New(env, shape.size());
@@ -79,18 +112,18 @@ Napi::Object fromTensor(Napi::Env env, TensorHandle tensor) {
   object.Set("shape", fromShape(env, tensor.shape()));
   object.Set("dtype", elementTypeName(tensor.elementType()));
   object.Set("device", tensor.device());
-  object.Set("reference", Handle<TensorBox>::wrap(env, TensorBox(std::move(tensor)), kTensorTag));
+  object.Set("reference", wrapHandle(env, std::make_unique<TensorBox>(env, std::move(tensor)), kTensorTag));
   return object;
 }
 
 const TensorHandle& toTensor(const Napi::Value& reference) {
-  const TensorBox& box = Handle<TensorBox>::unwrap(reference, kTensorTag, "a tensor");
-  if (!box) throw Failure("ERR_DISPOSED", "The tensor was disposed and cannot be used any more.");
-  return *box;
+  const auto& tensor = unwrapHandle<TensorBox>(reference, kTensorTag, "a tensor").tensor();
+  if (!tensor) throw Failure("ERR_DISPOSED", "The tensor was disposed and cannot be used any more.");
+  return *tensor;
 }
 
 void releaseTensor(const Napi::Value& reference) {
-  Handle<TensorBox>::unwrap(reference, kTensorTag, "a tensor").reset();
+  unwrapHandle<TensorBox>(reference, kTensorTag, "a tensor").release();
 }
 
 std::vector<TensorHandle> toTensors(const Napi::Value& references) {
@@ -114,20 +147,23 @@ Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model) {
   auto box = std::make_shared<ModelBox>();
   box->model = std::move(model);
   box->byteLength = facts.byteLength;
-  object.Set("reference", Handle<std::shared_ptr<ModelBox>>::wrap(env, std::move(box), kModelTag));
+  Napi::MemoryManagement::AdjustExternalMemory(env, facts.byteLength);
+  object.Set("reference",
+             wrapHandle(env, std::unique_ptr<ModelHolder>(new ModelHolder{env, std::move(box)}), kModelTag));
   return object;
 }
 
 std::shared_ptr<ModelBox> toModelBox(const Napi::Value& reference) {
-  return Handle<std::shared_ptr<ModelBox>>::unwrap(reference, kModelTag, "a model");
+  return unwrapHandle<ModelHolder>(reference, kModelTag, "a model").box;
 }
 
 Napi::Value fromCancellation(Napi::Env env) {
-  return Handle<std::shared_ptr<Cancellation>>::wrap(env, std::make_shared<Cancellation>(), kCancellationTag);
+  return wrapHandle(env, std::make_unique<std::shared_ptr<Cancellation>>(std::make_shared<Cancellation>()),
+                    kCancellationTag);
 }
 
 std::shared_ptr<Cancellation> toCancellation(const Napi::Value& reference) {
-  return Handle<std::shared_ptr<Cancellation>>::unwrap(reference, kCancellationTag, "a cancellation");
+  return unwrapHandle<std::shared_ptr<Cancellation>>(reference, kCancellationTag, "a cancellation");
 }
 
 Napi::Value fromOutput(Napi::Env env, const OutputTree& output) {

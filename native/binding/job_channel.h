@@ -38,10 +38,10 @@ class JobChannel : public std::enable_shared_from_this<JobChannel> {
  public:
   static std::shared_ptr<JobChannel> create(Napi::Env env);
   void submit(std::shared_ptr<JobBase> job);
+  void close();
 
  private:
   void runOnThisExecutor(const std::shared_ptr<JobBase>& job);
-  void close();
   static void closeHook(void* channel);
   static void deliver(napi_env env, napi_value, void* channel, void* job);
 

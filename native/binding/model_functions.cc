@@ -53,10 +53,7 @@ Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel) 
         [path = std::string(info[0].ToString()), options = toLoadOptions(info[1])] {
           return loadModel(path, options);
         },
-        [](Napi::Env env, std::shared_ptr<Model>&& model) -> Napi::Value {
-          Napi::MemoryManagement::AdjustExternalMemory(env, model->facts().byteLength);
-          return fromModel(env, std::move(model));
-        });
+        [](Napi::Env env, std::shared_ptr<Model>&& model) { return fromModel(env, std::move(model)); });
     const Napi::Value promise = job->deferred.Promise();
     channel.submit(std::move(job));
     return promise;

@@ -6,74 +6,97 @@ import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 
-const connectTimeout = 15_000;
+/** How archives are fetched; milliseconds until a server that does not answer, or stops sending, is given up. */
+export const defaultNetwork = { fetch: globalThis.fetch, connectTimeout: 10_000, stallTimeout: 60_000 };
 
 /**
- * Downloads an archive, checks it and unpacks it into `folder`.
- * @param {{ url: string, sha256?: string, folder: string, log: (line: string) => void }} options
- * @throws {Error} in a user's words; nothing of the archive stays behind
+ * Downloads an archive, checks its size and checksum and unpacks it into `folder`.
+ * @param {{ url: string, sha256?: string, bytes?: number }} archive
+ * @param {string} folder
+ * @param {{ log: (line: string) => void, signal: AbortSignal, network: typeof defaultNetwork }} context
+ * @throws {Error} in a user's words
  */
-export async function downloadArchive({ url, sha256, folder, log }) {
-  const archive = join(folder, 'download.zip');
-  const response = await connect(url);
-  const expectedBytes = Number(response.headers.get('content-length')) || null;
-  log(`Downloading ${url}${expectedBytes ? ` (${megabytes(expectedBytes)})` : ''}`);
-  const hash = createHash('sha256');
-  const counter = countBytes(hash, expectedBytes, log);
-  try {
-    await pipeline(Readable.fromWeb(response.body), counter.stream, createWriteStream(archive));
-  } catch (cause) {
-    throw new Error(`the download broke off after ${megabytes(counter.bytes())}`, { cause });
+export async function downloadArchive({ url, sha256, bytes }, folder, { log, signal, network }) {
+  if (!URL.canParse(url)) throw new Error('it is not a URL');
+  const file = join(folder, 'download.zip');
+  // The query may hold a token.
+  const shownUrl = new URL(url).origin + new URL(url).pathname;
+  log(`Downloading LibTorch from ${shownUrl}${bytes ? ` (${megabytes(bytes)})` : ''}`);
+  if (!sha256) log('Warning: this archive is not verified; set LIBTORCH_SHA256 to its SHA-256 to check it.');
+  const received = await fetchFile(url, file, { log, signal, network });
+  if (bytes && received.bytes !== bytes) {
+    throw new Error(`the file has the wrong size (${received.bytes} instead of ${bytes} bytes)`);
   }
-  const actual = hash.digest('hex');
-  if (sha256 && actual !== sha256.toLowerCase()) {
+  if (sha256 && received.sha256 !== sha256.toLowerCase()) {
     throw new Error(
-      `the file has the wrong checksum (SHA-256 ${actual} instead of ${sha256}); it was thrown away`,
+      `WRONG CHECKSUM: SHA-256 ${received.sha256} instead of ${sha256}; the file was thrown away`,
     );
   }
-  if (!sha256) log('This archive is not verified: set LIBTORCH_SHA256 to check it.');
   log('Unpacking');
+  await unpack(file, folder, signal);
+  rmSync(file);
+}
+
+async function fetchFile(url, file, { log, signal, network }) {
+  const giveUp = new AbortController();
+  const options = { signal: AbortSignal.any([signal, giveUp.signal]) };
+  const connecting = setTimeout(() => giveUp.abort(), network.connectTimeout);
+  let response;
   try {
-    // CMake is needed for the build anyway, and unpacks everywhere alike.
-    await promisify(execFile)('cmake', ['-E', 'tar', 'xf', archive], { cwd: folder });
+    response = await network.fetch(url, options);
   } catch (cause) {
-    throw new Error('the archive could not be unpacked (CMake is needed for that)', { cause });
-  }
-  rmSync(archive);
-}
-
-async function connect(url) {
-  const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(), connectTimeout);
-  try {
-    const response = await fetch(url, { signal: controller.signal });
-    if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`.trim());
-    return response;
-  } catch (error) {
-    if (error.message.startsWith('the server')) throw error;
-    throw new Error(`${new URL(url).host} could not be reached`, { cause: error });
+    const reason = giveUp.signal.aborted
+      ? `no answer in ${network.connectTimeout / 1000} s`
+      : (cause.cause?.code ?? cause.cause?.message ?? cause.message);
+    throw new Error(`${new URL(url).host} could not be reached (${reason})`, { cause });
   } finally {
-    clearTimeout(timer);
+    clearTimeout(connecting);
   }
-}
+  if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`.trim());
 
-/** A stream that hashes what passes and tells the progress, every tenth of the whole. */
-function countBytes(hash, expectedBytes, log) {
+  const stalling = setTimeout(() => giveUp.abort(), network.stallTimeout);
+  const hash = createHash('sha256');
+  const tellProgress = progress(Number(response.headers.get('content-length')), log);
   let bytes = 0;
-  let told = 0;
-  const stream = new Transform({
+  const counter = new Transform({
     transform(chunk, _encoding, done) {
+      stalling.refresh();
       hash.update(chunk);
       bytes += chunk.length;
-      const tenth = expectedBytes ? Math.floor((bytes / expectedBytes) * 10) : 0;
-      if (tenth > told && expectedBytes > 10e6) {
-        told = tenth;
-        log(`  ${tenth * 10} % of ${megabytes(expectedBytes)}`);
-      }
+      tellProgress(bytes);
       done(null, chunk);
     },
   });
-  return { stream, bytes: () => bytes };
+  try {
+    await pipeline(Readable.fromWeb(response.body), counter, createWriteStream(file), options);
+  } catch (cause) {
+    if (cause.syscall) throw new Error(`the file could not be written: ${cause.message}`, { cause });
+    throw new Error(`the download broke off after ${megabytes(bytes)}`, { cause });
+  } finally {
+    clearTimeout(stalling);
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+/** CMake is needed for the build anyway, and unpacks everywhere alike. */
+async function unpack(file, folder, signal) {
+  try {
+    await promisify(execFile)('cmake', ['-E', 'tar', 'xf', file], { cwd: folder, signal });
+  } catch (cause) {
+    const reason = cause.code === 'ENOENT' ? 'CMake was not found' : cause.stderr?.trim() || cause.message;
+    throw new Error(`the archive could not be unpacked: ${reason}`, { cause });
+  }
+}
+
+/** Tells every tenth of a file that is large enough for someone to wait. */
+function progress(expectedBytes, log) {
+  let told = 0;
+  return (bytes) => {
+    const tenth = Math.floor((bytes / expectedBytes) * 10);
+    if (!(expectedBytes > 10e6) || tenth <= told) return;
+    told = tenth;
+    log(`  ${tenth * 10} % of ${megabytes(expectedBytes)}`);
+  };
 }
 
 function megabytes(bytes) {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pinnedVersion } from './versions.mjs';
 
@@ -9,30 +9,46 @@ import { pinnedVersion } from './versions.mjs';
  * A CPU wheel is complete. PyPI's wheel for Linux on x86-64 is the CUDA build: there `libtorch_cpu.so` also needs the
  * CUDA runtime and CUPTI from wheels of their own, which torch's metadata names. What only a GPU needs is left out,
  * unless `GRADCAM_CUDA=1` asks for all of it.
+ * @param {string} python
+ * @param {string} folder
+ * @param {{ env: NodeJS.ProcessEnv, log: (line: string) => void, signal: AbortSignal }} context
  */
-export async function installWithPip({ python, folder, env, log }) {
+export async function installWithPip(python, folder, { env, log, signal }) {
   const complete = env.GRADCAM_CUDA === '1';
   const wheel = `torch==${pinnedVersion}`;
-  log(`Fetching ${wheel} with ${python} -m pip (up to 550 MB${complete ? ', with CUDA about 3 GB' : ''})`);
-  await pipInstall(python, env, folder, complete ? [wheel] : ['--no-deps', wheel]);
-  const isCuda = existsSync(join(folder, 'torch', 'lib', 'libtorch_cuda.so'));
-  if (!isCuda || complete) return;
-  const toolkit = requiredCudaToolkit(folder);
-  log(`The wheel is a CUDA build; fetching what its CPU part needs of ${toolkit}`);
-  await pipInstall(python, env, folder, [toolkit]);
-  removeGpuParts(folder);
+  const temporary = join(folder, 'pip-temporary');
+  mkdirSync(temporary);
+  const pip = (...what) => pipInstall(python, folder, what, pipEnvironment(env, temporary), signal);
+
+  log(`Downloading ${wheel} with ${python} -m pip (${complete ? 'with CUDA, a few GB' : 'up to 550 MB'})`);
+  await (complete ? pip(wheel) : pip('--no-deps', wheel));
+  if (!complete && existsSync(join(folder, 'torch', 'lib', 'libtorch_cuda.so'))) {
+    const toolkit = requiredCudaToolkit(folder);
+    log(`The wheel is a CUDA build; downloading what its CPU part needs: ${toolkit} (13 MB)`);
+    await pip(toolkit);
+  }
+  if (!complete) removeUnneeded(folder);
+  rmSync(temporary, { recursive: true, force: true });
 }
 
-function pipInstall(python, env, folder, what) {
+/** pip's temporary files go where they are removed with the rest, and --user does not go with --target. */
+function pipEnvironment(env, temporary) {
+  return { ...env, TMPDIR: temporary, TEMP: temporary, TMP: temporary, PIP_USER: '0' };
+}
+
+function pipInstall(python, folder, what, env, signal) {
   const options = ['--disable-pip-version-check', '--no-warn-conflicts', '--no-compile', '--upgrade'];
   const args = ['-m', 'pip', 'install', ...options, '--target', folder, ...what];
   return new Promise((resolve, reject) => {
     // pip shows its own progress; standard output belongs to whoever called us.
-    const child = spawn(python, args, { env, stdio: ['ignore', 2, 2] });
-    child.once('error', (cause) => reject(new Error(`${python} could not be started`, { cause })));
-    child.once('exit', (code, signal) => {
+    const child = spawn(python, args, { env, stdio: ['ignore', 2, 2], signal });
+    child.once('error', (cause) => {
+      // When interrupted, wait for the exit: a living pip would write into the folder that is being removed.
+      if (!signal.aborted) reject(new Error(`${python} could not be started`, { cause }));
+    });
+    child.once('exit', (code, signalName) => {
       if (code === 0) resolve();
-      else reject(new Error(`"pip install ${what.join(' ')}" failed (${signal ?? `exit code ${code}`})`));
+      else reject(new Error(`"pip install ${what.join(' ')}" failed (${signalName ?? `exit code ${code}`})`));
     });
   });
 }
@@ -46,18 +62,19 @@ function requiredCudaToolkit(folder) {
   return `cuda-toolkit[cudart,cupti]==${version}`;
 }
 
-const gpuOnly =
+// Neither torch_cpu nor c10 links any of these, and the addon links only those two.
+const unneededLibrary =
   /^lib(torch_cuda.*|torch_nvshmem|torch_python|c10_cuda|caffe2_nvrtc|torch|torch_global_deps)\.so$/;
 
-/** Leaves what the CPU needs: about 500 MB instead of 1.3 GB. */
-function removeGpuParts(folder) {
-  const libraries = join(folder, 'torch', 'lib');
-  for (const name of readdirSync(libraries)) {
-    if (gpuOnly.test(name)) rmSync(join(libraries, name));
+/** Leaves what the CPU needs: of the CUDA wheel, 540 MB instead of 1.1 GB. */
+function removeUnneeded(folder) {
+  const torch = join(folder, 'torch');
+  for (const name of readdirSync(join(torch, 'lib'))) {
+    if (unneededLibrary.test(name)) rmSync(join(torch, 'lib', name));
   }
-  for (const name of readdirSync(join(folder, 'torch'))) {
+  for (const name of readdirSync(torch)) {
     if (!['lib', 'include', 'share', 'version.py', 'LICENSE'].includes(name)) {
-      rmSync(join(folder, 'torch', name), { recursive: true });
+      rmSync(join(torch, name), { recursive: true });
     }
   }
 }

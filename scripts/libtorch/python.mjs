@@ -9,34 +9,22 @@ const findTorch = [
 
 /** The commands that may start Python, the chosen one first. */
 export function pythonCommands(env) {
-  return env.PYTHON ? [env.PYTHON] : ['python3', 'python'];
+  return [...new Set([env.PYTHON, 'python3', 'python'])].filter(Boolean);
 }
 
 /**
- * The first Python that starts.
- * @returns {string | null}
+ * Asks each Python that starts for its `torch`, without importing it.
+ * @returns {{ command: string, torch: string | null }[]} torch is the package's folder
  */
-export function findPython(env) {
+export function askPythons(env) {
+  const answers = [];
   for (const command of pythonCommands(env)) {
     try {
-      execFileSync(command, ['-c', 'pass'], { env, stdio: 'ignore', timeout: 30_000 });
-      return command;
+      const options = { env, encoding: 'utf8', timeout: 30_000, stdio: ['ignore', 'pipe', 'ignore'] };
+      answers.push({ command, torch: execFileSync(command, ['-c', findTorch], options).trim() || null });
     } catch {
       // not there, or broken: try the next
     }
   }
-  return null;
-}
-
-/**
- * The folder of the `torch` package that Python would import.
- * @returns {string | null} null where it has none
- */
-export function findPythonTorch(python, env) {
-  try {
-    const options = { env, encoding: 'utf8', timeout: 30_000, stdio: ['ignore', 'pipe', 'ignore'] };
-    return execFileSync(python, ['-c', findTorch], options).trim() || null;
-  } catch {
-    return null;
-  }
+  return answers;
 }

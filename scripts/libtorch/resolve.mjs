@@ -1,9 +1,9 @@
 import { cachedLibTorch, fillCache } from './cache.mjs';
 import { checkLibTorch } from './check.mjs';
-import { downloadArchive } from './download.mjs';
+import { defaultNetwork, downloadArchive } from './download.mjs';
 import { installWithPip } from './pip.mjs';
-import { findPython, findPythonTorch, pythonCommands } from './python.mjs';
-import { isSupported, officialArchives, pinnedVersion } from './versions.mjs';
+import { askPythons, pythonCommands } from './python.mjs';
+import { isSupported, officialArchives, pinnedVersion, supportedRange } from './versions.mjs';
 
 /** LibTorch was not found. The message lists every place that was tried, and the command that helps. */
 export class LibTorchNotFoundError extends Error {
@@ -19,102 +19,109 @@ export class LibTorchNotFoundError extends Error {
  * @param {NodeJS.ProcessEnv} [options.env]
  * @param {boolean} [options.fetchMissing] download when nothing is installed; default true
  * @param {(line: string) => void} [options.log] told each step that takes time or uses the network
- * @param {{ url: string, sha256: string } | null} [options.officialArchive] default: this platform's
- * @returns {Promise<{ root: string, version: string, source: string }>}
+ * @param {{ url: string, sha256: string, bytes?: number } | null} [options.officialArchive] default: this platform's
+ * @param {Partial<typeof defaultNetwork>} [options.network]
+ * @returns {Promise<{ root: string, version: string, cuda: boolean, source: string }>}
  */
 export async function resolveLibTorch({
   env = process.env,
   fetchMissing = true,
   log = () => {},
   officialArchive = officialArchives[`${process.platform}-${process.arch}`] ?? null,
+  network = {},
 } = {}) {
-  const tried = [];
-
   if (env.LIBTORCH) {
-    const found = usable(env.LIBTORCH);
-    if (found.problem) throw notFound([`LIBTORCH=${env.LIBTORCH}: ${found.problem}`]);
+    const found = checkVersion(env.LIBTORCH);
+    if (found.problem) throw namedButUnusable('LIBTORCH', `${env.LIBTORCH}: ${found.problem}`);
     return { ...found, source: 'LIBTORCH' };
   }
 
-  const python = findPython(env);
+  const tried = [];
+  const needsCuda = env.GRADCAM_CUDA === '1';
+  const pythons = askPythons(env);
   if (env.LIBTORCH_USE_PYTORCH === '0') tried.push("Python's torch: skipped, LIBTORCH_USE_PYTORCH=0");
   else {
-    const found = fromPython(python, env);
-    if (!found.problem) return { ...found, source: "Python's torch" };
-    tried.push(`Python's torch: ${found.problem}`);
+    if (pythons.length === 0) tried.push(noPython(env));
+    for (const { command, torch } of pythons) {
+      const found = torch ? checkVersion(torch, needsCuda) : { problem: 'it is not installed' };
+      if (!found.problem) return { ...found, source: 'python' };
+      tried.push(`${command}'s torch: ${torch ? `${torch}: ` : ''}${found.problem}`);
+    }
   }
 
-  const cached = usable(cachedLibTorch(env));
+  const target = cachedLibTorch(env);
+  const cached = checkVersion(target, needsCuda);
   if (!cached.problem) return { ...cached, source: 'cache' };
-  tried.push(`the cache, ${cachedLibTorch(env)}: ${cached.problem}`);
+  tried.push(`the cache, ${target}: ${cached.problem}`);
   if (!fetchMissing) throw notFound(tried);
 
-  for (const download of downloads({ env, python, officialArchive, log })) {
+  const findProblem = (folder) => checkVersion(folder, needsCuda).problem;
+  const context = { env, log, network: { ...defaultNetwork, ...network } };
+  for (const { source, fill } of waysToFetch(env, pythons[0]?.command, officialArchive)) {
     try {
-      await fillCache(env, download.into);
-      const fetched = usable(cachedLibTorch(env));
-      if (fetched.problem) throw new Error(fetched.problem);
-      return { ...fetched, source: download.source };
+      await fillCache(target, (folder, signal) => fill(folder, { ...context, signal }), findProblem);
+      return { ...checkVersion(target, needsCuda), source };
     } catch (error) {
-      tried.push(`${download.source}: ${error.message}`);
-      log(`${download.source}: ${error.message}`);
-      if (download.required) break;
+      if (source === 'LIBTORCH_URL') throw namedButUnusable(source, error.message);
+      log(`${source}: ${error.message}`);
+      tried.push(`${source}: ${error.message}`);
     }
   }
   throw notFound(tried);
 }
 
-/** The ways to fetch LibTorch, in order. */
-function downloads({ env, python, officialArchive, log }) {
-  if (env.LIBTORCH_URL) {
-    const archive = { url: env.LIBTORCH_URL, sha256: env.LIBTORCH_SHA256, log };
-    return [
-      {
-        source: `LIBTORCH_URL=${env.LIBTORCH_URL}`,
-        required: true,
-        into: (folder) => downloadArchive({ ...archive, folder }),
-      },
-    ];
-  }
-  const ways = [];
-  if (officialArchive) {
-    ways.push({
-      source: 'the official archive',
-      into: (folder) => downloadArchive({ ...officialArchive, folder, log }),
-    });
-  }
-  ways.push({
-    source: 'pip',
-    into: (folder) => {
-      if (!python) throw new Error(`no Python was found (tried ${pythonCommands(env).join(', ')})`);
-      return installWithPip({ python, folder, env, log });
-    },
+/** The ways to fetch LibTorch into a folder, in order. */
+function waysToFetch(env, python, officialArchive) {
+  const archive = (source, spec) => ({
+    source,
+    fill: (folder, context) => downloadArchive(spec, folder, context),
   });
-  return ways;
+  if (env.LIBTORCH_URL) {
+    return [archive('LIBTORCH_URL', { url: env.LIBTORCH_URL, sha256: env.LIBTORCH_SHA256 })];
+  }
+  const pip = {
+    source: 'pip',
+    fill: async (folder, context) => {
+      if (!python) throw new Error(noPython(env));
+      await installWithPip(python, folder, context);
+    },
+  };
+  // The official archive is the CPU build.
+  if (!officialArchive || env.GRADCAM_CUDA === '1') return [pip];
+  return [archive('official archive', officialArchive), pip];
 }
 
-function fromPython(python, env) {
-  if (!python) return { problem: `no Python was found (tried ${pythonCommands(env).join(', ')})` };
-  const folder = findPythonTorch(python, env);
-  if (!folder) return { problem: `${python} has no torch` };
-  const found = usable(folder);
-  return found.problem ? { problem: `${folder}: ${found.problem}` } : found;
-}
-
-function usable(folder) {
+function checkVersion(folder, needsCuda = false) {
   const found = checkLibTorch(folder);
-  if (found.problem || isSupported(found.version)) return found;
-  return { problem: `it is version ${found.version}, and ${pinnedVersion} is needed` };
+  if (found.problem) return found;
+  if (!isSupported(found.version)) {
+    return { problem: `it is version ${found.version}, and ${supportedRange} is needed` };
+  }
+  if (needsCuda && !found.cuda) return { problem: 'it has no CUDA, and GRADCAM_CUDA=1' };
+  return found;
+}
+
+function noPython(env) {
+  return `no Python was found (tried ${pythonCommands(env).join(', ')})`;
+}
+
+function namedButUnusable(variable, problem) {
+  return new LibTorchNotFoundError(
+    [
+      `LibTorch ${supportedRange} cannot be taken from ${variable}: ${problem}`,
+      `Correct ${variable}, or remove it to have LibTorch found or fetched, then run (in a clone: npm run build):`,
+      '  npm rebuild node-gradcam',
+    ].join('\n'),
+  );
 }
 
 function notFound(tried) {
   return new LibTorchNotFoundError(
     [
-      `LibTorch ${pinnedVersion} was not found. Tried:`,
+      `LibTorch ${supportedRange} was not found. Tried:`,
       ...tried.map((line) => `  - ${line}`),
-      'To fix it, install it and try again:',
+      'Unpack it anywhere and set LIBTORCH to that folder, or install it with (in a clone: npm run build at the end):',
       `  python3 -m pip install torch==${pinnedVersion} && npm rebuild node-gradcam`,
-      'or unpack it anywhere and set LIBTORCH to that folder.',
     ].join('\n'),
   );
 }

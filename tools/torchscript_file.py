@@ -1,0 +1,24 @@
+"""Saves TorchScript files without the source positions of the Python code, which hold the paths of the machine."""
+
+import io
+from pathlib import Path
+
+import torch
+
+# Written by PyTorchFileWriter itself.
+WRITER_RECORDS = {"version", ".data/serialization_id"}
+
+
+def save_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
+    """Like module.save(path), less the *.debug_pkl records."""
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    buffer.seek(0)
+    reader = torch._C.PyTorchFileReader(buffer)
+    writer = torch._C.PyTorchFileWriter(str(path))
+    writer.set_min_version(int(reader.get_record("version")))
+    for name in reader.get_all_records():
+        if name not in WRITER_RECORDS and not name.endswith(".debug_pkl"):
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
