@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -8,14 +9,13 @@ import sharp from 'sharp';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-test('the demo sees a cat, tells why, and draws it', async (t) => {
+const runExample = (name: string, ...args: string[]) =>
+  promisify(execFile)(process.execPath, [join(root, 'dist', 'examples', name), ...args], { cwd: root });
+
+test.serial('the demo sees a cat, tells why, and draws it', async (t) => {
   const picture = join(root, 'output', 'demo.png');
   await rm(picture, { force: true });
-  const { stdout, stderr } = await promisify(execFile)(
-    process.execPath,
-    [join(root, 'dist', 'examples', 'demo.js')],
-    { cwd: root },
-  );
+  const { stdout, stderr } = await runExample('demo.js');
   t.is(stderr, '');
   t.log(stdout);
   for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
@@ -43,4 +43,21 @@ test('the demo sees a cat, tells why, and draws it', async (t) => {
   const [photo, overlay] = [await bluePixels(10), await bluePixels(width - 210)];
   t.log(`${photo} blue pixels in the photo, ${overlay} in the overlay`);
   t.true(photo < 400 && overlay > 8000);
+});
+
+test.serial('the quick start writes an overlay', async (t) => {
+  const path = join(await mkdtemp(join(tmpdir(), 'gradcam-example-')), 'overlay.png');
+  const model = 'examples/models/efficientnet_lite0.pt';
+  const { stdout } = await runExample('quick-start.js', model, 'examples/photos/chelsea.png', path);
+  t.is(stdout, `${path}: what speaks for tiger cat at _relu1\n`);
+  const { width, height } = await sharp(path).metadata();
+  t.deepEqual([width, height], [224, 224]);
+});
+
+test.serial('several classes are explained side by side', async (t) => {
+  const path = join(await mkdtemp(join(tmpdir(), 'gradcam-example-')), 'classes.png');
+  const { stdout } = await runExample('several-classes.js', path);
+  t.regex(stdout, /: tabby \(output \d+\.\d\d\), tiger cat \(output \d+\.\d\d\)\n$/);
+  const { width = 0 } = await sharp(path).metadata();
+  t.true(width > 2 * 224);
 });

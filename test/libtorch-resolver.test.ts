@@ -425,11 +425,13 @@ test('GRADCAM_CUDA=1 installs everything with pip, next to a CPU-only cache', as
   makeLibTorch(cached);
   const torch = makeLibTorch(join(folder, 'torch'));
   makePython(bin, 'python3', { torch, wheels: { torch: makeWheel(folder, true) } });
-  const archive = makeArchive(folder);
-  const url = await serve(t, (_, response) => response.end(archive.content));
-  const options = { env: { ...env, GRADCAM_CUDA: '1' }, officialArchive: { ...archive, url } };
+  const officialArchive = { url: await unreachableUrl(), sha256: '' };
+  const lines: string[] = [];
+  const log = (line: string) => lines.push(line);
+  const options = { env: { ...env, GRADCAM_CUDA: '1' }, officialArchive, log };
   const root = join(`${cached}-cuda`, 'torch');
   t.deepEqual(await resolveLibTorch(options), { root, version: '2.13.0', cuda: true, source: 'pip' });
+  t.is(lines.length, 1, 'the official archive, which has no CUDA, is not tried');
   t.regex(readFileSync(join(bin, 'pip.log'), 'utf8'), /^(?!.*--no-deps).* torch==2\.13\.0\n$/);
   t.true(existsSync(join(root, '__init__.py')), 'nothing is removed');
   t.like(await resolveLibTorch(options), { root, source: 'cache' });
