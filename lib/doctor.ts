@@ -7,7 +7,7 @@ export interface DoctorReport {
     readonly version: string;
     /** The library file that was loaded. */
     readonly path: string;
-    /** Where the build found it: `'LIBTORCH'`, `"Python's torch"`, `'cache'`, ... */
+    /** Where the build found it: `'LIBTORCH'`, `'python'`, `'cache'`, ... */
     readonly source: string;
   };
   /** The best instruction set that LibTorch uses on this processor: `'AVX512'`, `'AVX2'`, `'DEFAULT'`. */

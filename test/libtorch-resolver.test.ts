@@ -82,7 +82,7 @@ else {
   if (wheels === 'hang') {
     fs.writeFileSync(path.join(target, 'partial'), '');
     fs.writeFileSync(${JSON.stringify(join(folder, 'pip.pid'))}, String(process.pid));
-    setInterval(() => {}, 1000);
+    setTimeout(() => {}, 30_000);
   } else {
     const wheel = args.at(-1).startsWith('cuda-toolkit') ? wheels.toolkit : wheels.torch;
     fs.cpSync(wheel, target, { recursive: true });

@@ -14,11 +14,6 @@ const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), '
 
 const interruption = new AbortController();
 process.once('SIGINT', () => interruption.abort(new Error('interrupted')));
-// The reader went away, as in `gradcam layers model.pt | head`: there is nobody to tell more.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(exitCodes.ok);
-});
 
 const program = new Command('gradcam')
   .description('Shows where a TorchScript vision model looks: Grad-CAM heatmaps for the .pt files you serve.')

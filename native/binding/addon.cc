@@ -21,7 +21,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("createCancellation", &GradCamAddon::createCancellation),
                              InstanceMethod("cancel", &GradCamAddon::cancel),
                              InstanceMethod("close", &GradCamAddon::close),
-                    InstanceMethod("externalMemory", &GradCamAddon::externalMemory),
+                             InstanceMethod("externalMemory", &GradCamAddon::externalMemory),
                              InstanceMethod("loadModel", &GradCamAddon::load),
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
@@ -75,8 +75,8 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   }
 
   Napi::Value externalMemory(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(),
-                             static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
+    return Napi::Number::New(
+        info.Env(), static_cast<double>(Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0)));
   }
 
   Napi::Value load(const Napi::CallbackInfo& info) { return startLoadModel(info, *channel_); }
