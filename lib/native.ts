@@ -105,6 +105,7 @@ export interface NativeExplainRequest {
   /** One list per image, or one list for all images. */
   targets: NativeTarget[][];
   upsample: boolean;
+  optimize: boolean;
 }
 
 export interface NativeExplanation {

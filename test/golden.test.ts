@@ -39,19 +39,28 @@ function selected(outputs: ModelOutput, selector: OutputSelector | undefined): M
   );
 }
 
-function newCam(model: Awaited<ReturnType<typeof loadModel>>, golden: GoldenCase): GradCAM {
+function newCam(
+  model: Awaited<ReturnType<typeof loadModel>>,
+  golden: GoldenCase,
+  optimize?: boolean,
+): GradCAM {
   const { targetLayers, call, output } = golden;
   return new GradCAM({
     model,
     targetLayers: targetLayers.map((path) => (call === undefined ? path : { path, call })),
     ...(output === undefined ? {} : { output }),
+    ...(optimize === undefined ? {} : { optimize }),
   });
 }
 
-for (const golden of cases) {
-  test(`equals pytorch-grad-cam: ${golden.name} (${golden.description})`, async (t) => {
+for (const [golden, optimize] of cases.flatMap((golden) => [
+  [golden, true] as const,
+  [golden, false] as const,
+])) {
+  const path = optimize ? '' : ', not optimized';
+  test(`equals pytorch-grad-cam: ${golden.name} (${golden.description})${path}`, async (t) => {
     await using model = await loadModel(fixturePath(golden.model));
-    const result = await newCam(model, golden).explain(readTensor(golden.input), {
+    const result = await newCam(model, golden, optimize).explain(readTensor(golden.input), {
       ...(golden.targets === null ? {} : { targets: golden.targets }),
       upsample: golden.upsample ?? true,
     });

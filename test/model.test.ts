@@ -47,11 +47,12 @@ test('the outputs of an explain are those of forward', async (t) => {
   const output = (await model.forward(input(2))) as Tensor;
   const { outputs, maps } = await new GradCAM({ model }).explain(input(2));
   const expected = output.toTypedArray() as Float32Array;
-  t.true(maxDifference((outputs as Tensor).toTypedArray(), expected) <= 1e-5);
+  // BatchNorm folded into convolutions rounds differently than the model as it is.
+  t.true(maxDifference((outputs as Tensor).toTypedArray(), expected) <= 1e-4);
   for (const { imageIndex, classIndex, score } of maps) {
     const row = expected.subarray(imageIndex * 1000, (imageIndex + 1) * 1000);
     t.is(classIndex, row.indexOf(Math.max(...row)));
-    t.true(Math.abs(score - Math.max(...row)) < 1e-5);
+    t.true(Math.abs(score - Math.max(...row)) < 1e-4);
   }
 });
 

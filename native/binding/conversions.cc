@@ -273,6 +273,7 @@ ExplainRequest toExplainRequest(const Napi::Value& value) {
     return toVector<Target>(list, [](const Napi::Value& target) { return toTarget(target.ToObject()); });
   });
   request.upsample = need(object, "upsample").ToBoolean();
+  request.optimize = need(object, "optimize").ToBoolean();
   return request;
 }
 

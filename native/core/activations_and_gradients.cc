@@ -23,8 +23,9 @@ bool containsAny(const std::string& text, std::initializer_list<const char*> par
 
 // LibTorch reports wrong shapes and types in words only.
 const char* forwardErrorCode(const std::string& message) {
-  if (containsAny(message, {"same dtype", "should be the same", "expected scalar type",
-                            "not implemented for '", "have the same dtype", "must have the same dtype"})) {
+  if (containsAny(message,
+                  {"same dtype", "should be the same", "expected scalar type", "not implemented for '",
+                   "have the same dtype", "must have the same dtype", "dense_to_mkldnn expects"})) {
     return "ERR_INPUT_DTYPE";
   }
   if (containsAny(message, {"channels, but got",
@@ -54,9 +55,9 @@ const char* forwardErrorCode(const std::string& message) {
 
 }  // namespace
 
-c10::IValue runForward(const HookedGraph& graph, const std::vector<at::Tensor>& inputs) {
+c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) {
   try {
-    return graph.run(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
+    return plan.runTail(plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end())));
   } catch (const Failure&) {
     throw;
   } catch (...) {
@@ -68,11 +69,10 @@ c10::IValue runForward(const HookedGraph& graph, const std::vector<at::Tensor>& 
   }
 }
 
-ActivationsAndGradients::ActivationsAndGradients(std::shared_ptr<const HookedGraph> graph,
-                                                 const std::vector<at::Tensor>& inputs) {
-  const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, graph->layers().size());
-  output_ = runForward(*graph, inputs);
-  collectLayers(hooks.calls(), graph->layers());
+ActivationsAndGradients::ActivationsAndGradients(const Plan& plan, const std::vector<at::Tensor>& inputs) {
+  const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers().size());
+  output_ = runForward(plan, inputs);
+  collectLayers(hooks.calls(), plan.layers());
 }
 
 void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,

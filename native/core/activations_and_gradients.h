@@ -6,7 +6,7 @@
 
 #include "core/cancellation.h"
 #include "core/forward_hooks.h"
-#include "core/hooked_graph.h"
+#include "core/plan.h"
 
 namespace gradcam {
 
@@ -24,7 +24,7 @@ class ActivationsAndGradients {
 
   // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,
   // ERR_LAYER_OUTPUT.
-  ActivationsAndGradients(std::shared_ptr<const HookedGraph> graph, const std::vector<at::Tensor>& inputs);
+  ActivationsAndGradients(const Plan& plan, const std::vector<at::Tensor>& inputs);
 
   const c10::IValue& output() const { return output_; }
   const std::vector<Layer>& layers() const { return layers_; }
@@ -40,7 +40,7 @@ class ActivationsAndGradients {
   std::vector<Layer> layers_;
 };
 
-// Runs a graph and names what went wrong as a user's mistake where that can be told.
-c10::IValue runForward(const HookedGraph& graph, const std::vector<at::Tensor>& inputs);
+// Runs a plan and names what went wrong as a user's mistake where that can be told.
+c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs);
 
 }  // namespace gradcam

@@ -88,7 +88,7 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
   const at::AutoGradMode gradientsOnlyBehindHooks(false);
 
   cancellation.throwIfCancelled();
-  const auto graph = state.hookedGraph(hookedLayers(request.layers));
+  const auto plan = state.plan(hookedLayers(request.layers), request.optimize);
   timings.plan = stopwatch.lap();
 
   const std::vector<at::Tensor> inputs = state.prepareInputs(request.inputs);
@@ -100,7 +100,7 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
         << ", but a batch of images [B, C, H, W], signals [B, C, L] or volumes [B, C, D, H, W] is needed.";
     throw Failure("ERR_INPUT_SHAPE", message.str());
   }
-  const ActivationsAndGradients captured(graph, inputs);
+  const ActivationsAndGradients captured(*plan, inputs);
   checkActivations(captured.layers(), input);
   const at::Tensor output = selectOutput(captured.output(), request.output);
   const auto targets = resolveTargets(output, request.targets, input.size(0));

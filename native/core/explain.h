@@ -20,6 +20,7 @@ struct ExplainRequest {
   std::vector<TargetLayer> layers;
   OutputSelector output;
   TargetsPerImage targets;
+  bool optimize = true;  // freeze and split the model for speed; the maps are the same to rounding
   bool upsample = true;  // to the input's spatial size; else the (largest) layer's
 };
 

@@ -8,7 +8,7 @@
 
 namespace gradcam {
 
-// TorchScript modules have no hooks. This is what stands in for them: an operator that HookedGraph puts
+// TorchScript modules have no hooks. This is what stands in for them: an operator that a Plan puts
 // behind the call of a layer. It hands the layer's output to the hooks of the running thread and returns what
 // the rest of the model goes on with.
 
@@ -57,8 +57,7 @@ class ForwardHooks {
 
 // Operator names, unique to this copy of the addon: two copies in one process must not see each other's
 // hooks.
-const c10::Symbol&
-markSymbol();  // (Tensor(a) output, int slot) -> Tensor(a): a note for HookedGraph, never run
+const c10::Symbol& markSymbol();  // (Tensor(a) output, int slot) -> Tensor(a): a note for Plan, never run
 const c10::Symbol& forwardHookSymbol();  // (Tensor output, int slot, int callIndex, bool clone) -> Tensor
 const c10::Symbol& observeSymbol();      // (Any output, int slot) -> ()
 

@@ -16,12 +16,12 @@ Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs) 
     paths.push_back(layer.path);
     inspection.layers.push_back({std::move(layer), {}});
   }
-  const auto graph = HookedGraph::observeOutputs(state.module, paths);
+  const auto plan = Plan::observeOutputs(state.module, paths);
   const auto prepared = state.prepareInputs(inputs);
 
   const at::NoGradGuard noGrad;
   const ForwardHooks hooks(ForwardHooks::Mode::ObserveShapes, paths.size());
-  const c10::IValue output = runForward(*graph, prepared);
+  const c10::IValue output = runForward(*plan, prepared);
 
   std::vector<FinishedCall> calls;
   for (const auto& observation : hooks.observations()) {

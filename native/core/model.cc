@@ -11,7 +11,7 @@
 namespace gradcam {
 namespace {
 
-constexpr std::size_t kCachedGraphs = 16;
+constexpr std::size_t kCachedPlans = 16;
 
 std::string keyOf(const std::vector<HookedLayer>& layers) {
   std::string key;
@@ -37,26 +37,26 @@ std::vector<std::string> frozenValueNames(const torch::jit::Module& module) {
 
 }  // namespace
 
-std::shared_ptr<const HookedGraph> ModelState::hookedGraph(const std::vector<HookedLayer>& layers) {
+std::shared_ptr<const Plan> ModelState::plan(const std::vector<HookedLayer>& layers, bool optimize) {
   checkForward();
   for (const HookedLayer& layer : layers) checkLayer(layer.path);
-  const std::string key = keyOf(layers);
+  const std::string key = (optimize ? "optimized\n" : "as it is\n") + keyOf(layers);
   std::lock_guard lock(mutex_);
   const auto found =
       std::find_if(recent_.begin(), recent_.end(), [&](const auto& entry) { return entry.key == key; });
   if (found != recent_.end()) {
     recent_.splice(recent_.begin(), recent_, found);
-    return found->graph;
+    return found->plan;
   }
-  recent_.push_front({key, HookedGraph::keepOutputs(module, layers)});
-  if (recent_.size() > kCachedGraphs) recent_.pop_back();
-  return recent_.front().graph;
+  recent_.push_front({key, Plan::keepOutputs(module, layers, optimize)});
+  if (recent_.size() > kCachedPlans) recent_.pop_back();
+  return recent_.front().plan;
 }
 
-std::shared_ptr<const HookedGraph> ModelState::plainGraph() {
+std::shared_ptr<const Plan> ModelState::plainPlan() {
   checkForward();
   std::lock_guard lock(mutex_);
-  if (!plain_) plain_ = HookedGraph::plain(module);
+  if (!plain_) plain_ = Plan::plain(module);
   return plain_;
 }
 
@@ -169,7 +169,7 @@ std::vector<LayerInfo> Model::layers() const {
 
 OutputTree Model::forward(const std::vector<TensorHandle>& inputs) const {
   const at::NoGradGuard noGrad;
-  return toOutputTree(runForward(*state_->plainGraph(), state_->prepareInputs(inputs)));
+  return toOutputTree(runForward(*state_->plainPlan(), state_->prepareInputs(inputs)));
 }
 
 }  // namespace gradcam

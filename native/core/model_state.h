@@ -3,8 +3,8 @@
 #include <list>
 #include <mutex>
 
-#include "core/hooked_graph.h"
 #include "core/model.h"
+#include "core/plan.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -15,9 +15,9 @@ struct ModelState {
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
 
-  // Hooked graphs are built once per choice of layers and shared; the least recently used leave first.
-  std::shared_ptr<const HookedGraph> hookedGraph(const std::vector<HookedLayer>& layers);
-  std::shared_ptr<const HookedGraph> plainGraph();
+  // Plans are built once per choice of layers and shared; the least recently used leave first.
+  std::shared_ptr<const Plan> plan(const std::vector<HookedLayer>& layers, bool optimize);
+  std::shared_ptr<const Plan> plainPlan();
 
   // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
   // for a value that is not finite, ERR_INPUT_NOT_FINITE.
@@ -28,13 +28,13 @@ struct ModelState {
   void checkLayer(const std::string& path) const;
 
  private:
-  struct CachedGraph {
+  struct CachedPlan {
     std::string key;
-    std::shared_ptr<const HookedGraph> graph;
+    std::shared_ptr<const Plan> plan;
   };
   std::mutex mutex_;
-  std::list<CachedGraph> recent_;  // most recently used first
-  std::shared_ptr<const HookedGraph> plain_;
+  std::list<CachedPlan> recent_;  // most recently used first
+  std::shared_ptr<const Plan> plain_;
 };
 
 std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);

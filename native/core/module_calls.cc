@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "core/module_paths.h"
+
 namespace gradcam {
 namespace {
 
@@ -22,18 +24,6 @@ class CallInliner {
   }
 
  private:
-  // The attribute path from the model's root to the module in `value`; none where it is not reached by
-  // attributes.
-  std::optional<std::string> pathOf(const Value* value) const {
-    if (value == graph_->inputs().at(0)) return "";
-    const Node* node = value->node();
-    if (node->kind() != c10::prim::GetAttr) return std::nullopt;
-    const auto parent = pathOf(node->input(0));
-    if (!parent) return std::nullopt;
-    const std::string& name = node->s(c10::attr::name);
-    return parent->empty() ? name : *parent + "." + name;
-  }
-
   // The method that a node calls on a submodule, looked up on the module itself: an attribute typed as an
   // interface does not tell.
   struct ModuleCall {
@@ -42,17 +32,11 @@ class CallInliner {
   };
   std::optional<ModuleCall> moduleCall(const Node* node) const {
     if (node->kind() != c10::prim::CallMethod) return std::nullopt;
-    const auto path = pathOf(node->input(0));
+    const auto path = attributePath(node->input(0));
     if (!path) return std::nullopt;
-    torch::jit::Module module = root_;
-    std::size_t start = 0;
-    while (start < path->size()) {
-      const std::size_t end = std::min(path->find('.', start), path->size());
-      const c10::IValue child = module.attr(path->substr(start, end - start));
-      if (!child.isModule()) return std::nullopt;
-      module = child.toModule();
-      start = end + 1;
-    }
+    const c10::IValue object = valueAtPath(root_, *path);
+    if (!object.isModule()) return std::nullopt;
+    const torch::jit::Module module = object.toModule();
     const auto method = module.find_method(node->s(c10::attr::name));
     if (!method) return std::nullopt;
     return ModuleCall{*path, *method};

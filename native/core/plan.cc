@@ -1,11 +1,16 @@
-#include "core/hooked_graph.h"
+#include "core/plan.h"
 
 #include <algorithm>
+#include <functional>
+#include <sstream>
 #include <unordered_map>
 
 #include "core/failure.h"
 #include "core/forward_hooks.h"
+#include "core/frozen_graph.h"
+#include "core/graph_split.h"
 #include "core/module_calls.h"
+#include "core/prefix_optimization.h"
 
 namespace gradcam {
 namespace {
@@ -17,17 +22,15 @@ using torch::jit::Value;
 // A note behind each call of one hooked layer, in program order, until it is known what hook belongs there.
 struct LayerMarks {
   std::vector<Node*> marks;
-  std::string otherOutputType;  // set where a call gives something that is not a tensor
 };
 
-Node* insertMark(Value* output, int slot, Node* behind) {
+void insertMark(Value* output, int slot, Node* behind) {
   Graph& graph = *output->owningGraph();
   torch::jit::WithInsertPoint here(behind);
   Value* slotConstant = graph.insertConstant(slot);
   Node* mark = graph.insertNode(graph.create(markSymbol(), {output, slotConstant}, 1));
   mark->output()->setType(output->type());
   output->replaceAllUsesAfterNodeWith(mark, mark->output());
-  return mark;
 }
 
 void removeMark(Node* mark) {
@@ -87,6 +90,39 @@ void placeHooks(LayerMarks& layer, const HookedLayer& wanted, const torch::jit::
       .withAvailable(inside);
 }
 
+// The marks of each layer, in program order; passes that simplified the graph may have removed some.
+std::vector<LayerMarks> findMarks(Graph& graph, std::size_t layerCount) {
+  std::vector<LayerMarks> layers(layerCount);
+  const std::function<void(torch::jit::Block*)> visit = [&](torch::jit::Block* block) {
+    for (Node* node : block->nodes()) {
+      for (torch::jit::Block* inner : node->blocks()) visit(inner);
+      if (node->kind() != markSymbol()) continue;
+      const auto slot = torch::jit::toIValue(node->input(1))->toInt();
+      layers[static_cast<std::size_t>(slot)].marks.push_back(node);
+    }
+  };
+  visit(graph.block());
+  return layers;
+}
+
+bool holdsHook(Node* node) {
+  if (node->kind() == forwardHookSymbol()) return true;
+  for (torch::jit::Block* block : node->blocks()) {
+    for (Node* inner : block->nodes()) {
+      if (holdsHook(inner)) return true;
+    }
+  }
+  return false;
+}
+
+// The first node at the top level that is a hook, or a branch or loop with one inside.
+Node* firstHook(Graph& graph) {
+  for (Node* node : graph.nodes()) {
+    if (holdsHook(node)) return node;
+  }
+  return nullptr;
+}
+
 void prepareToRun(std::shared_ptr<Graph>& graph) {
   // What LibTorch's own executor does to every graph before it runs.
   torch::jit::RemoveExpands(graph);
@@ -95,43 +131,69 @@ void prepareToRun(std::shared_ptr<Graph>& graph) {
 
 }  // namespace
 
-HookedGraph::HookedGraph(const torch::jit::Module& model,
-                         std::shared_ptr<Graph> graph,
-                         std::vector<HookedLayer> layers)
-    : model_(model), code_(graph, "forward"), layers_(std::move(layers)) {}
+Plan::Plan(const torch::jit::Module& model,
+           std::shared_ptr<Graph> prefix,
+           std::shared_ptr<Graph> tail,
+           std::vector<HookedLayer> layers)
+    : model_(model),
+      prefixGraph_(std::move(prefix)),
+      tailGraph_(std::move(tail)),
+      layers_(std::move(layers)) {
+  if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
+  if (tailGraph_) tail_ = torch::jit::Code(tailGraph_, "tail");
+}
 
-std::shared_ptr<const HookedGraph> HookedGraph::keepOutputs(const torch::jit::Module& model,
-                                                            std::vector<HookedLayer> layers) {
-  std::vector<LayerMarks> marksOf(layers.size());
+std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
+                                              std::vector<HookedLayer> layers,
+                                              bool optimize) {
+  std::vector<std::string> otherOutputType(
+      layers.size());  // where a call gives something that is not a tensor
   auto graph = inlineModuleCalls(model, [&](const std::string& path, Value* output, Node* behind) {
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
       if (layers[slot].path != path) continue;
       if (output->type()->isSubtypeOf(*c10::TensorType::get())) {
-        marksOf[slot].marks.push_back(insertMark(output, static_cast<int>(slot), behind));
+        insertMark(output, static_cast<int>(slot), behind);
       } else {
-        marksOf[slot].otherOutputType = output->type()->repr_str();
+        otherOutputType[slot] = output->type()->repr_str();
       }
     }
   });
+  auto marksOf = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
-    if (!marksOf[slot].otherOutputType.empty()) {
-      throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layers[slot].path + "' gives " +
-                                            marksOf[slot].otherOutputType +
+    if (!otherOutputType[slot].empty()) {
+      throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layers[slot].path + "' gives " + otherOutputType[slot] +
                                             ", not a tensor. Choose a layer inside it that gives one tensor.")
           .withLayer(layers[slot].path);
     }
     if (marksOf[slot].marks.empty()) throwNotCalled(model, layers[slot].path);
+  }
+
+  if (optimize) {
+    std::vector<std::size_t> counts;
+    for (const LayerMarks& layer : marksOf) counts.push_back(layer.marks.size());
+    freezeGraph(graph, model);
+    marksOf = findMarks(*graph, layers.size());
+    for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+      // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
+      // user, the graph as it was tells.
+      if (marksOf[slot].marks.size() != counts[slot]) return keepOutputs(model, std::move(layers), false);
+    }
   }
   prepareToRun(graph);
   {
     const torch::jit::AliasDb aliases(graph);
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
   }
-  return std::shared_ptr<const HookedGraph>(new HookedGraph(model, std::move(graph), std::move(layers)));
+  if (!optimize)
+    return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers)));
+  SplitGraph split = splitGraph(graph, firstHook(*graph));
+  if (!split.crossingValuesAlias) optimizePrefix(split.prefix);
+  return std::shared_ptr<const Plan>(
+      new Plan(model, std::move(split.prefix), std::move(split.tail), std::move(layers)));
 }
 
-std::shared_ptr<const HookedGraph> HookedGraph::observeOutputs(const torch::jit::Module& model,
-                                                               const std::vector<std::string>& paths) {
+std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model,
+                                                 const std::vector<std::string>& paths) {
   std::unordered_map<std::string, int> slots;
   for (const std::string& path : paths) slots.emplace(path, static_cast<int>(slots.size()));
   auto graph = inlineModuleCalls(model, [&](const std::string& path, Value* output, Node* behind) {
@@ -143,26 +205,46 @@ std::shared_ptr<const HookedGraph> HookedGraph::observeOutputs(const torch::jit:
     owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0));
   });
   prepareToRun(graph);
-  return std::shared_ptr<const HookedGraph>(new HookedGraph(model, std::move(graph), {}));
+  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}));
 }
 
-std::shared_ptr<const HookedGraph> HookedGraph::plain(const torch::jit::Module& model) {
+std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model) {
   auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
   prepareToRun(graph);
-  return std::shared_ptr<const HookedGraph>(new HookedGraph(model, std::move(graph), {}));
+  return std::shared_ptr<const Plan>(new Plan(model, std::move(graph), nullptr, {}));
 }
 
-c10::IValue HookedGraph::run(const std::vector<c10::IValue>& inputs) const {
+namespace {
+
+torch::jit::Stack interpret(const torch::jit::Code& code, torch::jit::Stack stack) {
+  // What the model forks runs here, at once: hooks belong to one thread.
+  torch::jit::InterpreterState interpreter(code, [](const std::function<void()>& task) { task(); });
+  interpreter.run(stack);
+  return stack;
+}
+
+}  // namespace
+
+torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const {
   torch::jit::Stack stack;
   stack.reserve(inputs.size() + 1);
   stack.emplace_back(model_._ivalue());
   stack.insert(stack.end(), inputs.begin(), inputs.end());
   // Checks the arguments and fills in the defaults of those not given.
   model_.get_method("forward").function().getSchema().checkAndNormalizeInputs(stack);
-  // What the model forks runs here, at once: hooks belong to one thread.
-  torch::jit::InterpreterState interpreter(code_, [](const std::function<void()>& task) { task(); });
-  interpreter.run(stack);
-  return torch::jit::pop(stack);
+  return prefixGraph_ ? interpret(prefix_, std::move(stack)) : stack;
+}
+
+c10::IValue Plan::runTail(torch::jit::Stack crossing) const {
+  if (tailGraph_) crossing = interpret(tail_, std::move(crossing));
+  return torch::jit::pop(crossing);
+}
+
+std::string Plan::describe() const {
+  std::ostringstream text;
+  if (prefixGraph_) text << "prefix, without gradients:\n" << *prefixGraph_;
+  if (tailGraph_) text << "tail, recorded by autograd:\n" << *tailGraph_;
+  return text.str();
 }
 
 }  // namespace gradcam

@@ -1,0 +1,107 @@
+#include "core/graph_split.h"
+
+#include <unordered_map>
+#include <unordered_set>
+
+namespace gradcam {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+using ValueMap = std::unordered_map<Value*, Value*>;
+
+// Copies nodes into a graph, with their constants, and finds the values they need that are not there.
+class PartCopier {
+ public:
+  explicit PartCopier(Graph& target) : target_(target) {}
+
+  void declareInput(Value* value) { map_[value] = target_.addInput()->copyMetadata(value); }
+
+  void copy(Node* node) {
+    Node* clone =
+        target_.insertNode(target_.createClone(node, [this](Value* value) { return mapped(value); }));
+    for (std::size_t index = 0; index < node->outputs().size(); ++index) {
+      map_[node->outputs()[index]] = clone->outputs()[index];
+    }
+  }
+
+  Value* mapped(Value* value) {
+    if (const auto found = map_.find(value); found != map_.end()) return found->second;
+    Node* constant = value->node();
+    TORCH_INTERNAL_ASSERT(constant->kind() == c10::prim::Constant, "a value did not cross the cut");
+    torch::jit::WithInsertPoint atTheStart(*target_.nodes().begin());
+    Node* clone = target_.insertNode(target_.createClone(constant, [](Value* input) { return input; }));
+    return map_[value] = clone->output();
+  }
+
+ private:
+  Graph& target_;
+  ValueMap map_;
+};
+
+// Values used by `node` or inside its blocks, in the order of use.
+void collectUses(Node* node, std::vector<Value*>& uses) {
+  for (Value* input : node->inputs()) uses.push_back(input);
+  for (Block* block : node->blocks()) {
+    for (Node* inner : block->nodes()) collectUses(inner, uses);
+    collectUses(block->return_node(), uses);
+  }
+}
+
+std::vector<Value*> findCrossingValues(Graph& graph, Node* cut) {
+  std::unordered_set<const Value*> before(graph.inputs().begin(), graph.inputs().end());
+  for (Node* node : graph.nodes()) {
+    if (node == cut) break;
+    if (node->kind() == c10::prim::Constant) continue;
+    before.insert(node->outputs().begin(), node->outputs().end());
+  }
+  std::vector<Value*> uses;
+  for (Node* node = cut; node != graph.return_node(); node = node->next()) collectUses(node, uses);
+  collectUses(graph.return_node(), uses);
+
+  std::vector<Value*> crossing;
+  std::unordered_set<const Value*> seen;
+  for (Value* value : uses) {
+    if (before.count(value) > 0 && seen.insert(value).second) crossing.push_back(value);
+  }
+  return crossing;
+}
+
+bool tailWritesToShared(const std::shared_ptr<Graph>& graph, const std::vector<Value*>& crossing) {
+  const torch::jit::AliasDb aliases(graph);
+  for (Value* value : crossing) {
+    if (!aliases.hasWriters(value)) continue;
+    for (Value* other : crossing) {
+      if (other != value && aliases.mayAlias(value, other)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+SplitGraph splitGraph(const std::shared_ptr<Graph>& graph, Node* cut) {
+  const std::vector<Value*> crossing = findCrossingValues(*graph, cut);
+  SplitGraph split{std::make_shared<Graph>(), std::make_shared<Graph>(), tailWritesToShared(graph, crossing)};
+
+  PartCopier prefix(*split.prefix);
+  for (Value* input : graph->inputs()) prefix.declareInput(input);
+  PartCopier tail(*split.tail);
+  for (Value* value : crossing) tail.declareInput(value);
+
+  bool inPrefix = true;
+  for (Node* node : graph->nodes()) {
+    if (node == cut) inPrefix = false;
+    if (node->kind() == c10::prim::Constant) continue;  // copied where it is used
+    (inPrefix ? prefix : tail).copy(node);
+  }
+  for (Value* value : crossing) split.prefix->registerOutput(prefix.mapped(value));
+  for (Value* output : graph->outputs()) split.tail->registerOutput(tail.mapped(output));
+  torch::jit::EliminateDeadCode(split.prefix);
+  return split;
+}
+
+}  // namespace gradcam

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/torch.h"
+
+namespace gradcam {
+
+// Which call counts where forward calls a layer more than once.
+struct CallChoice {
+  enum class Kind { Last, All, Index } kind = Kind::Last;
+  int index = 0;  // for Kind::Index: 0 is the first call
+};
+
+struct HookedLayer {
+  std::string path;
+  CallChoice call;
+};
+
+// How a model's forward is run with hooks behind chosen layers: a prefix up to the first hooked layer,
+// without gradients and optimised for that, and a tail, whose operations autograd records. Built from copies
+// of the model's graphs; the model stays as it was. May be run by several threads at once.
+class Plan {
+ public:
+  // Keeps the outputs of `layers` (slot = position in the list) for activations and gradients. Without
+  // `optimize` nothing is frozen or split: the whole forward is the tail, and gradients start where the first
+  // hook is. Throws ERR_LAYER_NOT_CALLED and ERR_LAYER_OUTPUT.
+  static std::shared_ptr<const Plan> keepOutputs(const torch::jit::Module& model,
+                                                 std::vector<HookedLayer> layers,
+                                                 bool optimize);
+  // Observes the output of every layer in `paths` (slot = position in the list); those never called are no
+  // error.
+  static std::shared_ptr<const Plan> observeOutputs(const torch::jit::Module& model,
+                                                    const std::vector<std::string>& paths);
+  // No hooks: the plain forward, all of it prefix.
+  static std::shared_ptr<const Plan> plain(const torch::jit::Module& model);
+
+  const std::vector<HookedLayer>& layers() const { return layers_; }
+
+  // The values that the tail needs. Grad mode is the caller's.
+  torch::jit::Stack runPrefix(const std::vector<c10::IValue>& inputs) const;
+  // The model's output, with the hooks of this thread (see ForwardHooks). May be run any number of times on
+  // the result of one prefix.
+  c10::IValue runTail(torch::jit::Stack crossing) const;
+
+  // Both parts as LibTorch prints graphs.
+  std::string describe() const;
+
+ private:
+  Plan(const torch::jit::Module& model,
+       std::shared_ptr<torch::jit::Graph> prefix,
+       std::shared_ptr<torch::jit::Graph> tail,
+       std::vector<HookedLayer> layers);
+
+  torch::jit::Module model_;
+  std::shared_ptr<torch::jit::Graph> prefixGraph_;  // empty: everything is the tail
+  std::shared_ptr<torch::jit::Graph> tailGraph_;
+  torch::jit::Code prefix_;
+  torch::jit::Code tail_;
+  std::vector<HookedLayer> layers_;
+};
+
+}  // namespace gradcam
