@@ -23,9 +23,8 @@ bool containsAny(const std::string& text, std::initializer_list<const char*> par
 
 // LibTorch reports wrong shapes and types in words only.
 const char* forwardErrorCode(const std::string& message) {
-  if (containsAny(message,
-                  {"same dtype", "should be the same", "expected scalar type", "not implemented for '",
-                   "have the same dtype", "must have the same dtype", "dense_to_mkldnn expects"})) {
+  if (containsAny(message, {"same dtype", "should be the same", "expected scalar type",
+                            "not implemented for '", "have the same dtype", "must have the same dtype"})) {
     return "ERR_INPUT_DTYPE";
   }
   if (containsAny(message, {"channels, but got",

@@ -1,16 +1,11 @@
 #include "core/forward_hooks.h"
 
+#include "core/operator_names.h"
+
 namespace gradcam {
 namespace {
 
 thread_local ForwardHooks* currentHooks = nullptr;
-
-std::string qualifiedName(const char* name) {
-  static const char anchor = 0;
-  static const std::string prefix =
-      "gradcam_" + std::to_string(reinterpret_cast<std::uintptr_t>(&anchor)) + "::";
-  return prefix + name;
-}
 
 void runForwardHook(torch::jit::Stack& stack) {
   const bool clone = torch::jit::pop(stack).toBool();
@@ -34,12 +29,12 @@ void refuseToRun(torch::jit::Stack&) {
 
 const torch::jit::RegisterOperators& registerHookOperators() {
   static const torch::jit::RegisterOperators registered({
-      torch::jit::Operator(qualifiedName("mark") + "(Tensor(a) output, int slot) -> Tensor(a)", refuseToRun,
+      torch::jit::Operator(operatorName("mark") + "(Tensor(a) output, int slot) -> Tensor(a)", refuseToRun,
                            c10::AliasAnalysisKind::FROM_SCHEMA),
       torch::jit::Operator(
-          qualifiedName("forward_hook") + "(Tensor output, int slot, int call_index, bool clone) -> Tensor",
+          operatorName("forward_hook") + "(Tensor output, int slot, int call_index, bool clone) -> Tensor",
           runForwardHook, c10::AliasAnalysisKind::CONSERVATIVE),
-      torch::jit::Operator(qualifiedName("observe") + "(Any output, int slot) -> ()", runObserve,
+      torch::jit::Operator(operatorName("observe") + "(Any output, int slot) -> ()", runObserve,
                            c10::AliasAnalysisKind::CONSERVATIVE),
   });
   return registered;
@@ -47,7 +42,7 @@ const torch::jit::RegisterOperators& registerHookOperators() {
 
 c10::Symbol hookSymbol(const char* name) {
   registerHookOperators();
-  return c10::Symbol::fromQualString(qualifiedName(name));
+  return operatorSymbol(name);
 }
 
 }  // namespace

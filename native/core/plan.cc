@@ -134,8 +134,10 @@ void prepareToRun(std::shared_ptr<Graph>& graph) {
 Plan::Plan(const torch::jit::Module& model,
            std::shared_ptr<Graph> prefix,
            std::shared_ptr<Graph> tail,
-           std::vector<HookedLayer> layers)
+           std::vector<HookedLayer> layers,
+           std::vector<c10::IValue> prefixState)
     : model_(model),
+      prefixState_(std::move(prefixState)),
       prefixGraph_(std::move(prefix)),
       tailGraph_(std::move(tail)),
       layers_(std::move(layers)) {
@@ -185,11 +187,12 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
   }
   if (!optimize)
-    return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers)));
+    return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers), {}));
   SplitGraph split = splitGraph(graph, firstHook(*graph));
-  if (!split.crossingValuesAlias) optimizePrefix(split.prefix);
+  std::vector<c10::IValue> state;
+  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix);
   return std::shared_ptr<const Plan>(
-      new Plan(model, std::move(split.prefix), std::move(split.tail), std::move(layers)));
+      new Plan(model, std::move(split.prefix), std::move(split.tail), std::move(layers), std::move(state)));
 }
 
 std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model,
@@ -205,13 +208,13 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
     owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0));
   });
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}));
+  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}));
 }
 
 std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model) {
   auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, std::move(graph), nullptr, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, std::move(graph), nullptr, {}, {}));
 }
 
 namespace {
@@ -232,7 +235,9 @@ torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const 
   stack.insert(stack.end(), inputs.begin(), inputs.end());
   // Checks the arguments and fills in the defaults of those not given.
   model_.get_method("forward").function().getSchema().checkAndNormalizeInputs(stack);
-  return prefixGraph_ ? interpret(prefix_, std::move(stack)) : stack;
+  if (!prefixGraph_) return stack;
+  stack.insert(stack.end(), prefixState_.begin(), prefixState_.end());
+  return interpret(prefix_, std::move(stack));
 }
 
 c10::IValue Plan::runTail(torch::jit::Stack crossing) const {

@@ -52,9 +52,11 @@ class Plan {
   Plan(const torch::jit::Module& model,
        std::shared_ptr<torch::jit::Graph> prefix,
        std::shared_ptr<torch::jit::Graph> tail,
-       std::vector<HookedLayer> layers);
+       std::vector<HookedLayer> layers,
+       std::vector<c10::IValue> prefixState);
 
   torch::jit::Module model_;
+  std::vector<c10::IValue> prefixState_;            // the prefix's inputs after the model's own
   std::shared_ptr<torch::jit::Graph> prefixGraph_;  // empty: everything is the tail
   std::shared_ptr<torch::jit::Graph> tailGraph_;
   torch::jit::Code prefix_;
