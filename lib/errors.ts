@@ -21,6 +21,7 @@ export type GradCamErrorCode =
   | 'ERR_CLASS_OUT_OF_RANGE'
   | 'ERR_TARGET_COUNT'
   | 'ERR_DISPOSED'
+  | 'ERR_BUSY'
   | 'ERR_CUDA_UNAVAILABLE'
   | 'ERR_OUT_OF_MEMORY'
   | 'ERR_IMAGE_LOAD'

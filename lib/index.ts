@@ -1,5 +1,5 @@
 /** Grad-CAM for TorchScript vision models. @packageDocumentation */
-export { BaseCAM, type CAMOptions, type ExplainOptions, type TargetLayer } from './cam/base-cam.js';
+export { BaseCAM, type CAMOptions, type ExplainOptions } from './cam/base-cam.js';
 export {
   type ExplainedLayer,
   type ExplainedMap,
@@ -7,8 +7,12 @@ export {
   type StageTimings,
 } from './cam/explanation.js';
 export { GradCAM } from './cam/grad-cam.js';
+export type { MethodName } from './cam/methods.js';
+export type { TargetLayer } from './cam/target-layers.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
+export { Explainer, type ExplainerOptions } from './explainer/explainer.js';
+export type { ExplainerCounters } from './explainer/statistics.js';
 export type { ImageGeometry, ImageSize } from './image/geometry.js';
 export {
   type Interpolation,
@@ -28,6 +32,7 @@ export {
   type SuggestedLayer,
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
+export { describePlan, type PlanDescription } from './plan.js';
 export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export {
   ClassifierOutputTarget,
@@ -37,6 +42,7 @@ export {
   TopClassTarget,
 } from './targets.js';
 export { type DType, Tensor, type TensorData, type TensorLike } from './tensor.js';
+export { setThreads, type ThreadOptions, threads } from './threads.js';
 export type { ColormapName } from './visualization/colormaps.js';
 export { Picture, type PictureFormat } from './visualization/picture.js';
 export { type RgbImage, type ShowCamOptions, showCamOnImage } from './visualization/show-cam-on-image.js';

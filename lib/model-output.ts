@@ -33,6 +33,27 @@ export function wrapOutput(output: NativeOutput): ModelOutput {
 }
 
 /**
+ * The part of an output that belongs to some images of a batch: of every tensor whose first dimension is the batch
+ * those slices; the rest as it is.
+ * @internal
+ */
+export function outputOfImages(
+  output: ModelOutput,
+  batch: number,
+  start: number,
+  length: number,
+): ModelOutput {
+  if (typeof output !== 'object' || output === null) return output;
+  if (output instanceof Tensor) {
+    return output.shape[0] === batch ? output.narrow(start, length) : output;
+  }
+  if (Array.isArray(output)) return output.map((each) => outputOfImages(each, batch, start, length));
+  const part: { [key: string]: ModelOutput } = Object.create(null);
+  for (const [key, value] of Object.entries(output)) part[key] = outputOfImages(value, batch, start, length);
+  return part;
+}
+
+/**
  * Frees every tensor of an output.
  * @internal
  */

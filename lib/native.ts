@@ -99,7 +99,8 @@ export type NativeTarget =
 
 export interface NativeExplainRequest {
   method: 'gradcam';
-  inputs: readonly TensorReference[];
+  /** Of each of the model's inputs the parts that make its batch. */
+  inputs: readonly (readonly TensorReference[])[];
   layers: { path: string; call: NativeCallChoice }[];
   output: (string | number)[];
   /** One list per image, or one list for all images. */
@@ -126,6 +127,17 @@ export interface NativeExplanation {
   timings: { queue: number; plan: number; forward: number; backward: number; cam: number };
 }
 
+/** How a plan runs the model. Nodes are operations of the graph; a part that does not exist has none. */
+export interface NativePlan {
+  prefix: { nodes: number; graph: string };
+  tail: { nodes: number; graph: string };
+  crossingValues: number;
+  foldedBatchNorms: number;
+  fusedConvolutions: number;
+  fusedLinears: number;
+  fusedOperations: number;
+}
+
 export interface NativeBuildInfo {
   /** LibTorch's version the addon was compiled against. */
   compiledTorchVersion: string;
@@ -134,6 +146,10 @@ export interface NativeBuildInfo {
   cpuCapability: string;
   executors: number;
   intraOpThreads: number;
+  /** Bytes of the large blocks that tensors of this process hold, of all models and threads. */
+  tensorBytes: number;
+  /** Bytes kept for the next tensors; given back when no job has run for two seconds. */
+  cachedBytes: number;
   /** The file LibTorch was loaded from. */
   libtorchPath: string;
 }
@@ -151,7 +167,10 @@ export interface NativeModule {
   tensorFromTypedArray(data: TensorData, shape: readonly number[]): NativeTensor;
   tensorToTypedArray(tensor: TensorReference): TensorData;
   tensorAt(tensor: TensorReference, index: number): NativeTensor;
+  /** `length` slices of the first dimension from `start` on. */
+  tensorNarrow(tensor: TensorReference, start: number, length: number): NativeTensor;
   tensorDispose(tensor: TensorReference): void;
+  setThreads(executors: number, intraOpThreads: number): void;
   createCancellation(): CancellationReference;
   cancel(cancellation: CancellationReference): void;
   /** Bytes outside of the heap that V8 was told of; `process.memoryUsage()` does not show them. */
@@ -173,6 +192,11 @@ export interface NativeModule {
     inputs: readonly TensorReference[],
     cancellation: CancellationReference,
   ): Promise<NativeInspection>;
+  describePlan(
+    model: ModelReference,
+    request: Pick<NativeExplainRequest, 'layers' | 'optimize'>,
+    cancellation: CancellationReference,
+  ): Promise<NativePlan>;
   explain(
     model: ModelReference,
     request: NativeExplainRequest,

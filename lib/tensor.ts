@@ -100,6 +100,11 @@ export class Tensor {
     return new Tensor(callNative((module) => module.tensorAt(this.#reference, position)));
   }
 
+  /** @internal `length` slices of the first dimension from `start` on, sharing memory. */
+  narrow(start: number, length: number): Tensor {
+    return new Tensor(callNative((module) => module.tensorNarrow(this.#reference, start, length)));
+  }
+
   /** Frees the memory now, unless another tensor shares it. Further use throws `ERR_DISPOSED`; calling again is fine. */
   dispose(): void {
     callNative((module) => module.tensorDispose(this.#reference));

@@ -1,18 +1,12 @@
-import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
+import { GradCamError, invalidArgumentType } from '../errors.js';
 import { Model, type ModelInput, type SuggestedLayer, toTensors } from '../model.js';
 import type { OutputSelector } from '../model-output.js';
-import { callNativeAsync, type NativeCallChoice, type NativeExplainRequest } from '../native.js';
-import { nearestNames } from '../nearest-names.js';
+import { callNativeAsync, type NativeExplainRequest, type NativeTarget } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
 import { normalizeTargets, type Targets } from '../targets.js';
 import { Tensor } from '../tensor.js';
 import { Explanation } from './explanation.js';
-
-/**
- * A layer to explain at: its path, and which call counts where the model calls it more than once: `'last'` (the
- * default), the call's index (0 is the first), or `'all'`, which averages the maps of all calls.
- */
-export type TargetLayer = string | { readonly path: string; readonly call?: number | 'last' | 'all' };
+import { checkTargetLayers, type TargetLayer } from './target-layers.js';
 
 export interface CAMOptions {
   readonly model: Model;
@@ -71,7 +65,8 @@ export abstract class BaseCAM {
     if (!(given.model instanceof Model))
       throw invalidArgumentType('model', 'a Model from loadModel()', given.model);
     this.#model = given.model;
-    this.#layers = given.targetLayers === undefined ? null : checkLayers(given.targetLayers, given.model);
+    this.#layers =
+      given.targetLayers === undefined ? null : checkTargetLayers(given.targetLayers, given.model);
     this.#output = checkSelector(given.output);
     this.#optimize = given.optimize ?? true;
     if (typeof this.#optimize !== 'boolean')
@@ -90,20 +85,29 @@ export abstract class BaseCAM {
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
    */
   async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
+    const { inputs, targets, upsample, signal } = checkExplainArguments(input, options);
+    return await this.explainParts(
+      inputs.map((tensor) => [tensor]),
+      { targets, upsample, signal },
+    );
+  }
+
+  /**
+   * One explain of a batch in parts: of each of the model's inputs the tensors that, one behind the other, make it.
+   * @internal
+   */
+  async explainParts(
+    inputs: readonly (readonly Tensor[])[],
+    { targets, upsample, signal }: Omit<ExplainArguments, 'inputs'>,
+  ): Promise<Explanation> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
-    const given = readOptions<ExplainOptions>('explain options', options, ['targets', 'upsample', 'signal']);
-    const signal = checkSignal(given.signal);
-    const upsample = given.upsample ?? true;
-    if (typeof upsample !== 'boolean') throw invalidArgumentType('upsample', 'true or false', upsample);
-    const targets = normalizeTargets(given.targets);
-    const tensors = toTensors(input);
     signal?.throwIfAborted();
     const { layers, reason } = this.#layers
       ? { layers: this.#layers, reason: null }
-      : await this.#suggest(tensors);
+      : await this.#suggest(inputs.map((parts) => parts[0] as Tensor));
     const request: NativeExplainRequest = {
       method: this.method,
-      inputs: tensors.map(Tensor.reference),
+      inputs: inputs.map((parts) => parts.map(Tensor.reference)),
       layers,
       output: [...this.#output],
       targets,
@@ -113,7 +117,7 @@ export abstract class BaseCAM {
     const native = await callNativeAsync(signal, (module, cancellation) =>
       module.explain(Model.reference(this.#model), request, cancellation),
     );
-    return new Explanation(native, reason);
+    return Explanation.fromNative(native, reason);
   }
 
   async #suggest(inputs: readonly Tensor[]): Promise<ChosenLayers> {
@@ -131,45 +135,25 @@ export abstract class BaseCAM {
   }
 }
 
-function checkLayers(targetLayers: unknown, model: Model): NativeExplainRequest['layers'] {
-  const list: unknown[] = Array.isArray(targetLayers) ? targetLayers : [targetLayers];
-  if (list.length === 0) throw argumentOutOfRange('targetLayers', 'at least one layer', 'an empty array');
-  const paths = model.layers().map((layer) => layer.path);
-  return list.map((entry, index) => {
-    const name = `targetLayers[${index}]`;
-    const given = typeof entry === 'string' ? { path: entry } : readLayer(name, entry);
-    // A frozen file has no names to compare with; the native side explains that.
-    if (!model.frozen && !paths.includes(given.path)) throw unknownLayer(given.path, paths);
-    return { path: given.path, call: checkCall(`${name}.call`, given.call ?? 'last') };
-  });
+/** @internal The arguments of an explain, checked. */
+export interface ExplainArguments {
+  readonly inputs: readonly Tensor[];
+  readonly targets: NativeTarget[][];
+  readonly upsample: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
-function readLayer(name: string, entry: unknown): { path: string; call?: unknown } {
-  if (typeof entry !== 'object' || entry === null) {
-    throw invalidArgumentType(name, "a layer's path or { path, call }", entry);
-  }
-  const { path, call } = readOptions<{ path: string; call?: unknown }>(name, entry, ['path', 'call']);
-  if (typeof path !== 'string') throw invalidArgumentType(`${name}.path`, 'a string', path);
-  return { path, call };
-}
-
-function checkCall(name: string, call: unknown): NativeCallChoice {
-  if (call === 'last' || call === 'all') return call;
-  if (typeof call !== 'number') throw invalidArgumentType(name, "'last', 'all' or an index", call);
-  if (!Number.isInteger(call) || call < 0 || call > 1e6)
-    throw argumentOutOfRange(name, 'an integer of at least 0', call);
-  return call;
-}
-
-function unknownLayer(path: string, paths: readonly string[]): GradCamError {
-  const suggestions = nearestNames(path, paths);
-  const hint =
-    suggestions.length > 0
-      ? `The nearest names: '${suggestions.join("', '")}'.`
-      : 'The model has no layers at all.';
-  return new GradCamError('ERR_UNKNOWN_LAYER', `The model has no layer '${path}'. ${hint}`, {
-    details: { layer: path, suggestions },
-  });
+/** @internal */
+export function checkExplainArguments(
+  input: ModelInput,
+  options: ExplainOptions | undefined,
+): ExplainArguments {
+  const given = readOptions<ExplainOptions>('explain options', options, ['targets', 'upsample', 'signal']);
+  const signal = checkSignal(given.signal);
+  const upsample = given.upsample ?? true;
+  if (typeof upsample !== 'boolean') throw invalidArgumentType('upsample', 'true or false', upsample);
+  const targets = normalizeTargets(given.targets);
+  return { inputs: toTensors(input), targets, upsample, signal };
 }
 
 function checkSelector(output: unknown): readonly (string | number)[] {

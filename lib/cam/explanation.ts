@@ -1,4 +1,4 @@
-import { disposeOutput, type ModelOutput, wrapOutput } from '../model-output.js';
+import { disposeOutput, type ModelOutput, outputOfImages, wrapOutput } from '../model-output.js';
 import type { NativeExplanation } from '../native.js';
 import { Tensor } from '../tensor.js';
 
@@ -39,6 +39,8 @@ export interface StageTimings {
   readonly cam: number;
 }
 
+type ExplanationParts = Pick<Explanation, 'heatmaps' | 'outputs' | 'maps' | 'layers' | 'timings'>;
+
 /** The result of an explain. Its tensors are freed with `dispose()` (or `using`), or when garbage collected. */
 export class Explanation {
   /**
@@ -54,12 +56,41 @@ export class Explanation {
   readonly timings: StageTimings;
 
   /** @internal */
-  constructor(native: NativeExplanation, layerReason: string | null) {
-    this.heatmaps = Tensor.fromNative(native.heatmaps);
-    this.outputs = wrapOutput(native.outputs);
-    this.maps = native.maps;
-    this.layers = native.layers.map((layer) => ({ ...layer, reason: layerReason }));
-    this.timings = native.timings;
+  constructor(parts: ExplanationParts) {
+    this.heatmaps = parts.heatmaps;
+    this.outputs = parts.outputs;
+    this.maps = parts.maps;
+    this.layers = parts.layers;
+    this.timings = parts.timings;
+  }
+
+  /** @internal */
+  static fromNative(native: NativeExplanation, layerReason: string | null): Explanation {
+    return new Explanation({
+      heatmaps: Tensor.fromNative(native.heatmaps),
+      outputs: wrapOutput(native.outputs),
+      maps: native.maps,
+      layers: native.layers.map((layer) => ({ ...layer, reason: layerReason })),
+      timings: native.timings,
+    });
+  }
+
+  /**
+   * What belongs to `length` images of the batch from `start` on, as if they had been explained alone. Shares memory
+   * with this explanation, but is disposed of on its own.
+   * @internal
+   */
+  ofImages(start: number, length: number): Explanation {
+    const isOurs = ({ imageIndex }: ExplainedMap) => imageIndex >= start && imageIndex < start + length;
+    const batch = this.layers[0]?.shape[0] ?? length;
+    const maps = this.maps.filter(isOurs);
+    return new Explanation({
+      heatmaps: this.heatmaps.narrow(this.maps.findIndex(isOurs), maps.length),
+      outputs: outputOfImages(this.outputs, batch, start, length),
+      maps: maps.map((map) => ({ ...map, imageIndex: map.imageIndex - start })),
+      layers: this.layers.map((layer) => ({ ...layer, shape: [length, ...layer.shape.slice(1)] })),
+      timings: this.timings,
+    });
   }
 
   /** The value of the target of each map, in the order of {@link heatmaps}. */

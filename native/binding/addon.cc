@@ -6,6 +6,7 @@
 #include "binding/job_channel.h"
 #include "binding/model_functions.h"
 #include "binding/tensor_functions.h"
+#include "core/caching_allocator.h"
 #include "core/device.h"
 #include "core/executors.h"
 
@@ -15,6 +16,7 @@ namespace gradcam {
 class GradCamAddon : public Napi::Addon<GradCamAddon> {
  public:
   GradCamAddon(Napi::Env env, Napi::Object exports) : channel_(JobChannel::create(env)) {
+    installCachingAllocator();
     DefineAddon(exports, {
                              InstanceMethod("buildInfo", &GradCamAddon::getBuildInfo),
                              InstanceMethod("cuda", &GradCamAddon::getCuda),
@@ -22,6 +24,8 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("cancel", &GradCamAddon::cancel),
                              InstanceMethod("close", &GradCamAddon::close),
                              InstanceMethod("externalMemory", &GradCamAddon::externalMemory),
+                             InstanceMethod("setThreads", &GradCamAddon::setThreads),
+                             InstanceMethod("describePlan", &GradCamAddon::describe),
                              InstanceMethod("loadModel", &GradCamAddon::load),
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
@@ -31,6 +35,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                 Napi::Function::New(env, tensorFromTypedArray, "tensorFromTypedArray"));
     exports.Set("tensorToTypedArray", Napi::Function::New(env, tensorToTypedArray, "tensorToTypedArray"));
     exports.Set("tensorAt", Napi::Function::New(env, tensorAt, "tensorAt"));
+    exports.Set("tensorNarrow", Napi::Function::New(env, tensorNarrow, "tensorNarrow"));
     exports.Set("tensorDispose", Napi::Function::New(env, tensorDispose, "tensorDispose"));
     exports.Set("disposeModel", Napi::Function::New(env, disposeModel, "disposeModel"));
   }
@@ -47,6 +52,9 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
       object.Set("libtorchPath", build.libtorchPath);
       object.Set("executors", threads.executors);
       object.Set("intraOpThreads", threads.intraOpThreads);
+      const MemoryUse memory = memoryUse();
+      object.Set("tensorBytes", static_cast<double>(memory.inUse));
+      object.Set("cachedBytes", static_cast<double>(memory.cached));
       return object;
     });
   }
@@ -59,6 +67,13 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
       object.Set("reason", cuda.available ? info.Env().Null() : Napi::String::New(info.Env(), cuda.reason));
       object.Set("deviceCount", cuda.deviceCount);
       return object;
+    });
+  }
+
+  Napi::Value setThreads(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      setThreadCounts({info[0].ToNumber().Int32Value(), info[1].ToNumber().Int32Value()});
+      return info.Env().Undefined();
     });
   }
 
@@ -82,6 +97,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value load(const Napi::CallbackInfo& info) { return startLoadModel(info, *channel_); }
   Napi::Value forward(const Napi::CallbackInfo& info) { return startForward(info, *channel_); }
   Napi::Value inspectLayers(const Napi::CallbackInfo& info) { return startInspect(info, *channel_); }
+  Napi::Value describe(const Napi::CallbackInfo& info) { return startDescribePlan(info, *channel_); }
   Napi::Value explainInput(const Napi::CallbackInfo& info) { return startExplain(info, *channel_); }
 
   const std::shared_ptr<JobChannel> channel_;

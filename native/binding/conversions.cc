@@ -254,13 +254,35 @@ LoadOptions toLoadOptions(const Napi::Value& value) {
   return options;
 }
 
+std::vector<TargetLayer> toTargetLayers(const Napi::Value& value) {
+  return toVector<TargetLayer>(value,
+                               [](const Napi::Value& layer) { return toTargetLayer(layer.ToObject()); });
+}
+
+Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan) {
+  const auto fromPart = [&](const PlanDescription::Part& part) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("nodes", part.nodes);
+    object.Set("graph", part.graph);
+    return object;
+  };
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("prefix", fromPart(plan.prefix));
+  object.Set("tail", fromPart(plan.tail));
+  object.Set("crossingValues", plan.crossingValues);
+  object.Set("foldedBatchNorms", plan.foldedBatchNorms);
+  object.Set("fusedConvolutions", plan.fusedConvolutions);
+  object.Set("fusedLinears", plan.fusedLinears);
+  object.Set("fusedOperations", plan.fusedOperations);
+  return object;
+}
+
 ExplainRequest toExplainRequest(const Napi::Value& value) {
   const Napi::Object object = value.ToObject();
   ExplainRequest request;
   request.method = need(object, "method").ToString();
-  request.inputs = toTensors(need(object, "inputs"));
-  request.layers = toVector<TargetLayer>(
-      need(object, "layers"), [](const Napi::Value& layer) { return toTargetLayer(layer.ToObject()); });
+  request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
+  request.layers = toTargetLayers(need(object, "layers"));
   for (const auto& key :
        toVector<Napi::Value>(need(object, "output"), [](const Napi::Value& each) { return each; })) {
     if (key.IsNumber()) {

@@ -41,6 +41,8 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection);
 Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds);
 
 LoadOptions toLoadOptions(const Napi::Value& value);
+std::vector<TargetLayer> toTargetLayers(const Napi::Value& value);
+Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan);
 ExplainRequest toExplainRequest(const Napi::Value& value);
 
 }  // namespace gradcam

@@ -101,6 +101,18 @@ Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
       });
 }
 
+Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return startModelJob<PlanDescription>(
+      info, channel,
+      [&] {
+        const Napi::Object request = info[1].ToObject();
+        return [layers = toTargetLayers(request.Get("layers")),
+                optimize = request.Get("optimize").ToBoolean().Value()](
+                   const Model& model, const Cancellation&) { return describePlan(model, layers, optimize); };
+      },
+      [](Napi::Env env, PlanDescription&& plan) { return fromPlanDescription(env, plan); });
+}
+
 Napi::Value disposeModel(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<ModelBox> box = toModelBox(info[0]);

@@ -12,6 +12,7 @@ namespace gradcam {
 Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value disposeModel(const Napi::CallbackInfo& info);
 

@@ -103,6 +103,13 @@ Napi::Value tensorAt(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value tensorNarrow(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return fromTensor(info.Env(), toTensor(info[0]).narrow(info[1].ToNumber().Int64Value(),
+                                                           info[2].ToNumber().Int64Value()));
+  });
+}
+
 Napi::Value tensorDispose(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     releaseTensor(info[0]);

@@ -1,14 +1,41 @@
 #include "core/executors.h"
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <fstream>
 #include <mutex>
 #include <thread>
 
+#include "core/caching_allocator.h"
 #include "core/torch.h"
 
 namespace gradcam {
 namespace {
+
+constexpr std::chrono::seconds kIdleBeforeRelease(2);
+constexpr int kCoresPerExecutor = 8;
+
+// Cores that the container's quota amounts to (Linux, control groups 2 and 1), or a very large number.
+int coresOfQuota() {
+  double quota = -1;
+  double period = 0;
+  std::ifstream unified("/sys/fs/cgroup/cpu.max");
+  if (!(unified >> quota >> period)) {  // "max" is no number, and no quota
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  if (quota <= 0 || period <= 0) return 1 << 20;
+  return std::max(1, static_cast<int>(quota / period + 0.5));
+}
+
+ThreadCounts defaultCounts() {
+  // LibTorch's own count knows the affinity and OMP_NUM_THREADS.
+  const int cores = std::max(1, std::min(at::get_num_threads(), coresOfQuota()));
+  const int executors = std::max(1, cores / kCoresPerExecutor);
+  return {executors, cores / executors};
+}
 
 class ExecutorPool {
  public:
@@ -18,41 +45,74 @@ class ExecutorPool {
     {
       std::lock_guard lock(mutex_);
       tasks_.push_back(std::move(task));
-      if (started_ < counts_.executors) {
-        ++started_;
+      if (idle_ < static_cast<int>(tasks_.size()) && threads_ < counts_.executors) {
+        ++threads_;
         std::thread([this] { work(); }).detach();
       }
     }
     available_.notify_one();
   }
 
-  ThreadCounts counts() const { return counts_; }
+  ThreadCounts counts() {
+    std::lock_guard lock(mutex_);
+    return counts_;
+  }
+
+  void setCounts(ThreadCounts counts) {
+    {
+      std::lock_guard lock(mutex_);
+      counts_ = counts;
+    }
+    available_.notify_all();
+  }
 
  private:
   void work() {
-    at::set_num_threads(counts_.intraOpThreads);  // a thread's own setting with OpenMP
+    int intraOpThreads = 0;
+    bool released = false;
+    std::unique_lock lock(mutex_);
     while (true) {
-      std::function<void()> task;
-      {
-        std::unique_lock lock(mutex_);
-        available_.wait(lock, [this] { return !tasks_.empty(); });
-        task = std::move(tasks_.front());
-        tasks_.pop_front();
+      ++idle_;
+      const auto ready = [this] { return !tasks_.empty() || threads_ > counts_.executors; };
+      if (released) {
+        available_.wait(lock, ready);
+      } else if (!available_.wait_for(lock, kIdleBeforeRelease, ready)) {
+        --idle_;
+        if (idle_ + 1 == threads_) releaseCachedMemory();
+        released = true;
+        continue;
       }
+      --idle_;
+      if (threads_ > counts_.executors) {
+        --threads_;
+        // The task this thread was woken for is another's now.
+        available_.notify_one();
+        return;
+      }
+      std::function<void()> task = std::move(tasks_.front());
+      tasks_.pop_front();
+      const int wanted = counts_.intraOpThreads;
+      lock.unlock();
+      if (intraOpThreads != wanted) at::set_num_threads(wanted);  // a thread's own setting with OpenMP
+      intraOpThreads = wanted;
       task();
+      task = nullptr;
+      released = false;
+      lock.lock();
     }
   }
 
-  const ThreadCounts counts_;
   std::mutex mutex_;
   std::condition_variable available_;
   std::deque<std::function<void()>> tasks_;
-  int started_ = 0;
+  ThreadCounts counts_;
+  int threads_ = 0;
+  int idle_ = 0;
 };
 
 ExecutorPool& pool() {
   // Never destroyed: idle threads wait on it until the process is gone.
-  static auto* instance = new ExecutorPool({1, at::get_num_threads()});
+  static auto* instance = new ExecutorPool(defaultCounts());
   return *instance;
 }
 
@@ -64,6 +124,10 @@ void runOnExecutor(std::function<void()> task) {
 
 ThreadCounts threadCounts() {
   return pool().counts();
+}
+
+void setThreadCounts(ThreadCounts counts) {
+  pool().setCounts(counts);
 }
 
 }  // namespace gradcam

@@ -81,6 +81,10 @@ std::vector<int64_t> mapSize(const at::Tensor& input,
 
 }  // namespace
 
+PlanDescription describePlan(const Model& model, const std::vector<TargetLayer>& layers, bool optimize) {
+  return model.state().plan(hookedLayers(layers), optimize)->describe();
+}
+
 Explanation explain(const Model& model, const ExplainRequest& request, const Cancellation& cancellation) {
   ModelState& state = model.state();
   StageTimings timings;
@@ -91,7 +95,7 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
   const auto plan = state.plan(hookedLayers(request.layers), request.optimize);
   timings.plan = stopwatch.lap();
 
-  const std::vector<at::Tensor> inputs = state.prepareInputs(request.inputs);
+  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   const at::Tensor& input = inputs.at(0);
   if (input.dim() < 3 || input.dim() > 5) {
     std::ostringstream message;

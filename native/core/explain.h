@@ -2,6 +2,7 @@
 
 #include "core/cancellation.h"
 #include "core/model.h"
+#include "core/plan_description.h"
 #include "core/targets.h"
 
 namespace gradcam {
@@ -16,7 +17,9 @@ struct TargetLayer {
 
 struct ExplainRequest {
   std::string method;
-  std::vector<TensorHandle> inputs;  // the first is the image batch [B, C, ...space]
+  // Of each of the model's inputs the parts that, one behind the other, make its batch. The first input is
+  // the images, [B, C, ...space].
+  std::vector<std::vector<TensorHandle>> inputs;
   std::vector<TargetLayer> layers;
   OutputSelector output;
   TargetsPerImage targets;
@@ -52,6 +55,9 @@ struct Explanation {
   std::vector<ExplainedLayer> layers;
   StageTimings timings;
 };
+
+// How an explain at these layers runs the model.
+PlanDescription describePlan(const Model& model, const std::vector<TargetLayer>& layers, bool optimize);
 
 Explanation explain(const Model& model, const ExplainRequest& request, const Cancellation& cancellation);
 

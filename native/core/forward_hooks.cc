@@ -31,9 +31,9 @@ const torch::jit::RegisterOperators& registerHookOperators() {
   static const torch::jit::RegisterOperators registered({
       torch::jit::Operator(operatorName("mark") + "(Tensor(a) output, int slot) -> Tensor(a)", refuseToRun,
                            c10::AliasAnalysisKind::FROM_SCHEMA),
-      torch::jit::Operator(
-          operatorName("forward_hook") + "(Tensor output, int slot, int call_index, bool clone) -> Tensor",
-          runForwardHook, c10::AliasAnalysisKind::CONSERVATIVE),
+      torch::jit::Operator(operatorName("forward_hook") +
+                               "(Tensor(a) output, int slot, int call_index, bool clone) -> Tensor(a)",
+                           runForwardHook, c10::AliasAnalysisKind::FROM_SCHEMA),
       torch::jit::Operator(operatorName("observe") + "(Any output, int slot) -> ()", runObserve,
                            c10::AliasAnalysisKind::CONSERVATIVE),
   });

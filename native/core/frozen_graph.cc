@@ -87,9 +87,6 @@ void freezeGraph(std::shared_ptr<Graph>& graph, const torch::jit::Module& module
     torch::jit::ConstantPropagation(graph);
     torch::jit::EliminateDeadCode(graph);
   }
-  torch::jit::OptimizeFrozenGraph(graph);
-  torch::jit::ConstantPropagation(graph);
-  torch::jit::EliminateDeadCode(graph);
 }
 
 }  // namespace gradcam

@@ -5,21 +5,27 @@
 #include <string>
 #include <vector>
 
+#include "core/fused_activation.h"
 #include "core/torch.h"
 
 namespace gradcam {
 
-// An elementwise function that oneDNN applies while it writes a convolution's result.
-struct FusedActivation {
-  std::string name = "none";  // as oneDNN's operators in ATen call it
-  std::vector<std::optional<at::Scalar>> scalars;
-  std::optional<std::string> algorithm;
+// A BatchNorm behind a convolution, as one factor and one addend for each channel.
+struct FoldedBatchNorm {
+  at::Tensor scale;  // float32, [out]
+  at::Tensor shift;
+
+  static FoldedBatchNorm of(const at::Tensor& mean,
+                            const at::Tensor& variance,
+                            const std::optional<at::Tensor>& weight,
+                            const std::optional<at::Tensor>& bias,
+                            double epsilon);
 };
 
-// activation(convolution(input) + added), as one oneDNN primitive on channels-last data. The weight is put
-// into oneDNN's own order on the first run, for a batch of one of that run's image size (its order depends on
-// the size, hardly on the batch), so that one order serves all batches. Without gradients. Several threads
-// may run it.
+// activation(batch_norm(convolution(input)) + added), as one oneDNN primitive on channels-last data. The
+// weight is put into oneDNN's own order on the first run, for a batch of one of that run's image size (its
+// order depends on the size, hardly on the batch), so that one order serves all batches. Without gradients.
+// Several threads may run it.
 class FusedConvolution final : public torch::CustomClassHolder {
  public:
   struct Parameters {
@@ -32,7 +38,9 @@ class FusedConvolution final : public torch::CustomClassHolder {
   // False where LibTorch was built without oneDNN.
   static bool available();
 
-  FusedConvolution(Parameters parameters, FusedActivation activation);
+  FusedConvolution(Parameters parameters,
+                   const std::optional<FoldedBatchNorm>& batchNorm,
+                   FusedActivation activation);
 
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   std::string describe() const;
@@ -42,9 +50,12 @@ class FusedConvolution final : public torch::CustomClassHolder {
   std::vector<int64_t> outputSizes(const at::Tensor& input) const;
   at::Tensor packedWeight(const at::Tensor& input) const;
   at::Tensor plainWeight() const;
+  at::Tensor scaledWeight() const;
   at::Tensor runAsWritten(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
 
   Parameters parameters_;
+  const std::vector<int64_t> weightSizes_;  // [out, in / groups, height, width]
+  const std::optional<at::Tensor> scale_;   // of the weight, for each output channel
   const FusedActivation activation_;
   mutable std::mutex mutex_;
   mutable at::Tensor weight_;  // as given until the first run, then packed: never both

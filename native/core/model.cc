@@ -61,25 +61,43 @@ std::shared_ptr<const Plan> ModelState::plainPlan() {
 }
 
 std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle>& inputs) const {
-  const auto modelType = floatingTypeOf(module);
   std::vector<at::Tensor> prepared;
-  for (const TensorHandle& input : inputs) {
-    at::Tensor tensor = input.state().tensor;
-    if (tensor.numel() == 0) {
-      throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");
+  for (const TensorHandle& input : inputs) prepared.push_back(prepareInput(input.state().tensor));
+  return prepared;
+}
+
+std::vector<at::Tensor> ModelState::prepareBatches(
+    const std::vector<std::vector<TensorHandle>>& inputs) const {
+  std::vector<at::Tensor> prepared;
+  for (const auto& parts : inputs) {
+    std::vector<at::Tensor> tensors;
+    for (const TensorHandle& part : parts) {
+      tensors.push_back(part.state().tensor);
+      const at::Tensor &first = tensors.front(), &last = tensors.back();
+      const bool fits = first.dim() == last.dim() && first.dim() > 0 &&
+                        first.sizes().slice(1) == last.sizes().slice(1) &&
+                        first.scalar_type() == last.scalar_type();
+      if (!fits) throw Failure("ERR_INPUT_SHAPE", "The inputs of one batch differ in shape or element type.");
     }
-    if (at::isFloatingType(tensor.scalar_type())) {
-      if (!at::isfinite(tensor).all().item<bool>()) {
-        throw Failure(
-            "ERR_INPUT_NOT_FINITE",
-            "The input holds NaN or infinite values. Check the preprocessing: a division by zero in the "
-            "standard deviation, or an image that was decoded wrongly.");
-      }
-      if (modelType) tensor = tensor.to(*modelType);
-    }
-    prepared.push_back(tensor.to(device));
+    prepared.push_back(prepareInput(tensors.size() == 1 ? tensors.front() : at::cat(tensors)));
   }
   return prepared;
+}
+
+at::Tensor ModelState::prepareInput(at::Tensor tensor) const {
+  if (tensor.numel() == 0) {
+    throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");
+  }
+  if (at::isFloatingType(tensor.scalar_type())) {
+    if (!at::isfinite(tensor).all().item<bool>()) {
+      throw Failure(
+          "ERR_INPUT_NOT_FINITE",
+          "The input holds NaN or infinite values. Check the preprocessing: a division by zero in the "
+          "standard deviation, or an image that was decoded wrongly.");
+    }
+    if (const auto modelType = floatingTypeOf(module)) tensor = tensor.to(*modelType);
+  }
+  return tensor.to(device);
 }
 
 void ModelState::checkForward() const {

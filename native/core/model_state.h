@@ -22,12 +22,16 @@ struct ModelState {
   // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
   // for a value that is not finite, ERR_INPUT_NOT_FINITE.
   std::vector<at::Tensor> prepareInputs(const std::vector<TensorHandle>& inputs) const;
+  // The same for inputs in parts, which become one batch each. Throws ERR_INPUT_SHAPE where they do not fit.
+  std::vector<at::Tensor> prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs) const;
 
   // Throws ERR_UNKNOWN_LAYER, ERR_MODEL_FROZEN, ERR_NO_FORWARD.
   void checkForward() const;
   void checkLayer(const std::string& path) const;
 
  private:
+  at::Tensor prepareInput(at::Tensor tensor) const;
+
   struct CachedPlan {
     std::string key;
     std::shared_ptr<const Plan> plan;

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <functional>
-#include <sstream>
 #include <unordered_map>
 
+#include "core/attention.h"
 #include "core/failure.h"
 #include "core/forward_hooks.h"
 #include "core/frozen_graph.h"
@@ -105,6 +105,19 @@ std::vector<LayerMarks> findMarks(Graph& graph, std::size_t layerCount) {
   return layers;
 }
 
+// Operations of a kind, or all; constants are none.
+int countNodes(Graph& graph, std::optional<c10::Symbol> kind) {
+  int count = 0;
+  const std::function<void(torch::jit::Block*)> visit = [&](torch::jit::Block* block) {
+    for (Node* node : block->nodes()) {
+      for (torch::jit::Block* inner : node->blocks()) visit(inner);
+      if (kind ? node->kind() == *kind : node->kind() != c10::prim::Constant) ++count;
+    }
+  };
+  visit(graph.block());
+  return count;
+}
+
 bool holdsHook(Node* node) {
   if (node->kind() == forwardHookSymbol()) return true;
   for (torch::jit::Block* block : node->blocks()) {
@@ -135,12 +148,14 @@ Plan::Plan(const torch::jit::Module& model,
            std::shared_ptr<Graph> prefix,
            std::shared_ptr<Graph> tail,
            std::vector<HookedLayer> layers,
-           std::vector<c10::IValue> prefixState)
+           std::vector<c10::IValue> prefixState,
+           PlanDescription facts)
     : model_(model),
       prefixState_(std::move(prefixState)),
       prefixGraph_(std::move(prefix)),
       tailGraph_(std::move(tail)),
-      layers_(std::move(layers)) {
+      layers_(std::move(layers)),
+      facts_(std::move(facts)) {
   if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
   if (tailGraph_) tail_ = torch::jit::Code(tailGraph_, "tail");
 }
@@ -160,6 +175,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
       }
     }
   });
+  openSelfAttention(graph);
   auto marksOf = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
     if (!otherOutputType[slot].empty()) {
@@ -170,6 +186,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     if (marksOf[slot].marks.empty()) throwNotCalled(model, layers[slot].path);
   }
 
+  PlanDescription facts;
   if (optimize) {
     std::vector<std::size_t> counts;
     for (const LayerMarks& layer : marksOf) counts.push_back(layer.marks.size());
@@ -187,12 +204,16 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
   }
   if (!optimize)
-    return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers), {}));
+    return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers), {}, {}));
+  const int batchNorms = countNodes(*graph, c10::aten::batch_norm);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
-  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix);
-  return std::shared_ptr<const Plan>(
-      new Plan(model, std::move(split.prefix), std::move(split.tail), std::move(layers), std::move(state)));
+  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, facts);
+  torch::jit::FoldFrozenConvBatchnorm(split.tail);
+  facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
+                           countNodes(*split.tail, c10::aten::batch_norm);
+  return std::shared_ptr<const Plan>(new Plan(model, std::move(split.prefix), std::move(split.tail),
+                                              std::move(layers), std::move(state), facts));
 }
 
 std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model,
@@ -208,13 +229,13 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
     owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0));
   });
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}, {}));
 }
 
 std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model) {
   auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, std::move(graph), nullptr, {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, std::move(graph), nullptr, {}, {}, {}));
 }
 
 namespace {
@@ -245,11 +266,18 @@ c10::IValue Plan::runTail(torch::jit::Stack crossing) const {
   return torch::jit::pop(crossing);
 }
 
-std::string Plan::describe() const {
-  std::ostringstream text;
-  if (prefixGraph_) text << "prefix, without gradients:\n" << *prefixGraph_;
-  if (tailGraph_) text << "tail, recorded by autograd:\n" << *tailGraph_;
-  return text.str();
+PlanDescription Plan::describe() const {
+  PlanDescription description = facts_;
+  const auto describePart = [](const std::shared_ptr<Graph>& graph, PlanDescription::Part& part) {
+    if (!graph) return;
+    part.nodes = countNodes(*graph, std::nullopt);
+    part.graph = graph->toString(/*print_source_locations=*/false);
+  };
+  describePart(prefixGraph_, description.prefix);
+  describePart(tailGraph_, description.tail);
+  if (prefixGraph_ && tailGraph_)
+    description.crossingValues = static_cast<int>(prefixGraph_->outputs().size());
+  return description;
 }
 
 }  // namespace gradcam

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/plan_description.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -45,15 +46,15 @@ class Plan {
   // the result of one prefix.
   c10::IValue runTail(torch::jit::Stack crossing) const;
 
-  // Both parts as LibTorch prints graphs.
-  std::string describe() const;
+  PlanDescription describe() const;
 
  private:
   Plan(const torch::jit::Module& model,
        std::shared_ptr<torch::jit::Graph> prefix,
        std::shared_ptr<torch::jit::Graph> tail,
        std::vector<HookedLayer> layers,
-       std::vector<c10::IValue> prefixState);
+       std::vector<c10::IValue> prefixState,
+       PlanDescription facts);
 
   torch::jit::Module model_;
   std::vector<c10::IValue> prefixState_;            // the prefix's inputs after the model's own
@@ -62,6 +63,7 @@ class Plan {
   torch::jit::Code prefix_;
   torch::jit::Code tail_;
   std::vector<HookedLayer> layers_;
+  PlanDescription facts_;  // what describe() cannot see in the graphs any more
 };
 
 }  // namespace gradcam

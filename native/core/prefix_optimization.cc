@@ -1,8 +1,10 @@
 #include "core/prefix_optimization.h"
 
-#include <map>
+#include <functional>
 
+#include "core/constant_input.h"
 #include "core/fused_convolution.h"
+#include "core/fused_linear.h"
 
 namespace gradcam {
 namespace {
@@ -12,15 +14,9 @@ using torch::jit::Node;
 using torch::jit::toIValue;
 using torch::jit::Value;
 
-// An operation's argument, where it is a constant.
-std::optional<c10::IValue> constantArgument(const Node* node, const char* name) {
-  const Value* value = node->namedInput(name);
-  return toIValue(value);
-}
-
 // The two numbers of an argument such as stride, which may be given as one.
 std::optional<std::vector<int64_t>> pairArgument(const Node* node, const char* name) {
-  const auto value = constantArgument(node, name);
+  const auto value = constantInput(node, name);
   if (!value || !value->isIntList()) return std::nullopt;
   std::vector<int64_t> pair = value->toIntVector();
   if (pair.size() == 1) pair.push_back(pair.front());
@@ -35,11 +31,11 @@ std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* no
       "int[2] "
       "dilation=1, int groups=1) -> Tensor");
   if (!written && node->kind() != c10::aten::_convolution) return std::nullopt;
-  if (!written && constantArgument(node, "transposed") != c10::IValue(false)) return std::nullopt;
+  if (!written && constantInput(node, "transposed") != c10::IValue(false)) return std::nullopt;
 
-  const auto weight = constantArgument(node, "weight");
-  const auto bias = constantArgument(node, "bias");
-  const auto groups = constantArgument(node, "groups");
+  const auto weight = constantInput(node, "weight");
+  const auto bias = constantInput(node, "bias");
+  const auto groups = constantInput(node, "groups");
   const auto stride = pairArgument(node, "stride");
   const auto padding = pairArgument(node, "padding");
   const auto dilation = pairArgument(node, "dilation");
@@ -49,34 +45,6 @@ std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* no
   if (kernel.dim() != 4 || kernel.scalar_type() != at::kFloat || !kernel.is_cpu()) return std::nullopt;
   return FusedConvolution::Parameters{
       kernel.detach(), bias->toOptional<at::Tensor>(), *stride, *padding, *dilation, groups->toInt()};
-}
-
-std::optional<FusedActivation> activationOf(const Node* node) {
-  static const std::map<std::string, std::string> withoutArguments = {
-      {"aten::relu", "relu"},  {"aten::sigmoid", "sigmoid"},     {"aten::tanh", "tanh"},
-      {"aten::silu", "swish"}, {"aten::hardswish", "hardswish"},
-  };
-  const std::string kind = node->kind().toQualString();
-  if (const auto found = withoutArguments.find(kind); found != withoutArguments.end()) {
-    return FusedActivation{found->second, {}, std::nullopt};
-  }
-  if (kind == "aten::relu6") return FusedActivation{"hardtanh", {at::Scalar(0), at::Scalar(6)}, std::nullopt};
-  if (kind == "aten::hardtanh") {
-    const auto low = constantArgument(node, "min_val");
-    const auto high = constantArgument(node, "max_val");
-    if (low && high) return FusedActivation{"hardtanh", {low->toScalar(), high->toScalar()}, std::nullopt};
-  }
-  if (kind == "aten::leaky_relu") {
-    if (const auto slope = constantArgument(node, "negative_slope")) {
-      return FusedActivation{"leaky_relu", {slope->toScalar()}, std::nullopt};
-    }
-  }
-  if (kind == "aten::gelu") {
-    if (const auto form = constantArgument(node, "approximate")) {
-      return FusedActivation{"gelu", {}, form->toStringRef()};
-    }
-  }
-  return std::nullopt;
 }
 
 // The one operation that uses a value, in the same block.
@@ -96,8 +64,24 @@ Value* otherTerm(const Node* node, const Value* term) {
   return node->input(0) == term ? node->input(1) : node->input(0);
 }
 
+// What a BatchNorm in evaluation mode with constant statistics amounts to.
+std::optional<FoldedBatchNorm> batchNormOf(const Node* node, const Value* input) {
+  if (node->kind() != c10::aten::batch_norm || node->namedInput("input") != input) return std::nullopt;
+  const auto mean = constantInput(node, "running_mean");
+  const auto variance = constantInput(node, "running_var");
+  const auto weight = constantInput(node, "weight");
+  const auto bias = constantInput(node, "bias");
+  const auto epsilon = constantInput(node, "eps");
+  if (constantInput(node, "training") != c10::IValue(false) || !epsilon || !weight || !bias)
+    return std::nullopt;
+  if (!mean || !mean->isTensor() || !variance || !variance->isTensor()) return std::nullopt;
+  return FoldedBatchNorm::of(mean->toTensor(), variance->toTensor(), weight->toOptional<at::Tensor>(),
+                             bias->toOptional<at::Tensor>(), epsilon->toDouble());
+}
+
 struct Fusion {
   std::vector<Node*> replaced;  // the convolution and what follows it
+  std::optional<FoldedBatchNorm> batchNorm;
   Value* added = nullptr;
   FusedActivation activation;
 };
@@ -109,13 +93,17 @@ Fusion findFusion(Node* convolution, bool inputIsRewritten) {
   if (inputIsRewritten) return fusion;
   const auto next = [&] { return onlyUser(fusion.replaced.back()->output()); };
   if (Node* user = next()) {
-    if (Value* other = otherTerm(user, convolution->output())) {
+    fusion.batchNorm = batchNormOf(user, convolution->output());
+    if (fusion.batchNorm) fusion.replaced.push_back(user);
+  }
+  if (Node* user = next()) {
+    if (Value* other = otherTerm(user, fusion.replaced.back()->output())) {
       fusion.added = other;
       fusion.replaced.push_back(user);
     }
   }
   if (Node* user = next()) {
-    if (const auto activation = activationOf(user)) {
+    if (const auto activation = FusedActivation::of(user)) {
       fusion.activation = *activation;
       fusion.replaced.push_back(user);
     }
@@ -123,42 +111,111 @@ Fusion findFusion(Node* convolution, bool inputIsRewritten) {
   return fusion;
 }
 
+Node* insertFused(Graph& graph, Node* before, c10::Symbol symbol, at::ArrayRef<Value*> inputs) {
+  torch::jit::WithInsertPoint here(before);
+  return graph.insertNode(graph.create(symbol, inputs, 1));
+}
+
+void replaceChain(const std::vector<Node*>& chain, Node* by) {
+  chain.back()->output()->replaceAllUsesWith(by->output());
+  for (auto node = chain.rbegin(); node != chain.rend(); ++node) (*node)->destroy();
+}
+
+class PrefixOptimizer {
+ public:
+  PrefixOptimizer(Graph& graph, PlanDescription& facts) : graph_(graph), facts_(facts) {}
+
+  void fuseConvolution(Node* node, bool inputIsRewritten) {
+    const Fusion fusion = findFusion(node, inputIsRewritten);
+    auto convolution = c10::make_intrusive<FusedConvolution>(*convolutionParameters(node), fusion.batchNorm,
+                                                             fusion.activation);
+    Value* handle = addState(convolution->describe(), convolution);
+    Node* last = fusion.replaced.back();
+    Value* added = fusion.added;
+    if (added == nullptr) {
+      torch::jit::WithInsertPoint here(last);
+      added = graph_.insertConstant(c10::IValue());
+    }
+    replaceChain(fusion.replaced,
+                 insertFused(graph_, last, fusedConvolutionSymbol(), {handle, node->input(0), added}));
+    ++facts_.fusedConvolutions;
+    facts_.fusedOperations += static_cast<int>(fusion.replaced.size()) - 1 - (fusion.batchNorm ? 1 : 0);
+  }
+
+  void fuseLinear(Node* node, bool inputIsRewritten) {
+    std::vector<Node*> chain = {node};
+    FusedActivation activation;
+    Node* user = inputIsRewritten ? nullptr : onlyUser(node->output());
+    if (user != nullptr) {
+      if (const auto found = FusedActivation::of(user)) {
+        activation = *found;
+        chain.push_back(user);
+      }
+    }
+    auto linear =
+        c10::make_intrusive<FusedLinear>(constantInput(node, "weight")->toTensor().detach(),
+                                         constantInput(node, "bias")->toOptional<at::Tensor>(), activation);
+    Value* handle = addState(linear->describe(), linear);
+    replaceChain(chain, insertFused(graph_, chain.back(), fusedLinearSymbol(), {handle, node->input(0)}));
+    ++facts_.fusedLinears;
+    facts_.fusedOperations += static_cast<int>(chain.size()) - 1;
+  }
+
+  std::vector<c10::IValue> takeState() { return std::move(state_); }
+
+ private:
+  Value* addState(const std::string& name, c10::intrusive_ptr<torch::CustomClassHolder> object) {
+    Value* handle = graph_.addInput(name);
+    handle->setType(c10::CapsuleType::get());
+    state_.push_back(c10::IValue::make_capsule(std::move(object)));
+    return handle;
+  }
+
+  Graph& graph_;
+  PlanDescription& facts_;
+  std::vector<c10::IValue> state_;
+};
+
+// A matrix product with constant float32 weights on the CPU.
+bool isConstantLinear(const Node* node) {
+  if (!node->matches("aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor")) return false;
+  const auto weight = constantInput(node, "weight");
+  if (!weight || !weight->isTensor() || !constantInput(node, "bias")) return false;
+  const at::Tensor& matrix = weight->toTensor();
+  return matrix.dim() == 2 && matrix.scalar_type() == at::kFloat && matrix.is_cpu();
+}
+
+void forEachNode(torch::jit::Block* block, const std::function<void(Node*)>& visit) {
+  for (Node* node : block->nodes()) {
+    for (torch::jit::Block* inner : node->blocks()) forEachNode(inner, visit);
+    visit(node);
+  }
+}
+
 }  // namespace
 
-std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph) {
-  std::vector<c10::IValue> convolutions;
-  if (!FusedConvolution::available()) return convolutions;
+std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph, PlanDescription& facts) {
+  if (!FusedConvolution::available() || !FusedLinear::available()) return {};
   torch::jit::RemoveTensorMutation(graph);
 
-  std::vector<Node*> found;
-  std::vector<bool> inputIsRewritten;
+  struct Found {
+    Node* node;
+    bool inputIsRewritten;
+  };
+  std::vector<Found> convolutions, linears;
   {
     const torch::jit::AliasDb aliases(graph);
-    for (Node* node : graph->nodes()) {
-      if (!convolutionParameters(node)) continue;
-      found.push_back(node);
-      inputIsRewritten.push_back(aliases.hasWriters(node->input(0)));
-    }
+    forEachNode(graph->block(), [&](Node* node) {
+      if (convolutionParameters(node)) convolutions.push_back({node, aliases.hasWriters(node->input(0))});
+      if (isConstantLinear(node)) linears.push_back({node, aliases.hasWriters(node->input(0))});
+    });
   }
-  for (std::size_t index = 0; index < found.size(); ++index) {
-    Node* node = found[index];
-    const Fusion fusion = findFusion(node, inputIsRewritten[index]);
-    auto convolution = c10::make_intrusive<FusedConvolution>(*convolutionParameters(node), fusion.activation);
-    Value* handle = graph->addInput(convolution->describe());
-    handle->setType(c10::CapsuleType::get());
-    convolutions.push_back(c10::IValue::make_capsule(std::move(convolution)));
-
-    torch::jit::WithInsertPoint here(fusion.replaced.back());
-    Value* added = fusion.added ? fusion.added : graph->insertConstant(c10::IValue());
-    Node* fused =
-        graph->insertNode(graph->create(fusedConvolutionSymbol(), {handle, node->input(0), added}, 1));
-    fusion.replaced.back()->output()->replaceAllUsesWith(fused->output());
-    for (auto replaced = fusion.replaced.rbegin(); replaced != fusion.replaced.rend(); ++replaced) {
-      (*replaced)->destroy();
-    }
-  }
+  PrefixOptimizer optimizer(*graph, facts);
+  for (const auto& [node, inputIsRewritten] : convolutions) optimizer.fuseConvolution(node, inputIsRewritten);
+  for (const auto& [node, inputIsRewritten] : linears) optimizer.fuseLinear(node, inputIsRewritten);
   torch::jit::EliminateDeadCode(graph);
-  return convolutions;
+  torch::jit::FoldFrozenConvBatchnorm(graph);  // those that oneDNN cannot take
+  return optimizer.takeState();
 }
 
 }  // namespace gradcam

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/plan_description.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -10,6 +11,7 @@ namespace gradcam {
 // Rewrites a frozen graph that runs without gradients into its fastest form for the CPU: convolutions with
 // what follows them, additions and activations, become one oneDNN primitive each, on channels-last data. The
 // results differ only by rounding. Returns what the graph's new last inputs are to be given on each run.
-std::vector<c10::IValue> optimizePrefix(std::shared_ptr<torch::jit::Graph>& graph);
+// Adds to `facts` what was fused.
+std::vector<c10::IValue> optimizePrefix(std::shared_ptr<torch::jit::Graph>& graph, PlanDescription& facts);
 
 }  // namespace gradcam

@@ -80,6 +80,10 @@ void TensorHandle::copyTo(void* destination) const {
   if (source.numel() > 0) std::memcpy(destination, source.data_ptr(), source.nbytes());
 }
 
+TensorHandle TensorHandle::narrow(int64_t start, int64_t length) const {
+  return toHandle(state_->tensor.narrow(0, start, length));
+}
+
 TensorHandle TensorHandle::at(int64_t index) const {
   return toHandle(state_->tensor.select(0, index));
 }

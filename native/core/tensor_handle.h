@@ -34,6 +34,9 @@ class TensorHandle {
   // The index-th slice of the first dimension; shares memory. Throws Failure ERR_INTERNAL when out of range.
   TensorHandle at(int64_t index) const;
 
+  // `length` slices of the first dimension from `start` on; shares memory.
+  TensorHandle narrow(int64_t start, int64_t length) const;
+
   const TensorState& state() const { return *state_; }
 
  private:

@@ -1,0 +1,246 @@
+import {
+  type BaseCAM,
+  type CAMOptions,
+  checkExplainArguments,
+  type ExplainOptions,
+} from '../cam/base-cam.js';
+import { Explanation } from '../cam/explanation.js';
+import { type MethodName, methods } from '../cam/methods.js';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
+import type { ModelInput } from '../model.js';
+import { readOptions } from '../options.js';
+import { threads } from '../threads.js';
+import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
+import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-images.js';
+
+export interface ExplainerOptions extends CAMOptions {
+  /** Name of the method. Default `'gradcam'`. */
+  readonly method?: MethodName;
+  /** Most images in one batch. Default 8. */
+  readonly maxBatch?: number;
+  /**
+   * How long an image waits for others to fill its batch, in milliseconds. Default 0: take what waits. Images that come
+   * while the executors are busy share a batch anyway.
+   */
+  readonly maxDelayMs?: number;
+  /** Most images that may wait; more are refused with `ERR_BUSY`. Default 256. */
+  readonly maxQueue?: number;
+}
+
+/**
+ * Explains for many callers at once: each asks for its own image, with its own targets, and the images that wait are
+ * explained together in batches. One that fails fails alone.
+ * @example
+ * const explainer = new Explainer({ model, targetLayers: 'layer4' });
+ * const explanation = await explainer.explain(image.tensor, { targets: 281, signal });
+ */
+export class Explainer {
+  readonly #cam: BaseCAM;
+  readonly #maxBatch: number;
+  readonly #maxDelayMs: number;
+  readonly #maxQueue: number;
+  readonly #waiting = new WaitingImages();
+  readonly #statistics = new ExplainerStatistics();
+  #runningBatches = 0;
+  #scheduled: NodeJS.Immediate | undefined;
+  #delay: NodeJS.Timeout | undefined;
+  #disposed = false;
+  #whenIdle: (() => void)[] = [];
+
+  /**
+   * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
+   * @throws {GradCamError} `ERR_UNKNOWN_LAYER`
+   */
+  constructor(options: ExplainerOptions) {
+    const { method, maxBatch, maxDelayMs, maxQueue, ...camOptions } = readOptions<ExplainerOptions>(
+      'Explainer options',
+      options,
+      ['model', 'targetLayers', 'output', 'optimize', 'method', 'maxBatch', 'maxDelayMs', 'maxQueue'],
+    );
+    this.#cam = new (checkMethod(method ?? 'gradcam'))(camOptions);
+    this.#maxBatch = checkNumber('maxBatch', maxBatch ?? 8, 1, 4096, true);
+    this.#maxDelayMs = checkNumber('maxDelayMs', maxDelayMs ?? 0, 0, 60_000, false);
+    this.#maxQueue = checkNumber('maxQueue', maxQueue ?? 256, 1, 1_000_000, true);
+  }
+
+  /**
+   * Explains one image (or a few, which stay together).
+   * @param input - `[1, C, H, W]`, as for {@link BaseCAM.explain}
+   * @throws {GradCamError} `ERR_BUSY` when `maxQueue` images wait, and all of {@link BaseCAM.explain}
+   */
+  async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
+    if (this.#disposed) throw new GradCamError('ERR_DISPOSED', 'This Explainer was disposed.');
+    const { inputs, targets, upsample, signal } = checkExplainArguments(input, options);
+    signal?.throwIfAborted();
+    const images = inputs[0]?.shape[0] ?? 0;
+    if (targets.length !== 1 && targets.length !== images) {
+      throw new GradCamError(
+        'ERR_TARGET_COUNT',
+        `There are ${images} images but targets for ${targets.length}. Give one list for each image, or one for all.`,
+      );
+    }
+    if (this.#waiting.images + images > this.#maxQueue && this.#waiting.images > 0) {
+      this.#statistics.refused++;
+      throw new GradCamError(
+        'ERR_BUSY',
+        `${this.#waiting.images} images wait already, and at most ${this.#maxQueue} may (maxQueue). Try again later.`,
+      );
+    }
+    this.#statistics.requests++;
+    return await new Promise<Explanation>((resolve, reject) => {
+      const item: WaitingItem = {
+        inputs,
+        images,
+        targets: targets.length === images ? targets : Array.from({ length: images }, () => targets[0] ?? []),
+        upsample,
+        compatibility: compatibilityOf(inputs, upsample),
+        since: performance.now(),
+        resolve,
+        reject,
+        aborted: false,
+        onAborted: null,
+      };
+      if (signal) this.#rejectOnAbort(item, signal);
+      this.#waiting.add(item);
+      this.#schedule();
+    });
+  }
+
+  /** What was done so far. */
+  get stats(): ExplainerCounters {
+    return this.#statistics.read(this.#waiting.images, this.#runningBatches);
+  }
+
+  /** Refuses further images, and resolves when those that were accepted are done. The model is not disposed. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    if (this.#waiting.images === 0 && this.#runningBatches === 0) return;
+    await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  #rejectOnAbort(item: WaitingItem, signal: AbortSignal): void {
+    const onAbort = () => {
+      item.aborted = true;
+      this.#statistics.aborted++;
+      this.#waiting.remove(item);
+      item.onAborted?.();
+      item.reject(signal.reason);
+      this.#settleIfIdle();
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    const stopListening = () => signal.removeEventListener('abort', onAbort);
+    const { resolve, reject } = item;
+    item.resolve = (explanation) => {
+      stopListening();
+      resolve(explanation);
+    };
+    item.reject = (reason) => {
+      stopListening();
+      reject(reason);
+    };
+  }
+
+  /** Starts batches once this turn of the event loop is over, so that images that come together go together. */
+  #schedule(): void {
+    this.#scheduled ??= setImmediate(() => {
+      this.#scheduled = undefined;
+      this.#startBatches();
+    });
+  }
+
+  #startBatches(): void {
+    const { executors } = threads();
+    while (this.#waiting.images > 0) {
+      const full = this.#waiting.images >= this.#maxBatch;
+      // One full batch more than runs, so that no executor waits for the event loop; what is not full may still fill.
+      if (this.#runningBatches >= executors + (full ? 1 : 0)) return;
+      const remainingDelay = this.#waiting.oldest + this.#maxDelayMs - performance.now();
+      if (!full && remainingDelay > 0) {
+        this.#delay ??= setTimeout(() => {
+          this.#delay = undefined;
+          this.#startBatches();
+        }, remainingDelay);
+        return;
+      }
+      void this.#run(this.#waiting.takeBatch(this.#maxBatch));
+    }
+  }
+
+  async #run(items: readonly WaitingItem[]): Promise<void> {
+    this.#runningBatches++;
+    try {
+      await this.#explainTogether(items);
+    } finally {
+      this.#runningBatches--;
+      this.#startBatches();
+      this.#settleIfIdle();
+    }
+  }
+
+  async #explainTogether(items: readonly WaitingItem[]): Promise<void> {
+    const started = performance.now();
+    const everyoneLeft = new AbortController();
+    for (const item of items) {
+      item.onAborted = () => {
+        if (items.every(({ aborted }) => aborted)) everyoneLeft.abort();
+      };
+    }
+    try {
+      const inputs = (items[0]?.inputs ?? []).map((_, position) =>
+        items.map((item) => item.inputs[position] as (typeof item.inputs)[number]),
+      );
+      const whole = await this.#cam.explainParts(inputs, {
+        targets: items.flatMap(({ targets }) => targets),
+        upsample: items[0]?.upsample ?? true,
+        signal: everyoneLeft.signal,
+      });
+      this.#statistics.addBatch(items, whole.timings, started);
+      shareOut(whole, items, started);
+    } catch (error) {
+      if (items.length === 1) {
+        if (!items[0]?.aborted) {
+          this.#statistics.failed++;
+          items[0]?.reject(error);
+        }
+        return;
+      }
+      // Whose fault it is cannot be told from the batch: each once more, alone.
+      for (const item of items) if (!item.aborted) await this.#explainTogether([item]);
+    }
+  }
+
+  #settleIfIdle(): void {
+    if (!this.#disposed || this.#waiting.images > 0 || this.#runningBatches > 0) return;
+    clearTimeout(this.#delay);
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+  }
+}
+
+function shareOut(whole: Explanation, items: readonly WaitingItem[], started: number): void {
+  let start = 0;
+  for (const item of items) {
+    if (!item.aborted) {
+      const part = whole.ofImages(start, item.images);
+      const queue = part.timings.queue + started - item.since;
+      item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue } }));
+    }
+    start += item.images;
+  }
+  whole.dispose();
+}
+
+function checkMethod(method: unknown): (typeof methods)[MethodName] {
+  if (typeof method === 'string' && Object.hasOwn(methods, method)) return methods[method as MethodName];
+  throw invalidArgumentType('method', `one of '${Object.keys(methods).join("', '")}'`, method);
+}
+
+function checkNumber(name: string, value: unknown, least: number, most: number, integer: boolean): number {
+  if (typeof value !== 'number') throw invalidArgumentType(name, 'a number', value);
+  if (!(value >= least && value <= most) || (integer && !Number.isInteger(value)))
+    throw argumentOutOfRange(name, `${integer ? 'an integer' : 'a number'} from ${least} to ${most}`, value);
+  return value;
+}

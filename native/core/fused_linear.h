@@ -1,0 +1,39 @@
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "core/fused_activation.h"
+#include "core/torch.h"
+
+namespace gradcam {
+
+// activation(linear(input)), as one oneDNN primitive with the weight in oneDNN's own order, into which it is
+// put on the first run. Without gradients. Several threads may run it.
+class FusedLinear final : public torch::CustomClassHolder {
+ public:
+  static bool available();
+
+  // `weight` is float32 on the CPU, [out, in].
+  FusedLinear(at::Tensor weight, std::optional<at::Tensor> bias, FusedActivation activation);
+
+  at::Tensor run(const at::Tensor& input) const;
+  std::string describe() const;
+
+ private:
+  at::Tensor packedWeight() const;
+  at::Tensor plainWeight() const;
+
+  const int64_t inputs_, outputs_;
+  const std::optional<at::Tensor> bias_;
+  const FusedActivation activation_;
+  mutable std::mutex mutex_;
+  mutable at::Tensor weight_;  // as given until the first run, then packed: never both
+};
+
+// The operator `fused_linear(Any linear, Tensor input) -> Tensor`; the first argument is a FusedLinear in a
+// capsule.
+const c10::Symbol& fusedLinearSymbol();
+
+}  // namespace gradcam

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+namespace gradcam {
+
+// A plan in numbers and words, for debugging. A part that does not exist has no nodes.
+struct PlanDescription {
+  struct Part {
+    int nodes = 0;
+    std::string graph;  // as LibTorch prints graphs
+  };
+  Part prefix;  // runs without gradients
+  Part tail;    // recorded by autograd
+  int crossingValues = 0;
+  int foldedBatchNorms = 0;
+  int fusedConvolutions = 0;
+  int fusedLinears = 0;
+  int fusedOperations = 0;  // additions and activations inside of the fused
+};
+
+}  // namespace gradcam
