@@ -1,11 +1,14 @@
 import { Command } from 'commander';
 import type { InspectedLayer, Inspection, Layer } from '../model.js';
+import { describePlan, type PlanDescription } from '../plan.js';
 import { Tensor } from '../tensor.js';
 import { openModel, parseInputSize } from './arguments.js';
 
 interface LayersFlags {
   readonly inputSize?: number[];
   readonly device: string;
+  readonly plan?: string[];
+  readonly graphs?: boolean;
   readonly json?: boolean;
 }
 
@@ -20,11 +23,19 @@ export function layersCommand(signal: AbortSignal): Command {
       parseInputSize,
     )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .option('--plan <layer...>', 'instead: how an explain at these layers would run the model')
+    .option('--graphs', 'with --plan: also print the graphs of both parts, as LibTorch writes them')
     .option('--json', 'print JSON')
     .action(async (modelPath: string, flags: LayersFlags) => {
       const { model, sidecar } = await openModel(modelPath, flags.device, signal);
       await using _ = model;
       const input = sidecar?.input;
+      if (flags.plan) {
+        const plan = await describePlan(model, flags.plan, { signal });
+        if (flags.json) console.log(JSON.stringify(plan, null, 2));
+        else printPlan(plan, flags.plan, flags.graphs ?? false);
+        return;
+      }
       const size = flags.inputSize ?? (input ? [1, input.channels ?? 3, input.height, input.width] : null);
       const inspection = size ? await model.inspect(zeros(size), { signal }) : null;
       if (flags.json) {
@@ -33,6 +44,24 @@ export function layersCommand(signal: AbortSignal): Command {
       }
       printTree(inspection?.layers ?? model.layers(), inspection);
     });
+}
+
+function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boolean): void {
+  const { prefix, tail } = plan;
+  console.log(`How an explain at ${layers.join(', ')} runs the model:\n`);
+  console.log(`  before the layer   ${prefix.nodes} operations, without gradients`);
+  console.log(
+    `                     ${plan.fusedConvolutions} convolutions and ${plan.fusedLinears} linear layers fused, with`,
+  );
+  console.log(
+    `                     ${plan.foldedBatchNorms} BatchNorms and ${plan.fusedOperations} additions and activations inside`,
+  );
+  console.log(
+    `  handed over        ${plan.crossingValues} ${plan.crossingValues === 1 ? 'value' : 'values'}`,
+  );
+  console.log(`  from the layer on  ${tail.nodes} operations, recorded for the gradient`);
+  if (!graphs) return;
+  console.log(`\n--- before the layer\n${prefix.graph}\n--- from the layer on\n${tail.graph}`);
 }
 
 /** "224" is 1x3x224x224, "224x320" is 1x3x224x320; more numbers are the whole shape. */

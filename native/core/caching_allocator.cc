@@ -46,13 +46,23 @@ class BlockCache {
     const Block block{data, found->second};
     used_.erase(found);
     inUse_ -= block.size;
+    if (!keeping_) {
+      c10::free_cpu(data);
+      return true;
+    }
     cached_ += block.size;
     bySize_.emplace(block.size, free_.insert(free_.begin(), block));
     return true;
   }
 
+  void keep() {
+    std::lock_guard lock(mutex_);
+    keeping_ = true;
+  }
+
   void release() {
     std::lock_guard lock(mutex_);
+    keeping_ = false;
     while (!free_.empty()) dropOldest();
     peak_ = inUse_;
   }
@@ -108,6 +118,7 @@ class BlockCache {
   std::unordered_map<void*, std::size_t> used_;
   FreeBlocks free_;  // most recently freed first
   std::multimap<std::size_t, FreeBlocks::iterator> bySize_;
+  bool keeping_ = false;
   std::size_t inUse_ = 0, cached_ = 0, peak_ = 0;
 };
 
@@ -143,6 +154,10 @@ class CachingAllocator final : public c10::Allocator {
 void installCachingAllocator() {
   static std::once_flag once;
   std::call_once(once, [] { c10::SetCPUAllocator(new CachingAllocator); });
+}
+
+void keepFreedMemory() {
+  cache().keep();
 }
 
 void releaseCachedMemory() {

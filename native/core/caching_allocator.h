@@ -16,7 +16,9 @@ struct MemoryUse {
 // do nothing.
 void installCachingAllocator();
 
-// Gives what is kept back to the system.
+// From now on freed blocks are kept, until the next release.
+void keepFreedMemory();
+// Gives what is kept back to the system, and all that is freed from now on.
 void releaseCachedMemory();
 
 MemoryUse memoryUse();

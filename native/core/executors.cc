@@ -85,6 +85,7 @@ class ExecutorPool {
       --idle_;
       if (threads_ > counts_.executors) {
         --threads_;
+        if (idle_ == threads_) releaseCachedMemory();  // the others may have stopped looking
         // The task this thread was woken for is another's now.
         available_.notify_one();
         return;
@@ -95,6 +96,7 @@ class ExecutorPool {
       lock.unlock();
       if (intraOpThreads != wanted) at::set_num_threads(wanted);  // a thread's own setting with OpenMP
       intraOpThreads = wanted;
+      keepFreedMemory();
       task();
       task = nullptr;
       released = false;

@@ -7,6 +7,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/cam/grad_cam.h"
 #include "core/cam/heatmap.h"
+#include "core/device_stream.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/target_scores.h"
@@ -90,6 +91,7 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
   StageTimings timings;
   Stopwatch stopwatch;
   const at::AutoGradMode gradientsOnlyBehindHooks(false);
+  const DeviceStream stream(state.device);
 
   cancellation.throwIfCancelled();
   const auto plan = state.plan(hookedLayers(request.layers), request.optimize);

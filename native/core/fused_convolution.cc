@@ -1,11 +1,14 @@
 #include "core/fused_convolution.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "core/operator_names.h"
 
 namespace gradcam {
 namespace {
+
+constexpr std::size_t kSizesKept = 4;
 
 void runFusedConvolution(torch::jit::Stack& stack) {
   const auto added = torch::jit::pop(stack).toOptional<at::Tensor>();
@@ -42,8 +45,7 @@ FusedConvolution::FusedConvolution(Parameters parameters,
     : parameters_(std::move(parameters)),
       weightSizes_(parameters_.weight.sizes().vec()),
       scale_(batchNorm ? std::optional(batchNorm->scale) : std::nullopt),
-      activation_(std::move(activation)),
-      weight_(std::move(parameters_.weight)) {
+      activation_(std::move(activation)) {
   if (!batchNorm) return;
   auto& bias = parameters_.bias;
   bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
@@ -70,31 +72,36 @@ std::vector<int64_t> FusedConvolution::outputSizes(const at::Tensor& input) cons
   return sizes;
 }
 
-at::Tensor FusedConvolution::packedWeight(const at::Tensor& input) const {
+at::Tensor FusedConvolution::weightFor(const at::Tensor& input) const {
   static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
+  const int64_t height = input.size(2), width = input.size(3);
   std::lock_guard lock(mutex_);
-  if (!weight_.is_mkldnn()) {
-    const std::vector<int64_t> one = {1, input.size(1), input.size(2), input.size(3)};
-    weight_ = callTorchOperator(reorder, {scaledWeight(), parameters_.padding, parameters_.stride,
-                                          parameters_.dilation, parameters_.groups, one});
+  const auto found = std::find_if(packed_.begin(), packed_.end(), [&](const PackedWeight& each) {
+    return each.height == height && each.width == width;
+  });
+  if (found == packed_.end()) {
+    packed_.push_front({height, width, {}});
+    if (packed_.size() > kSizesKept) packed_.pop_back();
+    return scaledWeight();
   }
-  return weight_;
-}
-
-at::Tensor FusedConvolution::plainWeight() const {
-  std::lock_guard lock(mutex_);
-  return weight_.is_mkldnn() ? weight_.to_dense() : scaledWeight();
+  packed_.splice(packed_.begin(), packed_, found);
+  if (!found->weight.defined()) {
+    const std::vector<int64_t> one = {1, input.size(1), height, width};
+    found->weight = callTorchOperator(reorder, {scaledWeight(), parameters_.padding, parameters_.stride,
+                                                parameters_.dilation, parameters_.groups, one});
+  }
+  return found->weight;
 }
 
 at::Tensor FusedConvolution::scaledWeight() const {
-  return scale_ ? weight_ * scale_->view({-1, 1, 1, 1}) : weight_;
+  return scale_ ? parameters_.weight * scale_->view({-1, 1, 1, 1}) : parameters_.weight;
 }
 
 at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at::Tensor>& added) const {
   if (!fits(input)) return runAsWritten(input, added);
   static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
-  const at::Tensor weight = packedWeight(input);
+  const at::Tensor weight = weightFor(input);
   const at::Tensor image = input.contiguous(at::MemoryFormat::ChannelsLast);
   const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
   if (!added) {
@@ -119,7 +126,7 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
 at::Tensor FusedConvolution::runAsWritten(const at::Tensor& input,
                                           const std::optional<at::Tensor>& added) const {
   const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
-  at::Tensor result = at::conv2d(input, plainWeight(), bias, stride, padding, dilation, groups);
+  at::Tensor result = at::conv2d(input, scaledWeight(), bias, stride, padding, dilation, groups);
   if (added) result = at::add(result, *added);
   return activation_.apply(result);
 }

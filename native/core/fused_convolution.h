@@ -1,5 +1,6 @@
 #pragma once
 
+#include <list>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -22,10 +23,10 @@ struct FoldedBatchNorm {
                             double epsilon);
 };
 
-// activation(batch_norm(convolution(input)) + added), as one oneDNN primitive on channels-last data. The
-// weight is put into oneDNN's own order on the first run, for a batch of one of that run's image size (its
-// order depends on the size, hardly on the batch), so that one order serves all batches. Without gradients.
-// Several threads may run it.
+// activation(batch_norm(convolution(input)) + added), as one oneDNN primitive on channels-last data. oneDNN
+// wants weights in an order of its own, which depends on the image's size: from the second run with a size
+// on, they are kept in that order, for the few sizes used last. (A batch of one decides the order; other
+// batches want the same.) Without gradients. Several threads may run it.
 class FusedConvolution final : public torch::CustomClassHolder {
  public:
   struct Parameters {
@@ -48,8 +49,7 @@ class FusedConvolution final : public torch::CustomClassHolder {
  private:
   bool fits(const at::Tensor& input) const;
   std::vector<int64_t> outputSizes(const at::Tensor& input) const;
-  at::Tensor packedWeight(const at::Tensor& input) const;
-  at::Tensor plainWeight() const;
+  at::Tensor weightFor(const at::Tensor& input) const;
   at::Tensor scaledWeight() const;
   at::Tensor runAsWritten(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
 
@@ -58,7 +58,11 @@ class FusedConvolution final : public torch::CustomClassHolder {
   const std::optional<at::Tensor> scale_;   // of the weight, for each output channel
   const FusedActivation activation_;
   mutable std::mutex mutex_;
-  mutable at::Tensor weight_;  // as given until the first run, then packed: never both
+  struct PackedWeight {
+    int64_t height, width;
+    at::Tensor weight;  // undefined while the size was seen only once
+  };
+  mutable std::list<PackedWeight> packed_;  // most recently used first
 };
 
 // The operator `fused_convolution(Any convolution, Tensor input, Tensor? added) -> Tensor`; the first

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/activations_and_gradients.h"
+#include "core/device_stream.h"
 #include "core/failure.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
@@ -97,7 +98,7 @@ at::Tensor ModelState::prepareInput(at::Tensor tensor) const {
     }
     if (const auto modelType = floatingTypeOf(module)) tensor = tensor.to(*modelType);
   }
-  return tensor.to(device);
+  return copyToDevice(tensor, device);
 }
 
 void ModelState::checkForward() const {
@@ -187,6 +188,7 @@ std::vector<LayerInfo> Model::layers() const {
 
 OutputTree Model::forward(const std::vector<TensorHandle>& inputs) const {
   const at::NoGradGuard noGrad;
+  const DeviceStream stream(state_->device);
   return toOutputTree(runForward(*state_->plainPlan(), state_->prepareInputs(inputs)));
 }
 

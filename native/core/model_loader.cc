@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "core/device.h"
+#include "core/device_stream.h"
 #include "core/failure.h"
 #include "core/model.h"
 #include "core/model_state.h"
@@ -100,7 +101,10 @@ std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& opt
     } else if (device.is_cpu() && floatingTypeOf(module) == at::kHalf) {
       castWeights(module, at::kFloat);
     }
-    if (!device.is_cpu()) module.to(device);
+    if (!device.is_cpu()) {
+      module.to(device);
+      synchronize(device);  // executors read the weights on streams of their own
+    }
     return std::make_shared<Model>(std::make_unique<ModelState>(std::move(module), device));
   } catch (...) {
     Failure failure = toFailure(std::current_exception(), "ERR_MODEL_LOAD");

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "core/constant_input.h"
+#include "core/fused_attention.h"
 #include "core/fused_convolution.h"
 #include "core/fused_linear.h"
 
@@ -161,6 +162,17 @@ class PrefixOptimizer {
     facts_.fusedOperations += static_cast<int>(chain.size()) - 1;
   }
 
+  void fuseAttention(Node* node, c10::intrusive_ptr<FusedAttention> attention) {
+    std::vector<Value*> inputs = {addState("attention", std::move(attention))};
+    inputs.insert(inputs.end(), node->inputs().begin(), node->inputs().end());
+    torch::jit::WithInsertPoint here(node);
+    Node* fused = graph_.insertNode(graph_.create(fusedAttentionSymbol(), inputs, 2));
+    for (std::size_t index = 0; index < 2; ++index)
+      node->outputs()[index]->replaceAllUsesWith(fused->outputs()[index]);
+    node->destroy();
+    facts_.fusedLinears += 2;
+  }
+
   std::vector<c10::IValue> takeState() { return std::move(state_); }
 
  private:
@@ -203,16 +215,19 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph, PlanDescr
     bool inputIsRewritten;
   };
   std::vector<Found> convolutions, linears;
+  std::vector<std::pair<Node*, c10::intrusive_ptr<FusedAttention>>> attentions;
   {
     const torch::jit::AliasDb aliases(graph);
     forEachNode(graph->block(), [&](Node* node) {
       if (convolutionParameters(node)) convolutions.push_back({node, aliases.hasWriters(node->input(0))});
+      if (auto attention = FusedAttention::of(node)) attentions.emplace_back(node, std::move(attention));
       if (isConstantLinear(node)) linears.push_back({node, aliases.hasWriters(node->input(0))});
     });
   }
   PrefixOptimizer optimizer(*graph, facts);
   for (const auto& [node, inputIsRewritten] : convolutions) optimizer.fuseConvolution(node, inputIsRewritten);
   for (const auto& [node, inputIsRewritten] : linears) optimizer.fuseLinear(node, inputIsRewritten);
+  for (const auto& [node, attention] : attentions) optimizer.fuseAttention(node, attention);
   torch::jit::EliminateDeadCode(graph);
   torch::jit::FoldFrozenConvBatchnorm(graph);  // those that oneDNN cannot take
   return optimizer.takeState();

@@ -5,6 +5,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/core/impl/alloc_cpu.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/jit/ir/alias_analysis.h>

@@ -1,0 +1,111 @@
+import test from 'ava';
+import { describePlan, GradCAM, loadModel, setThreads, Tensor, threads } from 'node-gradcam';
+import { native } from '../lib/native.js';
+import { fixturePath, maxDifference, noise } from './helpers/fixtures.js';
+
+const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
+const input = (count: number, height = 224, width = height) =>
+  Tensor.from(noise(count * 3 * height * width), [count, 3, height, width]);
+
+test('a plan tells what was folded and fused, and where the cut is', async (t) => {
+  await using model = await loadModel(modelPath);
+  const plan = await describePlan(model, '_conv_head');
+  t.is(plan.fusedConvolutions, 49);
+  t.true(plan.foldedBatchNorms >= 48);
+  t.true(plan.fusedOperations > 30);
+  t.true(plan.prefix.nodes > plan.tail.nodes);
+  t.is(plan.crossingValues, 1);
+  t.regex(plan.tail.graph, /forward_hook/);
+  const plain = await describePlan(model, '_conv_head', { optimize: false });
+  t.is(plain.prefix.nodes, 0);
+  t.is(plain.fusedConvolutions, 0);
+  await t.throwsAsync(describePlan(model, '_conv_haed'), { code: 'ERR_UNKNOWN_LAYER' });
+});
+
+test('both paths agree at early, middle and late layers, and at several at once', async (t) => {
+  await using model = await loadModel(modelPath);
+  const x = input(2);
+  for (const targetLayers of ['_blocks.2', '_blocks.8._bn1', '_conv_head', ['_blocks.5', '_blocks.12']]) {
+    const fast = await new GradCAM({ model, targetLayers }).explain(x);
+    const plain = await new GradCAM({ model, targetLayers, optimize: false }).explain(x);
+    const difference = maxDifference(
+      fast.heatmaps.toTypedArray() as Float32Array,
+      plain.heatmaps.toTypedArray() as Float32Array,
+    );
+    t.true(difference < 1e-4, `${targetLayers}: ${difference}`);
+  }
+});
+
+test('same input, same bits: from call to call, in any order of sizes, with callers beside', async (t) => {
+  await using model = await loadModel(modelPath);
+  const cam = new GradCAM({ model, targetLayers: '_conv_head' });
+  const sizes = [160, 192, 224, 256, 288, 320];
+  const inputs = sizes.map((size) => input(1, size));
+  const explain = async (x: Tensor) => (await cam.explain(x, { targets: 3 })).heatmaps.toTypedArray();
+  const first: unknown[] = [];
+  for (const x of inputs) first.push(await explain(x));
+  for (let round = 0; round < 3; round++) {
+    for (const [index, x] of [...inputs.entries()].reverse()) t.deepEqual(await explain(x), first[index]);
+  }
+  const counts = threads();
+  setThreads({ executors: 4 });
+  const crowd = await Promise.all(
+    Array.from({ length: 24 }, (_, index) => explain(inputs[index % 6] as Tensor)),
+  );
+  setThreads(counts);
+  for (const [index, heatmaps] of crowd.entries()) t.deepEqual(heatmaps, first[index % 6]);
+});
+
+test('explains with different layers run at once on one model', async (t) => {
+  await using model = await loadModel(modelPath);
+  const layers = ['_blocks.4', '_blocks.10', '_conv_head', '_blocks.15'];
+  const x = input(1);
+  const explain = (targetLayers: string) =>
+    new GradCAM({ model, targetLayers })
+      .explain(x, { targets: 7 })
+      .then(({ heatmaps }) => heatmaps.toTypedArray());
+  const alone = [];
+  for (const layer of layers) alone.push(await explain(layer));
+  const counts = threads();
+  setThreads({ executors: 3, intraOpThreads: counts.intraOpThreads });
+  t.is(threads().executors, 3);
+  const together = await Promise.all([...layers, ...layers].map(explain));
+  setThreads(counts);
+  for (const [index, heatmaps] of together.entries()) t.deepEqual(heatmaps, alone[index % layers.length]);
+});
+
+test('setThreads refuses what is no count', (t) => {
+  const before = threads();
+  for (const executors of [0, -1, 1.5, Number.NaN, 5000]) {
+    t.throws(() => setThreads({ executors }), { code: 'ERR_OUT_OF_RANGE' });
+  }
+  t.throws(() => setThreads({ executor: 2 } as object), { code: 'ERR_UNKNOWN_OPTION' });
+  t.deepEqual(threads(), before);
+});
+
+test('large tensors keep their memory between calls and give it back when idle', async (t) => {
+  await using model = await loadModel(modelPath);
+  const cam = new GradCAM({ model, targetLayers: '_conv_head' });
+  using _ = await cam.explain(input(8));
+  t.true(native().buildInfo().cachedBytes > 1e6);
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  t.is(native().buildInfo().cachedBytes, 0);
+});
+
+test("what one explain returns is its own: the next call's memory does not touch it", async (t) => {
+  await using model = await loadModel(modelPath);
+  const cam = new GradCAM({ model, targetLayers: '_conv_head' });
+  const kept = await cam.explain(input(4), { targets: 1 });
+  const before = kept.heatmaps.toTypedArray();
+  for (let round = 0; round < 5; round++) (await cam.explain(input(4), { targets: round })).dispose();
+  t.deepEqual(kept.heatmaps.toTypedArray(), before);
+});
+
+test('a tail that writes in place to what the prefix made explains the same twice', async (t) => {
+  await using model = await loadModel(fixturePath('add-in-place.pt'));
+  const path = model.layers().find(({ type }) => type === 'BatchNorm2d' || type === 'Conv2d')?.path ?? '';
+  const cam = new GradCAM({ model, targetLayers: path });
+  const x = Tensor.from(noise(3 * 24 * 32), [1, 3, 24, 32]);
+  const [first, second] = [await cam.explain(x), await cam.explain(x)];
+  t.deepEqual(first.heatmaps.toTypedArray(), second.heatmaps.toTypedArray());
+});

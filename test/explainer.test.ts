@@ -1,0 +1,159 @@
+import test from 'ava';
+import { Explainer, GradCAM, loadModel, type Model, Tensor } from 'node-gradcam';
+import { maxDifference, noise } from './helpers/fixtures.js';
+
+const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
+const targetLayers = '_conv_head';
+const image = (seed: number, size = 224) =>
+  Tensor.from(
+    noise(3 * size * size).map((value) => value * (1 + seed / 10)),
+    [1, 3, size, size],
+  );
+
+let model: Model;
+test.before(async () => {
+  model = await loadModel(modelPath);
+});
+test.after.always(async () => {
+  await model.dispose();
+});
+
+test('every caller gets what it would get alone, from shared batches', async (t) => {
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 4 });
+  const cam = new GradCAM({ model, targetLayers });
+  const calls = Array.from({ length: 10 }, (_, index) => ({
+    input: image(index),
+    targets: index % 3 === 0 ? [[index, index + 1, 700]] : index,
+  }));
+  const together = await Promise.all(
+    calls.map(({ input, targets }) => explainer.explain(input, { targets })),
+  );
+  for (const [index, { input, targets }] of calls.entries()) {
+    const alone = await cam.explain(input, { targets });
+    const shared = together[index];
+    t.deepEqual(shared?.heatmaps.shape, alone.heatmaps.shape);
+    t.true(
+      maxDifference(
+        shared?.heatmaps.toTypedArray() as Float32Array,
+        alone.heatmaps.toTypedArray() as Float32Array,
+      ) < 1e-5,
+    );
+    t.deepEqual(
+      shared?.maps.map(({ imageIndex, targetIndex, classIndex }) => [imageIndex, targetIndex, classIndex]),
+      alone.maps.map(({ imageIndex, targetIndex, classIndex }) => [imageIndex, targetIndex, classIndex]),
+    );
+    t.deepEqual((shared?.outputs as Tensor | undefined)?.shape, [1, 1000]);
+    t.deepEqual(shared?.layers[0]?.shape, alone.layers[0]?.shape);
+  }
+  const { requests, batches, images, meanBatchSize, failed, waiting, running } = explainer.stats;
+  t.deepEqual(
+    { requests, images, failed, waiting, running },
+    { requests: 10, images: 10, failed: 0, waiting: 0, running: 0 },
+  );
+  t.true(batches <= 4 && meanBatchSize >= 2.5, `${batches} batches`);
+});
+
+test('an image that fails fails alone', async (t) => {
+  const explainer = new Explainer({ model, targetLayers });
+  const results = await Promise.allSettled([
+    explainer.explain(image(1), { targets: 1 }),
+    explainer.explain(image(2), { targets: 5000 }),
+    explainer.explain(Tensor.from(new Float32Array(3 * 224 * 224).fill(Number.NaN), [1, 3, 224, 224])),
+    explainer.explain(image(4)),
+  ]);
+  t.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'rejected', 'fulfilled'],
+  );
+  t.is((results[1] as PromiseRejectedResult).reason.code, 'ERR_CLASS_OUT_OF_RANGE');
+  t.is((results[2] as PromiseRejectedResult).reason.code, 'ERR_INPUT_NOT_FINITE');
+  t.is(explainer.stats.failed, 2);
+});
+
+test('images of different sizes do not share a batch, and all are answered', async (t) => {
+  const explainer = new Explainer({ model, targetLayers });
+  const sizes = [224, 192, 224, 192, 160];
+  const results = await Promise.all(sizes.map((size, index) => explainer.explain(image(index, size))));
+  t.deepEqual(
+    results.map(({ heatmaps }) => heatmaps.shape),
+    sizes.map((size) => [1, size, size]),
+  );
+  t.is(explainer.stats.batches, 3);
+});
+
+test('a full queue refuses with ERR_BUSY, and takes images again later', async (t) => {
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 1, maxQueue: 2 });
+  const accepted = [explainer.explain(image(0)), explainer.explain(image(1))];
+  await t.throwsAsync(explainer.explain(image(2)), { code: 'ERR_BUSY', message: /2 images wait already/ });
+  await Promise.all(accepted);
+  await t.notThrowsAsync(explainer.explain(image(3)));
+  t.is(explainer.stats.refused, 1);
+  t.is(explainer.stats.requests, 3);
+});
+
+test('a signal takes an image out, before and while it runs; the others go on', async (t) => {
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2 });
+  const aborted = await explainer
+    .explain(image(0), { signal: AbortSignal.abort() })
+    .catch((reason) => reason);
+  t.is(aborted.name, 'AbortError');
+  const controllers = Array.from({ length: 4 }, () => new AbortController());
+  const pending = controllers.map(({ signal }, index) => explainer.explain(image(index), { signal }));
+  controllers[3]?.abort();
+  setTimeout(() => controllers[0]?.abort(), 5);
+  const settled = await Promise.allSettled(pending);
+  t.deepEqual(
+    settled.map(({ status }) => status),
+    ['rejected', 'fulfilled', 'fulfilled', 'rejected'],
+  );
+  t.is(explainer.stats.aborted, 2);
+  t.is(explainer.stats.failed, 0);
+});
+
+test('maxDelayMs lets an image wait for company, a full batch does not wait', async (t) => {
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2, maxDelayMs: 1000 });
+  await explainer.explain(image(0));
+  const started = performance.now();
+  const first = explainer.explain(image(1));
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  await Promise.all([first, explainer.explain(image(2))]);
+  t.true(performance.now() - started < 900, 'a full batch waited');
+  t.is(explainer.stats.batches, 2);
+  const alone = performance.now();
+  const explanation = await explainer.explain(image(3));
+  t.true(performance.now() - alone >= 999);
+  t.true(explanation.timings.queue >= 999);
+});
+
+test('several images in one call stay together', async (t) => {
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2 });
+  const three = Tensor.from(noise(3 * 3 * 224 * 224), [3, 3, 224, 224]);
+  const { heatmaps, maps } = await explainer.explain(three, { targets: [1, 2, 3] });
+  t.deepEqual(heatmaps.shape, [3, 224, 224]);
+  t.deepEqual(
+    maps.map(({ classIndex }) => classIndex),
+    [1, 2, 3],
+  );
+  await t.throwsAsync(explainer.explain(three, { targets: [1, 2] }), { code: 'ERR_TARGET_COUNT' });
+});
+
+test('dispose() finishes what was accepted and refuses the rest', async (t) => {
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2 });
+  const accepted = Promise.all([0, 1, 2].map((seed) => explainer.explain(image(seed))));
+  const disposed = explainer.dispose();
+  await t.throwsAsync(explainer.explain(image(3)), { code: 'ERR_DISPOSED' });
+  await disposed;
+  t.is(explainer.stats.images, 3);
+  t.is((await accepted).length, 3);
+});
+
+test('wrong options are refused', (t) => {
+  const make = (options: object) => () => new Explainer({ model, ...options });
+  t.throws(make({ method: 'magic' }), { code: 'ERR_INVALID_ARG_TYPE', message: /one of 'gradcam'/ });
+  t.throws(make({ maxBatch: 0 }), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(make({ maxBatch: 2.5 }), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(make({ maxDelayMs: Number.NaN }), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(make({ maxQueue: '3' }), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(make({ maxbatch: 3 }), { code: 'ERR_UNKNOWN_OPTION' });
+  t.throws(make({ targetLayers: '_conv_haed' }), { code: 'ERR_UNKNOWN_LAYER' });
+});
