@@ -8,6 +8,7 @@ export {
 } from './cam/explanation.js';
 export { GradCAM } from './cam/grad-cam.js';
 export type { MethodName } from './cam/methods.js';
+export type { ReshapeTransform } from './cam/reshape-transform.js';
 export type { TargetLayer } from './cam/target-layers.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';

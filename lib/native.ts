@@ -97,6 +97,11 @@ export type NativeTarget =
   /** The class with the (rank + 1)-th highest output of the image. */
   | { kind: 'rank'; rank: number };
 
+/** How a layer's output becomes [B, C, ...space]. */
+export type NativeReshape =
+  | { kind: 'tokens'; prefixTokens: number | null; grid: readonly number[] | null }
+  | { kind: 'nhwc' };
+
 export interface NativeExplainRequest {
   method: 'gradcam';
   /** Of each of the model's inputs the parts that make its batch. */
@@ -104,6 +109,7 @@ export interface NativeExplainRequest {
   layers: { path: string; call: NativeCallChoice }[];
   output: (string | number)[];
   /** One list per image, or one list for all images. */
+  reshape: NativeReshape | null;
   targets: NativeTarget[][];
   upsample: boolean;
   optimize: boolean;

@@ -6,6 +6,7 @@ import { checkSignal, readOptions } from '../options.js';
 import { normalizeTargets, type Targets } from '../targets.js';
 import { Tensor } from '../tensor.js';
 import { Explanation } from './explanation.js';
+import { checkReshapeTransform, type ReshapeTransform } from './reshape-transform.js';
 import { checkTargetLayers, type TargetLayer } from './target-layers.js';
 
 export interface CAMOptions {
@@ -22,6 +23,8 @@ export interface CAMOptions {
    * model's graph as it is; the maps agree to 1e-4.
    */
   readonly optimize?: boolean;
+  /** For layers of transformers, whose output is not `[B, C, H, W]`. Default: none. */
+  readonly reshapeTransform?: ReshapeTransform;
 }
 
 export interface ExplainOptions {
@@ -46,6 +49,7 @@ export abstract class BaseCAM {
   readonly #layers: NativeExplainRequest['layers'] | null;
   readonly #output: readonly (string | number)[];
   readonly #optimize: boolean;
+  readonly #reshape: NativeExplainRequest['reshape'];
   #disposed = false;
 
   /** @internal The method's name in the native module. */
@@ -61,6 +65,7 @@ export abstract class BaseCAM {
       'targetLayers',
       'output',
       'optimize',
+      'reshapeTransform',
     ]);
     if (!(given.model instanceof Model))
       throw invalidArgumentType('model', 'a Model from loadModel()', given.model);
@@ -68,6 +73,7 @@ export abstract class BaseCAM {
     this.#layers =
       given.targetLayers === undefined ? null : checkTargetLayers(given.targetLayers, given.model);
     this.#output = checkSelector(given.output);
+    this.#reshape = checkReshapeTransform(given.reshapeTransform);
     this.#optimize = given.optimize ?? true;
     if (typeof this.#optimize !== 'boolean')
       throw invalidArgumentType('optimize', 'true or false', given.optimize);
@@ -110,6 +116,7 @@ export abstract class BaseCAM {
       inputs: inputs.map((parts) => parts.map(Tensor.reference)),
       layers,
       output: [...this.#output],
+      reshape: this.#reshape,
       targets,
       upsample,
       optimize: this.#optimize,

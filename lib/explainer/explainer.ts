@@ -55,7 +55,17 @@ export class Explainer {
     const { method, maxBatch, maxDelayMs, maxQueue, ...camOptions } = readOptions<ExplainerOptions>(
       'Explainer options',
       options,
-      ['model', 'targetLayers', 'output', 'optimize', 'method', 'maxBatch', 'maxDelayMs', 'maxQueue'],
+      [
+        'model',
+        'targetLayers',
+        'output',
+        'optimize',
+        'reshapeTransform',
+        'method',
+        'maxBatch',
+        'maxDelayMs',
+        'maxQueue',
+      ],
     );
     this.#cam = new (checkMethod(method ?? 'gradcam'))(camOptions);
     this.#maxBatch = checkNumber('maxBatch', maxBatch ?? 8, 1, 4096, true);

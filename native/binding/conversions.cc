@@ -68,6 +68,15 @@ Napi::Value need(const Napi::Object& object, const char* key) {
   return value;
 }
 
+template <typename T, typename Convert>
+std::vector<T> toVector(const Napi::Value& value, const Convert& convert) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "Expected an array.");
+  const auto array = value.As<Napi::Array>();
+  std::vector<T> elements;
+  for (uint32_t index = 0; index < array.Length(); ++index) elements.push_back(convert(array.Get(index)));
+  return elements;
+}
+
 TargetLayer toTargetLayer(const Napi::Object& object) {
   TargetLayer layer;
   layer.path = need(object, "path").ToString();
@@ -81,20 +90,31 @@ TargetLayer toTargetLayer(const Napi::Object& object) {
   return layer;
 }
 
+ReshapeTransform toReshapeTransform(const Napi::Value& value) {
+  ReshapeTransform transform;
+  if (value.IsNull()) return transform;
+  const Napi::Object object = value.ToObject();
+  const std::string kind = need(object, "kind").ToString();
+  if (kind == "nhwc") {
+    transform.kind = ReshapeTransform::Kind::ChannelsLast;
+    return transform;
+  }
+  transform.kind = ReshapeTransform::Kind::Tokens;
+  const Napi::Value prefix = object.Get("prefixTokens");
+  if (prefix.IsNumber()) transform.prefixTokens = prefix.As<Napi::Number>().Int64Value();
+  const Napi::Value grid = object.Get("grid");
+  if (grid.IsArray()) {
+    transform.grid =
+        toVector<int64_t>(grid, [](const Napi::Value& side) { return side.ToNumber().Int64Value(); });
+  }
+  return transform;
+}
+
 Target toTarget(const Napi::Object& object) {
   const std::string kind = need(object, "kind").ToString();
   if (kind == "class") return {Target::Kind::Class, need(object, "classIndex").ToNumber().Int64Value()};
   if (kind == "rank") return {Target::Kind::Rank, need(object, "rank").ToNumber().Int64Value()};
   throw Napi::TypeError::New(object.Env(), "Unknown target kind '" + kind + "'.");
-}
-
-template <typename T, typename Convert>
-std::vector<T> toVector(const Napi::Value& value, const Convert& convert) {
-  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "Expected an array.");
-  const auto array = value.As<Napi::Array>();
-  std::vector<T> elements;
-  for (uint32_t index = 0; index < array.Length(); ++index) elements.push_back(convert(array.Get(index)));
-  return elements;
 }
 
 Napi::Object fromLayer(Napi::Env env, const LayerInfo& layer) {
@@ -294,6 +314,7 @@ ExplainRequest toExplainRequest(const Napi::Value& value) {
   request.targets = toVector<std::vector<Target>>(need(object, "targets"), [](const Napi::Value& list) {
     return toVector<Target>(list, [](const Napi::Value& target) { return toTarget(target.ToObject()); });
   });
+  request.reshape = toReshapeTransform(need(object, "reshape"));
   request.upsample = need(object, "upsample").ToBoolean();
   request.optimize = need(object, "optimize").ToBoolean();
   return request;

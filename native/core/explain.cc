@@ -40,8 +40,28 @@ std::vector<HookedLayer> hookedLayers(const std::vector<TargetLayer>& layers) {
   return hooked;
 }
 
+// Captured tensors are computed in float32 (float64 stays): half precision is for the model, not for the map.
+at::Tensor inFullPrecision(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
+}
+
+// What a method computes with: one call of a target layer.
+struct CamLayer {
+  std::string path;
+  int callIndex;
+  at::Tensor activation;  // [B, C, ...space]
+};
+
+std::vector<CamLayer> camLayers(const ActivationsAndGradients& captured, const ReshapeTransform& reshape) {
+  std::vector<CamLayer> layers;
+  for (const auto& [path, callIndex, activation] : captured.layers()) {
+    layers.push_back({path, callIndex, inFullPrecision(applyReshape(activation.detach(), reshape, path))});
+  }
+  return layers;
+}
+
 // A class activation map needs one value per channel and place, for as many spatial axes as the input has.
-void checkActivations(const std::vector<ActivationsAndGradients::Layer>& layers, const at::Tensor& input) {
+void checkActivations(const std::vector<CamLayer>& layers, const at::Tensor& input) {
   for (const auto& layer : layers) {
     const at::Tensor& activation = layer.activation;
     if (activation.dim() == input.dim() && activation.size(0) == input.size(0)) continue;
@@ -49,7 +69,8 @@ void checkActivations(const std::vector<ActivationsAndGradients::Layer>& layers,
     message << "Layer '" << layer.path << "' gives " << activation.sizes()
             << ", but a map over an input of shape " << input.sizes() << " needs [" << input.size(0)
             << ", channels, " << input.dim() - 2
-            << " spatial axes]. Choose a layer before pooling or flattening.";
+            << " spatial axes]. Choose a layer before pooling or flattening, or give a reshapeTransform for "
+               "tokens or channels last.";
     throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
   }
 }
@@ -65,14 +86,7 @@ std::vector<std::vector<ResolvedTarget>> groupIntoWalks(const std::vector<Resolv
   return walks;
 }
 
-// Captured tensors are computed in float32 (float64 stays): half precision is for the model, not for the map.
-at::Tensor inFullPrecision(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
-}
-
-std::vector<int64_t> mapSize(const at::Tensor& input,
-                             const std::vector<ActivationsAndGradients::Layer>& layers,
-                             bool upsample) {
+std::vector<int64_t> mapSize(const at::Tensor& input, const std::vector<CamLayer>& layers, bool upsample) {
   if (upsample) return input.sizes().slice(2).vec();
   const auto places = [](const auto& layer) { return layer.activation.numel() / layer.activation.size(1); };
   const auto largest = std::max_element(layers.begin(), layers.end(),
@@ -107,13 +121,14 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
     throw Failure("ERR_INPUT_SHAPE", message.str());
   }
   const ActivationsAndGradients captured(*plan, inputs);
-  checkActivations(captured.layers(), input);
+  const std::vector<CamLayer> layers = camLayers(captured, request.reshape);
+  checkActivations(layers, input);
   const at::Tensor output = selectOutput(captured.output(), request.output);
   const auto targets = resolveTargets(output, request.targets, input.size(0));
   timings.forward = stopwatch.lap();
 
   // rawMaps[layer][walk] is [B, ...space]; rows of images without a target in that walk are not used.
-  std::vector<std::vector<at::Tensor>> rawMaps(captured.layers().size());
+  std::vector<std::vector<at::Tensor>> rawMaps(layers.size());
   const auto walks = groupIntoWalks(targets);
   for (std::size_t walk = 0; walk < walks.size(); ++walk) {
     cancellation.throwIfCancelled();
@@ -125,8 +140,8 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
     const auto gradients = captured.gradients(loss, /*last=*/walk + 1 == walks.size());
     timings.backward += stopwatch.lap();
     for (std::size_t layer = 0; layer < gradients.size(); ++layer) {
-      rawMaps[layer].push_back(gradCam(inFullPrecision(captured.layers()[layer].activation.detach()),
-                                       inFullPrecision(gradients[layer])));
+      const at::Tensor gradient = applyReshape(gradients[layer], request.reshape, layers[layer].path);
+      rawMaps[layer].push_back(gradCam(layers[layer].activation, inFullPrecision(gradient)));
     }
     timings.cam += stopwatch.lap();
   }
@@ -138,8 +153,7 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
   const at::Tensor rowIndices = at::tensor(rows, at::TensorOptions().dtype(at::kLong)).to(input.device());
   std::vector<at::Tensor> mapsPerLayer;
   for (const auto& maps : rawMaps) mapsPerLayer.push_back(at::cat(maps).index_select(0, rowIndices));
-  const at::Tensor heatmaps =
-      fuseLayers(mapsPerLayer, mapSize(input, captured.layers(), request.upsample)).to(at::kCPU);
+  const at::Tensor heatmaps = fuseLayers(mapsPerLayer, mapSize(input, layers, request.upsample)).to(at::kCPU);
   const at::Tensor peaks = heatmaps.flatten(1).amax(1);
 
   std::vector<ExplainedMap> maps;
@@ -148,11 +162,11 @@ Explanation explain(const Model& model, const ExplainRequest& request, const Can
     maps.push_back({target.imageIndex, target.targetIndex, target.classIndex, target.score,
                     peaks[static_cast<int64_t>(index)].item<float>() > 0});
   }
-  std::vector<ExplainedLayer> layers;
-  for (const auto& layer : captured.layers())
-    layers.push_back({layer.path, layer.callIndex, layer.activation.sizes().vec()});
+  std::vector<ExplainedLayer> explainedLayers;
+  for (const CamLayer& layer : layers)
+    explainedLayers.push_back({layer.path, layer.callIndex, layer.activation.sizes().vec()});
   Explanation explanation{
-      toHandle(heatmaps), toOutputTree(captured.output()), std::move(maps), std::move(layers), {}};
+      toHandle(heatmaps), toOutputTree(captured.output()), std::move(maps), std::move(explainedLayers), {}};
   timings.cam += stopwatch.lap();
   explanation.timings = timings;
   return explanation;

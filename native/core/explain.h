@@ -3,6 +3,7 @@
 #include "core/cancellation.h"
 #include "core/model.h"
 #include "core/plan_description.h"
+#include "core/reshape_transform.h"
 #include "core/targets.h"
 
 namespace gradcam {
@@ -22,6 +23,7 @@ struct ExplainRequest {
   std::vector<std::vector<TensorHandle>> inputs;
   std::vector<TargetLayer> layers;
   OutputSelector output;
+  ReshapeTransform reshape;  // of the layers' activations and gradients
   TargetsPerImage targets;
   bool optimize = true;  // freeze and split the model for speed; the maps are the same to rounding
   bool upsample = true;  // to the input's spatial size; else the (largest) layer's

@@ -1,0 +1,46 @@
+import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
+import type { NativeReshape } from '../native.js';
+import { readOptions } from '../options.js';
+
+/**
+ * How the output of a target layer becomes `[B, C, ...space]`, where it is not already:
+ * - `{ kind: 'tokens' }` for `[B, tokens, C]` of vision transformers. `prefixTokens` come before those of the image
+ *   (class, distillation, registers), `grid` is places along each axis, `[height, width]`. What is left out is found:
+ *   a square grid, and as prefix what remains.
+ * - `{ kind: 'nhwc' }`, or `'nhwc'` for short, for `[B, H, W, C]`, as in Swin.
+ */
+export type ReshapeTransform =
+  | 'tokens'
+  | 'nhwc'
+  | { readonly kind: 'tokens'; readonly prefixTokens?: number; readonly grid?: readonly number[] }
+  | { readonly kind: 'nhwc' };
+
+/** @internal */
+export function checkReshapeTransform(value: unknown): NativeReshape | null {
+  if (value === undefined || value === null) return null;
+  const given = typeof value === 'string' ? { kind: value } : value;
+  const { kind, prefixTokens, grid } = readOptions<{
+    kind?: unknown;
+    prefixTokens?: unknown;
+    grid?: unknown;
+  }>('reshapeTransform', given, ['kind', 'prefixTokens', 'grid']);
+  if (kind === 'nhwc') return { kind };
+  if (kind !== 'tokens') throw invalidArgumentType('reshapeTransform.kind', "'tokens' or 'nhwc'", kind);
+  if (prefixTokens !== undefined) checkCount('reshapeTransform.prefixTokens', prefixTokens, 0);
+  if (grid !== undefined) {
+    if (!Array.isArray(grid) || grid.length < 1 || grid.length > 3)
+      throw invalidArgumentType('reshapeTransform.grid', 'an array such as [14, 14]', grid);
+    for (const [axis, places] of grid.entries()) checkCount(`reshapeTransform.grid[${axis}]`, places, 1);
+  }
+  return {
+    kind,
+    prefixTokens: (prefixTokens as number | undefined) ?? null,
+    grid: (grid as number[] | undefined) ?? null,
+  };
+}
+
+function checkCount(name: string, value: unknown, least: number): void {
+  if (typeof value !== 'number') throw invalidArgumentType(name, 'a number', value);
+  if (!Number.isInteger(value) || value < least || value > 1e6)
+    throw argumentOutOfRange(name, `an integer of at least ${least}`, value);
+}
