@@ -1,0 +1,123 @@
+"""The Python side of the benchmark: one JSON command per line on stdin, one JSON answer per line on stdout.
+
+prepare  builds a torchvision model with fixed weights, writes it as TorchScript, and an input, into a folder
+run      one timed call of a contestant; the heatmaps of pytorch-grad-cam are written for comparison
+"""
+
+import json
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+warnings.filterwarnings("ignore")
+
+
+def build(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    model = getattr(torchvision.models, name)(weights=None).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics that are not trivial to fold
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.8, 1.2)
+        if isinstance(module, nn.Linear) and not module.weight.any():  # torchvision starts some heads at zero
+            nn.init.normal_(module.weight, std=0.02)
+    return model
+
+
+def reshape(spec):
+    if spec is None:
+        return None
+    if spec["kind"] == "nhwc":
+        return lambda x: x.permute(0, 3, 1, 2)
+    height, width = spec["grid"]
+    prefix = spec["prefixTokens"]
+    return lambda x: x[:, prefix:].transpose(1, 2).reshape(x.shape[0], x.shape[2], height, width)
+
+
+class Side:
+    def prepare(self, name, layer, folder, largest_batch, reshapeTransform=None):
+        self.model, self.layer, self.transform = build(name), layer, reshape(reshapeTransform)
+        path = Path(folder) / f"{name}.pt"
+        if not path.exists():
+            with torch.no_grad():
+                torch.jit.script(self.model).save(str(path))
+        self.inputs = torch.randn(largest_batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+        self.inputs.numpy().tofile(Path(folder) / "input.bin")
+        self.folder = Path(folder)
+        self.path, self.scripted = str(path), None
+        with torch.no_grad():  # a class that the model sees in the first image, so that its map is not empty
+            self.category = int(self.model(self.inputs[:1]).argmax())
+        return {"model": str(path), "input": str(Path(folder) / "input.bin"), "category": self.category}
+
+    def run(self, contestant, batch, classes=1, keep=False):
+        x = self.inputs[:batch]
+        call = getattr(self, contestant)
+        start = time.perf_counter()
+        result = call(x, classes)
+        milliseconds = (time.perf_counter() - start) * 1e3
+        if keep:
+            assert torch.as_tensor(result).std() > 0.01, "the map is empty: nothing could be compared"
+            torch.as_tensor(result).float().numpy().tofile(self.folder / f"{contestant}.bin")
+        return {"ms": milliseconds}
+
+    def eager(self, x, _):
+        with torch.no_grad():
+            return self.model(x)
+
+    def torchscript(self, x, _):
+        if self.scripted is None:
+            self.scripted = torch.jit.load(self.path)
+        with torch.no_grad():
+            return self.scripted(x)
+
+    def gradcam(self, x, classes):
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        layers = [self.model.get_submodule(self.layer)]
+        with GradCAM(self.model, layers, reshape_transform=self.transform) as cam:
+            for target in range(classes):
+                maps = cam(x, [ClassifierOutputTarget((self.category + target) % 1000)] * len(x))
+        return maps
+
+    def torchcam(self, x, _):
+        from torchcam.methods import GradCAM
+
+        with GradCAM(self.model, self.layer) as cam:
+            scores = self.model(x)
+            maps = cam(self.category, scores)[0]
+        return nn.functional.interpolate(maps[:, None], x.shape[2:], mode="bilinear")
+
+    def captum(self, x, _):
+        from captum.attr import LayerAttribution, LayerGradCam
+
+        layer = self.model.get_submodule(self.layer)
+        maps = LayerGradCam(self.model, layer).attribute(x, target=self.category, relu_attributions=True)
+        return LayerAttribution.interpolate(maps, x.shape[2:], "bilinear").detach()
+
+    def peak(self):
+        return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]))
+    side = Side()
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # what libraries print is not an answer
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = getattr(side, command.pop("do"))(**command)
+        except Exception as error:  # noqa: BLE001 - told to the driver, which goes on
+            answer = {"error": f"{type(error).__name__}: {error}"[:300]}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+main()

@@ -1,0 +1,47 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+/** A long-lived process that answers one JSON line with one. It is idle while nobody asks. */
+export class Side {
+  #process;
+  #lines;
+
+  constructor(command, args, environment) {
+    this.#process = spawn(command, args, {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...environment },
+    });
+    this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
+  }
+
+  static python(options) {
+    return new Side(options.python, [file('python_side.py'), String(options.threads)], {
+      OMP_NUM_THREADS: String(options.threads),
+    });
+  }
+
+  static node(options) {
+    return new Side(process.execPath, ['--expose-gc', file('node_side.mjs')], {
+      OMP_NUM_THREADS: String(options.threads),
+    });
+  }
+
+  async ask(name, command = {}) {
+    this.#process.stdin.write(`${JSON.stringify({ do: name, ...command })}\n`);
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`The process ended while it was asked to ${name}.`);
+    const answer = JSON.parse(value);
+    if (answer.error) throw new Error(`${name} ${JSON.stringify(command)}: ${answer.error}`);
+    return answer;
+  }
+
+  async end() {
+    this.#process.stdin.end();
+    await new Promise((resolve) => this.#process.once('exit', resolve));
+  }
+}
+
+function file(name) {
+  return fileURLToPath(new URL(name, import.meta.url));
+}
