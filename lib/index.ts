@@ -1,14 +1,37 @@
 /** Grad-CAM for TorchScript vision models. @packageDocumentation */
-export { BaseCAM, type CAMOptions, type ExplainOptions } from './cam/base-cam.js';
+
+export { AblationCAM, type AblationCAMOptions } from './cam/ablation-cam.js';
+export {
+  EigenCAM,
+  EigenGradCAM,
+  FEM,
+  type FEMOptions,
+  KPCACAM,
+  RandomCAM,
+  type RandomCAMOptions,
+  SegEigenCAM,
+} from './cam/activation-methods.js';
+export { type Augmentation, BaseCAM, type CAMOptions, type ExplainOptions } from './cam/base-cam.js';
 export {
   type ExplainedLayer,
   type ExplainedMap,
   Explanation,
   type StageTimings,
 } from './cam/explanation.js';
-export { GradCAM } from './cam/grad-cam.js';
-export type { MethodName } from './cam/methods.js';
+export { FinerCAM, type FinerCAMOptions } from './cam/finer-cam.js';
+export {
+  GradCAM,
+  GradCAMElementWise,
+  GradCAMPlusPlus,
+  HiResCAM,
+  LayerCAM,
+  ShapleyCAM,
+  XGradCAM,
+} from './cam/gradient-methods.js';
+export { type MethodName, methodNames } from './cam/methods.js';
+export { RefineCAM, type RefineCAMOptions } from './cam/refine-cam.js';
 export type { ReshapeTransform } from './cam/reshape-transform.js';
+export { ScoreCAM, type ScoreCAMOptions } from './cam/score-cam.js';
 export type { TargetLayer } from './cam/target-layers.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
@@ -35,13 +58,7 @@ export {
 export type { ModelOutput, OutputSelector } from './model-output.js';
 export { describePlan, type PlanDescription } from './plan.js';
 export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
-export {
-  ClassifierOutputTarget,
-  Target,
-  type TargetLike,
-  type Targets,
-  TopClassTarget,
-} from './targets.js';
+export * from './targets/index.js';
 export { type DType, Tensor, type TensorData, type TensorLike } from './tensor.js';
 export { setThreads, type ThreadOptions, threads } from './threads.js';
 export type { ColormapName } from './visualization/colormaps.js';

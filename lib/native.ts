@@ -39,6 +39,7 @@ export interface NativeReference<Kind extends string> {
 }
 export type TensorReference = NativeReference<'tensor'>;
 export type ModelReference = NativeReference<'model'>;
+export type ScriptedTargetReference = NativeReference<'target'>;
 export type CancellationReference = NativeReference<'cancellation'>;
 
 export interface NativeTensor {
@@ -92,10 +93,44 @@ export interface NativeInspection {
 /** Which call of a layer that runs more than once: its index, or the last. */
 export type NativeCallChoice = number | 'last' | 'all';
 
-export type NativeTarget =
-  | { kind: 'class'; classIndex: number }
-  /** The class with the (rank + 1)-th highest output of the image. */
-  | { kind: 'rank'; rank: number };
+export interface NativeTarget {
+  kind:
+    | 'class'
+    | 'rank'
+    | 'softmax'
+    | 'rest'
+    | 'binary'
+    | 'raw-scores'
+    | 'softmax-output'
+    | 'segmentation'
+    | 'boxes'
+    | 'finer'
+    | 'finer-ranks'
+    | 'vector'
+    | 'cosine'
+    | 'concept'
+    | 'scripted';
+  /** A class; of 'rank' the rank, 0 for the highest. */
+  category?: number;
+  /** Of 'finer' the other classes, of 'finer-ranks' their ranks of nearness, of 'boxes' the labels. */
+  others?: readonly number[];
+  /** Of 'finer' the weight of the other classes, of 'boxes' the least overlap. */
+  alpha?: number;
+  /** A mask, vector or boxes. */
+  tensor?: TensorReference;
+  scripted?: ScriptedTargetReference;
+}
+
+export interface NativeMethodRequest {
+  /** A name that native/core/cam knows: pytorch-grad-cam's class. */
+  name: string;
+  eigenSmooth: boolean;
+  multiplyLayers?: boolean;
+  femDeviations?: number;
+  seed?: number;
+  batchSize?: number;
+  ratioToAblate?: number;
+}
 
 /** How a layer's output becomes [B, C, ...space]. */
 export type NativeReshape =
@@ -103,7 +138,9 @@ export type NativeReshape =
   | { kind: 'nhwc' };
 
 export interface NativeExplainRequest {
-  method: 'gradcam';
+  methods: readonly NativeMethodRequest[];
+  /** Changed copies of the input whose maps are averaged; none: the input as it is. */
+  augmentations: readonly { flip: boolean; multiply: number }[];
   /** Of each of the model's inputs the parts that make its batch. */
   inputs: readonly (readonly TensorReference[])[];
   layers: { path: string; call: NativeCallChoice }[];
@@ -116,16 +153,17 @@ export interface NativeExplainRequest {
 }
 
 export interface NativeExplanation {
-  /** float32 [N, H, W] (or [N, L], [N, D, H, W]): one map per image and target, by image, then by target. */
-  heatmaps: NativeTensor;
+  /**
+   * Of each requested method float32 [N, H, W] (or [N, L], [N, D, H, W]), one map per image and target, by image, then
+   * by target, and for each whether it is above zero anywhere.
+   */
+  methods: { heatmaps: NativeTensor; hasPositiveEvidence: boolean[] }[];
   outputs: NativeOutput;
   maps: {
     imageIndex: number;
     targetIndex: number;
     classIndex: number | null;
     score: number;
-    /** False where the map is zero everywhere: nothing speaks for the target at these layers. */
-    hasPositiveEvidence: boolean;
   }[];
   /** The layer calls the maps were computed from. */
   layers: { path: string; call: number; shape: number[] }[];
@@ -188,6 +226,7 @@ export interface NativeModule {
     options: { device: string; dtype: DType | 'auto' },
     cancellation: CancellationReference,
   ): Promise<NativeModel>;
+  loadTarget(path: string, cancellation: CancellationReference): Promise<ScriptedTargetReference>;
   forward(
     model: ModelReference,
     inputs: readonly TensorReference[],
@@ -207,6 +246,7 @@ export interface NativeModule {
     model: ModelReference,
     request: NativeExplainRequest,
     cancellation: CancellationReference,
+    onProgress?: (done: number, total: number) => void,
   ): Promise<NativeExplanation>;
   /** Refuses new jobs at once; resolves when the last running one has ended and the memory is free. */
   disposeModel(model: ModelReference): Promise<void>;

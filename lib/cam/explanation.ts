@@ -1,3 +1,4 @@
+import { GradCamError } from '../errors.js';
 import { disposeOutput, type ModelOutput, outputOfImages, wrapOutput } from '../model-output.js';
 import type { NativeExplanation } from '../native.js';
 import { Tensor } from '../tensor.js';
@@ -66,10 +67,15 @@ export class Explanation {
 
   /** @internal */
   static fromNative(native: NativeExplanation, layerReason: string | null): Explanation {
+    const [method] = native.methods;
+    if (method === undefined) throw new GradCamError('ERR_INTERNAL', 'An explanation without a map.');
     return new Explanation({
-      heatmaps: Tensor.fromNative(native.heatmaps),
+      heatmaps: Tensor.fromNative(method.heatmaps),
       outputs: wrapOutput(native.outputs),
-      maps: native.maps,
+      maps: native.maps.map((map, index) => ({
+        ...map,
+        hasPositiveEvidence: method.hasPositiveEvidence[index] ?? false,
+      })),
       layers: native.layers.map((layer) => ({ ...layer, reason: layerReason })),
       timings: native.timings,
     });

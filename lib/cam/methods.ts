@@ -1,9 +1,41 @@
+import { AblationCAM } from './ablation-cam.js';
+import { EigenCAM, EigenGradCAM, FEM, KPCACAM, RandomCAM, SegEigenCAM } from './activation-methods.js';
 import type { BaseCAM, CAMOptions } from './base-cam.js';
-import { GradCAM } from './grad-cam.js';
+import { FinerCAM } from './finer-cam.js';
+import {
+  GradCAM,
+  GradCAMElementWise,
+  GradCAMPlusPlus,
+  HiResCAM,
+  LayerCAM,
+  ShapleyCAM,
+  XGradCAM,
+} from './gradient-methods.js';
+import { RefineCAM } from './refine-cam.js';
+import { ScoreCAM } from './score-cam.js';
 
 /** The methods by name, for what takes a method's name: the Explainer, the command line. */
 export const methods = {
   gradcam: GradCAM,
+  hirescam: HiResCAM,
+  gradcamelementwise: GradCAMElementWise,
+  'gradcam++': GradCAMPlusPlus,
+  xgradcam: XGradCAM,
+  layercam: LayerCAM,
+  eigencam: EigenCAM,
+  eigengradcam: EigenGradCAM,
+  segeigencam: SegEigenCAM,
+  kpcacam: KPCACAM,
+  fem: FEM,
+  scorecam: ScoreCAM,
+  ablationcam: AblationCAM,
+  shapleycam: ShapleyCAM,
+  finercam: FinerCAM,
+  refinecam: RefineCAM,
+  randomcam: RandomCAM,
 } satisfies Record<string, new (options: CAMOptions) => BaseCAM>;
 
 export type MethodName = keyof typeof methods;
+
+/** The names of all methods. */
+export const methodNames = Object.keys(methods) as MethodName[];

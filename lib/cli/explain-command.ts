@@ -1,8 +1,8 @@
-import { Command } from 'commander';
-import { GradCAM } from '../cam/grad-cam.js';
+import { Command, Option } from 'commander';
+import { type MethodName, methodNames, methods } from '../cam/methods.js';
 import { loadImage } from '../image/load-image.js';
 import { findClass } from '../sidecar.js';
-import { TopClassTarget } from '../targets.js';
+import { TopClassTarget } from '../targets/class-targets.js';
 import {
   collect,
   openModel,
@@ -28,6 +28,9 @@ interface ExplainFlags extends PreparationFlags {
   readonly device: string;
   readonly labels?: string;
   readonly imageWeight: number;
+  readonly method: MethodName;
+  readonly augSmooth?: boolean;
+  readonly eigenSmooth?: boolean;
 }
 
 export function explainCommand(signal: AbortSignal): Command {
@@ -38,6 +41,9 @@ export function explainCommand(signal: AbortSignal): Command {
     )
     .argument('<model>', 'TorchScript file (.pt)')
     .argument('<images...>', 'image files, or folders of them')
+    .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('gradcam'))
+    .option('--aug-smooth', 'average over six changed copies of the image: smoother, six times the cost')
+    .option('--eigen-smooth', 'keep the main pattern only: less noise')
     .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
     .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
     .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
@@ -72,7 +78,7 @@ async function explainImages(
     ? [flags.class.map((query) => findClass(labels, query))]
     : [Array.from({ length: flags.top ?? 1 }, (_unused, rank) => new TopClassTarget(rank))];
   const layers = flags.layer ?? sidecar?.layer;
-  const cam = new GradCAM({
+  const cam = new methods[flags.method]({
     model,
     ...(layers === undefined ? {} : { targetLayers: layers }),
     ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
@@ -86,7 +92,13 @@ async function explainImages(
       const output = outputs[index] ?? '';
       try {
         const image = await loadImage(path, prepare);
-        using explanation = await cam.explain(image.tensor, { targets, signal });
+        using explanation = await cam.explain(image.tensor, {
+          targets,
+          augSmooth: flags.augSmooth ?? false,
+          eigenSmooth: flags.eigenSmooth ?? false,
+          onProgress: (done, total) => progress.within(done, total),
+          signal,
+        });
         const report = describeExplanation(path, output, explanation, labels, sidecar?.output);
         const picture = await drawExplanation(image, explanation, report, flags.imageWeight);
         await picture.toFile(output);

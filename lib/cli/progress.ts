@@ -11,6 +11,7 @@ export class ProgressReporter {
   readonly #imageCount: number;
   readonly #json: boolean;
   #layerTold = false;
+  #runs: SingleBar | null = null;
 
   constructor(imageCount: number, { json }: { readonly json: boolean }) {
     this.#imageCount = imageCount;
@@ -28,12 +29,30 @@ export class ProgressReporter {
     this.#bar?.start(imageCount, 0);
   }
 
+  /** Of a method that runs the model many times for one image. */
+  within(done: number, total: number): void {
+    if (this.#bar || !process.stderr.isTTY) return;
+    if (this.#runs === null) {
+      this.#runs = new SingleBar({
+        stream: process.stderr,
+        format: '{bar} {value}/{total} runs of the model, {eta_formatted} left',
+        barsize: 30,
+        hideCursor: true,
+        clearOnComplete: true,
+      });
+      this.#runs.start(total, done);
+    }
+    this.#runs.update(done);
+  }
+
   succeeded(report: SuccessReport): void {
+    this.#endRuns();
     if (!this.#json) this.#print(this.#linesOf(report));
     this.#bar?.increment();
   }
 
   failed(path: string, error: Error): void {
+    this.#endRuns();
     this.#clearBar();
     reportError(
       Object.assign(error, {
@@ -44,7 +63,13 @@ export class ProgressReporter {
   }
 
   stop(): void {
+    this.#endRuns();
     this.#bar?.stop();
+  }
+
+  #endRuns(): void {
+    this.#runs?.stop();
+    this.#runs = null;
   }
 
   #linesOf(report: SuccessReport): string[] {

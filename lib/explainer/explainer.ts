@@ -80,7 +80,13 @@ export class Explainer {
    */
   async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', 'This Explainer was disposed.');
-    const { inputs, targets, upsample, signal } = checkExplainArguments(input, options);
+    const { inputs, targets, signal, onProgress, ...how } = checkExplainArguments(input, options);
+    if (onProgress !== undefined)
+      throw invalidArgumentType(
+        'onProgress',
+        'nothing (images of an Explainer are computed together)',
+        onProgress,
+      );
     signal?.throwIfAborted();
     const images = inputs[0]?.shape[0] ?? 0;
     if (targets.length !== 1 && targets.length !== images) {
@@ -102,8 +108,8 @@ export class Explainer {
         inputs,
         images,
         targets: targets.length === images ? targets : Array.from({ length: images }, () => targets[0] ?? []),
-        upsample,
-        compatibility: compatibilityOf(inputs, upsample),
+        how,
+        compatibility: compatibilityOf(inputs, how),
         since: performance.now(),
         resolve,
         reject,
@@ -205,7 +211,8 @@ export class Explainer {
       );
       const whole = await this.#cam.explainParts(inputs, {
         targets: items.flatMap(({ targets }) => targets),
-        upsample: items[0]?.upsample ?? true,
+        ...(items[0] as WaitingItem).how,
+        onProgress: undefined,
         signal: everyoneLeft.signal,
       });
       this.#statistics.addBatch(items, whole.timings, started);

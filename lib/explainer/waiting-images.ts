@@ -1,3 +1,4 @@
+import type { ExplainArguments } from '../cam/base-cam.js';
 import type { Explanation } from '../cam/explanation.js';
 import type { NativeTarget } from '../native.js';
 import type { Tensor } from '../tensor.js';
@@ -9,7 +10,8 @@ export interface WaitingItem {
   readonly images: number;
   /** One list for each image. */
   readonly targets: readonly NativeTarget[][];
-  readonly upsample: boolean;
+  /** What all images of a batch must agree on. */
+  readonly how: Pick<ExplainArguments, 'upsample' | 'augmentations' | 'eigenSmooth'>;
   /** Items with equal text can share a batch. */
   readonly compatibility: string;
   /** When it came, in performance.now()'s milliseconds. */
@@ -21,8 +23,8 @@ export interface WaitingItem {
 }
 
 /** @internal */
-export function compatibilityOf(inputs: readonly Tensor[], upsample: boolean): string {
-  return `${upsample} ${inputs.map(({ shape, dtype }) => `${dtype} ${shape.slice(1).join('x')}`).join(', ')}`;
+export function compatibilityOf(inputs: readonly Tensor[], how: WaitingItem['how']): string {
+  return `${JSON.stringify(how)} ${inputs.map(({ shape, dtype }) => `${dtype} ${shape.slice(1).join('x')}`).join(', ')}`;
 }
 
 /** @internal What waits, in the order it came. */

@@ -10,6 +10,7 @@ namespace {
 
 constexpr napi_type_tag kTensorTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f01};
 constexpr napi_type_tag kModelTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f02};
+constexpr napi_type_tag kScriptedTargetTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f04};
 constexpr napi_type_tag kCancellationTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f03};
 
 // A tensor as JavaScript holds it. V8 is told of its memory, so that forgotten results are collected in time.
@@ -111,10 +112,61 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value) {
 }
 
 Target toTarget(const Napi::Object& object) {
-  const std::string kind = need(object, "kind").ToString();
-  if (kind == "class") return {Target::Kind::Class, need(object, "classIndex").ToNumber().Int64Value()};
-  if (kind == "rank") return {Target::Kind::Rank, need(object, "rank").ToNumber().Int64Value()};
-  throw Napi::TypeError::New(object.Env(), "Unknown target kind '" + kind + "'.");
+  static const std::map<std::string, Target::Kind> kinds = {
+      {"class", Target::Kind::Class},
+      {"rank", Target::Kind::Rank},
+      {"softmax", Target::Kind::Softmax},
+      {"rest", Target::Kind::ReST},
+      {"binary", Target::Kind::Binary},
+      {"raw-scores", Target::Kind::RawScores},
+      {"softmax-output", Target::Kind::SoftmaxOutput},
+      {"segmentation", Target::Kind::Segmentation},
+      {"boxes", Target::Kind::Boxes},
+      {"finer", Target::Kind::Finer},
+      {"finer-ranks", Target::Kind::FinerRanks},
+      {"vector", Target::Kind::Vector},
+      {"cosine", Target::Kind::Cosine},
+      {"concept", Target::Kind::Concept},
+      {"scripted", Target::Kind::Scripted},
+  };
+  const std::string name = need(object, "kind").ToString();
+  const auto kind = kinds.find(name);
+  if (kind == kinds.end()) throw Napi::TypeError::New(object.Env(), "Unknown target kind '" + name + "'.");
+  Target target;
+  target.kind = kind->second;
+  const Napi::Value category = object.Get("category");
+  if (category.IsNumber()) target.category = category.As<Napi::Number>().Int64Value();
+  const Napi::Value others = object.Get("others");
+  if (others.IsArray())
+    target.others =
+        toVector<int64_t>(others, [](const Napi::Value& each) { return each.ToNumber().Int64Value(); });
+  const Napi::Value alpha = object.Get("alpha");
+  if (alpha.IsNumber()) target.alpha = alpha.As<Napi::Number>().DoubleValue();
+  const Napi::Value tensor = object.Get("tensor");
+  if (tensor.IsExternal() || tensor.IsObject()) target.tensor = toTensor(tensor);
+  const Napi::Value scripted = object.Get("scripted");
+  if (scripted.IsExternal() || scripted.IsObject()) target.scripted = toScriptedTarget(scripted);
+  return target;
+}
+
+MethodRequest toMethodRequest(const Napi::Object& object) {
+  MethodRequest method;
+  method.name = need(object, "name").ToString();
+  method.eigenSmooth = need(object, "eigenSmooth").ToBoolean();
+  const auto number = [&](const char* key, double otherwise) {
+    const Napi::Value value = object.Get(key);
+    return value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : otherwise;
+  };
+  method.multiplyLayers = object.Get("multiplyLayers").ToBoolean();
+  method.femDeviations = number("femDeviations", method.femDeviations);
+  method.seed = static_cast<int64_t>(number("seed", 0));
+  method.batchSize = static_cast<int64_t>(number("batchSize", static_cast<double>(method.batchSize)));
+  method.ratioToAblate = number("ratioToAblate", method.ratioToAblate);
+  return method;
+}
+
+AugmentationChoice toAugmentation(const Napi::Object& object) {
+  return {need(object, "flip").ToBoolean(), need(object, "multiply").ToNumber().DoubleValue()};
 }
 
 Napi::Object fromLayer(Napi::Env env, const LayerInfo& layer) {
@@ -177,6 +229,15 @@ std::shared_ptr<ModelBox> toModelBox(const Napi::Value& reference) {
   return unwrapHandle<ModelHolder>(reference, kModelTag, "a model").box;
 }
 
+Napi::Value fromScriptedTarget(Napi::Env env, std::shared_ptr<ScriptedTarget> target) {
+  return wrapHandle(env, std::make_unique<std::shared_ptr<ScriptedTarget>>(std::move(target)),
+                    kScriptedTargetTag);
+}
+
+std::shared_ptr<ScriptedTarget> toScriptedTarget(const Napi::Value& reference) {
+  return unwrapHandle<std::shared_ptr<ScriptedTarget>>(reference, kScriptedTargetTag, "a TorchScript target");
+}
+
 Napi::Value fromCancellation(Napi::Env env) {
   return wrapHandle(env, std::make_unique<std::shared_ptr<Cancellation>>(std::make_shared<Cancellation>()),
                     kCancellationTag);
@@ -237,9 +298,10 @@ Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, doubl
     Napi::Object object = Napi::Object::New(env);
     object.Set("imageIndex", static_cast<double>(map.imageIndex));
     object.Set("targetIndex", static_cast<double>(map.targetIndex));
-    object.Set("classIndex", static_cast<double>(map.classIndex));
+    object.Set("classIndex", map.classIndex < 0
+                                 ? env.Null()
+                                 : Napi::Value(Napi::Number::New(env, static_cast<double>(map.classIndex))));
     object.Set("score", map.score);
-    object.Set("hasPositiveEvidence", map.hasPositiveEvidence);
     maps.Set(index, object);
   }
   Napi::Array layers = Napi::Array::New(env, explanation.layers.size());
@@ -258,7 +320,18 @@ Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, doubl
   timings.Set("backward", explanation.timings.backward);
   timings.Set("cam", explanation.timings.cam);
   Napi::Object object = Napi::Object::New(env);
-  object.Set("heatmaps", fromTensor(env, explanation.heatmaps));
+  Napi::Array methods = Napi::Array::New(env, explanation.methods.size());
+  for (uint32_t index = 0; index < explanation.methods.size(); ++index) {
+    const MethodResult& method = explanation.methods[index];
+    Napi::Array positive = Napi::Array::New(env, method.hasPositiveEvidence.size());
+    for (uint32_t map = 0; map < method.hasPositiveEvidence.size(); ++map)
+      positive.Set(map, Napi::Boolean::New(env, method.hasPositiveEvidence[map]));
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("heatmaps", fromTensor(env, method.heatmaps));
+    result.Set("hasPositiveEvidence", positive);
+    methods.Set(index, result);
+  }
+  object.Set("methods", methods);
   object.Set("outputs", fromOutput(env, explanation.outputs));
   object.Set("maps", maps);
   object.Set("layers", layers);
@@ -300,7 +373,10 @@ Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan) {
 ExplainRequest toExplainRequest(const Napi::Value& value) {
   const Napi::Object object = value.ToObject();
   ExplainRequest request;
-  request.method = need(object, "method").ToString();
+  request.methods = toVector<MethodRequest>(
+      need(object, "methods"), [](const Napi::Value& method) { return toMethodRequest(method.ToObject()); });
+  request.augmentations = toVector<AugmentationChoice>(
+      need(object, "augmentations"), [](const Napi::Value& each) { return toAugmentation(each.ToObject()); });
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
   request.layers = toTargetLayers(need(object, "layers"));
   for (const auto& key :

@@ -33,6 +33,9 @@ std::vector<TensorHandle> toTensors(const Napi::Value& references);
 Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model);  // NativeModel
 std::shared_ptr<ModelBox> toModelBox(const Napi::Value& nativeModelReference);
 
+Napi::Value fromScriptedTarget(Napi::Env env, std::shared_ptr<ScriptedTarget> target);
+std::shared_ptr<ScriptedTarget> toScriptedTarget(const Napi::Value& reference);
+
 Napi::Value fromCancellation(Napi::Env env);
 std::shared_ptr<Cancellation> toCancellation(const Napi::Value& reference);
 

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "binding/conversions.h"
+#include "binding/progress_reporter.h"
 
 namespace gradcam {
 namespace {
@@ -60,6 +61,20 @@ Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel) 
   });
 }
 
+Napi::Value startLoadTarget(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto job = std::make_shared<Job<std::shared_ptr<ScriptedTarget>>>(
+        info.Env(), toCancellation(info[1]),
+        [path = std::string(info[0].ToString())] { return loadScriptedTarget(path); },
+        [](Napi::Env env, std::shared_ptr<ScriptedTarget>&& target) {
+          return fromScriptedTarget(env, std::move(target));
+        });
+    const Napi::Value promise = job->deferred.Promise();
+    channel.submit(std::move(job));
+    return promise;
+  });
+}
+
 Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<OutputTree>(
       info, channel,
@@ -90,10 +105,14 @@ Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<Timed>(
       info, channel,
       [&] {
-        return [request = toExplainRequest(info[1]), queued = Clock::now()](
-                   const Model& model, const Cancellation& cancellation) {
+        return [request = toExplainRequest(info[1]), queued = Clock::now(),
+                progress = ProgressReporter::create(info.Env(), info[3])](const Model& model,
+                                                                          const Cancellation& cancellation) {
           const std::chrono::duration<double, std::milli> waited = Clock::now() - queued;
-          return Timed{explain(model, request, cancellation), waited.count()};
+          const auto report = [&](int64_t done, int64_t total) {
+            if (progress) progress->report(done, total);
+          };
+          return Timed{explain(model, request, cancellation, report), waited.count()};
         };
       },
       [](Napi::Env env, Timed&& timed) {

@@ -98,29 +98,45 @@ void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
                           " values, which have no gradient. Choose a layer with floating-point output.")
             .withLayer(path);
       }
-      layers_.push_back({path, call->callIndex, call->activation});
+      layers_.push_back({path, call->slot, call->callIndex, call->activation});
     }
   }
 }
 
-std::vector<at::Tensor> ActivationsAndGradients::gradients(const at::Tensor& loss, bool last) const {
+ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::Tensor& loss,
+                                                                      bool last,
+                                                                      bool second) const {
   std::vector<at::Tensor> activations;
   for (const Layer& layer : layers_) activations.push_back(layer.activation);
-  std::vector<at::Tensor> gradients(activations.size());
+  Gradients taken;
+  taken.gradients.resize(activations.size());
   if (loss.requires_grad()) {
-    gradients = torch::autograd::grad({loss}, activations, /*grad_outputs=*/{}, /*retain_graph=*/!last,
-                                      /*create_graph=*/false, /*allow_unused=*/true);
+    taken.gradients = torch::autograd::grad({loss}, activations, /*grad_outputs=*/{},
+                                            /*retain_graph=*/second || !last, /*create_graph=*/second,
+                                            /*allow_unused=*/true);
   }
-  for (std::size_t index = 0; index < gradients.size(); ++index) {
-    if (gradients[index].defined()) continue;
-    throw Failure(
-        "ERR_LAYER_DISCONNECTED",
-        "The target score does not depend on layer '" + layers_[index].path +
-            "', so there is no gradient. Choose a layer on the way from the input to the explained output "
-            "(and, for a model with several outputs, the output it feeds).")
-        .withLayer(layers_[index].path);
+  for (std::size_t index = 0; index < activations.size(); ++index) {
+    at::Tensor& gradient = taken.gradients[index];
+    if (!gradient.defined()) {
+      throw Failure(
+          "ERR_LAYER_DISCONNECTED",
+          "The target score does not depend on layer '" + layers_[index].path +
+              "', so there is no gradient. Choose a layer on the way from the input to the explained output "
+              "(and, for a model with several outputs, the output it feeds).")
+          .withLayer(layers_[index].path);
+    }
+    if (!second) continue;
+    // A score that is linear in the activation has no second derivative.
+    at::Tensor product;
+    if (gradient.requires_grad()) {
+      product =
+          torch::autograd::grad({gradient}, {activations[index]}, {activations[index].detach()},
+                                /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true)[0];
+    }
+    taken.hessianTimesActivations.push_back(product.defined() ? product : at::zeros_like(gradient));
+    gradient = gradient.detach();
   }
-  return gradients;
+  return taken;
 }
 
 }  // namespace gradcam

@@ -18,6 +18,7 @@ class ActivationsAndGradients {
  public:
   struct Layer {
     std::string path;
+    int slot;  // position among the plan's layers
     int callIndex;
     at::Tensor activation;  // as the layer gave it; later in-place operations do not reach it
   };
@@ -31,7 +32,12 @@ class ActivationsAndGradients {
 
   // The gradient of the scalar `loss` with respect to each layer's activation, in the order of layers().
   // Pass `last` = false while further losses of the same forward follow. Throws ERR_LAYER_DISCONNECTED.
-  std::vector<at::Tensor> gradients(const at::Tensor& loss, bool last) const;
+  // With `second`, also the Hessian of the loss times the activation.
+  struct Gradients {
+    std::vector<at::Tensor> gradients;
+    std::vector<at::Tensor> hessianTimesActivations;
+  };
+  Gradients gradients(const at::Tensor& loss, bool last, bool second = false) const;
 
  private:
   void collectLayers(const std::vector<LayerCall>& calls, const std::vector<HookedLayer>& wanted);

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+
+#include "core/cam/augmentation_choice.h"
 #include "core/cancellation.h"
 #include "core/model.h"
 #include "core/plan_description.h"
@@ -16,8 +19,19 @@ struct TargetLayer {
   int callIndex = 0;  // for CallKind::Index
 };
 
+struct MethodRequest {
+  std::string name;             // a row of cam_methods.cc, "ScoreCAM" or "AblationCAM"
+  bool eigenSmooth = false;     // project on the first principal component instead of summing the channels
+  bool multiplyLayers = false;  // RefineCAM: the layers' heatmaps are multiplied, not averaged
+  double femDeviations = 2;     // FEM
+  int64_t seed = 0;             // RandomCAM
+  int64_t batchSize = 32;       // ScoreCAM, AblationCAM: perturbed copies in one run
+  double ratioToAblate = 1;     // AblationCAM: share of the channels that is ablated
+};
+
 struct ExplainRequest {
-  std::string method;
+  std::vector<MethodRequest>
+      methods;  // all from one forward and one walk back per target, where they allow it
   // Of each of the model's inputs the parts that, one behind the other, make its batch. The first input is
   // the images, [B, C, ...space].
   std::vector<std::vector<TensorHandle>> inputs;
@@ -25,6 +39,7 @@ struct ExplainRequest {
   OutputSelector output;
   ReshapeTransform reshape;  // of the layers' activations and gradients
   TargetsPerImage targets;
+  std::vector<AugmentationChoice> augmentations;  // of which the maps are averaged; none: the input as it is
   bool optimize = true;  // freeze and split the model for speed; the maps are the same to rounding
   bool upsample = true;  // to the input's spatial size; else the (largest) layer's
 };
@@ -32,15 +47,14 @@ struct ExplainRequest {
 struct ExplainedMap {
   int64_t imageIndex;
   int64_t targetIndex;
-  int64_t classIndex;
+  int64_t classIndex;  // -1 where the target is not a class
   double score;
-  bool hasPositiveEvidence;
 };
 
 struct ExplainedLayer {
   std::string path;
   int callIndex;
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape;  // [B, C, ...space], after any reshape transform
 };
 
 struct StageTimings {  // milliseconds
@@ -50,8 +64,13 @@ struct StageTimings {  // milliseconds
   double cam = 0;
 };
 
+struct MethodResult {
+  TensorHandle heatmaps;                  // float32 [N, ...space], N = number of (image, target) pairs
+  std::vector<bool> hasPositiveEvidence;  // false where the map is zero everywhere
+};
+
 struct Explanation {
-  TensorHandle heatmaps;  // float32 [N, ...space], N = number of (image, target) pairs
+  std::vector<MethodResult> methods;  // in the order of the request
   OutputTree outputs;
   std::vector<ExplainedMap> maps;
   std::vector<ExplainedLayer> layers;
@@ -61,6 +80,11 @@ struct Explanation {
 // How an explain at these layers runs the model.
 PlanDescription describePlan(const Model& model, const std::vector<TargetLayer>& layers, bool optimize);
 
-Explanation explain(const Model& model, const ExplainRequest& request, const Cancellation& cancellation);
+// `progress` is called on this thread, for methods that run the model many times.
+using ExplainProgress = std::function<void(int64_t done, int64_t total)>;
+Explanation explain(const Model& model,
+                    const ExplainRequest& request,
+                    const Cancellation& cancellation,
+                    const ExplainProgress& progress);
 
 }  // namespace gradcam

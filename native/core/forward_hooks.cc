@@ -52,6 +52,11 @@ ForwardHooks::ForwardHooks(Mode mode, std::size_t slots)
   currentHooks = this;
 }
 
+ForwardHooks::ForwardHooks(int slot, int callIndex, at::Tensor replacement, std::size_t slots)
+    : ForwardHooks(Mode::Replace, slots) {
+  replacement_ = {slot, callIndex, std::move(replacement)};
+}
+
 ForwardHooks::~ForwardHooks() {
   currentHooks = outer_;
 }
@@ -63,6 +68,11 @@ ForwardHooks* ForwardHooks::current() {
 at::Tensor ForwardHooks::keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites) {
   const int dynamicIndex = callCounts_[static_cast<std::size_t>(slot)]++;
   if (callIndex < 0) callIndex = dynamicIndex;
+  if (mode_ == Mode::Replace) {
+    const bool meant = slot == replacement_.slot && callIndex == replacement_.callIndex;
+    if (!meant) return output;
+    return cloneForLaterWrites ? replacement_.activation.clone() : replacement_.activation;
+  }
   if (!at::isFloatingType(output.scalar_type())) {  // no gradient can exist; reported after forward
     calls_.push_back({slot, callIndex, output});
     return output;

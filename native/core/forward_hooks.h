@@ -24,12 +24,15 @@ struct LayerCall {
 class ForwardHooks {
  public:
   // What forward does with the outputs it sees.
-  enum class Mode { KeepForGradient, ObserveShapes };
+  enum class Mode { KeepForGradient, ObserveShapes, Replace };
 
   ForwardHooks(Mode mode, std::size_t slots);
   ~ForwardHooks();
   ForwardHooks(const ForwardHooks&) = delete;
   ForwardHooks& operator=(const ForwardHooks&) = delete;
+
+  // Replaces one call's output by `replacement`; everything else passes, without gradients.
+  ForwardHooks(int slot, int callIndex, at::Tensor replacement, std::size_t slots);
 
   // Called by the operators.
   at::Tensor keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites);
@@ -53,6 +56,7 @@ class ForwardHooks {
   std::vector<LayerCall> calls_;
   std::vector<int> callCounts_;
   std::vector<Observation> observations_;
+  LayerCall replacement_{-1, -1, {}};
 };
 
 // Operator names, unique to this copy of the addon: two copies in one process must not see each other's

@@ -1,5 +1,8 @@
 #include "core/graph_split.h"
 
+#include <algorithm>
+#include <functional>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -51,6 +54,51 @@ void collectUses(Node* node, std::vector<Value*>& uses) {
   }
 }
 
+// Arithmetic on sizes, which is cheaper to repeat than to hand over, and which must be repeated where the
+// tail runs on more rows than the prefix did.
+bool isSizeArithmetic(const Value* value) {
+  static const std::unordered_set<std::string> onSizes = {
+      "aten::size",
+      "aten::len",
+      "aten::dim",
+      "prim::NumToTensor",
+      "aten::Int",
+      "aten::add",
+      "aten::sub",
+      "aten::mul",
+      "aten::floor_divide",
+      "aten::floordiv",
+      "prim::ListConstruct",
+      "aten::__getitem__",
+      "aten::ScalarImplicit",
+  };
+  const Node* node = value->node();
+  if (node->kind() == c10::prim::Constant) return !value->type()->isSubtypeOf(*c10::TensorType::get());
+  if (onSizes.count(node->kind().toQualString()) == 0) return false;
+  const std::string kind = node->kind().toQualString();
+  if (kind == "aten::size" || kind == "aten::dim") return true;
+  return std::all_of(node->inputs().begin(), node->inputs().end(), isSizeArithmetic);
+}
+
+// The operations in front of the cut that only the sizes behind it need, in program order.
+std::vector<Node*> findRepeatedNodes(const std::vector<Value*>& crossing) {
+  std::vector<Node*> repeated;
+  std::unordered_set<Node*> seen;
+  const std::function<void(Value*)> visit = [&](Value* value) {
+    Node* node = value->node();
+    if (node->kind() == c10::prim::Constant || node->kind() == c10::prim::Param || !isSizeArithmetic(value))
+      return;
+    if (!seen.insert(node).second) return;
+    const std::string kind = node->kind().toQualString();
+    if (kind != "aten::size" && kind != "aten::dim") {
+      for (Value* input : node->inputs()) visit(input);
+    }
+    repeated.push_back(node);
+  };
+  for (Value* value : crossing) visit(value);
+  return repeated;
+}
+
 std::vector<Value*> findCrossingValues(Graph& graph, Node* cut) {
   std::unordered_set<const Value*> before(graph.inputs().begin(), graph.inputs().end());
   for (Node* node : graph.nodes()) {
@@ -70,6 +118,23 @@ std::vector<Value*> findCrossingValues(Graph& graph, Node* cut) {
   return crossing;
 }
 
+// What must be handed over once some operations are repeated behind the cut: their inputs instead of their
+// results.
+std::vector<Value*> withoutRepeated(const std::vector<Value*>& crossing, const std::vector<Node*>& repeated) {
+  const std::unordered_set<const Node*> isRepeated(repeated.begin(), repeated.end());
+  std::vector<Value*> handedOver;
+  std::unordered_set<const Value*> seen;
+  const auto add = [&](Value* value) {
+    const bool needed = isRepeated.count(value->node()) == 0 && value->node()->kind() != c10::prim::Constant;
+    if (needed && seen.insert(value).second) handedOver.push_back(value);
+  };
+  for (Value* value : crossing) add(value);
+  for (Node* node : repeated) {
+    for (Value* input : node->inputs()) add(input);
+  }
+  return handedOver;
+}
+
 bool tailWritesToShared(const std::shared_ptr<Graph>& graph, const std::vector<Value*>& crossing) {
   const torch::jit::AliasDb aliases(graph);
   for (Value* value : crossing) {
@@ -84,13 +149,16 @@ bool tailWritesToShared(const std::shared_ptr<Graph>& graph, const std::vector<V
 }  // namespace
 
 SplitGraph splitGraph(const std::shared_ptr<Graph>& graph, Node* cut) {
-  const std::vector<Value*> crossing = findCrossingValues(*graph, cut);
+  std::vector<Value*> crossing = findCrossingValues(*graph, cut);
+  const std::vector<Node*> repeated = findRepeatedNodes(crossing);
+  crossing = withoutRepeated(crossing, repeated);
   SplitGraph split{std::make_shared<Graph>(), std::make_shared<Graph>(), tailWritesToShared(graph, crossing)};
 
   PartCopier prefix(*split.prefix);
   for (Value* input : graph->inputs()) prefix.declareInput(input);
   PartCopier tail(*split.tail);
   for (Value* value : crossing) tail.declareInput(value);
+  for (Node* node : repeated) tail.copy(node);
 
   bool inPrefix = true;
   for (Node* node : graph->nodes()) {

@@ -81,9 +81,14 @@ OutputTree toOutputTree(const c10::IValue& output) {
   return {};
 }
 
-at::Tensor selectOutput(const c10::IValue& output, const OutputSelector& selector) {
+c10::IValue selectValue(const c10::IValue& output, const OutputSelector& selector) {
   c10::IValue value = output;
   for (const auto& key : selector) value = step(value, key);
+  return value;
+}
+
+at::Tensor selectOutput(const c10::IValue& output, const OutputSelector& selector) {
+  const c10::IValue value = selectValue(output, selector);
   if (!value.isTensor()) {
     throwSelector("The model's output is a " + value.tagKind() + ", and one tensor of it must be explained.",
                   value);

@@ -157,7 +157,11 @@ Plan::Plan(const torch::jit::Module& model,
       layers_(std::move(layers)),
       facts_(std::move(facts)) {
   if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
-  if (tailGraph_) tail_ = torch::jit::Code(tailGraph_, "tail");
+  if (tailGraph_) {
+    tail_ = torch::jit::Code(tailGraph_, "tail");
+    const torch::jit::AliasDb aliases(tailGraph_);
+    for (const Value* input : tailGraph_->inputs()) tailWrites_ = tailWrites_ || aliases.hasWriters(input);
+  }
 }
 
 std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,

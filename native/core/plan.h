@@ -46,6 +46,9 @@ class Plan {
   // the result of one prefix.
   c10::IValue runTail(torch::jit::Stack crossing) const;
 
+  // True where the tail changes some of the values it is given: then each run needs copies of its own.
+  bool tailWrites() const { return tailWrites_; }
+
   PlanDescription describe() const;
 
  private:
@@ -63,6 +66,7 @@ class Plan {
   torch::jit::Code prefix_;
   torch::jit::Code tail_;
   std::vector<HookedLayer> layers_;
+  bool tailWrites_ = false;
   PlanDescription facts_;  // what describe() cannot see in the graphs any more
 };
 

@@ -5,22 +5,35 @@
 
 namespace gradcam {
 
-// A target of one image with its class found and its score taken from the output.
+struct ScriptedTarget {
+  torch::jit::Module module;
+};
+
+// A target of one image, with ranks made classes.
 struct ResolvedTarget {
   int64_t imageIndex;
   int64_t targetIndex;
-  int64_t classIndex;
-  double score;
+  int64_t classIndex;  // -1 where the target is not a class
+  Target target;
 };
 
-// All targets in the order of the maps: by image, then by target. `output` is [B, classes].
+// The part of a model's output that belongs to one image: of a tensor its row, of a list its element.
+c10::IValue outputOfImage(const c10::IValue& output, int64_t image);
+
+// All targets in the order of the maps: by image, then by target.
 // Throws ERR_OUTPUT_SHAPE, ERR_TARGET_COUNT, ERR_CLASS_OUT_OF_RANGE.
-std::vector<ResolvedTarget> resolveTargets(const at::Tensor& output,
+std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
                                            const TargetsPerImage& targets,
                                            int64_t imageCount);
 
-// The differentiable sum of the scores of `targets`: images do not influence each other, so one walk back
-// gives each image the gradient of its own score.
-at::Tensor sumOfScores(const at::Tensor& output, const std::vector<ResolvedTarget>& targets);
+// The differentiable score of one image's output. Throws ERR_OUTPUT_SHAPE, ERR_FORWARD.
+at::Tensor scoreOf(const Target& target, const c10::IValue& ofImage);
+
+// The scores of one target for each row of a batched output, [rows].
+at::Tensor scoresOfRows(const Target& target, const c10::IValue& output, int64_t rows);
+
+// The differentiable scores of `targets`, one each. Images do not influence each other, so that one walk back
+// from their sum gives each image the gradient of its own score.
+at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>& targets);
 
 }  // namespace gradcam

@@ -1,5 +1,6 @@
 #include "core/targets.h"
 
+#include <filesystem>
 #include <sstream>
 
 #include "core/failure.h"
@@ -8,12 +9,25 @@
 namespace gradcam {
 namespace {
 
-void checkOutput(const at::Tensor& output, int64_t imageCount) {
-  if (output.dim() == 2 && output.size(0) == imageCount && output.size(1) > 0) return;
+bool isOfClasses(Target::Kind kind) {
+  return kind == Target::Kind::Class || kind == Target::Kind::Rank || kind == Target::Kind::Softmax ||
+         kind == Target::Kind::ReST || kind == Target::Kind::Finer || kind == Target::Kind::FinerRanks;
+}
+
+void checkClassOutput(const c10::IValue& output, int64_t imageCount) {
+  if (output.isTensor()) {
+    const at::Tensor& tensor = output.toTensor();
+    if (tensor.dim() == 2 && tensor.size(0) == imageCount && tensor.size(1) > 0) return;
+  }
   std::ostringstream message;
   message << "A class target needs an output of shape [images, classes] = [" << imageCount
-          << ", ...], but the model's output is " << output.sizes()
-          << ". Select another output with `output`, or check the input's batch dimension.";
+          << ", ...], but the model's output is ";
+  if (output.isTensor()) {
+    message << output.toTensor().sizes();
+  } else {
+    message << "a " << output.tagKind();
+  }
+  message << ". Select another output with `output`, or check the input's batch dimension.";
   throw Failure("ERR_OUTPUT_SHAPE", message.str());
 }
 
@@ -27,52 +41,89 @@ void checkCount(const TargetsPerImage& targets, int64_t imageCount) {
           "one list per image: [[281, 282], [7]].");
 }
 
-int64_t classOf(const Target& target, const at::Tensor& ranking, int64_t image, int64_t classCount) {
-  const bool byRank = target.kind == Target::Kind::Rank;
-  if (target.index < 0 || target.index >= classCount) {
-    throw Failure("ERR_CLASS_OUT_OF_RANGE",
-                  std::string(byRank ? "Rank " : "Class ") + std::to_string(target.index) +
-                      " does not exist: the model has " + std::to_string(classCount) + " classes, 0 to " +
-                      std::to_string(classCount - 1) + ".");
+void checkClass(int64_t index, int64_t classCount, const char* what) {
+  if (index >= 0 && index < classCount) return;
+  throw Failure("ERR_CLASS_OUT_OF_RANGE", std::string(what) + " " + std::to_string(index) +
+                                              " does not exist: the model has " + std::to_string(classCount) +
+                                              " classes, 0 to " + std::to_string(classCount - 1) + ".");
+}
+
+// The classes whose outputs are nearest to the reference's, the reference itself first, as FinerCAM picks
+// them.
+void findNearestClasses(Target& target, const at::Tensor& values, int64_t argmax) {
+  const int64_t classCount = values.size(0);
+  if (target.category < 0) target.category = argmax;
+  checkClass(target.category, classCount, "Class");
+  const at::Tensor nearest =
+      at::argsort((values - values[target.category]).abs(), /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  target.category = nearest[0].item<int64_t>();
+  for (int64_t& rank : target.others) {
+    rank = nearest[std::min(std::max<int64_t>(rank, 0), classCount - 1)].item<int64_t>();
   }
-  return byRank ? ranking.index({image, target.index}).item<int64_t>() : target.index;
+  target.kind = Target::Kind::Finer;
+}
+
+// `values` are the image's outputs, `ranking` its classes from the highest on.
+int64_t resolveClass(Target& target, const at::Tensor& values, const at::Tensor& ranking) {
+  const int64_t classCount = values.size(0);
+  if (target.kind == Target::Kind::Rank) {
+    checkClass(target.category, classCount, "Rank");
+    target.category = ranking[target.category].item<int64_t>();
+    target.kind = Target::Kind::Class;
+  }
+  if (target.kind == Target::Kind::FinerRanks) findNearestClasses(target, values, ranking[0].item<int64_t>());
+  checkClass(target.category, classCount, "Class");
+  if (target.kind == Target::Kind::Finer) {
+    for (const int64_t other : target.others) checkClass(other, classCount, "Class");
+  }
+  return target.category;
 }
 
 }  // namespace
 
-std::vector<ResolvedTarget> resolveTargets(const at::Tensor& output,
+std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
                                            const TargetsPerImage& targets,
                                            int64_t imageCount) {
-  checkOutput(output, imageCount);
   checkCount(targets, imageCount);
   const at::NoGradGuard noGrad;
-  const at::Tensor values = output.detach().to(at::kCPU, at::kDouble);
-  // Stable, so that among equal outputs the first class wins, as in numpy's argmax.
-  const at::Tensor ranking = at::argsort(values, /*stable=*/true, /*dim=*/1, /*descending=*/true);
+  at::Tensor values;
+  at::Tensor ranking;
   std::vector<ResolvedTarget> resolved;
   for (int64_t image = 0; image < imageCount; ++image) {
     const auto& ofImage = targets[targets.size() == 1 ? 0 : static_cast<std::size_t>(image)];
     for (std::size_t index = 0; index < ofImage.size(); ++index) {
-      const int64_t classIndex = classOf(ofImage[index], ranking, image, output.size(1));
-      resolved.push_back(
-          {image, static_cast<int64_t>(index), classIndex, values.index({image, classIndex}).item<double>()});
+      ResolvedTarget target{image, static_cast<int64_t>(index), -1, ofImage[index]};
+      if (isOfClasses(target.target.kind)) {
+        if (!values.defined()) {
+          checkClassOutput(output, imageCount);
+          values = output.toTensor().detach().to(at::kCPU, at::kDouble);
+          // Stable, so that among equal outputs the first class wins, as in numpy's argmax.
+          ranking = at::argsort(values, /*stable=*/true, /*dim=*/1, /*descending=*/true);
+        }
+        target.classIndex = resolveClass(target.target, values[image], ranking[image]);
+      } else if (target.target.kind == Target::Kind::Segmentation ||
+                 target.target.kind == Target::Kind::Binary) {
+        target.classIndex = target.target.category;
+      }
+      resolved.push_back(std::move(target));
     }
   }
   return resolved;
 }
 
-at::Tensor sumOfScores(const at::Tensor& output, const std::vector<ResolvedTarget>& targets) {
-  std::vector<int64_t> images;
-  std::vector<int64_t> classes;
-  for (const ResolvedTarget& target : targets) {
-    images.push_back(target.imageIndex);
-    classes.push_back(target.classIndex);
+std::shared_ptr<ScriptedTarget> loadScriptedTarget(const std::string& path) {
+  if (!std::filesystem::is_regular_file(path)) {
+    throw Failure("ERR_MODEL_NOT_FOUND", "There is no TorchScript file for the target at '" + path + "'.");
   }
-  const auto indices = at::TensorOptions().dtype(at::kLong);
-  return output
-      .index(
-          {at::tensor(images, indices).to(output.device()), at::tensor(classes, indices).to(output.device())})
-      .sum();
+  try {
+    auto scripted = std::make_shared<ScriptedTarget>(ScriptedTarget{torch::jit::load(path)});
+    scripted->module.eval();
+    for (at::Tensor parameter : scripted->module.parameters()) parameter.set_requires_grad(false);
+    return scripted;
+  } catch (...) {
+    throw Failure("ERR_MODEL_LOAD", "'" + path + "' could not be loaded as a TorchScript target: " +
+                                        torchMessage(std::current_exception()));
+  }
 }
 
 }  // namespace gradcam

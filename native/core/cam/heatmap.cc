@@ -21,12 +21,16 @@ at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size) {
   }
 }
 
-at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size) {
+at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size, LayerFusion fusion) {
   std::vector<at::Tensor> perLayer;
   for (const at::Tensor& maps : rawMaps) {
     perLayer.push_back(resizeMaps(scaleToUnitRange(maps.relu()).to(at::kFloat), size));
   }
-  return scaleToUnitRange(at::stack(perLayer).mean(0)).contiguous();
+  if (fusion == LayerFusion::Mean) return scaleToUnitRange(at::stack(perLayer).mean(0)).contiguous();
+  at::Tensor product = scaleToUnitRange(perLayer.at(0).relu());
+  for (std::size_t layer = 1; layer < perLayer.size(); ++layer)
+    product = product * scaleToUnitRange(perLayer[layer].relu());
+  return scaleToUnitRange(product).contiguous();
 }
 
 }  // namespace gradcam

@@ -17,8 +17,13 @@ at::Tensor scaleToUnitRange(const at::Tensor& maps);
 // antialiasing.
 at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size);
 
+enum class LayerFusion {
+  Mean,
+  Product,  // RefineCAM: of each layer's finished heatmap
+};
+
 // One raw map per layer, [N, ...space_l] each -> heatmaps [N, ...size], float32 in 0..1: ReLU, scaled,
-// resized, then the mean over layers, scaled again.
-at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size);
+// resized, then the mean (or the product) over layers, scaled again.
+at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size, LayerFusion fusion);
 
 }  // namespace gradcam

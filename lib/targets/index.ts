@@ -1,0 +1,21 @@
+export {
+  BinaryClassifierOutputTarget,
+  ClassifierOutputReST,
+  ClassifierOutputSoftmaxTarget,
+  ClassifierOutputTarget,
+  FinerWeightedTarget,
+  RawScoresOutputTarget,
+  SoftmaxOutputTarget,
+  TopClassTarget,
+} from './class-targets.js';
+export {
+  FasterRCNNBoxScoreTarget,
+  SemanticSegmentationTarget,
+  TorchScriptTarget,
+} from './dense-targets.js';
+export { Target, type TargetLike, type Targets } from './target.js';
+export {
+  CosineSimilarityTarget,
+  DifferenceFromConceptTarget,
+  VectorTarget,
+} from './vector-targets.js';

@@ -1,0 +1,53 @@
+import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
+import type { NativeTarget } from '../native.js';
+
+/**
+ * What a heatmap explains: a scalar made of one image's output, and differentiable. Use one of its classes, such as
+ * `ClassifierOutputTarget` or `SemanticSegmentationTarget`.
+ */
+export abstract class Target {
+  /** @internal */
+  abstract toNative(): NativeTarget;
+}
+
+/** A target, or the index of a class as short for a `ClassifierOutputTarget`. */
+export type TargetLike = Target | number;
+
+/**
+ * What to explain:
+ * - nothing: of each image the class that the model predicts;
+ * - one target (or an array of one): that target, of every image;
+ * - an array of one per image;
+ * - an array of arrays: several per image, all from one forward. One inner array is for every image.
+ */
+export type Targets = TargetLike | readonly TargetLike[] | readonly (readonly TargetLike[])[];
+
+/**
+ * One list per image, or one list for all.
+ * @internal
+ */
+export function normalizeTargets(targets: Targets | undefined): NativeTarget[][] {
+  if (targets === undefined) return [[{ kind: 'rank', category: 0 }]];
+  if (!Array.isArray(targets)) return [[toNative(targets, 'targets')]];
+  if (targets.length === 0) throw argumentOutOfRange('targets', 'at least one target', 'an empty array');
+  return targets.map((entry: unknown, index) => {
+    const name = `targets[${index}]`;
+    if (!Array.isArray(entry)) return [toNative(entry, name)];
+    if (entry.length === 0) throw argumentOutOfRange(name, 'at least one target', 'an empty array');
+    return entry.map((target, inner) => toNative(target, `${name}[${inner}]`));
+  });
+}
+
+function toNative(value: unknown, name: string): NativeTarget {
+  if (value instanceof Target) return value.toNative();
+  if (typeof value === 'number') return { kind: 'class', category: checkIndex(name, value) };
+  throw invalidArgumentType(name, 'a target or the index of a class', value);
+}
+
+/** @internal */
+export function checkIndex(name: string, value: number): number {
+  if (typeof value !== 'number') throw invalidArgumentType(name, 'a number', value);
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw argumentOutOfRange(name, 'an integer of at least 0', value);
+  return value;
+}

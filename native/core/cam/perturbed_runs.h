@@ -1,0 +1,53 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/cancellation.h"
+#include "core/output.h"
+#include "core/plan.h"
+#include "core/reshape_transform.h"
+#include "core/target_scores.h"
+#include "core/torch.h"
+
+namespace gradcam {
+
+// Tells how much of long work is done; called on an executor thread.
+using Progress = std::function<void(int64_t done, int64_t total)>;
+
+// What the methods that run the model again and again need. Without gradients.
+struct PerturbedRuns {
+  const Plan& plan;
+  const std::vector<at::Tensor>& inputs;  // of the whole batch
+  const OutputSelector& selector;
+  const ReshapeTransform& reshape;
+  int64_t batchSize;  // rows of one run
+  const Cancellation& cancellation;
+  const std::function<void(int64_t rows)>& advance;  // called after each run
+};
+
+// One call of a target layer, as the model gave it (before any reshape transform).
+struct PerturbedLayer {
+  int slot;
+  int callIndex;
+  at::Tensor activation;  // [B, ...]
+};
+
+// Score-CAM (Wang et al. 2020, eq. 4 to 6): a channel's weight is the softmax, over channels, of the score of
+// the image seen through the channel's activation, scaled to 0..1 and to the input's size (align_corners, as
+// pytorch-grad-cam). `maps` is [B, C, ...space]. -> [targets, C], one row for each of `targets`.
+at::Tensor scoreCamWeights(const PerturbedRuns& runs,
+                           const at::Tensor& maps,
+                           const std::vector<ResolvedTarget>& targets);
+
+// Ablation-CAM (Desai and Ramaswamy 2020, eq. 3): a channel's weight is the relative drop of the score
+// without it. The prefix runs once for each image, the tail for batches of channels. `ratio` below 1 ablates
+// only that share of the channels, those that lie most on the activation's first principal component; the
+// others weigh nothing.
+at::Tensor ablationCamWeights(const PerturbedRuns& runs,
+                              const PerturbedLayer& layer,
+                              const std::vector<ResolvedTarget>& targets,
+                              double ratio);
+
+}  // namespace gradcam

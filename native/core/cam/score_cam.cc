@@ -1,0 +1,64 @@
+#include "core/activations_and_gradients.h"
+#include "core/cam/perturbed_runs.h"
+#include "core/output_value.h"
+
+namespace gradcam {
+namespace {
+
+// [channels, ...space] -> [channels, ...size], each channel scaled to 0..1.
+at::Tensor masksOf(const at::Tensor& channels, at::IntArrayRef size) {
+  const at::Tensor batch = channels.unsqueeze(1);
+  at::Tensor masks;
+  switch (size.size()) {
+    case 1:
+      masks = at::upsample_linear1d(batch, size, /*align_corners=*/true);
+      break;
+    case 2:
+      masks = at::upsample_bilinear2d(batch, size, /*align_corners=*/true);
+      break;
+    default:
+      masks = at::upsample_trilinear3d(batch, size, /*align_corners=*/true);
+  }
+  const at::Tensor flat = masks.flatten(1);
+  const at::Tensor low = std::get<0>(flat.min(1, /*keepdim=*/true));
+  const at::Tensor high = std::get<0>(flat.max(1, /*keepdim=*/true));
+  return ((flat - low) / (high - low + 1e-8)).view_as(masks);
+}
+
+}  // namespace
+
+at::Tensor scoreCamWeights(const PerturbedRuns& runs,
+                           const at::Tensor& maps,
+                           const std::vector<ResolvedTarget>& targets) {
+  const at::NoGradGuard noGrad;
+  const int64_t channels = maps.size(1);
+  const at::Tensor& images = runs.inputs.at(0);
+  std::vector<at::Tensor> weights(targets.size());
+  for (int64_t image = 0; image < images.size(0); ++image) {
+    std::vector<std::vector<at::Tensor>> scores(targets.size());
+    for (int64_t first = 0; first < channels; first += runs.batchSize) {
+      runs.cancellation.throwIfCancelled();
+      const int64_t count = std::min(runs.batchSize, channels - first);
+      const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), images.sizes().slice(2));
+      std::vector<at::Tensor> inputs = {images.narrow(0, image, 1) * masks.to(images.scalar_type())};
+      for (std::size_t other = 1; other < runs.inputs.size(); ++other) {  // the other inputs stay as they are
+        const at::Tensor row = runs.inputs[other].narrow(0, image, 1);
+        std::vector<int64_t> sizes = row.sizes().vec();
+        sizes[0] = count;
+        inputs.push_back(row.expand(sizes).contiguous());
+      }
+      const c10::IValue output = selectValue(runForward(runs.plan, inputs), runs.selector);
+      for (std::size_t index = 0; index < targets.size(); ++index) {
+        if (targets[index].imageIndex != image) continue;
+        scores[index].push_back(scoresOfRows(targets[index].target, output, count));
+      }
+      runs.advance(count);
+    }
+    for (std::size_t index = 0; index < targets.size(); ++index) {
+      if (targets[index].imageIndex == image) weights[index] = at::cat(scores[index]).softmax(0);
+    }
+  }
+  return at::stack(weights).to(maps.scalar_type());
+}
+
+}  // namespace gradcam

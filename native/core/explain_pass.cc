@@ -1,0 +1,228 @@
+#include "core/explain_pass.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "core/cam/heatmap.h"
+#include "core/cam/perturbed_runs.h"
+#include "core/failure.h"
+#include "core/output_value.h"
+#include "core/stopwatch.h"
+
+namespace gradcam {
+namespace {
+
+// Captured tensors are computed in float32 (float64 stays): half precision is for the model, not for the map.
+at::Tensor inFullPrecision(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
+}
+
+std::vector<ExplainPass::Layer> camLayers(const ActivationsAndGradients& captured,
+                                          const ReshapeTransform& reshape) {
+  std::vector<ExplainPass::Layer> layers;
+  for (const auto& layer : captured.layers()) {
+    layers.push_back({layer.path, layer.callIndex,
+                      inFullPrecision(applyReshape(layer.activation.detach(), reshape, layer.path))});
+  }
+  return layers;
+}
+
+// A class activation map needs one value per channel and place, for as many spatial axes as the input has.
+void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::Tensor& input) {
+  for (const auto& layer : layers) {
+    const at::Tensor& activation = layer.activation;
+    if (activation.dim() == input.dim() && activation.size(0) == input.size(0)) continue;
+    std::ostringstream message;
+    message << "Layer '" << layer.path << "' gives " << activation.sizes()
+            << ", but a map over an input of shape " << input.sizes() << " needs [" << input.size(0)
+            << ", channels, " << input.dim() - 2
+            << " spatial axes]. Choose a layer before pooling or flattening, or give a reshapeTransform for "
+               "tokens or channels last.";
+    throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
+  }
+}
+
+// Detections are a list; everything else is explained by one tensor, and the message names the choices.
+c10::IValue selectExplained(const c10::IValue& output, const ExplainRequest& request) {
+  for (const auto& ofImage : request.targets) {
+    for (const Target& target : ofImage) {
+      if (target.kind != Target::Kind::Boxes && target.kind != Target::Kind::Scripted)
+        return selectOutput(output, request.output);
+    }
+  }
+  return selectValue(output, request.output);
+}
+
+bool isPerturbed(const MethodRequest& method) {
+  return method.name == "ScoreCAM" || method.name == "AblationCAM";
+}
+
+const CamMethod& methodNamed(const MethodRequest& method) {
+  const CamMethod* found = findCamMethod(method.name);
+  if (found == nullptr) throw Failure("ERR_INTERNAL", "There is no method named '" + method.name + "'.");
+  return *found;
+}
+
+bool anyNeeds(const ExplainRequest& request, CamMethod::Needs needs) {
+  return std::any_of(request.methods.begin(), request.methods.end(), [&](const MethodRequest& method) {
+    return !isPerturbed(method) && methodNamed(method).needs == needs;
+  });
+}
+
+at::Tensor indexTensor(const std::vector<int64_t>& indices, at::Device device) {
+  return at::tensor(indices, at::TensorOptions().dtype(at::kLong)).to(device);
+}
+
+}  // namespace
+
+// What autograd gave for at most one target of each image, so that gradients do not mix.
+struct ExplainPass::Walk {
+  std::vector<at::Tensor> gradients;  // of each layer, [B, C, ...space]; undefined where nothing needs them
+  std::vector<at::Tensor> hessianTimesActivations;
+};
+
+ExplainPass::ExplainPass(const Plan& plan,
+                         const ExplainRequest& request,
+                         std::vector<at::Tensor> inputs,
+                         const Cancellation& cancellation)
+    : plan_(plan),
+      request_(request),
+      inputs_(std::move(inputs)),
+      cancellation_(cancellation),
+      captured_(plan, inputs_),
+      layers_(camLayers(captured_, request.reshape)) {
+  checkActivations(layers_, inputs_.at(0));
+  explained_ = selectExplained(captured_.output(), request);
+  targets_ = resolveTargets(explained_, request.targets, inputs_.at(0).size(0));
+  {
+    const at::AutoGradMode record(true);
+    scoreTensor_ = scoresOf(explained_, targets_);
+  }
+  const at::Tensor values = scoreTensor_.detach().to(at::kCPU, at::kDouble).contiguous();
+  scores_.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
+}
+
+int64_t ExplainPass::perturbedRows() const {
+  int64_t rows = 0;
+  for (const MethodRequest& method : request_.methods) {
+    if (!isPerturbed(method)) continue;
+    for (const Layer& layer : layers_) {
+      const auto channels = static_cast<double>(layer.activation.size(1));
+      const double share = method.name == "AblationCAM" ? std::min(method.ratioToAblate, 1.0) : 1.0;
+      rows += inputs_.at(0).size(0) * std::max<int64_t>(1, static_cast<int64_t>(channels * share));
+    }
+  }
+  return rows;
+}
+
+std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
+  std::vector<std::vector<int64_t>> rowsOfWalks;
+  for (std::size_t row = 0; row < targets_.size(); ++row) {
+    const auto walk = static_cast<std::size_t>(targets_[row].targetIndex);
+    if (walk >= rowsOfWalks.size()) rowsOfWalks.resize(walk + 1);
+    rowsOfWalks[walk].push_back(static_cast<int64_t>(row));
+  }
+  std::vector<Walk> walks;
+  for (std::size_t index = 0; index < rowsOfWalks.size(); ++index) {
+    cancellation_.throwIfCancelled();
+    at::Tensor loss;
+    {
+      const at::AutoGradMode record(true);
+      loss = scoreTensor_.index_select(0, indexTensor(rowsOfWalks[index], scoreTensor_.device())).sum();
+    }
+    const bool last = index + 1 == rowsOfWalks.size();
+    auto taken = captured_.gradients(loss, last, second);
+    Walk walk;
+    for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+      const auto inSpace = [&](const at::Tensor& tensor) {
+        return inFullPrecision(applyReshape(tensor, request_.reshape, layers_[layer].path));
+      };
+      walk.gradients.push_back(inSpace(taken.gradients[layer]));
+      if (second) walk.hessianTimesActivations.push_back(inSpace(taken.hessianTimesActivations[layer]));
+    }
+    walks.push_back(std::move(walk));
+  }
+  return walks;
+}
+
+std::vector<at::Tensor> ExplainPass::mapsOfMethod(const MethodRequest& request,
+                                                  const std::vector<Walk>& walks) {
+  const CamMethod& method = methodNamed(request);
+  const MethodSettings settings{request.femDeviations, request.seed};
+  const int64_t batch = inputs_.at(0).size(0);
+  std::vector<int64_t> rows;
+  for (const ResolvedTarget& target : targets_) {
+    const int64_t walk = method.needs == CamMethod::Needs::Activations ? 0 : target.targetIndex;
+    rows.push_back(walk * batch + target.imageIndex);
+  }
+  std::vector<at::Tensor> perLayer;
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    std::vector<at::Tensor> ofWalks;
+    const std::size_t count = method.needs == CamMethod::Needs::Activations ? 1 : walks.size();
+    for (std::size_t walk = 0; walk < count; ++walk) {
+      MethodInput input{layers_[layer].activation, {}, {}};
+      if (method.needs != CamMethod::Needs::Activations) input.gradients = walks[walk].gradients[layer];
+      if (method.needs == CamMethod::Needs::SecondDerivatives)
+        input.hessianTimesActivations = walks[walk].hessianTimesActivations[layer];
+      ofWalks.push_back(rawMap(method, input, settings, request.eigenSmooth));
+    }
+    const at::Tensor maps = at::cat(ofWalks);
+    perLayer.push_back(maps.index_select(0, indexTensor(rows, maps.device())));
+  }
+  return perLayer;
+}
+
+std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
+                                                   const std::function<void(int64_t rows)>& advance) {
+  const PerturbedRuns runs{plan_,         inputs_, request_.output, request_.reshape, method.batchSize,
+                           cancellation_, advance};
+  std::vector<int64_t> images;
+  for (const ResolvedTarget& target : targets_) images.push_back(target.imageIndex);
+  std::vector<at::Tensor> perLayer;
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    const at::Tensor& activation = layers_[layer].activation;
+    at::Tensor weights;
+    if (method.name == "ScoreCAM") {
+      weights = scoreCamWeights(runs, activation, targets_);
+    } else {
+      const auto& captured = captured_.layers()[layer];
+      weights = ablationCamWeights(runs, {captured.slot, captured.callIndex, captured.activation.detach()},
+                                   targets_, method.ratioToAblate);
+    }
+    std::vector<int64_t> sizes = weights.sizes().vec();
+    sizes.resize(static_cast<std::size_t>(activation.dim()), 1);
+    const at::Tensor weighted = weights.to(activation.scalar_type()).view(sizes) *
+                                activation.index_select(0, indexTensor(images, activation.device()));
+    perLayer.push_back(sumChannels(weighted, method.eigenSmooth));
+  }
+  return perLayer;
+}
+
+std::vector<int64_t> ExplainPass::mapSize() const {
+  if (request_.upsample) return inputs_.at(0).sizes().slice(2).vec();
+  const auto places = [](const auto& layer) { return layer.activation.numel() / layer.activation.size(1); };
+  const auto largest = std::max_element(layers_.begin(), layers_.end(),
+                                        [&](const auto& a, const auto& b) { return places(a) < places(b); });
+  return largest->activation.sizes().slice(2).vec();
+}
+
+std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t rows)>& advance,
+                                              StageTimings& timings) {
+  Stopwatch stopwatch;
+  const bool second = anyNeeds(request_, CamMethod::Needs::SecondDerivatives);
+  std::vector<Walk> walks;
+  if (second || anyNeeds(request_, CamMethod::Needs::Gradients)) walks = walkBack(second);
+  timings.backward += stopwatch.lap();
+
+  std::vector<at::Tensor> results;
+  for (const MethodRequest& method : request_.methods) {
+    cancellation_.throwIfCancelled();
+    const auto raw = isPerturbed(method) ? perturbedMaps(method, advance) : mapsOfMethod(method, walks);
+    const LayerFusion fusion = method.multiplyLayers ? LayerFusion::Product : LayerFusion::Mean;
+    results.push_back(fuseLayers(raw, mapSize(), fusion).to(at::kCPU));
+  }
+  timings.cam += stopwatch.lap();
+  return results;
+}
+
+}  // namespace gradcam

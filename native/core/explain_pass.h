@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/activations_and_gradients.h"
+#include "core/cam/cam_method.h"
+#include "core/explain.h"
+#include "core/target_scores.h"
+
+namespace gradcam {
+
+// One forward of a batch, and the heatmaps that all requested methods make of it.
+class ExplainPass {
+ public:
+  struct Layer {
+    std::string path;
+    int callIndex;
+    at::Tensor activation;  // [B, C, ...space], in full precision
+  };
+
+  // Runs forward and resolves the targets.
+  ExplainPass(const Plan& plan,
+              const ExplainRequest& request,
+              std::vector<at::Tensor> inputs,
+              const Cancellation& cancellation);
+
+  // One [N, ...size] for each method, float32 on the CPU, N as targets().
+  std::vector<at::Tensor> heatmaps(const std::function<void(int64_t rows)>& advance, StageTimings& timings);
+
+  const c10::IValue& output() const { return captured_.output(); }
+  const std::vector<ResolvedTarget>& targets() const { return targets_; }
+  const std::vector<double>& scores() const { return scores_; }
+  const std::vector<Layer>& layers() const { return layers_; }
+  // Runs of the model, in rows, that heatmaps() will make on top of the forward.
+  int64_t perturbedRows() const;
+
+ private:
+  struct Walk;  // the gradients of one target of each image
+  std::vector<Walk> walkBack(bool second);
+  std::vector<at::Tensor> mapsOfMethod(const MethodRequest& method, const std::vector<Walk>& walks);
+  std::vector<at::Tensor> perturbedMaps(const MethodRequest& method,
+                                        const std::function<void(int64_t rows)>& advance);
+  std::vector<int64_t> mapSize() const;
+
+  const Plan& plan_;
+  const ExplainRequest& request_;
+  const std::vector<at::Tensor> inputs_;
+  const Cancellation& cancellation_;
+  const ActivationsAndGradients captured_;
+  const std::vector<Layer> layers_;
+  c10::IValue explained_;  // the selected part of the output
+  std::vector<ResolvedTarget> targets_;
+  std::vector<double> scores_;
+  at::Tensor scoreTensor_;  // [N], differentiable
+};
+
+}  // namespace gradcam

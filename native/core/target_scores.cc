@@ -1,0 +1,191 @@
+// The targets' formulas. Each makes a scalar of what a model gives for one image.
+#include "core/target_scores.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "core/failure.h"
+#include "core/tensor_state.h"
+
+namespace gradcam {
+namespace {
+
+using Kind = Target::Kind;
+
+const at::Tensor& rowOf(const c10::IValue& ofImage) {
+  if (ofImage.isTensor()) return ofImage.toTensor();
+  throw Failure("ERR_OUTPUT_SHAPE", "This target needs a tensor, but for each image the model gives a " +
+                                        ofImage.tagKind() + ". Select a part of the output with `output`.");
+}
+
+at::Tensor tensorOf(const Target& target, const at::Tensor& like);
+
+[[noreturn]] void throwSizes(const char* what, const at::Tensor& given, const at::Tensor& row) {
+  std::ostringstream message;
+  message << what << " has shape " << given.sizes() << ", which does not fit the output of one image, "
+          << row.sizes() << ".";
+  throw Failure("ERR_OUTPUT_SHAPE", message.str());
+}
+
+// pytorch-grad-cam's FinerWeightedTarget (Zhang et al. 2025): how much more the category gets than each other
+// class, weighted by that class's probability.
+at::Tensor finerScore(const Target& target, const at::Tensor& row) {
+  const at::Tensor probabilities = row.softmax(-1);
+  at::Tensor numerator = at::zeros({}, row.options());
+  at::Tensor denominator = at::zeros({}, row.options());
+  for (const int64_t other : target.others) {
+    const at::Tensor difference = row.select(-1, target.category) - target.alpha * row.select(-1, other);
+    numerator = numerator + probabilities.select(-1, other) * difference;
+    denominator = denominator + probabilities.select(-1, other);
+  }
+  return numerator / (denominator + 1e-9);
+}
+
+at::Tensor segmentationScore(const Target& target, const at::Tensor& row) {
+  const at::Tensor mask = tensorOf(target, row);
+  if (row.dim() != mask.dim() + 1 || row.sizes().slice(1) != mask.sizes()) throwSizes("The mask", mask, row);
+  if (target.category >= row.size(0)) {
+    throw Failure("ERR_CLASS_OUT_OF_RANGE", "Category " + std::to_string(target.category) +
+                                                " does not exist: the model has " +
+                                                std::to_string(row.size(0)) + " categories.");
+  }
+  return (row.select(0, target.category) * mask).sum();
+}
+
+at::Tensor elementOf(const c10::Dict<c10::IValue, c10::IValue>& detections, const char* key) {
+  if (detections.contains(key) && detections.at(key).isTensor()) return detections.at(key).toTensor();
+  throw Failure("ERR_OUTPUT_SHAPE",
+                std::string("A box target needs the detections of each image as a dictionary "
+                            "with boxes, labels and scores; there is no '") +
+                    key + "'.");
+}
+
+// Intersection over union of one box, [4], with each of many, [n, 4]; corners x1, y1, x2, y2.
+at::Tensor overlaps(const at::Tensor& box, const at::Tensor& boxes) {
+  const at::Tensor low = at::maximum(box.slice(0, 0, 2), boxes.slice(1, 0, 2));
+  const at::Tensor high = at::minimum(box.slice(0, 2, 4), boxes.slice(1, 2, 4));
+  const at::Tensor intersection = (high - low).clamp_min(0).prod(1);
+  const at::Tensor area = (box.slice(0, 2, 4) - box.slice(0, 0, 2)).prod(0);
+  const at::Tensor areas = (boxes.slice(1, 2, 4) - boxes.slice(1, 0, 2)).prod(1);
+  return intersection / (area + areas - intersection);
+}
+
+// FasterRCNNBoxScoreTarget: for each wanted box the detection that overlaps most; if it overlaps enough and
+// has the wanted label, its overlap plus its score.
+at::Tensor boxScore(const Target& target, const c10::IValue& ofImage) {
+  if (!ofImage.isGenericDict()) {
+    throw Failure("ERR_OUTPUT_SHAPE",
+                  "A box target needs a dictionary of detections for each image, but the model gives a " +
+                      ofImage.tagKind() + ".");
+  }
+  const auto detections = ofImage.toGenericDict();
+  const at::Tensor boxes = elementOf(detections, "boxes");
+  const at::Tensor labels = elementOf(detections, "labels");
+  const at::Tensor scores = elementOf(detections, "scores");
+  at::Tensor total = at::zeros({}, scores.options());
+  if (boxes.size(0) == 0) return total;
+  const at::Tensor wanted = tensorOf(target, boxes);
+  for (int64_t index = 0; index < wanted.size(0); ++index) {
+    const at::Tensor overlap = overlaps(wanted[index], boxes);
+    const auto best = overlap.argmax().item<int64_t>();
+    const bool matches = overlap[best].item<double>() > target.alpha &&
+                         labels[best].item<int64_t>() == target.others.at(static_cast<std::size_t>(index));
+    if (matches) total = total + overlap[best] + scores[best];
+  }
+  return total;
+}
+
+at::Tensor scriptedScore(const Target& target, const c10::IValue& ofImage) {
+  try {
+    const c10::IValue score = target.scripted->module.forward({ofImage});
+    if (score.isTensor() && score.toTensor().numel() == 1) return score.toTensor().sum();
+  } catch (...) {
+    throw Failure("ERR_FORWARD", "The TorchScript target failed on the output of an image: " +
+                                     torchMessage(std::current_exception()));
+  }
+  throw Failure("ERR_OUTPUT_SHAPE", "A TorchScript target must return a tensor with one element.");
+}
+
+at::Tensor vectorOf(const Target& target, const at::Tensor& row) {
+  const at::Tensor vector = tensorOf(target, row);
+  if (vector.numel() != row.numel()) throwSizes("The vector", vector, row);
+  return vector.flatten();
+}
+
+at::Tensor tensorOf(const Target& target, const at::Tensor& like) {
+  return target.tensor->state().tensor.to(like.device(), like.scalar_type());
+}
+
+}  // namespace
+
+c10::IValue outputOfImage(const c10::IValue& output, int64_t image) {
+  if (output.isTensor() && output.toTensor().dim() > 0 && image < output.toTensor().size(0)) {
+    return output.toTensor().select(0, image);
+  }
+  if (output.isList() && image < static_cast<int64_t>(output.toListRef().size())) {
+    return output.toListRef()[static_cast<std::size_t>(image)];
+  }
+  throw Failure("ERR_OUTPUT_SHAPE", "The model's output has no part for image " + std::to_string(image) +
+                                        ": it is a " + output.tagKind() + ". Select a part with `output`.");
+}
+
+at::Tensor scoreOf(const Target& target, const c10::IValue& ofImage) {
+  if (target.kind == Kind::Boxes) return boxScore(target, ofImage);
+  if (target.kind == Kind::Scripted) return scriptedScore(target, ofImage);
+  const at::Tensor& row = rowOf(ofImage);
+  switch (target.kind) {
+    case Kind::Softmax:
+      return row.softmax(-1).select(-1, target.category);
+    case Kind::ReST:
+      return row.select(-1, target.category) + row.log_softmax(-1).select(-1, target.category);
+    case Kind::Binary:
+      return (target.category == 1 ? row : -row).sum();
+    case Kind::RawScores:
+      return row.sum();
+    case Kind::SoftmaxOutput:
+      return row.softmax(-1).sum();
+    case Kind::Segmentation:
+      return segmentationScore(target, row);
+    case Kind::Finer:
+      return finerScore(target, row);
+    case Kind::Vector:
+      return (row.flatten() * vectorOf(target, row)).sum();
+    case Kind::Cosine:
+      return at::cosine_similarity(row.flatten(), vectorOf(target, row), 0, 1e-8);
+    case Kind::Concept:
+      return 1 - at::cosine_similarity(row.flatten(), vectorOf(target, row), 0, 1e-8);
+    default:
+      return row.select(-1, target.category);
+  }
+}
+
+at::Tensor scoresOfRows(const Target& target, const c10::IValue& output, int64_t rows) {
+  if (target.kind == Kind::Class) return rowOf(output).select(1, target.category);
+  std::vector<at::Tensor> scores;
+  for (int64_t row = 0; row < rows; ++row) scores.push_back(scoreOf(target, outputOfImage(output, row)));
+  return at::stack(scores);
+}
+
+at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>& targets) {
+  const bool onlyClasses = std::all_of(targets.begin(), targets.end(),
+                                       [](const auto& each) { return each.target.kind == Kind::Class; });
+  if (onlyClasses) {
+    std::vector<int64_t> images;
+    std::vector<int64_t> classes;
+    for (const ResolvedTarget& target : targets) {
+      images.push_back(target.imageIndex);
+      classes.push_back(target.classIndex);
+    }
+    const at::Tensor& rows = rowOf(output);
+    const auto indices = at::TensorOptions().dtype(at::kLong);
+    return rows.index(
+        {at::tensor(images, indices).to(rows.device()), at::tensor(classes, indices).to(rows.device())});
+  }
+  std::vector<at::Tensor> scores;
+  for (const ResolvedTarget& target : targets) {
+    scores.push_back(scoreOf(target.target, outputOfImage(output, target.imageIndex)));
+  }
+  return at::stack(scores);
+}
+
+}  // namespace gradcam
