@@ -1,0 +1,166 @@
+"""pytorch-grad-cam as the family's fixtures run it: with the mendings that the parity policy names, and with targets
+from what golden.json says of them."""
+
+import contextlib
+import types
+import warnings
+
+import numpy as np
+import pytorch_grad_cam as library
+import torch
+from pytorch_grad_cam import (
+    ablation_cam,
+    base_cam,
+    eigen_cam,
+    eigen_grad_cam,
+    fullgrad_cam,
+    grad_cam_elementwise,
+    hirescam,
+    layer_cam,
+    score_cam,
+)
+from pytorch_grad_cam.utils import image as library_image
+from pytorch_grad_cam.utils import model_targets, svd_on_activations
+
+import family_reference as reference
+
+warnings.filterwarnings("ignore")
+ablation_cam.tqdm = score_cam.tqdm = types.SimpleNamespace(tqdm=lambda items: items)
+
+CLASSES = {"KPCACAM": library.KPCA_CAM}
+PROJECTING = (base_cam, eigen_cam, eigen_grad_cam, fullgrad_cam, grad_cam_elementwise, hirescam, layer_cam)
+upstream_projection = svd_on_activations.get_2d_projection
+mended_projection = svd_on_activations.get_2d_projection_with_sign_correction
+
+
+def channel_sum_projection(batch: np.ndarray) -> np.ndarray:
+    maps = reference.with_channel_sum(torch.from_numpy(mended_projection(batch)), torch.from_numpy(batch))
+    return maps.float().numpy()
+
+
+def trilinear(volume: np.ndarray, factors) -> np.ndarray:
+    size = [round(length * factor) for length, factor in zip(volume.shape, factors)]
+    return reference.resize(torch.from_numpy(volume)[None, None], size)[0, 0].numpy()
+
+
+@contextlib.contextmanager
+def mended(projection=mended_projection):
+    """The library with a sign rule for its SVD (SegEigenCAM's own) and trilinear resizing of volumes."""
+    zoom = library_image.zoom
+    library_image.zoom = trilinear
+    for module in PROJECTING:
+        module.get_2d_projection = projection
+    try:
+        yield
+    finally:
+        library_image.zoom = zoom
+        for module in PROJECTING:
+            module.get_2d_projection = upstream_projection
+
+
+def method_class(name: str):
+    return CLASSES.get(name) or getattr(library, name)
+
+
+def run(
+    method,
+    model,
+    layers,
+    x,
+    targets,
+    transform=None,
+    projection=mended_projection,
+    constructor=None,
+    batch_size=None,
+    **call,
+) -> np.ndarray:
+    """The real library's maps."""
+    modules = [model.get_submodule(path) for path in layers]
+    if method == "KPCACAM":
+        # Of more than 200 positions, scikit-learn starts at a random vector.
+        np.random.seed(0)
+    with mended(projection):
+        cam = method_class(method)(model, modules, reshape_transform=transform, **(constructor or {}))
+        if batch_size is not None:
+            cam.batch_size = batch_size
+        maps = cam(x, targets, **call)
+        for inner in getattr(cam, "base_cam_per_layer", [getattr(cam, "base_cam", cam)]):
+            # Not its own release(), which fails on ShapleyCAM's graph.
+            kept = inner.activations_and_grads
+            for handle in kept.handles:
+                handle.remove()
+            kept.handles, kept.activations, kept.gradients = [], [], []
+    return np.asarray(maps, np.float32)
+
+
+class VectorTarget:
+    def __init__(self, vector):
+        self.vector = vector
+
+    def __call__(self, output):
+        return (output * self.vector.to(output.dtype)).sum()
+
+
+class CosineSimilarityTarget(VectorTarget):
+    """The library's tutorial: torch.nn.CosineSimilarity(dim=0), eps 1e-8."""
+
+    def __call__(self, output):
+        return torch.nn.functional.cosine_similarity(output, self.vector.to(output.dtype), dim=0)
+
+
+class DifferenceFromConceptTarget(CosineSimilarityTarget):
+    """The library's tutorial: 1 - cosine similarity."""
+
+    def __call__(self, output):
+        return 1 - super().__call__(output)
+
+
+class ScriptedTarget:
+    def __init__(self, module):
+        self.module = module
+
+    def __call__(self, output):
+        return self.module(output)
+
+
+def new_target(spec):
+    """From a class index or {kind, ...} (arrays as numpy) to a callable."""
+    if not isinstance(spec, dict):
+        return model_targets.ClassifierOutputTarget(spec)
+    kind = spec["kind"]
+    if kind in ("VectorTarget", "CosineSimilarityTarget", "DifferenceFromConceptTarget"):
+        return globals()[kind](torch.from_numpy(spec["vector"]))
+    if kind == "TorchScriptTarget":
+        return ScriptedTarget(spec["module"])
+    if kind == "SemanticSegmentationTarget":
+        return model_targets.SemanticSegmentationTarget(spec["category"], spec["mask"])
+    if kind == "FasterRCNNBoxScoreTarget":
+        return model_targets.FasterRCNNBoxScoreTarget(spec["labels"], spec["boundingBoxes"], spec["iouThreshold"])
+    if kind == "FinerWeightedTarget":
+        return model_targets.FinerWeightedTarget(spec["mainCategory"], spec["comparisonCategories"], spec["alpha"])
+    arguments = [spec["category"]] if "category" in spec else []
+    return getattr(model_targets, kind)(*arguments)
+
+
+def new_targets(specs):
+    """One target per image, from one list of one target per image."""
+    return [new_target(of_image[0]) for of_image in specs]
+
+
+class Select(torch.nn.Module):
+    def __init__(self, model, key):
+        super().__init__()
+        self.model = model
+        self.key = key
+
+    def forward(self, x):
+        return self.model(x)[self.key]
+
+
+def tokens(prefix: int, grid):
+    """[B, prefix + H * W, C] -> [B, C, H, W]"""
+    return lambda x: x[:, prefix:].reshape(x.size(0), *grid, x.size(2)).permute(0, 3, 1, 2)
+
+
+def channels_last(x):
+    return x.permute(0, 3, 1, 2)
