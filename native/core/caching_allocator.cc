@@ -1,9 +1,14 @@
 #include "core/caching_allocator.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
-#include <list>
-#include <map>
+#include <cstdint>
+#include <memory>
 #include <mutex>
+#include <set>
 #include <unordered_map>
 
 #include "core/torch.h"
@@ -13,29 +18,45 @@ namespace {
 
 // Smaller blocks are malloc's business: it keeps them anyway.
 constexpr std::size_t kSmallestBlock = 256 * 1024;
+constexpr std::size_t kPage = 4096;
+// What is asked of the system at once, at least. Pages that nothing touched take no memory.
+constexpr std::size_t kSmallestSegment = 32 * 1024 * 1024;
 
-// Sizes in steps of an eighth of their power of two, so that blocks fit again for batches of about the same
-// size. What is rounded up is never touched, so it takes no memory.
-std::size_t roundUp(std::size_t size) {
-  std::size_t step = kSmallestBlock / 8;
-  while (step * 16 <= size) step *= 2;
-  return (size + step - 1) / step * step;
-}
+// A piece of a segment. Neighbours are never both free.
+struct Block {
+  char* data;
+  std::size_t size;
+  bool free = true;
+  bool kept = false;        // free, and some of its pages were used and not returned
+  Block* before = nullptr;  // in the same segment
+  Block* behind = nullptr;
+
+  bool wholeSegment() const { return before == nullptr && behind == nullptr; }
+};
+
+struct SmallerFirst {
+  bool operator()(const Block* a, const Block* b) const {
+    return a->size != b->size ? a->size < b->size : a->data < b->data;
+  }
+};
 
 class BlockCache {
  public:
-  void* take(std::size_t size) {
-    const std::size_t rounded = roundUp(size);
+  void* take(std::size_t wanted) {
+    const std::size_t size = (wanted + kPage - 1) / kPage * kPage;
     std::lock_guard lock(mutex_);
-    Block block = findFree(rounded);
-    if (block.data == nullptr) {
-      makeRoomFor(rounded);
-      block = {allocate(rounded), rounded};
+    Block* block = findFree(size);
+    if (block == nullptr) {
+      // The free segments are all too small. Without them the sum stays near to what is in use.
+      releaseFreeSegments();
+      block = newSegment(size);
     }
-    used_.emplace(block.data, block.size);
-    inUse_ += block.size;
-    peak_ = std::max(peak_, inUse_);
-    return block.data;
+    free_.erase(block);
+    if (block->size >= size + kSmallestBlock) split(block, size);
+    block->free = false;
+    used_.emplace(block->data, block);
+    inUse_ += block->size;
+    return block->data;
   }
 
   // False where the memory is not from here.
@@ -43,15 +64,19 @@ class BlockCache {
     std::lock_guard lock(mutex_);
     const auto found = used_.find(data);
     if (found == used_.end()) return false;
-    const Block block{data, found->second};
+    Block* block = found->second;
     used_.erase(found);
-    inUse_ -= block.size;
-    if (!keeping_) {
-      c10::free_cpu(data);
-      return true;
+    inUse_ -= block->size;
+    block->free = true;
+    block->kept = true;
+    if (block->behind != nullptr && block->behind->free) swallowBehind(block);
+    if (block->before != nullptr && block->before->free) {
+      block = block->before;
+      free_.erase(block);
+      swallowBehind(block, /*isListed=*/false);
     }
-    cached_ += block.size;
-    bySize_.emplace(block.size, free_.insert(free_.begin(), block));
+    free_.insert(block);
+    if (!keeping_) returnToSystem(block);
     return true;
   }
 
@@ -63,63 +88,79 @@ class BlockCache {
   void release() {
     std::lock_guard lock(mutex_);
     keeping_ = false;
-    while (!free_.empty()) dropOldest();
-    peak_ = inUse_;
+    const std::set<Block*, SmallerFirst> all = free_;
+    for (Block* block : all) returnToSystem(block);
   }
 
   MemoryUse use() {
     std::lock_guard lock(mutex_);
-    return {inUse_, cached_, peak_};
+    std::size_t kept = 0;
+    for (const Block* block : free_) kept += block->kept ? block->size : 0;
+    return {inUse_, kept};
   }
 
  private:
-  struct Block {
-    void* data = nullptr;
-    std::size_t size = 0;
-  };
-  using FreeBlocks = std::list<Block>;
-
-  void* allocate(std::size_t size) {
-    try {
-      return c10::alloc_cpu(size);
-    } catch (const c10::Error&) {
-      if (free_.empty()) throw;
-      while (!free_.empty()) dropOldest();
-      return c10::alloc_cpu(size);
-    }
+  Block* findFree(std::size_t size) {
+    Block wanted{nullptr, size};
+    const auto found = free_.lower_bound(&wanted);
+    return found == free_.end() ? nullptr : *found;
   }
 
-  Block findFree(std::size_t size) {
-    const auto found = bySize_.lower_bound(size);
-    // A block more than an eighth larger would be wasted on this tensor.
-    if (found == bySize_.end() || found->first > size + size / 8) return {};
-    const Block block = *found->second;
-    free_.erase(found->second);
-    bySize_.erase(found);
-    cached_ -= block.size;
+  Block* newSegment(std::size_t size) {
+    const std::size_t whole = std::max(size, kSmallestSegment);
+    auto* data = static_cast<char*>(c10::alloc_cpu(whole));
+    auto* block = new Block{data, whole};
+    free_.insert(block);
     return block;
   }
 
-  void makeRoomFor(std::size_t size) {
-    while (!free_.empty() && inUse_ + cached_ + size > std::max(peak_, inUse_ + size)) dropOldest();
+  void split(Block* block, std::size_t size) {
+    auto* rest = new Block{block->data + size, block->size - size, true, block->kept, block, block->behind};
+    if (rest->behind != nullptr) rest->behind->before = rest;
+    block->behind = rest;
+    block->size = size;
+    free_.insert(rest);
   }
 
-  void dropOldest() {
-    const auto oldest = std::prev(free_.end());
-    auto [entry, end] = bySize_.equal_range(oldest->size);
-    entry = std::find_if(entry, end, [&](const auto& candidate) { return candidate.second == oldest; });
-    bySize_.erase(entry);
-    cached_ -= oldest->size;
-    c10::free_cpu(oldest->data);
-    free_.erase(oldest);
+  // Joins a free block with the one behind it, which is free too or has just become so.
+  void swallowBehind(Block* block, bool isListed = true) {
+    Block* behind = block->behind;
+    if (isListed) free_.erase(behind);
+    block->size += behind->size;
+    block->kept = block->kept || behind->kept;
+    block->behind = behind->behind;
+    if (block->behind != nullptr) block->behind->before = block;
+    delete behind;
+  }
+
+  void returnToSystem(Block* block) {
+    if (block->wholeSegment()) {
+      free_.erase(block);
+      c10::free_cpu(block->data);
+      delete block;
+      return;
+    }
+    block->kept = false;
+#ifdef __linux__
+    // The pages between blocks that are in use; they come back zeroed when they are touched again.
+    const auto start = (reinterpret_cast<std::uintptr_t>(block->data) + kPage - 1) / kPage * kPage;
+    const auto end = reinterpret_cast<std::uintptr_t>(block->data + block->size) / kPage * kPage;
+    if (end > start) madvise(reinterpret_cast<void*>(start), end - start, MADV_DONTNEED);
+#endif
+  }
+
+  void releaseFreeSegments() {
+    for (auto position = free_.begin(); position != free_.end();) {
+      Block* block = *position++;
+      if (block->wholeSegment()) returnToSystem(block);
+    }
   }
 
   std::mutex mutex_;
-  std::unordered_map<void*, std::size_t> used_;
-  FreeBlocks free_;  // most recently freed first
-  std::multimap<std::size_t, FreeBlocks::iterator> bySize_;
+  std::unordered_map<void*, Block*> used_;
+  std::set<Block*, SmallerFirst> free_;
   bool keeping_ = false;
-  std::size_t inUse_ = 0, cached_ = 0, peak_ = 0;
+  std::size_t inUse_ = 0;
 };
 
 // Never destroyed: tensors of threads that outlive main() are freed into it.

@@ -6,14 +6,13 @@ namespace gradcam {
 
 struct MemoryUse {
   std::size_t inUse;   // bytes of large blocks that tensors hold
-  std::size_t cached;  // bytes of large blocks kept for the next tensor
-  std::size_t peak;    // the most that was in use at once since the last release
+  std::size_t cached;  // bytes of large blocks kept for the next tensors
 };
 
-// Makes LibTorch's CPU tensors keep large blocks for the next tensor of about their size instead of giving
-// them back to the system, which would hand them out again page by page, zeroed, on every call. What is kept
-// never makes the sum larger than the use alone once was. Call once, before the first tensor; further calls
-// do nothing.
+// Makes LibTorch's CPU tensors keep the memory of large blocks for the next tensors instead of giving it back
+// to the system, which would hand it out again page by page, zeroed, on every call. Blocks are cut from
+// segments, the smallest that fits first, and joined again; when nothing fits, free segments go back before a
+// new one is asked for. Call once, before the first tensor; further calls do nothing.
 void installCachingAllocator();
 
 // From now on freed blocks are kept, until the next release.
