@@ -27,6 +27,7 @@ export type GradCamErrorCode =
   | 'ERR_IMAGE_LOAD'
   | 'ERR_SIDECAR'
   | 'ERR_UNKNOWN_LABEL'
+  | 'ERR_UNSUPPORTED'
   | 'ERR_INTERNAL';
 
 /** Facts that belong to an error, for programs that handle it. Which are set depends on the code. */

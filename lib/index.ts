@@ -1,5 +1,15 @@
 /** Grad-CAM for TorchScript vision models. @packageDocumentation */
 
+export {
+  type AttributedMap,
+  type AttributeOptions,
+  Attribution,
+  type AttributionOptions,
+  InputAttribution,
+} from './attribution/attribution.js';
+export { GuidedBackprop, Saliency } from './attribution/gradient-attributions.js';
+export { guidedGradCam } from './attribution/guided-grad-cam.js';
+export { IntegratedGradients, type IntegratedGradientsOptions } from './attribution/integrated-gradients.js';
 export { AblationCAM, type AblationCAMOptions } from './cam/ablation-cam.js';
 export {
   EigenCAM,
@@ -12,6 +22,7 @@ export {
   SegEigenCAM,
 } from './cam/activation-methods.js';
 export { type Augmentation, BaseCAM, type CAMOptions, type ExplainOptions } from './cam/base-cam.js';
+export { CAM, type ClassActivationMappingOptions } from './cam/class-activation-mapping.js';
 export {
   type ExplainedLayer,
   type ExplainedMap,
@@ -19,6 +30,7 @@ export {
   type StageTimings,
 } from './cam/explanation.js';
 export { FinerCAM, type FinerCAMOptions } from './cam/finer-cam.js';
+export { FullGrad } from './cam/full-grad.js';
 export {
   GradCAM,
   GradCAMElementWise,
@@ -32,6 +44,7 @@ export { type MethodName, methodNames } from './cam/methods.js';
 export { RefineCAM, type RefineCAMOptions } from './cam/refine-cam.js';
 export type { ReshapeTransform } from './cam/reshape-transform.js';
 export { ScoreCAM, type ScoreCAMOptions } from './cam/score-cam.js';
+export { SmoothGradCAMPlusPlus, type SmoothGradCAMPlusPlusOptions } from './cam/smooth-grad-cam.js';
 export type { TargetLayer } from './cam/target-layers.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';

@@ -130,6 +130,10 @@ export interface NativeMethodRequest {
   seed?: number;
   batchSize?: number;
   ratioToAblate?: number;
+  linear?: string;
+  samples?: number;
+  deviation?: number;
+  noise?: TensorReference;
 }
 
 /** How a layer's output becomes [B, C, ...space]. */
@@ -169,6 +173,30 @@ export interface NativeExplanation {
   layers: { path: string; call: number; shape: number[] }[];
   /** Milliseconds of each stage on the executor thread. */
   timings: { queue: number; plan: number; forward: number; backward: number; cam: number };
+}
+
+export interface NativeAttributionRequest {
+  kind: 'saliency' | 'guided-backprop' | 'integrated-gradients';
+  inputs: readonly (readonly TensorReference[])[];
+  output: (string | number)[];
+  targets: NativeTarget[][];
+  rule: 'gausslegendre' | 'riemann_trapezoid';
+  steps: number;
+  batchSize: number;
+  baseline: number;
+}
+
+export interface NativeAttribution {
+  /** float32 [N, C, ...space], by image, then by target. */
+  attributions: NativeTensor;
+  outputs: NativeOutput;
+  maps: {
+    imageIndex: number;
+    targetIndex: number;
+    classIndex: number | null;
+    score: number;
+    convergenceDelta: number;
+  }[];
 }
 
 /** How a plan runs the model. Nodes are operations of the graph; a part that does not exist has none. */
@@ -237,6 +265,12 @@ export interface NativeModule {
     inputs: readonly TensorReference[],
     cancellation: CancellationReference,
   ): Promise<NativeInspection>;
+  attribute(
+    model: ModelReference,
+    request: NativeAttributionRequest,
+    cancellation: CancellationReference,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<NativeAttribution>;
   describePlan(
     model: ModelReference,
     request: Pick<NativeExplainRequest, 'layers' | 'optimize'>,

@@ -8,6 +8,7 @@ import {
   type NativeTarget,
 } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
+import { checkSelector } from '../output-selector.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
 import { Tensor } from '../tensor.js';
 import { Explanation } from './explanation.js';
@@ -81,6 +82,9 @@ export abstract class BaseCAM {
   readonly #reshape: NativeExplainRequest['reshape'];
   #disposed = false;
 
+  /** @internal False for methods that look at the whole network. */
+  static readonly needsLayers: boolean = true;
+
   /** @internal The method as the native module knows it. */
   protected abstract readonly method: Omit<NativeMethodRequest, 'eigenSmooth'>;
 
@@ -104,8 +108,10 @@ export abstract class BaseCAM {
     if (!(given.model instanceof Model))
       throw invalidArgumentType('model', 'a Model from loadModel()', given.model);
     this.#model = given.model;
-    this.#layers =
-      given.targetLayers === undefined ? null : checkTargetLayers(given.targetLayers, given.model);
+    const { needsLayers } = new.target;
+    this.#layers = needsLayers ? null : [];
+    if (needsLayers && given.targetLayers !== undefined)
+      this.#layers = checkTargetLayers(given.targetLayers, given.model);
     this.#output = checkSelector(given.output);
     this.#reshape = checkReshapeTransform(given.reshapeTransform);
     this.#optimize = given.optimize ?? true;
@@ -226,14 +232,4 @@ function checkAugmentations(augSmooth: unknown): NativeExplainRequest['augmentat
     if (!Number.isFinite(multiply)) throw argumentOutOfRange(`${name}.multiply`, 'a finite number', multiply);
     return { flip, multiply };
   });
-}
-
-function checkSelector(output: unknown): readonly (string | number)[] {
-  if (output === undefined) return [];
-  const steps: unknown[] = Array.isArray(output) ? output : [output];
-  for (const step of steps) {
-    const valid = typeof step === 'string' || (Number.isSafeInteger(step) && (step as number) >= 0);
-    if (!valid) throw invalidArgumentType('output', 'a key, a position, or an array of these', step);
-  }
-  return steps as (string | number)[];
 }

@@ -2,6 +2,7 @@ import { AblationCAM } from './ablation-cam.js';
 import { EigenCAM, EigenGradCAM, FEM, KPCACAM, RandomCAM, SegEigenCAM } from './activation-methods.js';
 import type { BaseCAM, CAMOptions } from './base-cam.js';
 import { FinerCAM } from './finer-cam.js';
+import { FullGrad } from './full-grad.js';
 import {
   GradCAM,
   GradCAMElementWise,
@@ -13,6 +14,7 @@ import {
 } from './gradient-methods.js';
 import { RefineCAM } from './refine-cam.js';
 import { ScoreCAM } from './score-cam.js';
+import { SmoothGradCAMPlusPlus } from './smooth-grad-cam.js';
 
 /** The methods by name, for what takes a method's name: the Explainer, the command line. */
 export const methods = {
@@ -27,6 +29,8 @@ export const methods = {
   segeigencam: SegEigenCAM,
   kpcacam: KPCACAM,
   fem: FEM,
+  fullgrad: FullGrad,
+  'smoothgradcam++': SmoothGradCAMPlusPlus,
   scorecam: ScoreCAM,
   ablationcam: AblationCAM,
   shapleycam: ShapleyCAM,

@@ -30,6 +30,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("loadTarget", &GradCamAddon::loadTarget),
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
+                             InstanceMethod("attribute", &GradCamAddon::attributeToInput),
                              InstanceMethod("explain", &GradCamAddon::explainInput),
                          });
     exports.Set("tensorFromTypedArray",
@@ -100,6 +101,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value forward(const Napi::CallbackInfo& info) { return startForward(info, *channel_); }
   Napi::Value inspectLayers(const Napi::CallbackInfo& info) { return startInspect(info, *channel_); }
   Napi::Value describe(const Napi::CallbackInfo& info) { return startDescribePlan(info, *channel_); }
+  Napi::Value attributeToInput(const Napi::CallbackInfo& info) { return startAttribute(info, *channel_); }
   Napi::Value explainInput(const Napi::CallbackInfo& info) { return startExplain(info, *channel_); }
 
   const std::shared_ptr<JobChannel> channel_;

@@ -149,6 +149,29 @@ Target toTarget(const Napi::Object& object) {
   return target;
 }
 
+OutputSelector toOutputSelector(const Napi::Value& value) {
+  OutputSelector selector;
+  for (const auto& key : toVector<Napi::Value>(value, [](const Napi::Value& each) { return each; })) {
+    if (key.IsNumber()) {
+      selector.emplace_back(key.As<Napi::Number>().Int64Value());
+    } else {
+      selector.emplace_back(std::string(key.ToString()));
+    }
+  }
+  return selector;
+}
+
+TargetsPerImage toTargets(const Napi::Value& value) {
+  return toVector<std::vector<Target>>(value, [](const Napi::Value& list) {
+    return toVector<Target>(list, [](const Napi::Value& target) { return toTarget(target.ToObject()); });
+  });
+}
+
+Napi::Value fromClassIndex(Napi::Env env, int64_t classIndex) {
+  if (classIndex < 0) return env.Null();
+  return Napi::Number::New(env, static_cast<double>(classIndex));
+}
+
 MethodRequest toMethodRequest(const Napi::Object& object) {
   MethodRequest method;
   method.name = need(object, "name").ToString();
@@ -162,6 +185,12 @@ MethodRequest toMethodRequest(const Napi::Object& object) {
   method.seed = static_cast<int64_t>(number("seed", 0));
   method.batchSize = static_cast<int64_t>(number("batchSize", static_cast<double>(method.batchSize)));
   method.ratioToAblate = number("ratioToAblate", method.ratioToAblate);
+  const Napi::Value linear = object.Get("linear");
+  if (linear.IsString()) method.linear = linear.ToString();
+  method.samples = static_cast<int64_t>(number("samples", static_cast<double>(method.samples)));
+  method.deviation = number("deviation", method.deviation);
+  const Napi::Value noise = object.Get("noise");
+  if (noise.IsExternal() || noise.IsObject()) method.noise = toTensor(noise);
   return method;
 }
 
@@ -298,9 +327,7 @@ Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, doubl
     Napi::Object object = Napi::Object::New(env);
     object.Set("imageIndex", static_cast<double>(map.imageIndex));
     object.Set("targetIndex", static_cast<double>(map.targetIndex));
-    object.Set("classIndex", map.classIndex < 0
-                                 ? env.Null()
-                                 : Napi::Value(Napi::Number::New(env, static_cast<double>(map.classIndex))));
+    object.Set("classIndex", fromClassIndex(env, map.classIndex));
     object.Set("score", map.score);
     maps.Set(index, object);
   }
@@ -370,6 +397,41 @@ Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan) {
   return object;
 }
 
+AttributionRequest toAttributionRequest(const Napi::Value& value) {
+  const Napi::Object object = value.ToObject();
+  AttributionRequest request;
+  const std::string kind = need(object, "kind").ToString();
+  if (kind == "guided-backprop") request.kind = AttributionRequest::Kind::GuidedBackprop;
+  if (kind == "integrated-gradients") request.kind = AttributionRequest::Kind::IntegratedGradients;
+  request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
+  request.output = toOutputSelector(need(object, "output"));
+  request.targets = toTargets(need(object, "targets"));
+  request.rule = need(object, "rule").ToString();
+  request.steps = need(object, "steps").ToNumber().Int64Value();
+  request.batchSize = need(object, "batchSize").ToNumber().Int64Value();
+  request.baseline = need(object, "baseline").ToNumber().DoubleValue();
+  return request;
+}
+
+Napi::Value fromAttribution(Napi::Env env, const Attribution& attribution) {
+  Napi::Array maps = Napi::Array::New(env, attribution.maps.size());
+  for (uint32_t index = 0; index < attribution.maps.size(); ++index) {
+    const AttributedMap& map = attribution.maps[index];
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("imageIndex", static_cast<double>(map.imageIndex));
+    object.Set("targetIndex", static_cast<double>(map.targetIndex));
+    object.Set("classIndex", fromClassIndex(env, map.classIndex));
+    object.Set("score", map.score);
+    object.Set("convergenceDelta", map.convergenceDelta);
+    maps.Set(index, object);
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("attributions", fromTensor(env, attribution.attributions));
+  object.Set("outputs", fromOutput(env, attribution.outputs));
+  object.Set("maps", maps);
+  return object;
+}
+
 ExplainRequest toExplainRequest(const Napi::Value& value) {
   const Napi::Object object = value.ToObject();
   ExplainRequest request;
@@ -379,17 +441,8 @@ ExplainRequest toExplainRequest(const Napi::Value& value) {
       need(object, "augmentations"), [](const Napi::Value& each) { return toAugmentation(each.ToObject()); });
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
   request.layers = toTargetLayers(need(object, "layers"));
-  for (const auto& key :
-       toVector<Napi::Value>(need(object, "output"), [](const Napi::Value& each) { return each; })) {
-    if (key.IsNumber()) {
-      request.output.emplace_back(key.As<Napi::Number>().Int64Value());
-    } else {
-      request.output.emplace_back(std::string(key.ToString()));
-    }
-  }
-  request.targets = toVector<std::vector<Target>>(need(object, "targets"), [](const Napi::Value& list) {
-    return toVector<Target>(list, [](const Napi::Value& target) { return toTarget(target.ToObject()); });
-  });
+  request.output = toOutputSelector(need(object, "output"));
+  request.targets = toTargets(need(object, "targets"));
   request.reshape = toReshapeTransform(need(object, "reshape"));
   request.upsample = need(object, "upsample").ToBoolean();
   request.optimize = need(object, "optimize").ToBoolean();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/attribute.h"
 #include "core/cancellation.h"
 #include "core/explain.h"
 #include "core/inspect.h"
@@ -44,6 +45,8 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection);
 Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds);
 
 LoadOptions toLoadOptions(const Napi::Value& value);
+AttributionRequest toAttributionRequest(const Napi::Value& value);
+Napi::Value fromAttribution(Napi::Env env, const Attribution& attribution);
 std::vector<TargetLayer> toTargetLayers(const Napi::Value& value);
 Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan);
 ExplainRequest toExplainRequest(const Napi::Value& value);

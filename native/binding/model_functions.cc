@@ -120,6 +120,21 @@ Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
       });
 }
 
+Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return startModelJob<Attribution>(
+      info, channel,
+      [&] {
+        return [request = toAttributionRequest(info[1]),
+                progress = ProgressReporter::create(info.Env(), info[3])](const Model& model,
+                                                                          const Cancellation& cancellation) {
+          return attribute(model, request, cancellation, [&](int64_t done, int64_t total) {
+            if (progress) progress->report(done, total);
+          });
+        };
+      },
+      [](Napi::Env env, Attribution&& attribution) { return fromAttribution(env, attribution); });
+}
+
 Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<PlanDescription>(
       info, channel,

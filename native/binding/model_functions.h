@@ -14,6 +14,7 @@ Napi::Value startLoadTarget(const Napi::CallbackInfo& info, JobChannel& channel)
 Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value disposeModel(const Napi::CallbackInfo& info);
 

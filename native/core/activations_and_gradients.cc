@@ -68,8 +68,11 @@ c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) 
   }
 }
 
-ActivationsAndGradients::ActivationsAndGradients(const Plan& plan, const std::vector<at::Tensor>& inputs) {
+ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
+                                                 const std::vector<at::Tensor>& inputs,
+                                                 bool recordFromInput) {
   const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers().size());
+  if (recordFromInput) at::GradMode::set_enabled(true);  // the hooks' end restores it
   output_ = runForward(plan, inputs);
   collectLayers(hooks.calls(), plan.layers());
 }

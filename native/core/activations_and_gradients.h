@@ -25,7 +25,11 @@ class ActivationsAndGradients {
 
   // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,
   // ERR_LAYER_OUTPUT.
-  ActivationsAndGradients(const Plan& plan, const std::vector<at::Tensor>& inputs);
+  // With `recordFromInput` autograd records from inputs that require gradients on, not only from the first
+  // layer on.
+  ActivationsAndGradients(const Plan& plan,
+                          const std::vector<at::Tensor>& inputs,
+                          bool recordFromInput = false);
 
   const c10::IValue& output() const { return output_; }
   const std::vector<Layer>& layers() const { return layers_; }

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/cam/augmentation.h"
+#include "core/cam/full_grad.h"
 #include "core/device_stream.h"
 #include "core/explain_pass.h"
 #include "core/failure.h"
@@ -77,6 +78,8 @@ Explanation explain(const Model& model,
                     const ExplainRequest& request,
                     const Cancellation& cancellation,
                     const ExplainProgress& progress) {
+  if (request.methods.size() == 1 && request.methods[0].name == "FullGrad")
+    return fullGrad(model, request, cancellation);
   ModelState& state = model.state();
   Explanation explanation;
   StageTimings& timings = explanation.timings;
@@ -96,7 +99,7 @@ Explanation explain(const Model& model,
   int64_t done = 0;
   for (std::size_t index = 0; index < augmentations.size(); ++index) {
     cancellation.throwIfCancelled();
-    ExplainPass pass(*plan, request, augmented(inputs, augmentations[index]), cancellation);
+    ExplainPass pass(state.module, *plan, request, augmented(inputs, augmentations[index]), cancellation);
     timings.forward += stopwatch.lap();
     const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
     const auto heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);

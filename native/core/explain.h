@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "core/cam/augmentation_choice.h"
 #include "core/cancellation.h"
@@ -27,6 +28,10 @@ struct MethodRequest {
   int64_t seed = 0;             // RandomCAM
   int64_t batchSize = 32;       // ScoreCAM, AblationCAM: perturbed copies in one run
   double ratioToAblate = 1;     // AblationCAM: share of the channels that is ablated
+  std::string linear;           // CAM: path of the linear layer behind the pooling
+  int64_t samples = 4;          // SmoothGradCAMPlusPlus: noisy copies,
+  double deviation = 0.3;       // their noise's standard deviation,
+  std::optional<TensorHandle> noise;  // or the noise itself, [samples, B, ...]
 };
 
 struct ExplainRequest {

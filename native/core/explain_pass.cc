@@ -5,9 +5,11 @@
 
 #include "core/cam/heatmap.h"
 #include "core/cam/perturbed_runs.h"
+#include "core/cam/smooth_grad_cam.h"
 #include "core/failure.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
+#include "core/tensor_state.h"
 
 namespace gradcam {
 namespace {
@@ -53,8 +55,10 @@ c10::IValue selectExplained(const c10::IValue& output, const ExplainRequest& req
   return selectValue(output, request.output);
 }
 
+// Methods that need more than one forward and one walk back.
 bool isPerturbed(const MethodRequest& method) {
-  return method.name == "ScoreCAM" || method.name == "AblationCAM";
+  return method.name == "ScoreCAM" || method.name == "AblationCAM" ||
+         method.name == "SmoothGradCAMPlusPlus" || method.name == "CAM";
 }
 
 const CamMethod& methodNamed(const MethodRequest& method) {
@@ -81,11 +85,13 @@ struct ExplainPass::Walk {
   std::vector<at::Tensor> hessianTimesActivations;
 };
 
-ExplainPass::ExplainPass(const Plan& plan,
+ExplainPass::ExplainPass(const torch::jit::Module& model,
+                         const Plan& plan,
                          const ExplainRequest& request,
                          std::vector<at::Tensor> inputs,
                          const Cancellation& cancellation)
-    : plan_(plan),
+    : model_(model),
+      plan_(plan),
       request_(request),
       inputs_(std::move(inputs)),
       cancellation_(cancellation),
@@ -105,7 +111,12 @@ ExplainPass::ExplainPass(const Plan& plan,
 int64_t ExplainPass::perturbedRows() const {
   int64_t rows = 0;
   for (const MethodRequest& method : request_.methods) {
-    if (!isPerturbed(method)) continue;
+    if (!isPerturbed(method) || method.name == "CAM") continue;
+    if (method.name == "SmoothGradCAMPlusPlus") {
+      const int64_t samples = method.noise ? method.noise->shape().at(0) : method.samples;
+      rows += samples * inputs_.at(0).size(0);
+      continue;
+    }
     for (const Layer& layer : layers_) {
       const auto channels = static_cast<double>(layer.activation.size(1));
       const double share = method.name == "AblationCAM" ? std::min(method.ratioToAblate, 1.0) : 1.0;
@@ -176,6 +187,14 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
                                                    const std::function<void(int64_t rows)>& advance) {
   const PerturbedRuns runs{plan_,         inputs_, request_.output, request_.reshape, method.batchSize,
                            cancellation_, advance};
+  if (method.name == "SmoothGradCAMPlusPlus") {
+    SmoothGradSettings settings{method.samples, method.deviation, method.seed, std::nullopt};
+    if (method.noise) settings.noise = method.noise->state().tensor;
+    std::vector<at::Tensor> activations;
+    for (const Layer& layer : layers_) activations.push_back(layer.activation);
+    return smoothGradCamPlusPlus(runs, activations, targets_, settings);
+  }
+  if (method.name == "CAM") return classActivationMaps(method);
   std::vector<int64_t> images;
   for (const ResolvedTarget& target : targets_) images.push_back(target.imageIndex);
   std::vector<at::Tensor> perLayer;
@@ -194,6 +213,43 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
     const at::Tensor weighted = weights.to(activation.scalar_type()).view(sizes) *
                                 activation.index_select(0, indexTensor(images, activation.device()));
     perLayer.push_back(sumChannels(weighted, method.eigenSmooth));
+  }
+  return perLayer;
+}
+
+// CAM (Zhou et al. 2016, eq. 2): the channels weighted as the linear layer behind the pooling weights them
+// for the class.
+std::vector<at::Tensor> ExplainPass::classActivationMaps(const MethodRequest& method) {
+  at::Tensor weight;
+  bool found = false;
+  for (const auto& named : model_.named_modules()) {
+    if (named.name != method.linear) continue;
+    found = true;
+    if (named.value.hasattr("weight") && named.value.attr("weight").isTensor())
+      weight = named.value.attr("weight").toTensor().to(at::kFloat);
+  }
+  if (!found)
+    throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + method.linear + "'.")
+        .withLayer(method.linear);
+  std::vector<at::Tensor> perLayer;
+  for (const Layer& layer : layers_) {
+    const at::Tensor& activation = layer.activation;
+    if (!weight.defined() || weight.dim() != 2 || weight.size(1) != activation.size(1)) {
+      throw Failure("ERR_LAYER_OUTPUT", "CAM needs a linear layer that weights the " +
+                                            std::to_string(activation.size(1)) + " channels of '" +
+                                            layer.path + "'; '" + method.linear + "' does not.")
+          .withLayer(method.linear);
+    }
+    std::vector<at::Tensor> maps;
+    for (const ResolvedTarget& target : targets_) {
+      if (target.classIndex < 0 || target.classIndex >= weight.size(0))
+        throw Failure("ERR_CLASS_OUT_OF_RANGE", "CAM explains classes of the linear layer only.");
+      const at::Tensor ofImage = activation[target.imageIndex];
+      std::vector<int64_t> sizes(static_cast<std::size_t>(ofImage.dim()), 1);
+      sizes[0] = ofImage.size(0);
+      maps.push_back((weight[target.classIndex].to(ofImage.scalar_type()).view(sizes) * ofImage).sum(0));
+    }
+    perLayer.push_back(at::stack(maps));
   }
   return perLayer;
 }

@@ -20,7 +20,8 @@ class ExplainPass {
   };
 
   // Runs forward and resolves the targets.
-  ExplainPass(const Plan& plan,
+  ExplainPass(const torch::jit::Module& model,
+              const Plan& plan,
               const ExplainRequest& request,
               std::vector<at::Tensor> inputs,
               const Cancellation& cancellation);
@@ -43,6 +44,9 @@ class ExplainPass {
                                         const std::function<void(int64_t rows)>& advance);
   std::vector<int64_t> mapSize() const;
 
+  std::vector<at::Tensor> classActivationMaps(const MethodRequest& method);
+
+  const torch::jit::Module& model_;
   const Plan& plan_;
   const ExplainRequest& request_;
   const std::vector<at::Tensor> inputs_;

@@ -85,6 +85,14 @@ std::vector<at::Tensor> ModelState::prepareBatches(
   return prepared;
 }
 
+std::shared_ptr<const Plan> ModelState::inputGradientPlan(bool guidedRelu) {
+  checkForward();
+  std::lock_guard lock(mutex_);
+  auto& plan = guidedRelu ? guided_ : recorded_;
+  if (!plan) plan = Plan::recorded(module, guidedRelu);
+  return plan;
+}
+
 at::Tensor ModelState::prepareInput(at::Tensor tensor) const {
   if (tensor.numel() == 0) {
     throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");
@@ -113,6 +121,9 @@ void ModelState::checkForward() const {
 
 void ModelState::checkLayer(const std::string& path) const {
   if (isFrozen(module)) {
+    const auto known = listLayers(module);
+    if (std::any_of(known.begin(), known.end(), [&](const auto& value) { return value.path == path; }))
+      return;
     const auto values = frozenValueNames(module);
     std::string list;
     for (std::size_t index = values.size() > 6 ? values.size() - 6 : 0; index < values.size(); ++index) {
@@ -123,8 +134,8 @@ void ModelState::checkLayer(const std::string& path) const {
         "The model was frozen (torch.jit.freeze or optimize_for_inference), so its layers have no names any "
         "more and '" +
             path +
-            "' cannot be found. Load the file saved before freezing; the library freezes "
-            "for speed by itself. Values of the frozen graph, the last ones: " +
+            "' cannot be found. Load the file saved before freezing (the library freezes for speed by "
+            "itself), or name a value of the frozen graph, such as the last ones: " +
             list + ".")
         .withLayer(path)
         .withAvailable(values);
@@ -157,6 +168,14 @@ bool isFrozen(const torch::jit::Module& module) {
 
 std::vector<LayerInfo> listLayers(const torch::jit::Module& module) {
   std::vector<LayerInfo> layers;
+  if (isFrozen(module)) {  // the names of its graph's values are all there is
+    for (const torch::jit::Node* node : module.get_method("forward").graph()->nodes()) {
+      if (node->kind() == c10::prim::Constant || node->outputs().size() != 1) continue;
+      if (!node->output()->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+      layers.push_back({node->output()->debugName(), node->kind().toQualString(), 0});
+    }
+    return layers;
+  }
   for (const auto& named : module.named_modules()) {
     if (named.name.empty()) continue;
     const auto depth = static_cast<int>(std::count(named.name.begin(), named.name.end(), '.'));

@@ -18,6 +18,8 @@ struct ModelState {
   // Plans are built once per choice of layers and shared; the least recently used leave first.
   std::shared_ptr<const Plan> plan(const std::vector<HookedLayer>& layers, bool optimize);
   std::shared_ptr<const Plan> plainPlan();
+  // The whole forward as autograd can record it from the input on, with guided ReLUs if asked for.
+  std::shared_ptr<const Plan> inputGradientPlan(bool guidedRelu);
 
   // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
   // for a value that is not finite, ERR_INPUT_NOT_FINITE.
@@ -38,7 +40,7 @@ struct ModelState {
   };
   std::mutex mutex_;
   std::list<CachedPlan> recent_;  // most recently used first
-  std::shared_ptr<const Plan> plain_;
+  std::shared_ptr<const Plan> plain_, recorded_, guided_;
 };
 
 std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);

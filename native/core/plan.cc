@@ -9,6 +9,8 @@
 #include "core/forward_hooks.h"
 #include "core/frozen_graph.h"
 #include "core/graph_split.h"
+#include "core/guided_relu.h"
+#include "core/model_state.h"
 #include "core/module_calls.h"
 #include "core/prefix_optimization.h"
 
@@ -136,6 +138,16 @@ Node* firstHook(Graph& graph) {
   return nullptr;
 }
 
+// In a frozen file, whose modules are gone, the names of the graph's values stand for layers.
+Value* valueNamed(Graph& graph, const std::string& name) {
+  for (Node* node : graph.nodes()) {
+    for (Value* output : node->outputs()) {
+      if (output->debugName() == name) return output;
+    }
+  }
+  return nullptr;
+}
+
 void prepareToRun(std::shared_ptr<Graph>& graph) {
   // What LibTorch's own executor does to every graph before it runs.
   torch::jit::RemoveExpands(graph);
@@ -179,6 +191,11 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
       }
     }
   });
+  for (std::size_t slot = 0; isFrozen(model) && slot < layers.size(); ++slot) {
+    if (Value* value = valueNamed(*graph, layers[slot].path)) {
+      insertMark(value, static_cast<int>(slot), value->node()->next());
+    }
+  }
   openSelfAttention(graph);
   auto marksOf = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
@@ -213,7 +230,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
   if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, facts);
-  torch::jit::FoldFrozenConvBatchnorm(split.tail);
+  foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
                            countNodes(*split.tail, c10::aten::batch_norm);
   return std::shared_ptr<const Plan>(new Plan(model, std::move(split.prefix), std::move(split.tail),
@@ -224,14 +241,28 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
                                                  const std::vector<std::string>& paths) {
   std::unordered_map<std::string, int> slots;
   for (const std::string& path : paths) slots.emplace(path, static_cast<int>(slots.size()));
-  auto graph = inlineModuleCalls(model, [&](const std::string& path, Value* output, Node* behind) {
+  const auto observe = [&](const std::string& path, Value* output, Node* behind) {
     const auto slot = slots.find(path);
     if (slot == slots.end()) return;
     Graph& owner = *output->owningGraph();
     torch::jit::WithInsertPoint here(behind);
     Value* slotConstant = owner.insertConstant(slot->second);
     owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0));
-  });
+  };
+  auto graph = inlineModuleCalls(model, observe);
+  if (isFrozen(model)) {
+    for (const std::string& path : paths) {
+      if (Value* value = valueNamed(*graph, path)) observe(path, value, value->node()->next());
+    }
+  }
+  prepareToRun(graph);
+  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}, {}));
+}
+
+std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model, bool guidedRelu) {
+  auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
+  openSelfAttention(graph);
+  if (guidedRelu) replaceReluByGuidedRelu(graph);
   prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}, {}));
 }

@@ -38,6 +38,9 @@ class Plan {
   // No hooks: the plain forward, all of it prefix.
   static std::shared_ptr<const Plan> plain(const torch::jit::Module& model);
 
+  // No hooks: the whole forward as autograd can record it, with guided ReLUs if asked for.
+  static std::shared_ptr<const Plan> recorded(const torch::jit::Module& model, bool guidedRelu);
+
   const std::vector<HookedLayer>& layers() const { return layers_; }
 
   // The values that the tail needs. Grad mode is the caller's.

@@ -206,6 +206,16 @@ void forEachNode(torch::jit::Block* block, const std::function<void(Node*)>& vis
 
 }  // namespace
 
+void foldBatchNorms(std::shared_ptr<Graph>& graph) {
+  bool halfPrecision = false;
+  forEachNode(graph->block(), [&](const Node* node) {
+    const auto value = node->kind() == c10::prim::Constant ? toIValue(node->output()) : std::nullopt;
+    if (!value || !value->isTensor() || !value->toTensor().defined()) return;
+    halfPrecision = halfPrecision || at::isReducedFloatingType(value->toTensor().scalar_type());
+  });
+  if (!halfPrecision) torch::jit::FoldFrozenConvBatchnorm(graph);
+}
+
 std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph, PlanDescription& facts) {
   if (!FusedConvolution::available() || !FusedLinear::available()) return {};
   torch::jit::RemoveTensorMutation(graph);
@@ -229,7 +239,7 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph, PlanDescr
   for (const auto& [node, inputIsRewritten] : linears) optimizer.fuseLinear(node, inputIsRewritten);
   for (const auto& [node, attention] : attentions) optimizer.fuseAttention(node, attention);
   torch::jit::EliminateDeadCode(graph);
-  torch::jit::FoldFrozenConvBatchnorm(graph);  // those that oneDNN cannot take
+  foldBatchNorms(graph);  // those that oneDNN cannot take
   return optimizer.takeState();
 }
 

@@ -14,4 +14,9 @@ namespace gradcam {
 // Adds to `facts` what was fused.
 std::vector<c10::IValue> optimizePrefix(std::shared_ptr<torch::jit::Graph>& graph, PlanDescription& facts);
 
+// Folds BatchNorm into the convolution before it, where the weights are float32 or float64: rounded to half
+// precision once more, folded weights would change the results visibly. Gradients behind the fold stay what
+// they are.
+void foldBatchNorms(std::shared_ptr<torch::jit::Graph>& graph);
+
 }  // namespace gradcam

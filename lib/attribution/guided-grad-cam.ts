@@ -1,0 +1,31 @@
+import type { BaseCAM } from '../cam/base-cam.js';
+import type { ModelInput } from '../model.js';
+import { Tensor } from '../tensor.js';
+import type { AttributeOptions } from './attribution.js';
+import type { GuidedBackprop } from './gradient-attributions.js';
+
+/**
+ * Guided Grad-CAM: guided backpropagation, which is sharp, times a class activation map, which knows the class
+ * (R. R. Selvaraju et al. 2017, section 3.2).
+ * @returns float32 `[N, C, H, W]`, signed, for each image and target
+ * @throws {GradCamError} as `explain()` and `attribute()`
+ */
+export async function guidedGradCam(
+  cam: BaseCAM,
+  guided: GuidedBackprop,
+  input: ModelInput,
+  options: Omit<AttributeOptions, 'onProgress'> = {},
+): Promise<Tensor> {
+  using explanation = await cam.explain(input, options);
+  using attribution = await guided.attribute(input, options);
+  const heat = explanation.heatmaps.toTypedArray() as Float32Array;
+  const gradients = attribution.attributions.toTypedArray() as Float32Array;
+  const { shape } = attribution.attributions;
+  const [, channels = 1, ...space] = shape;
+  const places = space.reduce((product, length) => product * length, 1);
+  const product = gradients.map((value, index) => {
+    const map = Math.floor(index / (channels * places));
+    return value * (heat[map * places + (index % places)] as number);
+  });
+  return Tensor.from(product, shape);
+}

@@ -1,0 +1,211 @@
+#include "core/attribute.h"
+
+#include <cmath>
+
+#include "core/activations_and_gradients.h"
+#include "core/device_stream.h"
+#include "core/failure.h"
+#include "core/model_state.h"
+#include "core/output_value.h"
+#include "core/target_scores.h"
+#include "core/tensor_state.h"
+
+namespace gradcam {
+namespace {
+
+using Kind = AttributionRequest::Kind;
+
+// Where on the way from baseline (0) to input (1) gradients are taken, and their weights.
+struct Quadrature {
+  std::vector<double> positions;
+  std::vector<double> weights;
+};
+
+// Nodes and weights on -1..1 by Newton's method on the Legendre polynomial, moved to 0..1.
+Quadrature gaussLegendre(int64_t steps) {
+  Quadrature quadrature;
+  for (int64_t index = 0; index < steps; ++index) {
+    const auto n = static_cast<double>(steps);
+    double x = -std::cos(M_PI * (static_cast<double>(index) + 0.75) / (n + 0.5));
+    double slope = 0;
+    for (int iteration = 0; iteration < 100; ++iteration) {
+      double before = 1, value = x;
+      for (int64_t degree = 2; degree <= steps; ++degree) {
+        const auto k = static_cast<double>(degree);
+        const double next = ((2 * k - 1) * x * value - (k - 1) * before) / k;
+        before = value;
+        value = next;
+      }
+      slope = n * (x * value - before) / (x * x - 1);
+      const double move = value / slope;
+      x -= move;
+      if (std::abs(move) < 1e-15) break;
+    }
+    quadrature.positions.push_back((1 + x) / 2);
+    quadrature.weights.push_back(1 / ((1 - x * x) * slope * slope));
+  }
+  return quadrature;
+}
+
+// As Captum has it: evenly spaced, both ends included and counted half, each step 1 / steps wide.
+Quadrature riemannTrapezoid(int64_t steps) {
+  Quadrature quadrature;
+  for (int64_t index = 0; index < steps; ++index) {
+    const bool end = index == 0 || index == steps - 1;
+    quadrature.positions.push_back(steps == 1 ? 0.0
+                                              : static_cast<double>(index) / static_cast<double>(steps - 1));
+    quadrature.weights.push_back((end ? 0.5 : 1.0) / static_cast<double>(steps));
+  }
+  return quadrature;
+}
+
+// The model's whole forward, recorded from its first input on.
+class RecordedForward {
+ public:
+  RecordedForward(const Plan& plan, std::vector<at::Tensor> inputs, const OutputSelector& selector) {
+    input_ = inputs.at(0).detach().requires_grad_(true);
+    inputs[0] = input_;
+    const at::AutoGradMode record(true);
+    output_ = runForward(plan, inputs);
+    explained_ = selectValue(output_, selector);
+  }
+
+  at::Tensor gradientOf(const at::Tensor& score, bool last) const {
+    at::Tensor gradient;
+    if (score.requires_grad()) {
+      gradient = torch::autograd::grad({score}, {input_}, {}, /*retain_graph=*/!last, false,
+                                       /*allow_unused=*/true)[0];
+    }
+    if (gradient.defined()) return gradient;
+    throw Failure("ERR_LAYER_DISCONNECTED",
+                  "The target score does not depend on the input, so there is no gradient.");
+  }
+
+  const c10::IValue& output() const { return output_; }
+  const c10::IValue& explained() const { return explained_; }
+
+ private:
+  at::Tensor input_;
+  c10::IValue output_, explained_;
+};
+
+at::Tensor sumOfRows(const Target& target, const c10::IValue& output, int64_t rows) {
+  const at::AutoGradMode record(true);
+  return scoresOfRows(target, output, rows).sum();
+}
+
+// `rows` copies of one image's part of every input.
+std::vector<at::Tensor> repeatImage(const std::vector<at::Tensor>& inputs, int64_t image, int64_t rows) {
+  std::vector<at::Tensor> repeated;
+  for (const at::Tensor& input : inputs) {
+    std::vector<int64_t> sizes = input.sizes().vec();
+    sizes[0] = rows;
+    repeated.push_back(input.narrow(0, image, 1).expand(sizes).contiguous());
+  }
+  return repeated;
+}
+
+class IntegratedGradients {
+ public:
+  IntegratedGradients(const Plan& plan,
+                      const AttributionRequest& request,
+                      const std::vector<at::Tensor>& inputs,
+                      const Cancellation& cancellation)
+      : plan_(plan),
+        request_(request),
+        inputs_(inputs),
+        cancellation_(cancellation),
+        quadrature_(request.rule == "riemann_trapezoid" ? riemannTrapezoid(request.steps)
+                                                        : gaussLegendre(request.steps)) {}
+
+  at::Tensor of(const ResolvedTarget& target, const std::function<void(int64_t rows)>& advance) const {
+    const at::Tensor image = inputs_.at(0).narrow(0, target.imageIndex, 1);
+    const at::Tensor difference = image - request_.baseline;
+    at::Tensor integral = at::zeros_like(image);
+    for (int64_t first = 0; first < request_.steps; first += request_.batchSize) {
+      cancellation_.throwIfCancelled();
+      const int64_t count = std::min(request_.batchSize, request_.steps - first);
+      auto rows = repeatImage(inputs_, target.imageIndex, count);
+      rows[0] = request_.baseline + along(quadrature_.positions, first, count) * difference;
+      const RecordedForward forward(plan_, rows, request_.output);
+      const at::Tensor score = sumOfRows(target.target, forward.explained(), count);
+      const at::Tensor gradients = forward.gradientOf(score, /*last=*/true);
+      integral = integral + (along(quadrature_.weights, first, count) * gradients).sum(0, /*keepdim=*/true);
+      advance(count);
+    }
+    return difference * integral;
+  }
+
+  double scoreAtBaseline(const ResolvedTarget& target) const {
+    const at::NoGradGuard noGrad;
+    auto inputs = repeatImage(inputs_, target.imageIndex, 1);
+    inputs[0] = at::full_like(inputs[0], request_.baseline);
+    const c10::IValue output = selectValue(runForward(plan_, inputs), request_.output);
+    return scoresOfRows(target.target, output, 1).sum().item<double>();
+  }
+
+ private:
+  // Some of the values, as factors of rows of images.
+  at::Tensor along(const std::vector<double>& values, int64_t first, int64_t count) const {
+    const at::Tensor& image = inputs_.at(0);
+    std::vector<int64_t> sizes(static_cast<std::size_t>(image.dim()), 1);
+    sizes[0] = count;
+    const std::vector<double> part(values.begin() + first, values.begin() + first + count);
+    return at::tensor(part, at::kDouble).to(image.device(), image.scalar_type()).view(sizes);
+  }
+
+  const Plan& plan_;
+  const AttributionRequest& request_;
+  const std::vector<at::Tensor>& inputs_;
+  const Cancellation& cancellation_;
+  const Quadrature quadrature_;
+};
+
+}  // namespace
+
+Attribution attribute(const Model& model,
+                      const AttributionRequest& request,
+                      const Cancellation& cancellation,
+                      const std::function<void(int64_t done, int64_t total)>& progress) {
+  ModelState& state = model.state();
+  const at::AutoGradMode notByDefault(false);
+  const DeviceStream stream(state.device);
+  cancellation.throwIfCancelled();
+  const auto plan = state.inputGradientPlan(request.kind == Kind::GuidedBackprop);
+  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
+  if (!at::isFloatingType(inputs.at(0).scalar_type())) {
+    throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
+  }
+  const RecordedForward forward(*plan, inputs, request.output);
+  const auto targets = resolveTargets(forward.explained(), request.targets, inputs.at(0).size(0));
+
+  Attribution attribution{toHandle(at::Tensor()), toOutputTree(forward.output()), {}};
+  std::vector<at::Tensor> rows;
+  const IntegratedGradients integrated(*plan, request, inputs, cancellation);
+  const int64_t total = static_cast<int64_t>(targets.size()) * request.steps;
+  int64_t done = 0;
+  for (std::size_t index = 0; index < targets.size(); ++index) {
+    cancellation.throwIfCancelled();
+    const ResolvedTarget& target = targets[index];
+    at::Tensor score;
+    {
+      const at::AutoGradMode record(true);
+      score = scoreOf(target.target, outputOfImage(forward.explained(), target.imageIndex));
+    }
+    const double value = score.item<double>();
+    AttributedMap map{target.imageIndex, target.targetIndex, target.classIndex, value, 0};
+    if (request.kind == Kind::IntegratedGradients) {
+      rows.push_back(integrated.of(target, [&](int64_t count) { progress(done += count, total); }));
+      map.convergenceDelta =
+          rows.back().to(at::kDouble).sum().item<double>() - (value - integrated.scoreAtBaseline(target));
+    } else {
+      const at::Tensor gradient = forward.gradientOf(score, index + 1 == targets.size());
+      rows.push_back(gradient.narrow(0, target.imageIndex, 1));
+    }
+    attribution.maps.push_back(map);
+  }
+  attribution.attributions = toHandle(at::cat(rows).to(at::kCPU, at::kFloat).contiguous());
+  return attribution;
+}
+
+}  // namespace gradcam

@@ -1,0 +1,96 @@
+#include "core/cam/smooth_grad_cam.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "core/failure.h"
+#include "core/output_value.h"
+
+namespace gradcam {
+namespace {
+
+at::Tensor noiseOf(const SmoothGradSettings& settings, const at::Tensor& images) {
+  if (settings.noise) {
+    const at::Tensor noise = settings.noise->to(images.device(), images.scalar_type());
+    if (noise.dim() == images.dim() + 1 && noise.sizes().slice(1) == images.sizes()) return noise;
+    throw Failure("ERR_INPUT_SHAPE", "The noise must have the input's shape behind the number of samples.");
+  }
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(settings.seed));
+  std::vector<int64_t> sizes = {settings.samples, 1};
+  sizes.insert(sizes.end(), images.sizes().begin() + 1, images.sizes().end());
+  // The same for every image, so that a map does not depend on the image's place in the batch.
+  const at::Tensor noise = at::randn(sizes, generator, at::kFloat) * settings.deviation;
+  return noise.to(images.device(), images.scalar_type());
+}
+
+// Sums over the samples of a gradient and its powers.
+struct Moments {
+  at::Tensor first, second, third;
+
+  void add(const at::Tensor& gradient) {
+    const at::Tensor square = gradient * gradient;
+    first = first.defined() ? first + gradient : gradient;
+    second = second.defined() ? second + square : square;
+    third = third.defined() ? third + square * gradient : square * gradient;
+  }
+};
+
+at::Tensor mapOf(const at::Tensor& activation, const Moments& moments, double samples) {
+  std::vector<int64_t> sizes = {activation.size(0), activation.size(1)};
+  sizes.resize(static_cast<std::size_t>(activation.dim()), 1);
+  const at::Tensor g1 = moments.first / samples, g2 = moments.second / samples, g3 = moments.third / samples;
+  const at::Tensor sums = activation.flatten(2).sum(2).view(sizes);
+  const at::Tensor alpha = g2 / (2 * g2 + sums * g3 + 1e-8);
+  const at::Tensor weights = (alpha * g1.relu()).flatten(2).sum(2).view(sizes);
+  return (weights * activation).sum(1);
+}
+
+}  // namespace
+
+std::vector<at::Tensor> smoothGradCamPlusPlus(const PerturbedRuns& runs,
+                                              const std::vector<at::Tensor>& activations,
+                                              const std::vector<ResolvedTarget>& targets,
+                                              const SmoothGradSettings& settings) {
+  int64_t walks = 0;
+  for (const ResolvedTarget& target : targets) walks = std::max(walks, target.targetIndex + 1);
+  std::vector<std::vector<Moments>> moments(static_cast<std::size_t>(walks),
+                                            std::vector<Moments>(activations.size()));
+  const at::Tensor noise = noiseOf(settings, runs.inputs.at(0));
+  for (int64_t sample = 0; sample < noise.size(0); ++sample) {
+    runs.cancellation.throwIfCancelled();
+    std::vector<at::Tensor> inputs = runs.inputs;
+    inputs[0] = inputs[0] + noise[sample];
+    const ActivationsAndGradients captured(runs.plan, inputs);
+    const c10::IValue explained = selectValue(captured.output(), runs.selector);
+    for (int64_t walk = 0; walk < walks; ++walk) {
+      std::vector<ResolvedTarget> ofWalk;
+      for (const ResolvedTarget& target : targets) {
+        if (target.targetIndex == walk) ofWalk.push_back(target);
+      }
+      at::Tensor loss;
+      {
+        const at::AutoGradMode record(true);
+        loss = scoresOf(explained, ofWalk).sum();
+      }
+      const auto taken = captured.gradients(loss, walk + 1 == walks);
+      for (std::size_t layer = 0; layer < activations.size(); ++layer) {
+        const at::Tensor gradient =
+            applyReshape(taken.gradients[layer], runs.reshape, captured.layers()[layer].path);
+        moments[static_cast<std::size_t>(walk)][layer].add(gradient.to(activations[layer].scalar_type()));
+      }
+    }
+    runs.advance(inputs[0].size(0));
+  }
+  std::vector<at::Tensor> perLayer;
+  for (std::size_t layer = 0; layer < activations.size(); ++layer) {
+    std::vector<at::Tensor> maps;
+    for (const ResolvedTarget& target : targets) {
+      const Moments& ofTarget = moments[static_cast<std::size_t>(target.targetIndex)][layer];
+      const at::Tensor whole = mapOf(activations[layer], ofTarget, static_cast<double>(noise.size(0)));
+      maps.push_back(whole[target.imageIndex]);
+    }
+    perLayer.push_back(at::stack(maps));
+  }
+  return perLayer;
+}
+
+}  // namespace gradcam
