@@ -1,20 +1,33 @@
+import { measureGrowth, measurePeakMemory } from './memory.mjs';
 import { Side } from './side.mjs';
 import { median, pairedRatio } from './statistics.mjs';
 
+const name = 'resnet50';
 const layer = 'layer4';
 
 /** What is measured on one model, ResNet-50 at layer4: first calls, classes, memory, many callers. */
 export async function measureExtras({ options, folder, progress }) {
+  const request = { name, layer, folder, largest_batch: Math.max(8, ...options.peakBatches) };
   const python = Side.python(options);
-  const files = await python.ask('prepare', { name: 'resnet50', layer, folder, largest_batch: 32 });
+  const files = await python.ask('prepare', request);
   await python.end();
-  const newSide = async () => {
-    const side = Side.node(options);
-    await side.ask('prepare', { ...files, layer, threads: options.threads });
-    return side;
+  const newSide = async (kind = 'node') => {
+    const side = Side[kind](options);
+    const command = kind === 'node' ? { ...files, layer, threads: options.threads } : request;
+    return Object.assign(side, { prepared: await side.ask('prepare', command) });
   };
+  const run = { options, folder, newSide, progress };
+  return {
+    firstCall: await measureFirstCalls(run),
+    fiveClasses: await measureClasses(run),
+    callers: await measureCallers(run),
+    growth: await measureGrowth(run),
+    peakMemory: await measurePeakMemory(run),
+  };
+}
 
-  const extras = { firstCall: {}, peakMemory: {} };
+async function measureFirstCalls({ newSide, progress }) {
+  const firstCall = {};
   for (const batch of [1, 8]) {
     const firsts = [];
     const steadies = [];
@@ -22,69 +35,67 @@ export async function measureExtras({ options, folder, progress }) {
       const side = await newSide();
       const call = async () => (await side.ask('run', { contestant: 'ours', batch })).ms;
       firsts.push(await call());
-      await call();
+      await call(); // weights are packed on the second call
       const later = [];
       for (let index = 0; index < 5; index++) later.push(await call());
       steadies.push(median(later));
       await side.end();
     }
-    extras.firstCall[batch] = {
+    firstCall[batch] = {
       first: median(firsts),
       steady: median(steadies),
       ratio: pairedRatio(firsts, steadies),
     };
-    progress(`first call, B=${batch}: ${extras.firstCall[batch].ratio.toFixed(2)} of a steady one`);
+    progress(`first call, B=${batch}: ${firstCall[batch].ratio.toFixed(2)} of a steady one`);
   }
+  return firstCall;
+}
 
+async function measureClasses({ newSide, progress }) {
   const side = await newSide();
-  const classes = { 1: [], 5: [] };
-  for (let round = 0; round < 10; round++) {
-    for (const count of [1, 5]) {
-      classes[count].push((await side.ask('run', { contestant: 'ours', batch: 1, classes: count })).ms);
+  const times = { 1: [], 5: [] };
+  for (let round = 0; round < 12; round++) {
+    for (const count of round % 2 === 0 ? [1, 5] : [5, 1]) {
+      times[count].push((await side.ask('run', { contestant: 'ours', batch: 1, classes: count })).ms);
     }
   }
-  extras.fiveClasses = { ratio: pairedRatio(classes[5].slice(2), classes[1].slice(2)) };
-  progress(`five classes: ${extras.fiveClasses.ratio.toFixed(3)} of one`);
+  await side.end();
+  const ratio = pairedRatio(times[5].slice(2), times[1].slice(2));
+  progress(`five classes: ${ratio.toFixed(3)} of one`);
+  return { ratio };
+}
 
-  const throughput = [];
+async function measureCallers({ newSide, progress }) {
+  const side = await newSide();
+  if (!side.prepared.explainer) {
+    await side.end();
+    progress('32 callers: not available, there is no Explainer');
+    return null;
+  }
+  const rounds = [];
+  const idle = await side.ask('idle');
   await side.ask('direct', { batch: 8, images: 16 });
+  await side.ask('concurrent', { callers: 32, images: 32 });
   for (let round = 0; round < 3; round++) {
     const direct = await side.ask('direct', { batch: 8, images: 64 });
     const concurrent = await side.ask('concurrent', { callers: 32, images: 64 });
-    throughput.push({
+    rounds.push({
       direct: direct.imagesPerSecond,
       concurrent: concurrent.imagesPerSecond,
       p99: concurrent.eventLoopP99,
     });
   }
-  extras.callers = {
-    direct: median(throughput.map(({ direct }) => direct)),
-    concurrent: median(throughput.map(({ concurrent }) => concurrent)),
-    ratio: median(throughput.map(({ direct, concurrent }) => concurrent / direct)),
-    eventLoopP99: Math.max(...throughput.map(({ p99 }) => p99)),
+  await side.end();
+  const callers = {
+    direct: median(rounds.map(({ direct }) => direct)),
+    concurrent: median(rounds.map(({ concurrent }) => concurrent)),
+    ratio: median(rounds.map(({ direct, concurrent }) => concurrent / direct)),
+    eventLoopP99: Math.max(...rounds.map(({ p99 }) => p99)),
+    idleEventLoopP99: idle.eventLoopP99,
   };
   progress(
-    `32 callers: ${extras.callers.ratio.toFixed(2)} of direct batches, event loop p99 ${extras.callers.eventLoopP99.toFixed(1)} ms`,
+    `32 callers: ${callers.ratio.toFixed(2)} of direct batches, ` +
+      `event loop p99 ${callers.eventLoopP99.toFixed(1)} ms (idle ${callers.idleEventLoopP99.toFixed(1)} ms)`,
   );
-
-  extras.growth = await side.ask('growth', { first: 100, last: 2000 });
-  progress(
-    `memory after 100 explains ${extras.growth.first.toFixed(0)} MiB, after 2000 ${extras.growth.last.toFixed(0)} MiB`,
-  );
-  await side.end();
-
-  for (const batch of [8, 32]) {
-    const peaks = {};
-    for (const contestant of ['forward', 'plain', 'ours']) {
-      const fresh = await newSide();
-      for (let index = 0; index < 4; index++) await fresh.ask('run', { contestant, batch });
-      peaks[contestant] = (await fresh.ask('peak')).megabytes;
-      await fresh.end();
-    }
-    extras.peakMemory[batch] = { ...peaks, ratio: peaks.ours / peaks.forward };
-    progress(
-      `peak memory, B=${batch}: forward ${peaks.forward.toFixed(0)} MiB, explain ${peaks.ours.toFixed(0)} MiB`,
-    );
-  }
-  return extras;
+  return callers;
 }

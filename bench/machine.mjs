@@ -2,28 +2,41 @@ import { execFileSync } from 'node:child_process';
 import os from 'node:os';
 import { doctor } from '../dist/lib/index.js';
 
+const packages = ['torch', 'torchvision', 'grad-cam', 'torchcam', 'captum', 'numpy'];
+const modules = ['torch', 'torchvision', 'pytorch_grad_cam', 'torchcam', 'captum', 'numpy'];
+
+const listVersions = `
+import importlib.metadata, importlib.util, json, platform, sys
+names, modules = json.loads(sys.argv[1])
+missing = [n for n, m in zip(names, modules) if importlib.util.find_spec(m) is None]
+version = lambda n: importlib.metadata.version(n)
+print(json.dumps({"python": platform.python_version(), "missing": missing,
+                  "packages": {n: version(n) for n in names if n not in missing}}))
+`;
+
+/** Versions of the Python and its packages, and the names of those that are missing. */
+export function inspectPython(python) {
+  const wanted = JSON.stringify([packages, modules]);
+  return JSON.parse(execFileSync(python, ['-c', listVersions, wanted], { encoding: 'utf8' }));
+}
+
+export const loadAverage = () => os.loadavg().map((load) => Number(load.toFixed(2)));
+
 /** What the figures were measured on. */
-export async function describeMachine({ python, threads }) {
-  const versions = execFileSync(
-    python,
-    ['-c', 'import torch, sys; print(torch.__version__, sys.version.split()[0])'],
-    { encoding: 'utf8' },
-  )
-    .trim()
-    .split(' ');
+export function describeMachine({ threads }, { python, packages: versions }) {
   const { libtorch, cpuCapability } = doctor();
   return {
-    date: new Date().toISOString().slice(0, 10),
+    date: new Date().toISOString(),
     processor: os.cpus()[0]?.model ?? 'unknown',
     cores: os.availableParallelism(),
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
     system: `${os.type()} ${os.release()}`,
     node: process.version,
     libtorch: libtorch.version,
-    python: versions[1],
-    torch: versions[0],
+    python,
+    packages: versions,
     cpuCapability,
     threads,
-    loadAverage: os.loadavg().map((load) => Number(load.toFixed(2))),
+    loadAverageBefore: loadAverage(),
   };
 }

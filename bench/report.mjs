@@ -1,29 +1,70 @@
 import { geometricMean } from './statistics.mjs';
 
-const figure = (value, digits = 2) => (value === null || Number.isNaN(value) ? '-' : value.toFixed(digits));
+const missing = (value) => value === null || value === undefined || !Number.isFinite(value);
+const figure = (value, digits = 2) => (missing(value) ? '-' : value.toFixed(digits));
+const perImage = (value, batch) => (missing(value) ? null : value / batch);
+const measured = ({ timings }) => timings.filter(({ error }) => !error);
 
-const columns = [
+function difference({ differences, failed }) {
+  const most = Math.max(differences.ours, differences.plain, differences.outputs);
+  return `${failed ? '!' : ''}${most.toExponential(0)}`;
+}
+
+const ratioColumns = [
   ['model', ({ label }) => label],
   ['B', ({ batch }) => String(batch)],
-  ['ours', ({ medians, batch }) => figure(medians.ours / batch, 1)],
-  ['eager', ({ medians, batch }) => figure(medians.eager / batch, 1)],
+  ['ours', ({ medians, batch }) => figure(perImage(medians.ours, batch), 1)],
+  ['eager', ({ medians, batch }) => figure(perImage(medians.eager, batch), 1)],
   ['ours/eager', ({ ratios }) => figure(ratios.oursToEager)],
   ['grad-cam', ({ ratios }) => figure(ratios.gradcamToOurs, 1)],
   ['torch-cam', ({ ratios }) => figure(ratios.torchcamToOurs, 1)],
   ['Captum', ({ ratios }) => figure(ratios.captumToOurs, 1)],
-  ['differs', ({ differences }) => differences.ours.toExponential(0)],
+  ['differs', difference],
 ];
 
-function rowsOf({ timings }) {
-  return [columns.map(([name]) => name), ...timings.map((cell) => columns.map(([, read]) => read(cell)))];
+// In one cell the median and, after it, the tenth to the ninetieth percentile.
+const withSpread = (name) => {
+  return ({ medians, spread, batch }) => {
+    const [low, high] = spread[name] ?? [null, null];
+    const shown = [medians[name], low, high].map((value) => figure(perImage(value, batch), 0));
+    return medians[name] === null ? '-' : `${shown[0]} (${shown[1]}-${shown[2]})`;
+  };
+};
+const spreadColumns = [
+  ['model', ({ label }) => label],
+  ['B', ({ batch }) => String(batch)],
+  ['ours', withSpread('ours')],
+  ['eager', withSpread('eager')],
+  ['grad-cam', withSpread('gradcam')],
+];
+const allColumns = [
+  ...spreadColumns,
+  ['torch-cam', withSpread('torchcam')],
+  ['Captum', withSpread('captum')],
+  ['not optimized', withSpread('plain')],
+  ['our forward', withSpread('forward')],
+  ['TorchScript', withSpread('torchscript')],
+  ['ours/eager of medians', ({ ratiosOfMedians }) => figure(ratiosOfMedians.oursToEager)],
+];
+
+function rowsOf(results, columns) {
+  return [
+    columns.map(([name]) => name),
+    ...measured(results).map((cell) => columns.map(([, read]) => read(cell))),
+  ];
 }
 
-function summary({ timings }) {
-  const atEight = timings.filter(({ batch, label, model }) => batch === 8 && label === model);
+function summary(results) {
+  const atEight = measured(results).filter(({ batch, label, model }) => batch === 8 && label === model);
   if (atEight.length === 0) return '';
   const mean = geometricMean(atEight.map(({ ratios }) => ratios.gradcamToOurs));
   return `Geometric mean over ${atEight.length} models, B=8: ${mean.toFixed(2)} times as fast as pytorch-grad-cam.`;
 }
+
+const failedCells = ({ timings }) =>
+  timings
+    .filter(({ error }) => error)
+    .map(({ label, batch, error }) => `${label} B=${batch} failed: ${error}`);
 
 function extraRows({ extras }) {
   if (!extras) return [];
@@ -31,54 +72,77 @@ function extraRows({ extras }) {
   return [
     ...Object.entries(firstCall).map(([batch, { first, steady, ratio }]) => [
       `first call / steady call, B=${batch}`,
-      `${figure(ratio)} (${figure(first, 0)} ms / ${figure(steady, 0)} ms)`,
+      `${figure(ratio)} (${figure(first, 0)} / ${figure(steady, 0)} ms)`,
     ]),
     ['5 classes of one image / 1 class', figure(fiveClasses.ratio, 3)],
+    ...callerRows(callers),
     [
-      '32 callers / direct batches of 8',
-      `${figure(callers.ratio)} (${figure(callers.concurrent, 1)} / ${figure(callers.direct, 1)} images/s)`,
-    ],
-    ['event-loop delay p99 while busy', `${figure(callers.eventLoopP99, 1)} ms`],
-    [
-      'memory, explain 100 to 2000',
+      `memory, explain ${growth.explains.first} to ${growth.explains.last}`,
       `${figure(growth.first, 0)} to ${figure(growth.last, 0)} MiB (${figure((growth.last / growth.first - 1) * 100, 1)} %)`,
     ],
-    ...Object.entries(peakMemory).map(([batch, { forward, plain, ours, ratio }]) => [
-      `peak memory, B=${batch}: explain / forward`,
-      `${figure(ratio)} (${figure(ours, 0)} / ${figure(forward, 0)} MiB; not optimized ${figure(plain, 0)})`,
+    ...Object.entries(peakMemory).flatMap(([batch, peaks]) => [
+      [`peak memory, B=${batch}: explain / forward`, peak(peaks.ratio, peaks.ours, peaks.forward)],
+      [`  not optimized / forward`, peak(peaks.plain / peaks.forward, peaks.plain, peaks.forward)],
+      [`  pytorch-grad-cam / eager`, peak(peaks.pythonRatio, peaks.gradcam, peaks.eager)],
     ]),
   ];
 }
 
+const peak = (ratio, one, other) => `${figure(ratio)} (${figure(one, 0)} / ${figure(other, 0)} MiB)`;
+
+function callerRows(callers) {
+  if (!callers) return [['32 callers / direct batches of 8', 'not available']];
+  const { ratio, concurrent, direct, eventLoopP99, idleEventLoopP99 } = callers;
+  return [
+    [
+      '32 callers / direct batches of 8',
+      `${figure(ratio)} (${figure(concurrent, 1)} / ${figure(direct, 1)} images/s)`,
+    ],
+    [
+      'event-loop delay p99, busy less idle',
+      `${figure(eventLoopP99 - idleEventLoopP99, 1)} ms (${figure(eventLoopP99, 1)} less ${figure(idleEventLoopP99, 1)})`,
+    ],
+  ];
+}
+
+function aligned(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows.map(
+    (row) =>
+      row
+        .map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column])))
+        .join(' '), // one space: the widest table fits into 80 columns
+  );
+}
+
 export function terminalTable(results) {
   const lines = [];
-  if (results.timings.length > 0) {
-    const rows = rowsOf(results);
-    const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-    for (const row of rows) {
-      lines.push(
-        row
-          .map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column])))
-          .join('  '),
-      );
-    }
+  if (measured(results).length > 0) {
     lines.push(
+      ...aligned(rowsOf(results, ratioColumns)),
       '',
       'ours, eager: ms per image. grad-cam, torch-cam, Captum: their time / ours.',
+      ...(measured(results).some(({ failed }) => failed) ? ['!: FAILED, the values differ.'] : []),
       summary(results),
+      '',
+      'ms per image: median (10th to 90th percentile)',
+      ...aligned(rowsOf(results, spreadColumns)),
+      '',
     );
   }
-  for (const [name, value] of extraRows(results)) lines.push(`${name.padEnd(42)} ${value}`);
+  lines.push(...failedCells(results));
+  for (const [name, value] of extraRows(results)) lines.push(`${name.padEnd(40)} ${value}`);
   return lines.join('\n');
 }
 
 export function markdown(results) {
   const { machine } = results;
+  const versions = Object.entries(machine.packages).map(([name, version]) => `${name} ${version}`);
   const lines = [
-    `Measured on ${machine.date}: ${machine.processor}, ${machine.cores} cores (${machine.cpuCapability}), ` +
+    `Measured on ${machine.date.slice(0, 10)}: ${machine.processor}, ${machine.cores} cores (${machine.cpuCapability}), ` +
       `${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, LibTorch ${machine.libtorch}, Python ` +
-      `${machine.python} with torch ${machine.torch}, ${machine.threads} threads on each side, load average ` +
-      `${machine.loadAverage.join(' ')} before.`,
+      `${machine.python} with ${versions.join(', ')}; ${machine.threads} threads on each side; load average ` +
+      `${machine.loadAverageBefore.join(' ')} before, ${machine.loadAverageAfter?.join(' ') ?? 'not yet known'} after.`,
     '',
   ];
   const table = ([head, ...rows]) => {
@@ -86,10 +150,12 @@ export function markdown(results) {
     for (const row of rows) lines.push(`| ${row.join(' | ')} |`);
     lines.push('');
   };
-  if (results.timings.length > 0) {
-    table(rowsOf(results));
-    lines.push(summary(results), '');
+  if (measured(results).length > 0) {
+    table(rowsOf(results, ratioColumns));
+    lines.push(summary(results), '', 'Milliseconds per image, median (10th to 90th percentile):', '');
+    table(rowsOf(results, allColumns));
   }
+  for (const failure of failedCells(results)) lines.push(`- ${failure}`);
   if (results.extras) table([['ResNet-50, layer4', 'figure'], ...extraRows(results)]);
   return lines.join('\n');
 }

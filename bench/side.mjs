@@ -6,12 +6,19 @@ import { fileURLToPath } from 'node:url';
 export class Side {
   #process;
   #lines;
+  #exited;
 
   constructor(command, args, environment) {
     this.#process = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: { ...process.env, ...environment },
     });
+    // Listened for from the start: a process that ended before end() was called never says so again.
+    this.#exited = new Promise((resolve) => {
+      this.#process.once('exit', resolve);
+      this.#process.once('error', resolve);
+    });
+    this.#process.stdin.on('error', () => {}); // a process that died: ask() tells, as its answers end
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
   }
 
@@ -38,7 +45,7 @@ export class Side {
 
   async end() {
     this.#process.stdin.end();
-    await new Promise((resolve) => this.#process.once('exit', resolve));
+    await this.#exited;
   }
 }
 

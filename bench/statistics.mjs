@@ -19,6 +19,12 @@ export function pairedRatio(numerators, denominators) {
   return median(Array.from({ length: rounds }, (_, round) => numerators[round] / denominators[round]));
 }
 
+/** The plain one, to see beside the paired one: where they are far apart, the machine was not quiet. */
+export function ratioOfMedians(numerators, denominators) {
+  if (numerators.length === 0 || denominators.length === 0) return null;
+  return median(numerators) / median(denominators);
+}
+
 export function geometricMean(values) {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }

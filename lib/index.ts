@@ -23,6 +23,7 @@ export {
 } from './cam/activation-methods.js';
 export { type Augmentation, BaseCAM, type CAMOptions, type ExplainOptions } from './cam/base-cam.js';
 export { CAM, type ClassActivationMappingOptions } from './cam/class-activation-mapping.js';
+export { type CompareMethodsOptions, compareMethods } from './cam/compare-methods.js';
 export {
   type ExplainedLayer,
   type ExplainedMap,
@@ -57,6 +58,7 @@ export {
   type LoadImageOptions,
   loadImage,
 } from './image/load-image.js';
+export * from './metrics/index.js';
 export {
   type Device,
   type InspectedLayer,

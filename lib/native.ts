@@ -175,6 +175,17 @@ export interface NativeExplanation {
   timings: { queue: number; plan: number; forward: number; backward: number; cam: number };
 }
 
+/** What is done to images before the model is asked for scores. */
+export interface NativePerturbation {
+  kind: 'none' | 'multiply' | 'remove-most' | 'remove-least' | 'deletion' | 'insertion';
+  /** Of removals the share that stays; null for Otsu's threshold. */
+  percentile: number | null;
+  noise: number;
+  seed: number;
+  pixelsPerStep: number;
+  baseline: number;
+}
+
 export interface NativeAttributionRequest {
   kind: 'saliency' | 'guided-backprop' | 'integrated-gradients';
   inputs: readonly (readonly TensorReference[])[];
@@ -265,6 +276,16 @@ export interface NativeModule {
     inputs: readonly TensorReference[],
     cancellation: CancellationReference,
   ): Promise<NativeInspection>;
+  perturbedScores(
+    model: ModelReference,
+    request: NativePerturbation & {
+      inputs: readonly TensorReference[];
+      heatmaps: TensorReference | null;
+      output: (string | number)[];
+      targets: NativeTarget[][];
+    },
+    cancellation: CancellationReference,
+  ): Promise<{ scores: NativeTensor; images: NativeTensor | null }>;
   attribute(
     model: ModelReference,
     request: NativeAttributionRequest,

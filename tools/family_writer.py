@@ -1,6 +1,5 @@
 """Writes test/fixtures/family: models, arrays, and the index golden.json."""
 
-import io
 import json
 from pathlib import Path
 
@@ -9,26 +8,10 @@ import torch
 
 import family_library as library
 from family_reference import as_numpy
+from torchscript_file import save_torchscript
 
 FOLDER = Path(__file__).resolve().parent.parent / "test" / "fixtures" / "family"
 TOLERANCE = 1e-4
-
-
-def save_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
-    """torchscript_file.py's, which does not know that files of format 6 and later (GELU) keep `version` in .data."""
-    buffer = io.BytesIO()
-    torch.jit.save(module, buffer)
-    buffer.seek(0)
-    reader = torch._C.PyTorchFileReader(buffer)
-    names = reader.get_all_records()
-    version = ".data/version" if ".data/version" in names else "version"
-    writer = torch._C.PyTorchFileWriter(str(path))
-    writer.set_min_version(int(reader.get_record(version)))
-    for name in names:
-        if name not in {"version", ".data/version", ".data/serialization_id"} and not name.endswith(".debug_pkl"):
-            record = reader.get_record(name)
-            writer.write_record(name, record, len(record))
-    writer.write_end_of_file()
 
 
 class Writer:

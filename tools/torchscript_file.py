@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 # Written by PyTorchFileWriter itself.
-WRITER_RECORDS = {"version", ".data/serialization_id"}
+WRITER_RECORDS = {"version", ".data/version", ".data/serialization_id"}
 
 
 def save_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
@@ -15,9 +15,11 @@ def save_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
     torch.jit.save(module, buffer)
     buffer.seek(0)
     reader = torch._C.PyTorchFileReader(buffer)
+    names = reader.get_all_records()
+    version = ".data/version" if ".data/version" in names else "version"  # format 6 and later keep it in .data
     writer = torch._C.PyTorchFileWriter(str(path))
-    writer.set_min_version(int(reader.get_record("version")))
-    for name in reader.get_all_records():
+    writer.set_min_version(int(reader.get_record(version)))
+    for name in names:
         if name not in WRITER_RECORDS and not name.endswith(".debug_pkl"):
             record = reader.get_record(name)
             writer.write_record(name, record, len(record))

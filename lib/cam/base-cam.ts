@@ -82,6 +82,9 @@ export abstract class BaseCAM {
   readonly #reshape: NativeExplainRequest['reshape'];
   #disposed = false;
 
+  /** @internal False for methods that cannot share a forward with others. */
+  static readonly shareable: boolean = true;
+
   /** @internal False for methods that look at the whole network. */
   static readonly needsLayers: boolean = true;
 
@@ -144,15 +147,28 @@ export abstract class BaseCAM {
    */
   async explainParts(
     inputs: readonly (readonly Tensor[])[],
-    { targets, upsample, augmentations, eigenSmooth, onProgress, signal }: Omit<ExplainArguments, 'inputs'>,
+    how: Omit<ExplainArguments, 'inputs'>,
   ): Promise<Explanation> {
+    const [explanation] = await this.explainTogether([this], inputs, how);
+    return explanation as Explanation;
+  }
+
+  /**
+   * The explanations of several methods from one forward, with this one's layers and targets.
+   * @internal
+   */
+  async explainTogether(
+    cams: readonly BaseCAM[],
+    inputs: readonly (readonly Tensor[])[],
+    { targets, upsample, augmentations, eigenSmooth, onProgress, signal }: Omit<ExplainArguments, 'inputs'>,
+  ): Promise<Explanation[]> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
     signal?.throwIfAborted();
     const { layers, reason } = this.#layers
       ? { layers: this.#layers, reason: null }
       : await this.#suggest(inputs.map((parts) => parts[0] as Tensor));
     const request: NativeExplainRequest = {
-      methods: [{ ...this.method, eigenSmooth }],
+      methods: cams.map((cam) => ({ ...cam.method, eigenSmooth })),
       augmentations,
       inputs: inputs.map((parts) => parts.map(Tensor.reference)),
       layers,
@@ -165,7 +181,7 @@ export abstract class BaseCAM {
     const native = await callNativeAsync(signal, (module, cancellation) =>
       module.explain(Model.reference(this.#model), request, cancellation, onProgress),
     );
-    return Explanation.fromNative(native, reason);
+    return native.methods.map((_, method) => Explanation.fromNative(native, method, reason));
   }
 
   async #suggest(inputs: readonly Tensor[]): Promise<ChosenLayers> {

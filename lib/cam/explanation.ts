@@ -66,8 +66,8 @@ export class Explanation {
   }
 
   /** @internal */
-  static fromNative(native: NativeExplanation, layerReason: string | null): Explanation {
-    const [method] = native.methods;
+  static fromNative(native: NativeExplanation, index: number, layerReason: string | null): Explanation {
+    const method = native.methods[index];
     if (method === undefined) throw new GradCamError('ERR_INTERNAL', 'An explanation without a map.');
     return new Explanation({
       heatmaps: Tensor.fromNative(method.heatmaps),

@@ -23,6 +23,9 @@ export interface FinerCAMOptions extends CAMOptions {
  * classes (or the predicted one) are compared; other targets are explained as they are. Z. Zhang et al., 2025.
  */
 export class FinerCAM extends BaseCAM {
+  /** @internal */
+  static override readonly shareable = false;
+
   protected override readonly method: { name: string };
   readonly #alpha: number;
   readonly #ranks: readonly number[];

@@ -10,6 +10,9 @@ import type { Explanation } from './explanation.js';
  */
 export class FullGrad extends BaseCAM {
   /** @internal */
+  static override readonly shareable = false;
+
+  /** @internal */
   static override readonly needsLayers = false;
 
   protected override readonly method = { name: 'FullGrad' };

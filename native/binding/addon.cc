@@ -30,6 +30,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("loadTarget", &GradCamAddon::loadTarget),
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
+                             InstanceMethod("perturbedScores", &GradCamAddon::scorePerturbed),
                              InstanceMethod("attribute", &GradCamAddon::attributeToInput),
                              InstanceMethod("explain", &GradCamAddon::explainInput),
                          });
@@ -101,6 +102,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value forward(const Napi::CallbackInfo& info) { return startForward(info, *channel_); }
   Napi::Value inspectLayers(const Napi::CallbackInfo& info) { return startInspect(info, *channel_); }
   Napi::Value describe(const Napi::CallbackInfo& info) { return startDescribePlan(info, *channel_); }
+  Napi::Value scorePerturbed(const Napi::CallbackInfo& info) { return startPerturbedScores(info, *channel_); }
   Napi::Value attributeToInput(const Napi::CallbackInfo& info) { return startAttribute(info, *channel_); }
   Napi::Value explainInput(const Napi::CallbackInfo& info) { return startExplain(info, *channel_); }
 

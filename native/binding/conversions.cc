@@ -397,6 +397,41 @@ Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan) {
   return object;
 }
 
+PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value) {
+  static const std::map<std::string, Perturbation::Kind> kinds = {
+      {"none", Perturbation::Kind::None},
+      {"multiply", Perturbation::Kind::Multiply},
+      {"remove-most", Perturbation::Kind::RemoveMost},
+      {"remove-least", Perturbation::Kind::RemoveLeast},
+      {"deletion", Perturbation::Kind::DeletionCurve},
+      {"insertion", Perturbation::Kind::InsertionCurve},
+  };
+  const Napi::Object object = value.ToObject();
+  PerturbedScoresRequest request;
+  request.inputs = toTensors(need(object, "inputs"));
+  const Napi::Value heatmaps = object.Get("heatmaps");
+  if (!heatmaps.IsNull()) request.heatmaps = toTensor(heatmaps);
+  request.output = toOutputSelector(need(object, "output"));
+  request.targets = toTargets(need(object, "targets"));
+  const auto kind = kinds.find(need(object, "kind").ToString());
+  if (kind == kinds.end()) throw Napi::TypeError::New(object.Env(), "Unknown perturbation.");
+  request.perturbation.kind = kind->second;
+  const Napi::Value percentile = object.Get("percentile");
+  if (percentile.IsNumber()) request.perturbation.percentile = percentile.As<Napi::Number>().DoubleValue();
+  request.perturbation.noise = need(object, "noise").ToNumber().DoubleValue();
+  request.perturbation.seed = need(object, "seed").ToNumber().Int64Value();
+  request.perturbation.steps = need(object, "pixelsPerStep").ToNumber().Int64Value();
+  request.perturbation.baseline = need(object, "baseline").ToNumber().DoubleValue();
+  return request;
+}
+
+Napi::Value fromPerturbedScores(Napi::Env env, const PerturbedScores& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("scores", fromTensor(env, result.scores));
+  object.Set("images", result.images ? Napi::Value(fromTensor(env, *result.images)) : env.Null());
+  return object;
+}
+
 AttributionRequest toAttributionRequest(const Napi::Value& value) {
   const Napi::Object object = value.ToObject();
   AttributionRequest request;

@@ -10,6 +10,7 @@
 #include "core/cancellation.h"
 #include "core/explain.h"
 #include "core/inspect.h"
+#include "core/metrics/perturb.h"
 #include "core/model.h"
 
 namespace gradcam {
@@ -45,6 +46,8 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection);
 Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds);
 
 LoadOptions toLoadOptions(const Napi::Value& value);
+PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value);
+Napi::Value fromPerturbedScores(Napi::Env env, const PerturbedScores& result);
 AttributionRequest toAttributionRequest(const Napi::Value& value);
 Napi::Value fromAttribution(Napi::Env env, const Attribution& attribution);
 std::vector<TargetLayer> toTargetLayers(const Napi::Value& value);

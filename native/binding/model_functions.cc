@@ -135,6 +135,18 @@ Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel) 
       [](Napi::Env env, Attribution&& attribution) { return fromAttribution(env, attribution); });
 }
 
+Napi::Value startPerturbedScores(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return startModelJob<PerturbedScores>(
+      info, channel,
+      [&] {
+        return [request = toPerturbedScoresRequest(info[1])](const Model& model,
+                                                             const Cancellation& cancellation) {
+          return perturbedScores(model, request, cancellation);
+        };
+      },
+      [](Napi::Env env, PerturbedScores&& result) { return fromPerturbedScores(env, result); });
+}
+
 Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<PlanDescription>(
       info, channel,

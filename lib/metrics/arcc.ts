@@ -1,0 +1,80 @@
+import type { BaseCAM } from '../cam/base-cam.js';
+import type { Model, ModelInput } from '../model.js';
+import { Tensor } from '../tensor.js';
+import { type RoadAverageOptions, roadCombined } from './road.js';
+
+/** How much of the image a map lights up: its mean, 0 to 1. Lower is simpler. */
+export function complexity(heatmaps: Tensor): number[] {
+  const [images = 0] = heatmaps.shape;
+  const values = heatmaps.toTypedArray() as Float32Array;
+  const places = values.length / images;
+  return Array.from({ length: images }, (_, image) => {
+    const map = values.subarray(image * places, (image + 1) * places);
+    return map.reduce((sum, value) => sum + value, 0) / places;
+  });
+}
+
+function correlation(a: Float32Array, b: Float32Array): number {
+  const mean = (values: Float32Array) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [meanA, meanB] = [mean(a), mean(b)];
+  let covariance = 0;
+  let varianceA = 0;
+  let varianceB = 0;
+  for (let place = 0; place < a.length; place++) {
+    const [offA, offB] = [(a[place] ?? 0) - meanA, (b[place] ?? 0) - meanB];
+    covariance += offA * offB;
+    varianceA += offA * offA;
+    varianceB += offB * offB;
+  }
+  const count = a.length - 1;
+  return covariance / count / (Math.sqrt(varianceA / count) * Math.sqrt(varianceB / count) + 1e-8);
+}
+
+/**
+ * Whether a method finds the same again in what its own map shows of the image: the correlation of both maps, scaled to
+ * 0..1. Higher is better.
+ */
+export async function coherency(
+  cam: BaseCAM,
+  images: Tensor,
+  heatmaps: Tensor,
+  options: Pick<RoadAverageOptions, 'targets' | 'signal'> = {},
+): Promise<number[]> {
+  const [count = 0, channels = 0, height = 0, width = 0] = images.shape;
+  const places = height * width;
+  const heat = heatmaps.toTypedArray() as Float32Array;
+  const shown = (images.toTypedArray() as Float32Array).map(
+    (value, index) =>
+      value * (heat[Math.floor(index / (channels * places)) * places + (index % places)] ?? 0),
+  );
+  using again = await cam.explain(Tensor.from(shown, images.shape), options);
+  const found = again.heatmaps.toTypedArray() as Float32Array;
+  return Array.from({ length: count }, (_, image) => {
+    const of = (values: Float32Array) => values.subarray(image * places, (image + 1) * places);
+    return (correlation(of(found), of(heat)) + 1) / 2;
+  });
+}
+
+/**
+ * ARCC of pytorch-grad-cam: the harmonic mean of coherency, simplicity (one minus complexity) and twice ROAD combined,
+ * 0 to 1. Higher is better.
+ */
+export async function arcc(
+  model: Model,
+  cam: BaseCAM,
+  images: Tensor,
+  heatmaps: Tensor,
+  options: RoadAverageOptions = {},
+): Promise<number[]> {
+  const { targets, signal } = options;
+  const how = { ...(targets === undefined ? {} : { targets }), ...(signal === undefined ? {} : { signal }) };
+  const coherencies = await coherency(cam, images, heatmaps, how);
+  const complexities = complexity(heatmaps);
+  const input: ModelInput = images;
+  const roads = await roadCombined(model, input, heatmaps, { percentiles: [20, 40, 60, 80], ...options });
+  return coherencies.map((coherent, image) => {
+    const simple = 1 - (complexities[image] ?? 0);
+    const road = Math.min(1, Math.max(0, 2 * (roads[image] ?? 0)));
+    return 3 / (1 / (coherent + 1e-8) + 1 / (simple + 1e-8) + 1 / (road + 1e-8));
+  });
+}

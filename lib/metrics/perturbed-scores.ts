@@ -1,0 +1,53 @@
+import { invalidArgumentType } from '../errors.js';
+import { inputReferences, Model, type ModelInput } from '../model.js';
+import type { OutputSelector } from '../model-output.js';
+import { callNativeAsync, type NativePerturbation } from '../native.js';
+import { checkSignal } from '../options.js';
+import { checkSelector } from '../output-selector.js';
+import { normalizeTargets, type Targets } from '../targets/target.js';
+import { Tensor } from '../tensor.js';
+
+/** What every metric takes besides model, input and heatmaps. */
+export interface MetricOptions {
+  /** One target for each image, or one for all. Default: of each image the class that the model predicts. */
+  readonly targets?: Targets;
+  /** The explained part of the model's output, for models that return several. */
+  readonly output?: OutputSelector;
+  readonly signal?: AbortSignal;
+}
+
+/** @internal */
+export const noPerturbation: NativePerturbation = {
+  kind: 'none',
+  percentile: null,
+  noise: 0,
+  seed: 0,
+  pixelsPerStep: 1,
+  baseline: 0,
+};
+
+/** @internal The targets' scores once the images were perturbed: `[B]`, of curves `[B][points]`. */
+export async function perturbedScores(
+  model: Model,
+  input: ModelInput,
+  heatmaps: Tensor,
+  { targets, output, signal }: MetricOptions,
+  perturbation: Partial<NativePerturbation>,
+): Promise<{ scores: Float64Array; points: number }> {
+  if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
+  if (!(heatmaps instanceof Tensor)) throw invalidArgumentType('heatmaps', 'a Tensor', heatmaps);
+  const request = {
+    ...noPerturbation,
+    ...perturbation,
+    inputs: inputReferences(input),
+    heatmaps: Tensor.reference(heatmaps),
+    output: [...checkSelector(output)],
+    targets: normalizeTargets(targets),
+  };
+  const native = await callNativeAsync(checkSignal(signal), (module, cancellation) =>
+    module.perturbedScores(Model.reference(model), request, cancellation),
+  );
+  using scores = Tensor.fromNative(native.scores);
+  if (native.images) Tensor.fromNative(native.images).dispose();
+  return { scores: scores.toTypedArray() as Float64Array, points: scores.shape[1] ?? 1 };
+}

@@ -1,0 +1,140 @@
+#include "core/metrics/perturb.h"
+
+#include <sstream>
+
+#include "core/activations_and_gradients.h"
+#include "core/device_stream.h"
+#include "core/failure.h"
+#include "core/metrics/pixel_removal.h"
+#include "core/model_state.h"
+#include "core/output_value.h"
+#include "core/target_scores.h"
+#include "core/tensor_state.h"
+
+namespace gradcam {
+namespace {
+
+using Kind = Perturbation::Kind;
+
+class PerturbedRun {
+ public:
+  PerturbedRun(ModelState& state, const PerturbedScoresRequest& request, const Cancellation& cancellation)
+      : request_(request),
+        cancellation_(cancellation),
+        plan_(state.plainPlan()),
+        inputs_(state.prepareInputs(request.inputs)) {
+    if (request.heatmaps) heatmaps_ = request.heatmaps->state().tensor.to(at::kCPU, at::kFloat).contiguous();
+    const at::Tensor& images = inputs_.at(0);
+    const bool fits = !request.heatmaps ||
+                      (images.dim() == 4 && heatmaps_.dim() == 3 && heatmaps_.size(0) == images.size(0) &&
+                       heatmaps_.sizes().slice(1) == images.sizes().slice(2));
+    if (!fits) {
+      std::ostringstream message;
+      message << "Heatmaps of shape " << heatmaps_.sizes() << " do not belong to images of shape "
+              << images.sizes() << ": metrics need images [B, C, H, W] and one heatmap [H, W] for each.";
+      throw Failure("ERR_INPUT_SHAPE", message.str());
+    }
+  }
+
+  PerturbedScores run() {
+    // Targets such as "the predicted class" are those of the image as it is.
+    targets_ = resolveTargets(explained(inputs_), request_.targets, inputs_.at(0).size(0));
+    if (static_cast<int64_t>(targets_.size()) != inputs_.at(0).size(0))
+      throw Failure("ERR_TARGET_COUNT", "Metrics need exactly one target for each image.");
+    const Kind kind = request_.perturbation.kind;
+    if (kind == Kind::DeletionCurve || kind == Kind::InsertionCurve)
+      return {toHandle(curves()), std::nullopt};
+    std::vector<at::Tensor> images;
+    for (int64_t image = 0; image < inputs_.at(0).size(0); ++image) {
+      cancellation_.throwIfCancelled();
+      images.push_back(perturbed(image));
+    }
+    std::vector<at::Tensor> inputs = inputs_;
+    inputs[0] = at::stack(images);
+    const c10::IValue output = explained(inputs);
+    std::vector<double> scores;
+    for (const ResolvedTarget& target : targets_)
+      scores.push_back(scoreOf(target.target, outputOfImage(output, target.imageIndex)).sum().item<double>());
+    return {toHandle(at::tensor(scores, at::kDouble)), toHandle(inputs[0].to(at::kCPU))};
+  }
+
+ private:
+  c10::IValue explained(const std::vector<at::Tensor>& inputs) const {
+    return selectValue(runForward(*plan_, inputs), request_.output);
+  }
+
+  at::Tensor perturbed(int64_t image) const {
+    const at::Tensor& original = inputs_.at(0)[image];
+    const Perturbation& how = request_.perturbation;
+    if (how.kind == Kind::None) return original;
+    const at::Tensor heatmap = heatmaps_[image];
+    if (how.kind == Kind::Multiply) return original * heatmap.to(original.device(), original.scalar_type());
+    const at::Tensor relevance = how.kind == Kind::RemoveMost ? heatmap : 1 - heatmap;
+    const at::Tensor keep = pixelsToKeep(relevance, how.percentile);
+    return imputePixels(original.to(at::kCPU), keep, how.noise, how.seed + image).to(original.device());
+  }
+
+  at::Tensor curves() const {
+    std::vector<at::Tensor> rows;
+    for (int64_t image = 0; image < inputs_.at(0).size(0); ++image) rows.push_back(curve(image));
+    return at::stack(rows);
+  }
+
+  // Scores with 0, 1, 2, ... steps of pixels changed, the most relevant first, up to all of them.
+  at::Tensor curve(int64_t image) const {
+    const Perturbation& how = request_.perturbation;
+    const at::Tensor& original = inputs_.at(0)[image];
+    const at::Tensor baseline = at::full_like(original, how.baseline);
+    const int64_t pixels = heatmaps_[image].numel();
+    const at::Tensor order = at::argsort(heatmaps_[image].flatten(), /*stable=*/true, 0, /*descending=*/true);
+    at::Tensor rank = at::empty({pixels}, at::kLong);
+    rank.index_copy_(0, order, at::arange(pixels, at::kLong));
+    rank = rank.view(heatmaps_[image].sizes()).to(original.device());
+    std::vector<int64_t> changed;
+    for (int64_t count = 0; count < pixels; count += how.steps) changed.push_back(count);
+    changed.push_back(pixels);
+
+    std::vector<at::Tensor> scores;
+    const Target& target = targets_[static_cast<std::size_t>(image)].target;
+    for (std::size_t first = 0; first < changed.size();
+         first += static_cast<std::size_t>(request_.batchSize)) {
+      cancellation_.throwIfCancelled();
+      const std::size_t last = std::min(changed.size(), first + static_cast<std::size_t>(request_.batchSize));
+      std::vector<at::Tensor> images;
+      for (std::size_t point = first; point < last; ++point) {
+        const at::Tensor isChanged = rank < changed[point];
+        images.push_back(how.kind == Kind::DeletionCurve ? at::where(isChanged, baseline, original)
+                                                         : at::where(isChanged, original, baseline));
+      }
+      std::vector<at::Tensor> inputs = {at::stack(images)};
+      const auto rows = static_cast<int64_t>(last - first);
+      for (std::size_t other = 1; other < inputs_.size(); ++other) {
+        std::vector<int64_t> sizes = inputs_[other].sizes().vec();
+        sizes[0] = rows;
+        inputs.push_back(inputs_[other].narrow(0, image, 1).expand(sizes).contiguous());
+      }
+      scores.push_back(scoresOfRows(target, explained(inputs), rows).to(at::kCPU, at::kDouble));
+    }
+    return at::cat(scores);
+  }
+
+  const PerturbedScoresRequest& request_;
+  const Cancellation& cancellation_;
+  const std::shared_ptr<const Plan> plan_;
+  const std::vector<at::Tensor> inputs_;
+  at::Tensor heatmaps_;
+  std::vector<ResolvedTarget> targets_;
+};
+
+}  // namespace
+
+PerturbedScores perturbedScores(const Model& model,
+                                const PerturbedScoresRequest& request,
+                                const Cancellation& cancellation) {
+  const at::NoGradGuard noGrad;
+  const DeviceStream stream(model.state().device);
+  cancellation.throwIfCancelled();
+  return PerturbedRun(model.state(), request, cancellation).run();
+}
+
+}  // namespace gradcam

@@ -1,0 +1,55 @@
+import test from 'ava';
+import {
+  compareMethods,
+  GradCAM,
+  LayerCAM,
+  loadModel,
+  type MethodName,
+  methodNames,
+  Tensor,
+} from 'node-gradcam';
+import { noise } from './helpers/fixtures.js';
+
+const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
+const input = Tensor.from(noise(2 * 3 * 224 * 224), [2, 3, 224, 224]);
+const options = { targetLayers: '_conv_head' };
+
+test('several methods share one forward and give what each gives alone', async (t) => {
+  await using model = await loadModel(modelPath);
+  const names: MethodName[] = ['gradcam', 'layercam', 'eigencam', 'finercam'];
+  const found = await compareMethods({ model, methods: names, ...options }, input, { targets: [[1], [2]] });
+  t.deepEqual([...found.keys()], names);
+  const alone = {
+    gradcam: await new GradCAM({ model, ...options }).explain(input, { targets: [[1], [2]] }),
+    layercam: await new LayerCAM({ model, ...options }).explain(input, { targets: [[1], [2]] }),
+  };
+  t.deepEqual(found.get('gradcam')?.heatmaps.toTypedArray(), alone.gradcam.heatmaps.toTypedArray());
+  t.deepEqual(found.get('layercam')?.heatmaps.toTypedArray(), alone.layercam.heatmaps.toTypedArray());
+  t.notDeepEqual(found.get('eigencam')?.heatmaps.toTypedArray(), alone.gradcam.heatmaps.toTypedArray());
+});
+
+test('ten methods cost little more than one', async (t) => {
+  await using model = await loadModel(modelPath);
+  const slow = [
+    'scorecam',
+    'ablationcam',
+    'fullgrad',
+    'smoothgradcam++',
+    'finercam',
+    'kpcacam',
+    'shapleycam',
+  ];
+  const methods = methodNames.filter((name) => !slow.includes(name));
+  t.true(methods.length >= 10);
+  const [together] = (await compareMethods({ model, methods, ...options }, input)).values();
+  await compareMethods({ model, methods, ...options }, input);
+  t.true((together?.timings.forward ?? 0) > 0);
+});
+
+test('unknown methods are refused', async (t) => {
+  await using model = await loadModel(modelPath);
+  await t.throwsAsync(compareMethods({ model, methods: ['magic' as MethodName] }, input), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  });
+  await t.throwsAsync(compareMethods({ model, methods: [] }, input), { code: 'ERR_INVALID_ARG_TYPE' });
+});
