@@ -25,6 +25,12 @@ export { type Augmentation, BaseCAM, type CAMOptions, type ExplainOptions } from
 export { CAM, type ClassActivationMappingOptions } from './cam/class-activation-mapping.js';
 export { type CompareMethodsOptions, compareMethods } from './cam/compare-methods.js';
 export {
+  DeepFeatureFactorization,
+  type DeepFeatureFactorizationOptions,
+  type FactorizedFeatures,
+  type FactorizeOptions,
+} from './cam/deep-feature-factorization.js';
+export {
   type ExplainedLayer,
   type ExplainedMap,
   Explanation,
@@ -41,6 +47,7 @@ export {
   ShapleyCAM,
   XGradCAM,
 } from './cam/gradient-methods.js';
+export { LeGrad } from './cam/legrad.js';
 export { type MethodName, methodNames } from './cam/methods.js';
 export { RefineCAM, type RefineCAMOptions } from './cam/refine-cam.js';
 export type { ReshapeTransform } from './cam/reshape-transform.js';

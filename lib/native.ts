@@ -276,6 +276,29 @@ export interface NativeModule {
     inputs: readonly TensorReference[],
     cancellation: CancellationReference,
   ): Promise<NativeInspection>;
+  factorize(
+    model: ModelReference,
+    request: {
+      inputs: readonly (readonly TensorReference[])[];
+      layers: NativeExplainRequest['layers'];
+      reshape: NativeReshape | null;
+      components: number;
+      seed: number;
+      startConcepts?: TensorReference;
+      startExplanations?: TensorReference;
+      /** A linear layer's path, or empty. */
+      linear: string;
+      optimize: boolean;
+    },
+    cancellation: CancellationReference,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<{
+    concepts: NativeTensor;
+    explanations: NativeTensor;
+    conceptOutputs: NativeTensor | null;
+    outputs: NativeOutput;
+    rounds: number;
+  }>;
   perturbedScores(
     model: ModelReference,
     request: NativePerturbation & {

@@ -1,17 +1,26 @@
 import test from 'ava';
 import {
   CAM,
+  DeepFeatureFactorization,
   FullGrad,
   GradCAM,
   GuidedBackprop,
   guidedGradCam,
   IntegratedGradients,
+  LeGrad,
   loadModel,
   Saliency,
   SmoothGradCAMPlusPlus,
   Tensor,
 } from 'node-gradcam';
-import { fixturePath, maxDifference, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
+import {
+  fixturePath,
+  maxDifference,
+  noise,
+  readArray,
+  readJson,
+  type StoredArray,
+} from './helpers/fixtures.js';
 
 // Methods of the family that explain by the input, or need more than a layer: values from Captum, pytorch-grad-cam,
 // torch-cam or by hand, see tools/make_family_fixtures.py.
@@ -100,6 +109,51 @@ for (const golden of ofMethod('FullGrad', 'CAM', 'SmoothGradCAMPlusPlus')) {
     t.true(difference <= golden.tolerance, `largest difference ${difference}`);
   });
 }
+
+for (const golden of cases.filter(({ name }) => name === 'vit-legrad-final-score')) {
+  test(`${golden.name}: ${golden.description}`, async (t) => {
+    await using model = await loadModel(fixturePath(`family/${golden.model}`));
+    const cam = new LeGrad({ model, reshapeTransform: { kind: 'tokens', prefixTokens: 1 } });
+    const { heatmaps } = await cam.explain(tensorOf(golden.input), { targets: golden.targets });
+    const difference = maxDifference(values(heatmaps), floats(golden.expected.heatmaps));
+    t.true(difference <= golden.tolerance, `largest difference ${difference}`);
+  });
+}
+
+for (const golden of ofMethod('DeepFeatureFactorization')) {
+  test(`${golden.name}: ${golden.description}`, async (t) => {
+    await using model = await loadModel(fixturePath(`family/${golden.model}`));
+    const { components, startConcepts, startExplanations } = golden.options ?? {};
+    const factorization = new DeepFeatureFactorization({
+      model,
+      targetLayer: (golden.targetLayers as string[])[0] ?? '',
+      computationOnConcepts: 'fc',
+    });
+    const found = await factorization.factorize(tensorOf(golden.input), {
+      components: Number(components),
+      start: { concepts: tensorOf(startConcepts), explanations: tensorOf(startExplanations) },
+    });
+    const { expected, tolerance } = golden;
+    t.true(maxDifference(values(found.concepts), floats(expected.concepts)) <= tolerance);
+    t.true(maxDifference(values(found.explanations), floats(expected.explanations)) <= tolerance);
+    t.true(
+      maxDifference(values(found.conceptOutputs as Tensor), floats(expected.conceptOutputs)) <= tolerance,
+    );
+    t.is(found.rounds, expected.iterations as number);
+    const drawn = await factorization.factorize(tensorOf(golden.input), { components: 2, seed: 5 });
+    const again = await factorization.factorize(tensorOf(golden.input), { components: 2, seed: 5 });
+    t.deepEqual(values(drawn.explanations), values(again.explanations));
+  });
+}
+
+test('LeGrad opens fused attention, and tells where there is none', async (t) => {
+  await using fused = await loadModel(fixturePath('family/vit-fused.pt'));
+  const input = Tensor.from(noise(3 * 24 * 24), [1, 3, 24, 24]);
+  const { heatmaps } = await new LeGrad({ model: fused }).explain(input, { targets: 1 });
+  t.true(values(heatmaps).some((value) => value > 0.99));
+  await using convolutional = await loadModel(fixturePath('family/resnet.pt'));
+  await t.throwsAsync(new LeGrad({ model: convolutional }).explain(input), { code: 'ERR_UNSUPPORTED' });
+});
 
 test('a frozen file is explained by the names of its values', async (t) => {
   await using model = await loadModel(fixturePath('frozen.pt'));

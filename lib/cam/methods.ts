@@ -12,6 +12,7 @@ import {
   ShapleyCAM,
   XGradCAM,
 } from './gradient-methods.js';
+import { LeGrad } from './legrad.js';
 import { RefineCAM } from './refine-cam.js';
 import { ScoreCAM } from './score-cam.js';
 import { SmoothGradCAMPlusPlus } from './smooth-grad-cam.js';
@@ -36,6 +37,7 @@ export const methods = {
   shapleycam: ShapleyCAM,
   finercam: FinerCAM,
   refinecam: RefineCAM,
+  legrad: LeGrad,
   randomcam: RandomCAM,
 } satisfies Record<string, new (options: CAMOptions) => BaseCAM>;
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../native.js';
 import { doctorCommand } from './doctor-command.js';
+import { evaluateCommand } from './evaluate-command.js';
 import { exitCodeOf, exitCodes, exitCodesHelp, reportError } from './exit-codes.js';
 import { explainCommand } from './explain-command.js';
 import { layersCommand } from './layers-command.js';
@@ -27,12 +28,15 @@ const program = new Command('gradcam')
 Examples:
   gradcam explain model.pt cat.jpg                  heat over the picture
   gradcam explain model.pt photos/ -o out/ --top 3  three classes for each photo
+  gradcam explain model.pt cat.jpg -m layercam      another method
+  gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam doctor                                    is everything in place?`,
   )
   .addHelpText('afterAll', exitCodesHelp);
 for (const command of [
   explainCommand(interruption.signal),
+  evaluateCommand(interruption.signal),
   layersCommand(interruption.signal),
   doctorCommand(),
 ]) {

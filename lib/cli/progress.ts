@@ -20,7 +20,7 @@ export class ProgressReporter {
     this.#bar = showBar
       ? new SingleBar({
           stream: process.stderr,
-          format: '{bar} {value}/{total} images, {eta_formatted} left',
+          format: '{bar} {value}/{total}, {eta_formatted} left',
           barsize: 30,
           hideCursor: true,
           clearOnComplete: true,
@@ -43,6 +43,11 @@ export class ProgressReporter {
       this.#runs.start(total, done);
     }
     this.#runs.update(done);
+  }
+
+  /** One more is done, of which nothing is told. */
+  advance(): void {
+    this.#bar?.increment();
   }
 
   succeeded(report: SuccessReport): void {

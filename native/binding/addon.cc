@@ -31,6 +31,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
                              InstanceMethod("perturbedScores", &GradCamAddon::scorePerturbed),
+                             InstanceMethod("factorize", &GradCamAddon::factorizeActivations),
                              InstanceMethod("attribute", &GradCamAddon::attributeToInput),
                              InstanceMethod("explain", &GradCamAddon::explainInput),
                          });
@@ -103,6 +104,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value inspectLayers(const Napi::CallbackInfo& info) { return startInspect(info, *channel_); }
   Napi::Value describe(const Napi::CallbackInfo& info) { return startDescribePlan(info, *channel_); }
   Napi::Value scorePerturbed(const Napi::CallbackInfo& info) { return startPerturbedScores(info, *channel_); }
+  Napi::Value factorizeActivations(const Napi::CallbackInfo& info) { return startFactorize(info, *channel_); }
   Napi::Value attributeToInput(const Napi::CallbackInfo& info) { return startAttribute(info, *channel_); }
   Napi::Value explainInput(const Napi::CallbackInfo& info) { return startExplain(info, *channel_); }
 

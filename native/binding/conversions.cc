@@ -397,6 +397,36 @@ Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan) {
   return object;
 }
 
+FactorizationRequest toFactorizationRequest(const Napi::Value& value) {
+  const Napi::Object object = value.ToObject();
+  FactorizationRequest request;
+  request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
+  request.layer = toTargetLayers(need(object, "layers")).at(0);
+  request.reshape = toReshapeTransform(need(object, "reshape"));
+  request.components = need(object, "components").ToNumber().Int64Value();
+  request.seed = need(object, "seed").ToNumber().Int64Value();
+  const Napi::Value concepts = object.Get("startConcepts");
+  if (concepts.IsExternal() || concepts.IsObject()) request.startConcepts = toTensor(concepts);
+  const Napi::Value explanations = object.Get("startExplanations");
+  if (explanations.IsExternal() || explanations.IsObject())
+    request.startExplanations = toTensor(explanations);
+  request.linear = need(object, "linear").ToString();
+  request.optimize = need(object, "optimize").ToBoolean();
+  return request;
+}
+
+Napi::Value fromFactorization(Napi::Env env, const Factorization& factorization) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("concepts", fromTensor(env, factorization.concepts));
+  object.Set("explanations", fromTensor(env, factorization.explanations));
+  object.Set("conceptOutputs", factorization.conceptOutputs
+                                   ? Napi::Value(fromTensor(env, *factorization.conceptOutputs))
+                                   : env.Null());
+  object.Set("outputs", fromOutput(env, factorization.outputs));
+  object.Set("rounds", static_cast<double>(factorization.rounds));
+  return object;
+}
+
 PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value) {
   static const std::map<std::string, Perturbation::Kind> kinds = {
       {"none", Perturbation::Kind::None},

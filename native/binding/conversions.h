@@ -9,6 +9,7 @@
 #include "core/attribute.h"
 #include "core/cancellation.h"
 #include "core/explain.h"
+#include "core/factorize.h"
 #include "core/inspect.h"
 #include "core/metrics/perturb.h"
 #include "core/model.h"
@@ -46,6 +47,8 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection);
 Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds);
 
 LoadOptions toLoadOptions(const Napi::Value& value);
+FactorizationRequest toFactorizationRequest(const Napi::Value& value);
+Napi::Value fromFactorization(Napi::Env env, const Factorization& factorization);
 PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value);
 Napi::Value fromPerturbedScores(Napi::Env env, const PerturbedScores& result);
 AttributionRequest toAttributionRequest(const Napi::Value& value);

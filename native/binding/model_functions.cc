@@ -147,6 +147,21 @@ Napi::Value startPerturbedScores(const Napi::CallbackInfo& info, JobChannel& cha
       [](Napi::Env env, PerturbedScores&& result) { return fromPerturbedScores(env, result); });
 }
 
+Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return startModelJob<Factorization>(
+      info, channel,
+      [&] {
+        return [request = toFactorizationRequest(info[1]),
+                progress = ProgressReporter::create(info.Env(), info[3])](const Model& model,
+                                                                          const Cancellation& cancellation) {
+          return factorize(model, request, cancellation, [&](int64_t done, int64_t total) {
+            if (progress) progress->report(done, total);
+          });
+        };
+      },
+      [](Napi::Env env, Factorization&& factorization) { return fromFactorization(env, factorization); });
+}
+
 Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<PlanDescription>(
       info, channel,

@@ -16,6 +16,7 @@ Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startPerturbedScores(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value disposeModel(const Napi::CallbackInfo& info);
 

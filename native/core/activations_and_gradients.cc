@@ -80,7 +80,7 @@ ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
 void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
                                             const std::vector<HookedLayer>& wanted) {
   for (std::size_t slot = 0; slot < wanted.size(); ++slot) {
-    const auto& [path, choice] = wanted[slot];
+    const auto& [path, choice, optional] = wanted[slot];
     std::vector<const LayerCall*> ofLayer;
     for (const LayerCall& call : calls) {
       if (call.slot != static_cast<int>(slot)) continue;
@@ -88,6 +88,7 @@ void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
       ofLayer.push_back(&call);
     }
     if (choice.kind == CallChoice::Kind::Last && ofLayer.size() > 1) ofLayer = {ofLayer.back()};
+    if (ofLayer.empty() && optional) continue;
     if (ofLayer.empty()) {
       throw Failure("ERR_LAYER_NOT_CALLED",
                     "Layer '" + path + "' sits in a branch or loop that this input did not take" +

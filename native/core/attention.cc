@@ -59,7 +59,39 @@ void openAll(torch::jit::Block* block) {
   }
 }
 
+bool isPlainProduct(const Node* node) {
+  if (std::string(node->kind().toQualString()) != "aten::scaled_dot_product_attention") return false;
+  const bool noMask = node->namedInput("attn_mask")->type()->isSubtypeOf(*c10::NoneType::get());
+  const auto causal = constantInput(node, "is_causal");
+  return noMask && causal && !causal->toBool();
+}
+
+void openProducts(torch::jit::Block* block) {
+  for (auto position = block->nodes().begin(); position != block->nodes().end();) {
+    Node* node = *position++;
+    for (torch::jit::Block* inner : node->blocks()) openProducts(inner);
+    if (!isPlainProduct(node)) continue;
+    Graph& graph = *node->owningGraph();
+    torch::jit::WithInsertPoint here(node);
+    const auto run = [&](const char* name, const std::vector<torch::jit::NamedValue>& arguments) {
+      return graph.insert(c10::Symbol::fromQualString(name), arguments);
+    };
+    Value* query = node->namedInput("query");
+    Value* features = run("aten::size", {query, -1});
+    Value* scale = run("aten::pow", {features, -0.5});
+    Value* keys = run("aten::transpose", {node->namedInput("key"), -2, -1});
+    Value* products = run("aten::mul", {run("aten::matmul", {query, keys}), scale});
+    Value* attention = run("aten::softmax", {products, -1});
+    node->output()->replaceAllUsesWith(run("aten::matmul", {attention, node->namedInput("value")}));
+    node->destroy();
+  }
+}
+
 }  // namespace
+
+void openScaledDotProducts(std::shared_ptr<Graph>& graph) {
+  openProducts(graph->block());
+}
 
 void openSelfAttention(std::shared_ptr<Graph>& graph) {
   openAll(graph->block());

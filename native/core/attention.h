@@ -11,4 +11,8 @@ namespace gradcam {
 // its matrix products cannot be fused.
 void openSelfAttention(std::shared_ptr<torch::jit::Graph>& graph);
 
+// Writes `scaled_dot_product_attention` without a mask as matrix products and a softmax, so that its softmax
+// can be hooked.
+void openScaledDotProducts(std::shared_ptr<torch::jit::Graph>& graph);
+
 }  // namespace gradcam

@@ -4,6 +4,7 @@
 
 #include "core/cam/augmentation.h"
 #include "core/cam/full_grad.h"
+#include "core/cam/legrad.h"
 #include "core/device_stream.h"
 #include "core/explain_pass.h"
 #include "core/failure.h"
@@ -80,6 +81,8 @@ Explanation explain(const Model& model,
                     const ExplainProgress& progress) {
   if (request.methods.size() == 1 && request.methods[0].name == "FullGrad")
     return fullGrad(model, request, cancellation);
+  if (request.methods.size() == 1 && request.methods[0].name == "LeGrad")
+    return leGrad(model, request, cancellation);
   ModelState& state = model.state();
   Explanation explanation;
   StageTimings& timings = explanation.timings;

@@ -93,6 +93,13 @@ std::shared_ptr<const Plan> ModelState::inputGradientPlan(bool guidedRelu) {
   return plan;
 }
 
+std::shared_ptr<const Plan> ModelState::attentionPlan() {
+  checkForward();
+  std::lock_guard lock(mutex_);
+  if (!attention_) attention_ = Plan::keepAttention(module);
+  return attention_;
+}
+
 at::Tensor ModelState::prepareInput(at::Tensor tensor) const {
   if (tensor.numel() == 0) {
     throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");

@@ -20,6 +20,8 @@ struct ModelState {
   std::shared_ptr<const Plan> plainPlan();
   // The whole forward as autograd can record it from the input on, with guided ReLUs if asked for.
   std::shared_ptr<const Plan> inputGradientPlan(bool guidedRelu);
+  // The whole forward with hooks behind every softmax, fused attention written out.
+  std::shared_ptr<const Plan> attentionPlan();
 
   // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
   // for a value that is not finite, ERR_INPUT_NOT_FINITE.
@@ -40,7 +42,7 @@ struct ModelState {
   };
   std::mutex mutex_;
   std::list<CachedPlan> recent_;  // most recently used first
-  std::shared_ptr<const Plan> plain_, recorded_, guided_;
+  std::shared_ptr<const Plan> plain_, recorded_, guided_, attention_;
 };
 
 std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);

@@ -259,6 +259,39 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
   return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}, {}));
 }
 
+std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model) {
+  auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
+  openSelfAttention(graph);
+  openScaledDotProducts(graph);
+  std::vector<Node*> softmaxes;
+  const std::function<void(torch::jit::Block*)> visit = [&](torch::jit::Block* block) {
+    for (Node* node : block->nodes()) {
+      for (torch::jit::Block* inner : node->blocks()) visit(inner);
+      if (node->kind() == c10::aten::softmax) softmaxes.push_back(node);
+    }
+  };
+  visit(graph->block());
+  if (softmaxes.empty()) {
+    throw Failure("ERR_UNSUPPORTED",
+                  "LeGrad needs attention, and this model's graph holds no softmax to take its gradient at. "
+                  "Use GradCAM "
+                  "with a reshapeTransform instead.");
+  }
+  std::vector<HookedLayer> layers;
+  for (Node* node : softmaxes) {
+    insertMark(node->output(), static_cast<int>(layers.size()), node->next());
+    layers.push_back(
+        {"softmax " + std::to_string(layers.size()), {CallChoice::Kind::All, 0}, /*optional=*/true});
+  }
+  auto marksOf = findMarks(*graph, layers.size());
+  prepareToRun(graph);
+  {
+    const torch::jit::AliasDb aliases(graph);
+    for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
+  }
+  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers), {}, {}));
+}
+
 std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model, bool guidedRelu) {
   auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
   openSelfAttention(graph);

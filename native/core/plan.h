@@ -18,6 +18,7 @@ struct CallChoice {
 struct HookedLayer {
   std::string path;
   CallChoice call;
+  bool optional = false;  // may sit in a branch that the input does not take
 };
 
 // How a model's forward is run with hooks behind chosen layers: a prefix up to the first hooked layer,
@@ -38,6 +39,9 @@ class Plan {
   // No hooks: the plain forward, all of it prefix.
   static std::shared_ptr<const Plan> plain(const torch::jit::Module& model);
 
+  // Keeps the results of every softmax (slot = position in the graph), with fused attention written out.
+  // Nothing is frozen or split. Throws ERR_UNSUPPORTED where there is none.
+  static std::shared_ptr<const Plan> keepAttention(const torch::jit::Module& model);
   // No hooks: the whole forward as autograd can record it, with guided ReLUs if asked for.
   static std::shared_ptr<const Plan> recorded(const torch::jit::Module& model, bool guidedRelu);
 

@@ -45,13 +45,10 @@ std::vector<BiasedLayer> biasedLayers(const torch::jit::Module& model) {
   return layers;
 }
 
-// [B, C, ...space] -> [B, ...size]: each channel's magnitude scaled to 0..1 and resized, then all channels
-// added.
+// [B, C, ...space] -> [B, ...size]: each channel's magnitude scaled to 0..1, all channels added and resized.
 at::Tensor sumOfScaledChannels(const at::Tensor& terms, at::IntArrayRef size) {
-  const at::Tensor channels = scaleToUnitRange(terms.abs().flatten(0, 1));
-  std::vector<int64_t> sizes = {terms.size(0), terms.size(1)};
-  sizes.insert(sizes.end(), size.begin(), size.end());
-  return resizeMaps(channels, size).view(sizes).sum(1);
+  const at::Tensor channels = scaleToUnitRange(terms.abs().flatten(0, 1)).view_as(terms);
+  return resizeMaps(channels.sum(1), size);  // resizing is linear: the sum may come first
 }
 
 at::Tensor inFullPrecision(const at::Tensor& tensor) {

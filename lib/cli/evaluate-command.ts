@@ -1,0 +1,121 @@
+import { Command } from 'commander';
+import { type MethodName, methodNames, methods } from '../cam/methods.js';
+import { loadImage } from '../image/load-image.js';
+import { confidenceChange } from '../metrics/confidence.js';
+import { deletionAuc, insertionAuc } from '../metrics/curves.js';
+import { roadCombined } from '../metrics/road.js';
+import { ClassifierOutputSoftmaxTarget } from '../targets/class-targets.js';
+import { openModel, type PreparationFlags, parseInputSize, parseNumbers, preparation } from './arguments.js';
+import { UsageError } from './exit-codes.js';
+import { findImages } from './image-files.js';
+import { ProgressReporter } from './progress.js';
+
+interface EvaluateFlags extends PreparationFlags {
+  readonly methods: string;
+  readonly layer?: string[];
+  readonly device: string;
+  readonly json?: boolean;
+}
+
+const figures = [
+  ['road', 'ROAD', 'higher'],
+  ['change', 'change', 'higher'],
+  ['insertion', 'insertion', 'higher'],
+  ['deletion', 'deletion', 'lower'],
+  ['milliseconds', 'ms/image', 'lower'],
+] as const;
+type Figures = Record<(typeof figures)[number][0], number>;
+
+export function evaluateCommand(signal: AbortSignal): Command {
+  return new Command('evaluate')
+    .summary('rank methods by metrics on images')
+    .description(
+      'Explains the predicted class of each image by several methods and measures how much the maps matter to the model.',
+    )
+    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<images...>', 'image files, or folders of them')
+    .option('-m, --methods <names>', 'by comma', 'gradcam,gradcam++,layercam,eigencam,randomcam')
+    .option('-l, --layer <paths...>', 'target layers; default: the suggested one')
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
+    .option('--mean <numbers>', 'of each channel, 0 to 1', parseNumbers)
+    .option('--std <numbers>', 'of each channel', parseNumbers)
+    .option('--json', 'print JSON')
+    .action(async (modelPath: string, images: string[], flags: EvaluateFlags) => {
+      await evaluateMethods(modelPath, images, flags, signal);
+    });
+}
+
+async function evaluateMethods(
+  modelPath: string,
+  paths: readonly string[],
+  flags: EvaluateFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const names = flags.methods.split(',').map((name) => name.trim());
+  const unknown = names.find((name) => !Object.hasOwn(methods, name));
+  if (unknown !== undefined)
+    throw new UsageError(`There is no method '${unknown}'. The methods are: ${methodNames.join(', ')}.`);
+  const images = await findImages(paths);
+  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  await using _ = model;
+  const prepare = preparation(sidecar, flags);
+  const targetLayers = flags.layer ?? sidecar?.layer;
+  const options = {
+    model,
+    ...(targetLayers === undefined ? {} : { targetLayers }),
+    ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
+  };
+  const how = sidecar?.output === undefined ? {} : { output: sidecar.output };
+  const sums = new Map<string, Figures>();
+  const progress = new ProgressReporter(images.length * names.length, { json: true });
+  try {
+    for (const path of images) {
+      const { tensor } = await loadImage(path, prepare);
+      for (const name of names) {
+        const started = performance.now();
+        using explanation = await new methods[name as MethodName](options).explain(tensor, { signal });
+        const milliseconds = performance.now() - started;
+        const category = explanation.maps[0]?.classIndex ?? 0;
+        const metric = { ...how, targets: new ClassifierOutputSoftmaxTarget(category), signal };
+        const { heatmaps } = explanation;
+        const measured: Figures = {
+          road: (await roadCombined(model, tensor, heatmaps, metric))[0] ?? 0,
+          change: (await confidenceChange(model, tensor, heatmaps, metric))[0] ?? 0,
+          insertion: (await insertionAuc(model, tensor, heatmaps, metric))[0] ?? 0,
+          deletion: (await deletionAuc(model, tensor, heatmaps, metric))[0] ?? 0,
+          milliseconds,
+        };
+        const sum = sums.get(name);
+        for (const [key] of figures) measured[key] = measured[key] / images.length + (sum?.[key] ?? 0);
+        sums.set(name, measured);
+        progress.advance();
+      }
+    }
+  } finally {
+    progress.stop();
+  }
+  const ranked = [...sums].sort(([, a], [, b]) => b.road - a.road);
+  if (flags.json) {
+    console.log(
+      JSON.stringify(
+        { model: modelPath, images: images.length, methods: Object.fromEntries(ranked) },
+        null,
+        2,
+      ),
+    );
+    return;
+  }
+  const width = Math.max(6, ...names.map((name) => name.length));
+  console.log(`${images.length} ${images.length === 1 ? 'image' : 'images'}, best first by ROAD\n`);
+  console.log(['method'.padEnd(width), ...figures.map(([, title]) => title.padStart(11))].join(''));
+  for (const [name, values] of ranked) {
+    const cells = figures.map(([key]) => values[key].toFixed(key === 'milliseconds' ? 1 : 3).padStart(11));
+    console.log([name.padEnd(width), ...cells].join(''));
+  }
+  console.log(`
+ROAD       half of what removing the least minus the most relevant pixels changes
+change     of the probability, when the image is multiplied by its map
+insertion  area under the probability as relevant pixels come; deletion: as they go
+Better is higher, but for deletion and ms/image.`);
+}

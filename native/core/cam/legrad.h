@@ -1,0 +1,13 @@
+#pragma once
+
+#include "core/explain.h"
+
+namespace gradcam {
+
+// LeGrad (Bousselham et al. 2024): of every attention in the model the positive gradient of the score with
+// respect to the softmax, averaged over heads and queries, what falls on the tokens of the image; averaged
+// over the layers. Fused attention is written out first. The request's reshape transform tells prefix tokens
+// and grid; it has no target layers. Throws ERR_UNSUPPORTED where the model has no attention over its tokens.
+Explanation leGrad(const Model& model, const ExplainRequest& request, const Cancellation& cancellation);
+
+}  // namespace gradcam
