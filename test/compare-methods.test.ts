@@ -28,22 +28,25 @@ test('several methods share one forward and give what each gives alone', async (
   t.notDeepEqual(found.get('eigencam')?.heatmaps.toTypedArray(), alone.gradcam.heatmaps.toTypedArray());
 });
 
-test('ten methods cost little more than one', async (t) => {
+test('ten methods share one forward and one walk back', async (t) => {
   await using model = await loadModel(modelPath);
-  const slow = [
+  const alone: MethodName[] = [
     'scorecam',
     'ablationcam',
     'fullgrad',
     'smoothgradcam++',
     'finercam',
-    'kpcacam',
-    'shapleycam',
+    'legrad',
   ];
-  const methods = methodNames.filter((name) => !slow.includes(name));
-  t.true(methods.length >= 10);
-  const [together] = (await compareMethods({ model, methods, ...options }, input)).values();
-  await compareMethods({ model, methods, ...options }, input);
-  t.true((together?.timings.forward ?? 0) > 0);
+  const names = methodNames.filter((name) => !alone.includes(name));
+  t.true(names.length >= 10);
+  const found = await compareMethods({ model, methods: names, ...options }, input);
+  const [first] = found.values();
+  for (const [name, { timings, maps, heatmaps }] of found) {
+    t.deepEqual(timings, first?.timings, name); // of the one job that made them all
+    t.is(maps[0]?.score, first?.maps[0]?.score);
+    t.deepEqual(heatmaps.shape, [2, 224, 224]);
+  }
 });
 
 test('unknown methods are refused', async (t) => {

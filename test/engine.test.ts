@@ -83,7 +83,8 @@ test('setThreads refuses what is no count', (t) => {
   t.deepEqual(threads(), before);
 });
 
-test('large tensors keep their memory between calls and give it back when idle', async (t) => {
+// Alone: other tests' explains would keep it busy.
+test.serial('large tensors keep their memory between calls and give it back when idle', async (t) => {
   await using model = await loadModel(modelPath);
   const cam = new GradCAM({ model, targetLayers: '_conv_head' });
   using _ = await cam.explain(input(8));
