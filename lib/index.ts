@@ -81,7 +81,7 @@ export type { ModelOutput, OutputSelector } from './model-output.js';
 export { describePlan, type PlanDescription } from './plan.js';
 export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export * from './targets/index.js';
-export { type DType, Tensor, type TensorData, type TensorLike } from './tensor.js';
+export { type DType, type ReductionOptions, Tensor, type TensorData, type TensorLike } from './tensor.js';
 export { setThreads, type ThreadOptions, threads } from './threads.js';
 export type { ColormapName } from './visualization/colormaps.js';
 export { Picture, type PictureFormat } from './visualization/picture.js';

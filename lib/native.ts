@@ -109,7 +109,8 @@ export interface NativeTarget {
     | 'vector'
     | 'cosine'
     | 'concept'
-    | 'scripted';
+    | 'scripted'
+    | 'function';
   /** A class; of 'rank' the rank, 0 for the highest. */
   category?: number;
   /** Of 'finer' the other classes, of 'finer-ranks' their ranks of nearness, of 'boxes' the labels. */
@@ -119,6 +120,8 @@ export interface NativeTarget {
   /** A mask, vector or boxes. */
   tensor?: TensorReference;
   scripted?: ScriptedTargetReference;
+  /** Called on the JavaScript thread while the executor waits; gives the score, of one element. */
+  function?: (output: NativeTensor) => TensorReference;
 }
 
 export interface NativeMethodRequest {
@@ -244,6 +247,14 @@ export interface NativeCuda {
   deviceCount: number;
 }
 
+/** What an operation of a tensor is told besides its operands. */
+export interface NativeOperationArguments {
+  readonly dimensions: readonly number[];
+  readonly first?: number;
+  readonly second?: number;
+  readonly keepDimensions?: boolean;
+}
+
 export interface NativeModule {
   buildInfo(): NativeBuildInfo;
   cuda(): NativeCuda;
@@ -252,6 +263,12 @@ export interface NativeModule {
   tensorAt(tensor: TensorReference, index: number): NativeTensor;
   /** `length` slices of the first dimension from `start` on. */
   tensorNarrow(tensor: TensorReference, start: number, length: number): NativeTensor;
+  /** A differentiable operation of native/core/tensor_operations.cc, by name, at once on this thread. */
+  tensorOperation(
+    name: string,
+    operands: readonly TensorReference[],
+    how: NativeOperationArguments,
+  ): NativeTensor;
   tensorDispose(tensor: TensorReference): void;
   setThreads(executors: number, intraOpThreads: number): void;
   createCancellation(): CancellationReference;

@@ -2,10 +2,12 @@ import { argumentOutOfRange, invalidArgumentType } from './errors.js';
 import {
   callNative,
   type DType,
+  type NativeOperationArguments,
   type NativeTensor,
   type TensorData,
   type TensorReference,
 } from './native.js';
+import { readOptions } from './options.js';
 
 export type { DType, TensorData } from './native.js';
 
@@ -13,6 +15,11 @@ export type { DType, TensorData } from './native.js';
 export type TensorLike =
   | Tensor
   | { readonly data: TensorData | readonly number[]; readonly shape: readonly number[] };
+
+export interface ReductionOptions {
+  /** Leave the reduced dimensions in the shape, with length 1. Default false. */
+  readonly keepDimensions?: boolean;
+}
 
 /**
  * A tensor that lives outside of the JavaScript heap, on the CPU or on a CUDA device. Immutable. Its memory is freed
@@ -100,6 +107,124 @@ export class Tensor {
     return new Tensor(callNative((module) => module.tensorAt(this.#reference, position)));
   }
 
+  // The operations. They run at once, on the calling thread and the tensor's device, and are meant for the small tensors
+  // that a target function (`TargetFunction`) makes its score of; there, gradients flow back through them. A dimension
+  // below 0 counts from the last. All throw `ERR_TENSOR_OPERATION` where shapes or element types do not fit.
+
+  /** The `index`-th slice of a dimension, without that dimension: of `[C, H, W]` `select(0, 5)` is channel 5. */
+  select(dimension: number, index: number): Tensor {
+    return this.#apply('select', [], {
+      dimensions: [checkInteger('dimension', dimension), checkInteger('index', index)],
+    });
+  }
+
+  /** The sum with a tensor (broadcast as in PyTorch) or a number. */
+  add(other: Tensor | number): Tensor {
+    return this.#combine('add', other);
+  }
+
+  /** This minus `other`. */
+  sub(other: Tensor | number): Tensor {
+    return this.#combine('sub', other);
+  }
+
+  /** The element-wise product. */
+  mul(other: Tensor | number): Tensor {
+    return this.#combine('mul', other);
+  }
+
+  /** The element-wise quotient. */
+  div(other: Tensor | number): Tensor {
+    return this.#combine('div', other);
+  }
+
+  /** The sum over some dimensions; over all, to a tensor of one element, where none are given. */
+  sum(dimensions?: number | readonly number[], options?: ReductionOptions): Tensor {
+    return this.#reduce('sum', dimensions, options);
+  }
+
+  /** The mean over some dimensions; over all where none are given. */
+  mean(dimensions?: number | readonly number[], options?: ReductionOptions): Tensor {
+    return this.#reduce('mean', dimensions, options);
+  }
+
+  /** The greatest element along one dimension; of all where none is given. */
+  max(dimension?: number, options?: ReductionOptions): Tensor {
+    return this.#reduce('max', dimension, options);
+  }
+
+  /** The vector norm of the given order (default 2, Euclidean) over some dimensions; over all where none are given. */
+  norm(order = 2, dimensions?: number | readonly number[], options?: ReductionOptions): Tensor {
+    return this.#reduce('norm', dimensions, options, checkNumber('order', order));
+  }
+
+  /** Probabilities along a dimension, the last by default. */
+  softmax(dimension = -1): Tensor {
+    return this.#apply('softmax', [], { dimensions: [checkInteger('dimension', dimension)] });
+  }
+
+  /** Logarithms of the probabilities along a dimension, the last by default. */
+  logSoftmax(dimension = -1): Tensor {
+    return this.#apply('logSoftmax', [], { dimensions: [checkInteger('dimension', dimension)] });
+  }
+
+  /** The matrix product; of two vectors their dot product. Batches of matrices broadcast as in PyTorch. */
+  matmul(other: Tensor): Tensor {
+    if (!(other instanceof Tensor)) throw invalidArgumentType('other', 'a Tensor', other);
+    return this.#apply('matmul', [other], { dimensions: [] });
+  }
+
+  /** The same elements in another shape; one length may be -1 and is found. */
+  reshape(shape: readonly number[]): Tensor {
+    if (!Array.isArray(shape)) throw invalidArgumentType('shape', 'an array of integers', shape);
+    const dimensions = shape.map((length, index) => checkInteger(`shape[${index}]`, length));
+    return this.#apply('reshape', [], { dimensions });
+  }
+
+  /** Every element kept within bounds, of which at least one is given. */
+  clamp(bounds: { readonly min?: number; readonly max?: number }): Tensor {
+    const { min, max } = readOptions<{ min?: number; max?: number }>('clamp bounds', bounds, ['min', 'max']);
+    if (min === undefined && max === undefined) throw invalidArgumentType('bounds', '{ min, max }', bounds);
+    return this.#apply('clamp', [], {
+      dimensions: [],
+      ...(min === undefined ? {} : { first: checkNumber('min', min) }),
+      ...(max === undefined ? {} : { second: checkNumber('max', max) }),
+    });
+  }
+
+  /** e to the power of every element. */
+  exp(): Tensor {
+    return this.#apply('exp', [], { dimensions: [] });
+  }
+
+  /** The natural logarithm of every element. */
+  log(): Tensor {
+    return this.#apply('log', [], { dimensions: [] });
+  }
+
+  #combine(name: string, other: unknown): Tensor {
+    if (other instanceof Tensor) return this.#apply(name, [other], { dimensions: [] });
+    if (typeof other === 'number') return this.#apply(name, [], { dimensions: [], first: other });
+    throw invalidArgumentType('other', 'a Tensor or a number', other);
+  }
+
+  #reduce(name: string, dimensions: unknown, options: unknown, first?: number): Tensor {
+    const { keepDimensions = false } = readOptions<ReductionOptions>(`${name} options`, options, [
+      'keepDimensions',
+    ]);
+    const given = Array.isArray(dimensions) ? dimensions : dimensions === undefined ? [] : [dimensions];
+    return this.#apply(name, [], {
+      dimensions: given.map((dimension) => checkInteger('dimensions', dimension)),
+      keepDimensions: Boolean(keepDimensions),
+      ...(first === undefined ? {} : { first }),
+    });
+  }
+
+  #apply(name: string, others: readonly Tensor[], how: NativeOperationArguments): Tensor {
+    const operands = [this, ...others].map(Tensor.reference);
+    return new Tensor(callNative((module) => module.tensorOperation(name, operands, how)));
+  }
+
   /** @internal `length` slices of the first dimension from `start` on, sharing memory. */
   narrow(start: number, length: number): Tensor {
     return new Tensor(callNative((module) => module.tensorNarrow(this.#reference, start, length)));
@@ -113,6 +238,17 @@ export class Tensor {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function checkInteger(name: string, value: unknown): number {
+  if (typeof value !== 'number') throw invalidArgumentType(name, 'an integer', value);
+  if (!Number.isSafeInteger(value)) throw argumentOutOfRange(name, 'an integer', value);
+  return value;
+}
+
+function checkNumber(name: string, value: unknown): number {
+  if (typeof value !== 'number' || Number.isNaN(value)) throw invalidArgumentType(name, 'a number', value);
+  return value;
 }
 
 const typedArrayKinds = [

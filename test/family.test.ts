@@ -30,6 +30,7 @@ import {
   SemanticSegmentationTarget,
   ShapleyCAM,
   SoftmaxOutputTarget,
+  type TargetFunction,
   type TargetLike,
   Tensor,
   TorchScriptTarget,
@@ -53,6 +54,7 @@ interface TargetSpec {
   readonly boundingBoxes?: StoredArray;
   readonly iouThreshold?: number;
   readonly module?: string;
+  readonly name?: string;
 }
 
 interface FamilyCase {
@@ -114,6 +116,20 @@ const inFamily = (stored: StoredArray) => ({ ...stored, file: `family/${stored.f
 const floats = (stored: StoredArray) => Float32Array.from(readArray(inFamily(stored)));
 const tensorOf = (stored: StoredArray) => Tensor.from(floats(stored), stored.shape);
 
+// As library.FUNCTIONS in tools/family_library.py.
+const wanted = Tensor.from([1, -0.5, 0.25, 2, -1], [5]);
+const matrix = Tensor.from([1, 0.5, -1, 2, 0.25, -0.75, 3, 1, -2, 0.1], [5, 2]);
+const functions: Record<string, TargetFunction> = {
+  'log-odds': (output) => output.exp().mean().log().sub(output.logSoftmax().select(0, 2)),
+  'bounded-distance': (output) =>
+    output
+      .exp()
+      .sum()
+      .add(1)
+      .div(output.mul(2).sub(wanted).clamp({ min: -1.5, max: 2 }).norm(3)),
+  projection: (output) => output.reshape([1, -1]).softmax(1).matmul(matrix).max(1).mean(),
+};
+
 async function toTarget(spec: number | TargetSpec): Promise<TargetLike> {
   if (typeof spec === 'number') return spec;
   const { kind, category = 0, vector, mask, boundingBoxes } = spec;
@@ -143,6 +159,8 @@ async function toTarget(spec: number | TargetSpec): Promise<TargetLike> {
       const boxes = (spec.labels ?? []).map((_, index) => values.slice(index * 4, index * 4 + 4));
       return new FasterRCNNBoxScoreTarget(spec.labels ?? [], boxes, spec.iouThreshold);
     }
+    case 'function':
+      return functions[spec.name as string] as TargetFunction;
     case 'TorchScriptTarget':
       return await TorchScriptTarget.load(familyPath(spec.module as string));
     default:

@@ -1,32 +1,17 @@
-import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
-
-const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
-
-interface Ending {
-  readonly code: number | null;
-  readonly signal: string | null;
-  readonly stderr: string;
-}
+import { runScript as run } from './helpers/run-script.js';
 
 /** Runs a script in a process of its own, with a model, an explainer and a batch at hand. */
-function runScript(script: string): Promise<Ending> {
-  const prelude = `
+const runScript = (script: string) =>
+  run(`
     import { GradCAM, loadModel, Tensor } from 'node-gradcam';
     import { Worker } from 'node:worker_threads';
     const modelPath = 'examples/models/efficientnet_lite0.pt';
     const batch = Tensor.from(new Float32Array(8 * 3 * 224 * 224).fill(0.1), [8, 3, 224, 224]);
     const model = await loadModel(modelPath);
     const cam = new GradCAM({ model, targetLayers: '_conv_head' });
-  `;
-  const args = ['--expose-gc', '--input-type=module', '--eval', prelude + script];
-  return new Promise((resolve) => {
-    const child = execFile(process.execPath, args, { cwd: packageFolder }, (_error, _stdout, stderr) => {
-      resolve({ code: child.exitCode, signal: child.signalCode, stderr });
-    });
-  });
-}
+    ${script}
+  `);
 
 const endings: readonly [name: string, script: string, code: number, stderr: RegExp][] = [
   ['the script ends while jobs wait and run', 'cam.explain(batch); cam.explain(batch);', 0, /^$/],

@@ -123,6 +123,24 @@ class ScriptedTarget:
         return self.module(output)
 
 
+def log_odds(output):
+    return output.exp().mean().log() - output.log_softmax(-1)[2]
+
+
+def bounded_distance(output):
+    wanted = torch.tensor([1.0, -0.5, 0.25, 2.0, -1.0], dtype=output.dtype)
+    return (output.exp().sum() + 1) / (output * 2 - wanted).clamp(-1.5, 2).norm(3)
+
+
+def projection(output):
+    matrix = torch.tensor([[1.0, 0.5], [-1, 2], [0.25, -0.75], [3, 1], [-2, 0.1]], dtype=output.dtype)
+    return (output.reshape(1, 5).softmax(1) @ matrix).max(dim=1).values.mean()
+
+
+# Targets as functions; test/family.test.ts has them in TypeScript.
+FUNCTIONS = {"log-odds": log_odds, "bounded-distance": bounded_distance, "projection": projection}
+
+
 def new_target(spec):
     """From a class index or {kind, ...} (arrays as numpy) to a callable."""
     if not isinstance(spec, dict):
@@ -130,6 +148,8 @@ def new_target(spec):
     kind = spec["kind"]
     if kind in ("VectorTarget", "CosineSimilarityTarget", "DifferenceFromConceptTarget"):
         return globals()[kind](torch.from_numpy(spec["vector"]))
+    if kind == "function":
+        return FUNCTIONS[spec["name"]]
     if kind == "TorchScriptTarget":
         return ScriptedTarget(spec["module"])
     if kind == "SemanticSegmentationTarget":

@@ -55,6 +55,22 @@ def classifiers(w) -> None:
             expected={"scores": w.scores("resnet", targets)},
             source=LIBRARY,
         )
+    cases = {
+        f"function-{name}": (f"a function: {name}", same("function", {"name": name}, {"name": name}))
+        for name in library.FUNCTIONS
+    }
+    for name, (description, targets) in cases.items():
+        w.case(
+            f"target-{name}",
+            description,
+            "GradCAM",
+            "resnet",
+            layers=LAST,
+            targets=targets,
+            heatmaps=maps_of(w, "resnet", LAST, targets),
+            expected={"scores": w.scores("resnet", targets)},
+            source=LIBRARY,
+        )
     binary = {
         "binary": (
             "category 1: the output; category 0: minus the output",

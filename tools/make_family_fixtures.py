@@ -23,8 +23,6 @@ of SegEigenCAM, and of scikit-learn's kernel PCA), and the resize of volumes (tr
 For another choice of sign, of an SVD of one layer: `otherSign` has the map of the other sign, `upstreamHasOurSign` and
 `channelSumHasOurSign` tell for which images upstream, and the rule that the map falls and rises with the sum of the
 channels, give `heatmaps`. Of several SVDs: `byChannelSum` has the maps of that rule.
-
-Needs, besides requirements.txt: torchcam==0.5.0 and captum==0.8.0, both with pip install --no-deps.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import { disposeOutput, type ModelOutput, type OutputSelector, wrapOutput } from
 import { callNativeAsync, type NativeAttribution, type NativeAttributionRequest } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
 import { checkSelector } from '../output-selector.js';
+import { withFunctionTargets } from '../targets/function-target.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
 import { Tensor } from '../tensor.js';
 
@@ -104,8 +105,11 @@ export abstract class InputAttribution {
     const inputs = toTensors(input).map((tensor) => [Tensor.reference(tensor)]);
     if (this.#model.disposed) throw new GradCamError('ERR_DISPOSED', 'The model was disposed.');
     const request = { ...this.request, inputs, output: [...this.#output], targets };
-    const native = await callNativeAsync(checkSignal(given.signal), (module, cancellation) =>
-      module.attribute(Model.reference(this.#model), request, cancellation, onProgress),
+    const signal = checkSignal(given.signal);
+    const native = await withFunctionTargets(targets, () =>
+      callNativeAsync(signal, (module, cancellation) =>
+        module.attribute(Model.reference(this.#model), request, cancellation, onProgress),
+      ),
     );
     return new Attribution(native);
   }

@@ -9,6 +9,7 @@ import {
 } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
 import { checkSelector } from '../output-selector.js';
+import { withFunctionTargets } from '../targets/function-target.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
 import { Tensor } from '../tensor.js';
 import { Explanation } from './explanation.js';
@@ -178,8 +179,10 @@ export abstract class BaseCAM {
       upsample,
       optimize: this.#optimize,
     };
-    const native = await callNativeAsync(signal, (module, cancellation) =>
-      module.explain(Model.reference(this.#model), request, cancellation, onProgress),
+    const native = await withFunctionTargets(targets, () =>
+      callNativeAsync(signal, (module, cancellation) =>
+        module.explain(Model.reference(this.#model), request, cancellation, onProgress),
+      ),
     );
     return native.methods.map((_, method) => Explanation.fromNative(native, method, reason));
   }

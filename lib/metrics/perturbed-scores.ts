@@ -4,6 +4,7 @@ import type { OutputSelector } from '../model-output.js';
 import { callNativeAsync, type NativePerturbation } from '../native.js';
 import { checkSignal } from '../options.js';
 import { checkSelector } from '../output-selector.js';
+import { withFunctionTargets } from '../targets/function-target.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
 import { Tensor } from '../tensor.js';
 
@@ -44,8 +45,11 @@ export async function perturbedScores(
     output: [...checkSelector(output)],
     targets: normalizeTargets(targets),
   };
-  const native = await callNativeAsync(checkSignal(signal), (module, cancellation) =>
-    module.perturbedScores(Model.reference(model), request, cancellation),
+  const checkedSignal = checkSignal(signal);
+  const native = await withFunctionTargets(request.targets, () =>
+    callNativeAsync(checkedSignal, (module, cancellation) =>
+      module.perturbedScores(Model.reference(model), request, cancellation),
+    ),
   );
   using scores = Tensor.fromNative(native.scores);
   if (native.images) Tensor.fromNative(native.images).dispose();

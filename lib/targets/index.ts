@@ -13,6 +13,7 @@ export {
   SemanticSegmentationTarget,
   TorchScriptTarget,
 } from './dense-targets.js';
+export type { TargetFunction } from './function-target.js';
 export { Target, type TargetLike, type Targets } from './target.js';
 export {
   CosineSimilarityTarget,

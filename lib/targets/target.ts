@@ -1,5 +1,6 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import type { NativeTarget } from '../native.js';
+import { type TargetFunction, toFunctionTarget } from './function-target.js';
 
 /**
  * What a heatmap explains: a scalar made of one image's output, and differentiable. Use one of its classes, such as
@@ -10,8 +11,8 @@ export abstract class Target {
   abstract toNative(): NativeTarget;
 }
 
-/** A target, or the index of a class as short for a `ClassifierOutputTarget`. */
-export type TargetLike = Target | number;
+/** A target, the index of a class as short for a `ClassifierOutputTarget`, or a function that makes the score. */
+export type TargetLike = Target | number | TargetFunction;
 
 /**
  * What to explain:
@@ -41,7 +42,8 @@ export function normalizeTargets(targets: Targets | undefined): NativeTarget[][]
 function toNative(value: unknown, name: string): NativeTarget {
   if (value instanceof Target) return value.toNative();
   if (typeof value === 'number') return { kind: 'class', category: checkIndex(name, value) };
-  throw invalidArgumentType(name, 'a target or the index of a class', value);
+  if (typeof value === 'function') return toFunctionTarget(value as TargetFunction);
+  throw invalidArgumentType(name, 'a target, the index of a class or a function', value);
 }
 
 /** @internal */

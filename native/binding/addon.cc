@@ -40,6 +40,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
     exports.Set("tensorToTypedArray", Napi::Function::New(env, tensorToTypedArray, "tensorToTypedArray"));
     exports.Set("tensorAt", Napi::Function::New(env, tensorAt, "tensorAt"));
     exports.Set("tensorNarrow", Napi::Function::New(env, tensorNarrow, "tensorNarrow"));
+    exports.Set("tensorOperation", Napi::Function::New(env, tensorOperation, "tensorOperation"));
     exports.Set("tensorDispose", Napi::Function::New(env, tensorDispose, "tensorDispose"));
     exports.Set("disposeModel", Napi::Function::New(env, disposeModel, "disposeModel"));
   }

@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "binding/handles.h"
+#include "binding/reading.h"
+#include "binding/target_conversions.h"
 
 namespace gradcam {
 namespace {
@@ -62,22 +64,6 @@ std::optional<ElementType> elementTypeNamed(const std::string& name) {
   return std::nullopt;
 }
 
-Napi::Value need(const Napi::Object& object, const char* key) {
-  const Napi::Value value = object.Get(key);
-  if (value.IsUndefined())
-    throw Napi::TypeError::New(object.Env(), std::string("The request lacks '") + key + "'.");
-  return value;
-}
-
-template <typename T, typename Convert>
-std::vector<T> toVector(const Napi::Value& value, const Convert& convert) {
-  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "Expected an array.");
-  const auto array = value.As<Napi::Array>();
-  std::vector<T> elements;
-  for (uint32_t index = 0; index < array.Length(); ++index) elements.push_back(convert(array.Get(index)));
-  return elements;
-}
-
 TargetLayer toTargetLayer(const Napi::Object& object) {
   TargetLayer layer;
   layer.path = need(object, "path").ToString();
@@ -111,44 +97,6 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value) {
   return transform;
 }
 
-Target toTarget(const Napi::Object& object) {
-  static const std::map<std::string, Target::Kind> kinds = {
-      {"class", Target::Kind::Class},
-      {"rank", Target::Kind::Rank},
-      {"softmax", Target::Kind::Softmax},
-      {"rest", Target::Kind::ReST},
-      {"binary", Target::Kind::Binary},
-      {"raw-scores", Target::Kind::RawScores},
-      {"softmax-output", Target::Kind::SoftmaxOutput},
-      {"segmentation", Target::Kind::Segmentation},
-      {"boxes", Target::Kind::Boxes},
-      {"finer", Target::Kind::Finer},
-      {"finer-ranks", Target::Kind::FinerRanks},
-      {"vector", Target::Kind::Vector},
-      {"cosine", Target::Kind::Cosine},
-      {"concept", Target::Kind::Concept},
-      {"scripted", Target::Kind::Scripted},
-  };
-  const std::string name = need(object, "kind").ToString();
-  const auto kind = kinds.find(name);
-  if (kind == kinds.end()) throw Napi::TypeError::New(object.Env(), "Unknown target kind '" + name + "'.");
-  Target target;
-  target.kind = kind->second;
-  const Napi::Value category = object.Get("category");
-  if (category.IsNumber()) target.category = category.As<Napi::Number>().Int64Value();
-  const Napi::Value others = object.Get("others");
-  if (others.IsArray())
-    target.others =
-        toVector<int64_t>(others, [](const Napi::Value& each) { return each.ToNumber().Int64Value(); });
-  const Napi::Value alpha = object.Get("alpha");
-  if (alpha.IsNumber()) target.alpha = alpha.As<Napi::Number>().DoubleValue();
-  const Napi::Value tensor = object.Get("tensor");
-  if (tensor.IsExternal() || tensor.IsObject()) target.tensor = toTensor(tensor);
-  const Napi::Value scripted = object.Get("scripted");
-  if (scripted.IsExternal() || scripted.IsObject()) target.scripted = toScriptedTarget(scripted);
-  return target;
-}
-
 OutputSelector toOutputSelector(const Napi::Value& value) {
   OutputSelector selector;
   for (const auto& key : toVector<Napi::Value>(value, [](const Napi::Value& each) { return each; })) {
@@ -159,12 +107,6 @@ OutputSelector toOutputSelector(const Napi::Value& value) {
     }
   }
   return selector;
-}
-
-TargetsPerImage toTargets(const Napi::Value& value) {
-  return toVector<std::vector<Target>>(value, [](const Napi::Value& list) {
-    return toVector<Target>(list, [](const Napi::Value& target) { return toTarget(target.ToObject()); });
-  });
 }
 
 Napi::Value fromClassIndex(Napi::Env env, int64_t classIndex) {
@@ -427,7 +369,7 @@ Napi::Value fromFactorization(Napi::Env env, const Factorization& factorization)
   return object;
 }
 
-PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value) {
+PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value, const JobContext& context) {
   static const std::map<std::string, Perturbation::Kind> kinds = {
       {"none", Perturbation::Kind::None},
       {"multiply", Perturbation::Kind::Multiply},
@@ -442,7 +384,7 @@ PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value) {
   const Napi::Value heatmaps = object.Get("heatmaps");
   if (!heatmaps.IsNull()) request.heatmaps = toTensor(heatmaps);
   request.output = toOutputSelector(need(object, "output"));
-  request.targets = toTargets(need(object, "targets"));
+  request.targets = toTargets(need(object, "targets"), context);
   const auto kind = kinds.find(need(object, "kind").ToString());
   if (kind == kinds.end()) throw Napi::TypeError::New(object.Env(), "Unknown perturbation.");
   request.perturbation.kind = kind->second;
@@ -462,7 +404,7 @@ Napi::Value fromPerturbedScores(Napi::Env env, const PerturbedScores& result) {
   return object;
 }
 
-AttributionRequest toAttributionRequest(const Napi::Value& value) {
+AttributionRequest toAttributionRequest(const Napi::Value& value, const JobContext& context) {
   const Napi::Object object = value.ToObject();
   AttributionRequest request;
   const std::string kind = need(object, "kind").ToString();
@@ -470,7 +412,7 @@ AttributionRequest toAttributionRequest(const Napi::Value& value) {
   if (kind == "integrated-gradients") request.kind = AttributionRequest::Kind::IntegratedGradients;
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
   request.output = toOutputSelector(need(object, "output"));
-  request.targets = toTargets(need(object, "targets"));
+  request.targets = toTargets(need(object, "targets"), context);
   request.rule = need(object, "rule").ToString();
   request.steps = need(object, "steps").ToNumber().Int64Value();
   request.batchSize = need(object, "batchSize").ToNumber().Int64Value();
@@ -497,7 +439,7 @@ Napi::Value fromAttribution(Napi::Env env, const Attribution& attribution) {
   return object;
 }
 
-ExplainRequest toExplainRequest(const Napi::Value& value) {
+ExplainRequest toExplainRequest(const Napi::Value& value, const JobContext& context) {
   const Napi::Object object = value.ToObject();
   ExplainRequest request;
   request.methods = toVector<MethodRequest>(
@@ -507,7 +449,7 @@ ExplainRequest toExplainRequest(const Napi::Value& value) {
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
   request.layers = toTargetLayers(need(object, "layers"));
   request.output = toOutputSelector(need(object, "output"));
-  request.targets = toTargets(need(object, "targets"));
+  request.targets = toTargets(need(object, "targets"), context);
   request.reshape = toReshapeTransform(need(object, "reshape"));
   request.upsample = need(object, "upsample").ToBoolean();
   request.optimize = need(object, "optimize").ToBoolean();

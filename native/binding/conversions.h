@@ -19,6 +19,8 @@ namespace gradcam {
 // JavaScript values to plain C++ structs and back. lib/native.ts declares the JavaScript side and validates
 // what users give; the checks here only keep a wrong caller from harming the process.
 
+struct JobContext;  // target_conversions.h
+
 // A model as JavaScript holds it; used on the JavaScript thread only.
 struct ModelBox {
   std::shared_ptr<Model> model;  // empty once disposed and no job uses it any more
@@ -49,12 +51,12 @@ Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, doubl
 LoadOptions toLoadOptions(const Napi::Value& value);
 FactorizationRequest toFactorizationRequest(const Napi::Value& value);
 Napi::Value fromFactorization(Napi::Env env, const Factorization& factorization);
-PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value);
+PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value, const JobContext& context);
 Napi::Value fromPerturbedScores(Napi::Env env, const PerturbedScores& result);
-AttributionRequest toAttributionRequest(const Napi::Value& value);
+AttributionRequest toAttributionRequest(const Napi::Value& value, const JobContext& context);
 Napi::Value fromAttribution(Napi::Env env, const Attribution& attribution);
 std::vector<TargetLayer> toTargetLayers(const Napi::Value& value);
 Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan);
-ExplainRequest toExplainRequest(const Napi::Value& value);
+ExplainRequest toExplainRequest(const Napi::Value& value, const JobContext& context);
 
 }  // namespace gradcam

@@ -33,20 +33,37 @@ void JobChannel::runOnThisExecutor(const std::shared_ptr<JobBase>& job) {
   job->execute();
   std::lock_guard lock(mutex_);
   running_.erase(job);
-  if (!closed_) {
-    auto* delivered = new std::shared_ptr<JobBase>(job);
-    if (napi_call_threadsafe_function(toJavaScript_, delivered, napi_tsfn_nonblocking) != napi_ok)
-      delete delivered;
-  }
+  postLocked([this, job](Napi::Env env) { settle(env, *job); });
   jobEnded_.notify_all();
 }
 
-void JobChannel::deliver(napi_env env, napi_value, void* context, void* data) {
-  const std::unique_ptr<std::shared_ptr<JobBase>> job(static_cast<std::shared_ptr<JobBase>*>(data));
-  if (env == nullptr) return;  // the environment is ending: nobody waits for the promise
-  auto* channel = static_cast<JobChannel*>(context);
-  if (--channel->pending_ == 0) napi_unref_threadsafe_function(env, channel->toJavaScript_);
-  (*job)->settle(env);
+bool JobChannel::post(std::function<void(Napi::Env)> task) {
+  std::lock_guard lock(mutex_);
+  return postLocked(std::move(task));
+}
+
+bool JobChannel::postLocked(std::function<void(Napi::Env)> task) {
+  if (closed_) return false;
+  auto* posted = new std::function<void(Napi::Env)>(std::move(task));
+  if (napi_call_threadsafe_function(toJavaScript_, posted, napi_tsfn_nonblocking) == napi_ok) return true;
+  delete posted;
+  return false;
+}
+
+void JobChannel::settle(Napi::Env env, JobBase& job) {
+  if (--pending_ == 0) napi_unref_threadsafe_function(env, toJavaScript_);
+  job.settle(env);
+}
+
+void JobChannel::deliver(napi_env env, napi_value, void*, void* data) {
+  const std::unique_ptr<std::function<void(Napi::Env)>> task(
+      static_cast<std::function<void(Napi::Env)>*>(data));
+  if (env == nullptr) return;  // the environment is ending: nobody waits
+  try {
+    (*task)(env);
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());  // a callback of the user's threw: as in any event handler
+  }
 }
 
 void JobChannel::close() {

@@ -38,12 +38,17 @@ class JobChannel : public std::enable_shared_from_this<JobChannel> {
  public:
   static std::shared_ptr<JobChannel> create(Napi::Env env);
   void submit(std::shared_ptr<JobBase> job);
+  // From any thread: runs the task on the JavaScript thread, soon and in order. False once closed: then it is
+  // dropped. Does not keep the process alive.
+  bool post(std::function<void(Napi::Env)> task);
   void close();
 
  private:
   void runOnThisExecutor(const std::shared_ptr<JobBase>& job);
   static void closeHook(void* channel);
-  static void deliver(napi_env env, napi_value, void* channel, void* job);
+  static void deliver(napi_env env, napi_value, void* channel, void* task);
+  bool postLocked(std::function<void(Napi::Env)> task);
+  void settle(Napi::Env env, JobBase& job);
 
   napi_env env_ = nullptr;
   napi_threadsafe_function toJavaScript_ = nullptr;

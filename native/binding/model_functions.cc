@@ -4,6 +4,7 @@
 
 #include "binding/conversions.h"
 #include "binding/progress_reporter.h"
+#include "binding/target_conversions.h"
 
 namespace gradcam {
 namespace {
@@ -43,6 +44,10 @@ Napi::Value startModelJob(
     channel.submit(std::move(job));
     return promise;
   });
+}
+
+JobContext contextOf(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return {channel.shared_from_this(), toCancellation(info[2])};
 }
 
 }  // namespace
@@ -105,9 +110,9 @@ Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<Timed>(
       info, channel,
       [&] {
-        return [request = toExplainRequest(info[1]), queued = Clock::now(),
-                progress = ProgressReporter::create(info.Env(), info[3])](const Model& model,
-                                                                          const Cancellation& cancellation) {
+        return [request = toExplainRequest(info[1], contextOf(info, channel)), queued = Clock::now(),
+                progress = ProgressReporter::create(info[3], channel.shared_from_this())](
+                   const Model& model, const Cancellation& cancellation) {
           const std::chrono::duration<double, std::milli> waited = Clock::now() - queued;
           const auto report = [&](int64_t done, int64_t total) {
             if (progress) progress->report(done, total);
@@ -124,9 +129,9 @@ Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel) 
   return startModelJob<Attribution>(
       info, channel,
       [&] {
-        return [request = toAttributionRequest(info[1]),
-                progress = ProgressReporter::create(info.Env(), info[3])](const Model& model,
-                                                                          const Cancellation& cancellation) {
+        return [request = toAttributionRequest(info[1], contextOf(info, channel)),
+                progress = ProgressReporter::create(info[3], channel.shared_from_this())](
+                   const Model& model, const Cancellation& cancellation) {
           return attribute(model, request, cancellation, [&](int64_t done, int64_t total) {
             if (progress) progress->report(done, total);
           });
@@ -139,8 +144,8 @@ Napi::Value startPerturbedScores(const Napi::CallbackInfo& info, JobChannel& cha
   return startModelJob<PerturbedScores>(
       info, channel,
       [&] {
-        return [request = toPerturbedScoresRequest(info[1])](const Model& model,
-                                                             const Cancellation& cancellation) {
+        return [request = toPerturbedScoresRequest(info[1], contextOf(info, channel))](
+                   const Model& model, const Cancellation& cancellation) {
           return perturbedScores(model, request, cancellation);
         };
       },
@@ -152,8 +157,8 @@ Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel) 
       info, channel,
       [&] {
         return [request = toFactorizationRequest(info[1]),
-                progress = ProgressReporter::create(info.Env(), info[3])](const Model& model,
-                                                                          const Cancellation& cancellation) {
+                progress = ProgressReporter::create(info[3], channel.shared_from_this())](
+                   const Model& model, const Cancellation& cancellation) {
           return factorize(model, request, cancellation, [&](int64_t done, int64_t total) {
             if (progress) progress->report(done, total);
           });

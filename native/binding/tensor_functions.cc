@@ -4,6 +4,8 @@
 
 #include "binding/conversions.h"
 #include "binding/errors.h"
+#include "binding/reading.h"
+#include "core/tensor_operations.h"
 
 namespace gradcam {
 namespace {
@@ -107,6 +109,25 @@ Napi::Value tensorNarrow(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return fromTensor(info.Env(), toTensor(info[0]).narrow(info[1].ToNumber().Int64Value(),
                                                            info[2].ToNumber().Int64Value()));
+  });
+}
+
+Napi::Value tensorOperation(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Object given = info[2].ToObject();
+    const auto scalar = [&](const char* key) -> std::optional<double> {
+      const Napi::Value value = given.Get(key);
+      if (value.IsNumber()) return value.As<Napi::Number>().DoubleValue();
+      return std::nullopt;
+    };
+    OperationArguments arguments;
+    arguments.dimensions = toVector<int64_t>(need(given, "dimensions"), [](const Napi::Value& dimension) {
+      return dimension.ToNumber().Int64Value();
+    });
+    arguments.first = scalar("first");
+    arguments.second = scalar("second");
+    arguments.keepDimensions = given.Get("keepDimensions").ToBoolean();
+    return fromTensor(info.Env(), applyOperation(info[0].ToString(), toTensors(info[1]), arguments));
   });
 }
 

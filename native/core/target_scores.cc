@@ -106,6 +106,25 @@ at::Tensor scriptedScore(const Target& target, const c10::IValue& ofImage) {
   throw Failure("ERR_OUTPUT_SHAPE", "A TorchScript target must return a tensor with one element.");
 }
 
+// A function in JavaScript that builds the score with Tensor's operations.
+at::Tensor functionScore(const Target& target, const at::Tensor& row) {
+  const at::Tensor score = target.function(toHandle(row)).state().tensor.to(row.device());
+  if (score.numel() != 1) {
+    std::ostringstream message;
+    message << "A target function must return a tensor with one element, but it returned one of shape "
+            << score.sizes() << ". End it with sum(), mean() or max().";
+    throw Failure("ERR_OUTPUT_SHAPE", message.str());
+  }
+  if (row.requires_grad() && at::GradMode::is_enabled() && !score.requires_grad()) {
+    throw Failure(
+        "ERR_TARGET_FUNCTION",
+        "The score of the target function does not depend on the output, so it has no gradient. Build "
+        "it with the operations of the tensor that the function is given (mul, sum, ...), not of "
+        "copied values.");
+  }
+  return score.sum();
+}
+
 at::Tensor vectorOf(const Target& target, const at::Tensor& row) {
   const at::Tensor vector = tensorOf(target, row);
   if (vector.numel() != row.numel()) throwSizes("The vector", vector, row);
@@ -133,6 +152,7 @@ at::Tensor scoreOf(const Target& target, const c10::IValue& ofImage) {
   if (target.kind == Kind::Boxes) return boxScore(target, ofImage);
   if (target.kind == Kind::Scripted) return scriptedScore(target, ofImage);
   const at::Tensor& row = rowOf(ofImage);
+  if (target.kind == Kind::Function) return functionScore(target, row);
   switch (target.kind) {
     case Kind::Softmax:
       return row.softmax(-1).select(-1, target.category);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,12 +32,14 @@ struct Target {
     Cosine,         // the cosine similarity to `tensor`
     Concept,        // 1 minus that
     Scripted,       // what `scripted` says
+    Function,       // what `function` makes of the output
   } kind = Kind::Rank;
   int64_t category = 0;         // FinerRanks: -1 for the argmax
   std::vector<int64_t> others;  // categories, or ranks of nearness; Boxes: labels
   double alpha = 1;             // Finer; Boxes: the least overlap
   std::optional<TensorHandle> tensor;
   std::shared_ptr<ScriptedTarget> scripted;
+  std::function<TensorHandle(const TensorHandle&)> function;  // called on an executor, may wait
 };
 
 // One list per image, or one list for all images.
