@@ -104,7 +104,11 @@ for (const golden of ofMethod('FullGrad', 'CAM', 'SmoothGradCAMPlusPlus')) {
         : golden.method === 'CAM'
           ? new CAM({ model, targetLayers, linear: golden.options?.linear as string })
           : new SmoothGradCAMPlusPlus({ model, targetLayers, noise: tensorOf(golden.options?.noise) });
-    const { heatmaps } = await cam.explain(tensorOf(golden.input), { targets: golden.targets });
+    const { heatmaps } = await cam.explain(tensorOf(golden.input), {
+      targets: golden.targets,
+      augSmooth: Boolean(golden.options?.augSmooth),
+      eigenSmooth: Boolean(golden.options?.eigenSmooth),
+    });
     const difference = maxDifference(values(heatmaps), floats(golden.expected.heatmaps));
     t.true(difference <= golden.tolerance, `largest difference ${difference}`);
   });
@@ -119,6 +123,30 @@ for (const golden of cases.filter(({ name }) => name === 'vit-legrad-final-score
     t.true(difference <= golden.tolerance, `largest difference ${difference}`);
   });
 }
+
+test('augSmooth of LeGrad is the mean of the six maps, changed back', async (t) => {
+  const [golden] = cases.filter(({ name }) => name === 'vit-legrad-final-score');
+  await using model = await loadModel(fixturePath(`family/${golden?.model}`));
+  const cam = new LeGrad({ model, reshapeTransform: { kind: 'tokens', prefixTokens: 1 } });
+  const input = tensorOf(golden?.input);
+  const width = input.shape[3] as number;
+  const mirrored = (data: Float32Array) =>
+    data.map((_, index) => data[index - (index % width) + width - 1 - (index % width)] as number);
+  const maps: Float32Array[] = [];
+  for (const multiply of [0.9, 1, 1.1]) {
+    for (const flip of [false, true]) {
+      const scaled = values(input).map((value) => value * multiply);
+      const changed = Tensor.from(flip ? mirrored(scaled) : scaled, input.shape);
+      const map = values((await cam.explain(changed, { targets: 1 })).heatmaps);
+      maps.push(flip ? mirrored(map) : map);
+    }
+  }
+  const expected = (maps[0] as Float32Array).map(
+    (_, index) => maps.reduce((sum, map) => sum + (map[index] as number), 0) / 6,
+  );
+  const { heatmaps } = await cam.explain(input, { targets: 1, augSmooth: true });
+  t.true(maxDifference(values(heatmaps), expected) < 1e-5);
+});
 
 for (const golden of ofMethod('DeepFeatureFactorization')) {
   test(`${golden.name}: ${golden.description}`, async (t) => {
@@ -178,7 +206,7 @@ test('options of attributions are checked', async (t) => {
     code: 'ERR_UNKNOWN_OPTION',
   });
   t.throws(() => new SmoothGradCAMPlusPlus({ model, std: -1 }), { code: 'ERR_OUT_OF_RANGE' });
-  await t.throwsAsync(new FullGrad({ model }).explain({ data: [1], shape: [1] }, { eigenSmooth: true }), {
+  await t.throwsAsync(new LeGrad({ model }).explain({ data: [1], shape: [1] }, { eigenSmooth: true }), {
     code: 'ERR_UNSUPPORTED',
   });
 });

@@ -226,6 +226,17 @@ def wrapping(w) -> None:
         source=LIBRARY,
         expected=signs("FullGrad", model, None, x, targets, call={"eigen_smooth": True}),
     )
+    w.case(
+        "resnet-fullgrad-aug-smooth",
+        "the mean of the six augmentations' maps",
+        "FullGrad",
+        "resnet",
+        targets=TARGETS,
+        options={"augSmooth": True},
+        heatmaps=library.run("FullGrad", model, [], x, targets, aug_smooth=True),
+        source=LIBRARY,
+        notRescaled=True,
+    )
     rest = [[{"kind": "ClassifierOutputReST", "category": c}] for (c,) in TARGETS]
     aims = library.new_targets(rest)
     for name, layers in {"last": ["layer2.1"], "first": ["layer1.0"]}.items():

@@ -1,12 +1,10 @@
-import { GradCamError } from '../errors.js';
-import type { ModelInput } from '../model.js';
-import { BaseCAM, type ExplainOptions } from './base-cam.js';
-import type { Explanation } from './explanation.js';
+import { BaseCAM } from './base-cam.js';
 
 /**
  * FullGrad: the input times its gradient, plus of every convolution and BatchNorm the bias times its gradient. Sees the
- * whole network, so it has no target layer (`targetLayers` is ignored); for
- * models whose biases are in such layers. S. Srinivas, F. Fleuret, 2019.
+ * whole network, so it has no target layer (`targetLayers` is ignored); for models whose biases are in such layers.
+ * With `eigenSmooth` the terms are projected on their first principal component, at an eighth of the size, instead of
+ * being added up, as in pytorch-grad-cam. S. Srinivas, F. Fleuret, 2019.
  */
 export class FullGrad extends BaseCAM {
   /** @internal */
@@ -16,10 +14,4 @@ export class FullGrad extends BaseCAM {
   static override readonly needsLayers = false;
 
   protected override readonly method = { name: 'FullGrad' };
-
-  override async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
-    if (options?.augSmooth || options?.eigenSmooth)
-      throw new GradCamError('ERR_UNSUPPORTED', 'FullGrad has neither augSmooth nor eigenSmooth.');
-    return await super.explain(input, options);
-  }
 }

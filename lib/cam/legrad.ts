@@ -20,8 +20,11 @@ export class LeGrad extends BaseCAM {
 
   /** @throws {GradCamError} `ERR_UNSUPPORTED` where the model has no attention, and as {@link BaseCAM.explain} */
   override async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
-    if (options?.augSmooth || options?.eigenSmooth)
-      throw new GradCamError('ERR_UNSUPPORTED', 'LeGrad has neither augSmooth nor eigenSmooth.');
+    if (options?.eigenSmooth)
+      throw new GradCamError(
+        'ERR_UNSUPPORTED',
+        'LeGrad has no eigenSmooth: there are no channels to project.',
+      );
     return await super.explain(input, options);
   }
 }

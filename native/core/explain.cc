@@ -49,16 +49,22 @@ std::size_t plainest(const std::vector<AugmentationChoice>& augmentations) {
   return 0;
 }
 
-void describe(const ExplainPass& pass, Explanation& explanation) {
-  explanation.outputs = toOutputTree(pass.output());
-  for (std::size_t index = 0; index < pass.targets().size(); ++index) {
-    const ResolvedTarget& target = pass.targets()[index];
-    explanation.maps.push_back(
-        {target.imageIndex, target.targetIndex, target.classIndex, pass.scores()[index]});
+void describe(const c10::IValue& output,
+              const std::vector<ResolvedTarget>& targets,
+              const std::vector<double>& scores,
+              Explanation& explanation) {
+  explanation.outputs = toOutputTree(output);
+  for (std::size_t index = 0; index < targets.size(); ++index) {
+    const ResolvedTarget& target = targets[index];
+    explanation.maps.push_back({target.imageIndex, target.targetIndex, target.classIndex, scores[index]});
   }
-  for (const ExplainPass::Layer& layer : pass.layers()) {
-    explanation.layers.push_back({layer.path, layer.callIndex, layer.activation.sizes().vec()});
-  }
+}
+
+NetworkMethod networkMethodOf(const ExplainRequest& request) {
+  if (request.methods.size() != 1) return nullptr;
+  if (request.methods[0].name == "FullGrad") return fullGrad;
+  if (request.methods[0].name == "LeGrad") return leGrad;
+  return nullptr;
 }
 
 MethodResult resultOf(const at::Tensor& heatmaps) {
@@ -79,10 +85,6 @@ Explanation explain(const Model& model,
                     const ExplainRequest& request,
                     const Cancellation& cancellation,
                     const ExplainProgress& progress) {
-  if (request.methods.size() == 1 && request.methods[0].name == "FullGrad")
-    return fullGrad(model, request, cancellation);
-  if (request.methods.size() == 1 && request.methods[0].name == "LeGrad")
-    return leGrad(model, request, cancellation);
   ModelState& state = model.state();
   Explanation explanation;
   StageTimings& timings = explanation.timings;
@@ -91,7 +93,8 @@ Explanation explain(const Model& model,
   const DeviceStream stream(state.device);
 
   cancellation.throwIfCancelled();
-  const auto plan = state.plan(hookedLayers(request.layers), request.optimize);
+  const NetworkMethod networkMethod = networkMethodOf(request);
+  const auto plan = networkMethod ? nullptr : state.plan(hookedLayers(request.layers), request.optimize);
   timings.plan = stopwatch.lap();
   const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   checkInput(inputs.at(0));
@@ -102,12 +105,25 @@ Explanation explain(const Model& model,
   int64_t done = 0;
   for (std::size_t index = 0; index < augmentations.size(); ++index) {
     cancellation.throwIfCancelled();
-    ExplainPass pass(state.module, *plan, request, augmented(inputs, augmentations[index]), cancellation);
-    timings.forward += stopwatch.lap();
-    const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
-    const auto heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);
+    const bool described = index == plainest(augmentations);
+    const auto changed = augmented(inputs, augmentations[index]);
+    std::vector<at::Tensor> heatmaps;
+    if (networkMethod) {
+      const NetworkMaps maps = networkMethod(state, request, changed, cancellation, timings);
+      heatmaps = {maps.heatmaps};
+      if (described) describe(maps.output, maps.targets, maps.scores, explanation);
+    } else {
+      ExplainPass pass(state.module, *plan, request, changed, cancellation);
+      timings.forward += stopwatch.lap();
+      const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
+      heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);
+      if (described) {
+        describe(pass.output(), pass.targets(), pass.scores(), explanation);
+        for (const ExplainPass::Layer& layer : pass.layers())
+          explanation.layers.push_back({layer.path, layer.callIndex, layer.activation.sizes().vec()});
+      }
+    }
     stopwatch.lap();
-    if (index == plainest(augmentations)) describe(pass, explanation);
     for (std::size_t method = 0; method < heatmaps.size(); ++method) {
       const at::Tensor undone = undo(heatmaps[method], augmentations[index]);
       if (index == 0) {

@@ -104,8 +104,7 @@ ExplainPass::ExplainPass(const torch::jit::Module& model,
     const at::AutoGradMode record(true);
     scoreTensor_ = scoresOf(explained_, targets_);
   }
-  const at::Tensor values = scoreTensor_.detach().to(at::kCPU, at::kDouble).contiguous();
-  scores_.assign(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
+  scores_ = scoreValues(scoreTensor_);
 }
 
 int64_t ExplainPass::perturbedRows() const {

@@ -208,4 +208,9 @@ at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>
   return at::stack(scores);
 }
 
+std::vector<double> scoreValues(const at::Tensor& scores) {
+  const at::Tensor values = scores.detach().to(at::kCPU, at::kDouble).contiguous();
+  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
+}
+
 }  // namespace gradcam

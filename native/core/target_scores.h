@@ -36,4 +36,7 @@ at::Tensor scoresOfRows(const Target& target, const c10::IValue& output, int64_t
 // from their sum gives each image the gradient of its own score.
 at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>& targets);
 
+// The scores as plain numbers.
+std::vector<double> scoreValues(const at::Tensor& scores);
+
 }  // namespace gradcam

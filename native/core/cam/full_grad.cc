@@ -2,13 +2,10 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/cam/heatmap.h"
-#include "core/device_stream.h"
+#include "core/cam/principal_component.h"
 #include "core/failure.h"
-#include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
-#include "core/target_scores.h"
-#include "core/tensor_state.h"
 
 namespace gradcam {
 namespace {
@@ -45,10 +42,23 @@ std::vector<BiasedLayer> biasedLayers(const torch::jit::Module& model) {
   return layers;
 }
 
-// [B, C, ...space] -> [B, ...size]: each channel's magnitude scaled to 0..1, all channels added and resized.
-at::Tensor sumOfScaledChannels(const at::Tensor& terms, at::IntArrayRef size) {
-  const at::Tensor channels = scaleToUnitRange(terms.abs().flatten(0, 1)).view_as(terms);
-  return resizeMaps(channels.sum(1), size);  // resizing is linear: the sum may come first
+// [B, C, ...space]: each channel of each image scaled to 0..1.
+at::Tensor scaledChannels(const at::Tensor& terms) {
+  return scaleToUnitRange(terms.flatten(0, 1)).view_as(terms);
+}
+
+// [B, C, ...space] -> [B, C, ...size]
+at::Tensor resizedChannels(const at::Tensor& terms, at::IntArrayRef size) {
+  return resizeMaps(terms.flatten(0, 1), size).unflatten(0, {terms.size(0), terms.size(1)});
+}
+
+// The terms, [B, T, ...size], as one map each: their first principal component, taken at an eighth of the
+// size since there are many.
+at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size) {
+  std::vector<int64_t> eighth;
+  for (const int64_t length : size) eighth.push_back(std::max<int64_t>(1, length / 8));
+  const at::Tensor small = resizedChannels(scaledChannels(terms), eighth);
+  return resizeMaps(scaleToUnitRange(firstPrincipalProjection(small)), size);
 }
 
 at::Tensor inFullPrecision(const at::Tensor& tensor) {
@@ -57,19 +67,19 @@ at::Tensor inFullPrecision(const at::Tensor& tensor) {
 
 }  // namespace
 
-Explanation fullGrad(const Model& model, const ExplainRequest& request, const Cancellation& cancellation) {
-  ModelState& state = model.state();
-  const DeviceStream stream(state.device);
-  Explanation explanation;
+NetworkMaps fullGrad(ModelState& state,
+                     const ExplainRequest& request,
+                     std::vector<at::Tensor> inputs,
+                     const Cancellation& cancellation,
+                     StageTimings& timings) {
   Stopwatch stopwatch;
   state.checkForward();
   const auto biased = biasedLayers(state.module);
   std::vector<HookedLayer> hooked;
   for (const BiasedLayer& layer : biased) hooked.push_back({layer.path, {CallChoice::Kind::All, 0}});
   const auto plan = state.plan(hooked, /*optimize=*/false);
-  explanation.timings.plan = stopwatch.lap();
+  timings.plan += stopwatch.lap();
 
-  std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   if (inputs.at(0).dim() < 3 || !at::isFloatingType(inputs.at(0).scalar_type()))
     throw Failure("ERR_INPUT_SHAPE", "FullGrad needs a batch of floating-point images, signals or volumes.");
   const at::Tensor input = inputs[0].detach().requires_grad_(true);
@@ -79,7 +89,7 @@ Explanation fullGrad(const Model& model, const ExplainRequest& request, const Ca
   const c10::IValue explained = selectValue(captured.output(), request.output);
   const auto targets = resolveTargets(explained, request.targets, input.size(0));
   const at::Tensor scores = scoresOf(explained, targets);
-  explanation.timings.forward = stopwatch.lap();
+  timings.forward += stopwatch.lap();
 
   std::vector<at::Tensor> wanted = {input};
   for (const auto& layer : captured.layers()) wanted.push_back(layer.activation);
@@ -97,32 +107,27 @@ Explanation fullGrad(const Model& model, const ExplainRequest& request, const Ca
                                                  /*retain_graph=*/true, false, /*allow_unused=*/true);
     if (!gradients[0].defined())
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
-    at::Tensor sum = sumOfScaledChannels(inFullPrecision((gradients[0] * input).detach()), size);
+    // Of the input a term for each channel, of each layer one: the sum of its channels.
+    std::vector<at::Tensor> terms = {scaledChannels(inFullPrecision((gradients[0] * input).detach().abs()))};
     for (std::size_t index = 0; index < captured.layers().size(); ++index) {
       const at::Tensor& gradient = gradients[index + 1];
       if (!gradient.defined() || gradient.dim() != input.dim()) continue;
       const at::Tensor& bias = biased[static_cast<std::size_t>(captured.layers()[index].slot)].bias;
       std::vector<int64_t> sizes(static_cast<std::size_t>(gradient.dim()), 1);
       sizes[1] = bias.size(0);
-      sum = sum + sumOfScaledChannels(inFullPrecision((gradient * bias.view(sizes)).detach()), size);
+      const at::Tensor ofLayer = inFullPrecision((gradient * bias.view(sizes)).detach().abs());
+      // Resizing is linear: the sum may come first.
+      terms.push_back(resizeMaps(scaledChannels(ofLayer).sum(1), size).unsqueeze(1));
     }
-    sum = scaleToUnitRange(sum).to(at::kCPU, at::kFloat);
+    const at::Tensor stacked = at::cat(terms, 1);
+    const bool project = request.methods.at(0).eigenSmooth;
+    const at::Tensor sum =
+        scaleToUnitRange(project ? projectTerms(stacked, size) : stacked.sum(1)).to(at::kCPU, at::kFloat);
     for (const int64_t row : rows)
       maps[static_cast<std::size_t>(row)] = sum[targets[static_cast<std::size_t>(row)].imageIndex];
   }
-  explanation.timings.backward = stopwatch.lap();
-
-  const at::Tensor values = scores.detach().to(at::kCPU, at::kDouble).contiguous();
-  std::vector<bool> positive;
-  for (std::size_t index = 0; index < targets.size(); ++index) {
-    const ResolvedTarget& target = targets[index];
-    explanation.maps.push_back(
-        {target.imageIndex, target.targetIndex, target.classIndex, values.data_ptr<double>()[index]});
-    positive.push_back(maps[index].max().item<float>() > 0);
-  }
-  explanation.methods.push_back({toHandle(at::stack(maps).contiguous()), std::move(positive)});
-  explanation.outputs = toOutputTree(captured.output());
-  return explanation;
+  timings.backward += stopwatch.lap();
+  return {at::stack(maps).contiguous(), captured.output(), targets, scoreValues(scores)};
 }
 
 }  // namespace gradcam

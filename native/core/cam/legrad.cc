@@ -2,13 +2,9 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/cam/heatmap.h"
-#include "core/device_stream.h"
 #include "core/failure.h"
-#include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
-#include "core/target_scores.h"
-#include "core/tensor_state.h"
 
 namespace gradcam {
 namespace {
@@ -27,14 +23,14 @@ at::Tensor attendedTokens(const at::Tensor& gradient, const ReshapeTransform& re
 
 }  // namespace
 
-Explanation leGrad(const Model& model, const ExplainRequest& request, const Cancellation& cancellation) {
-  ModelState& state = model.state();
-  const DeviceStream stream(state.device);
-  Explanation explanation;
+NetworkMaps leGrad(ModelState& state,
+                   const ExplainRequest& request,
+                   std::vector<at::Tensor> inputs,
+                   const Cancellation& cancellation,
+                   StageTimings& timings) {
   Stopwatch stopwatch;
   const auto plan = state.attentionPlan();
-  explanation.timings.plan = stopwatch.lap();
-  std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
+  timings.plan += stopwatch.lap();
   const at::Tensor& input = inputs.at(0);
   if (input.dim() < 3) throw Failure("ERR_INPUT_SHAPE", "LeGrad needs a batch of images, [B, C, H, W].");
   const ActivationsAndGradients captured(*plan, inputs);
@@ -57,7 +53,7 @@ Explanation leGrad(const Model& model, const ExplainRequest& request, const Canc
                   "GradCAM with a "
                   "reshapeTransform instead.");
   }
-  explanation.timings.forward = stopwatch.lap();
+  timings.forward += stopwatch.lap();
 
   ReshapeTransform reshape = request.reshape;
   if (reshape.kind != ReshapeTransform::Kind::Tokens) reshape.kind = ReshapeTransform::Kind::Tokens;
@@ -81,23 +77,13 @@ Explanation leGrad(const Model& model, const ExplainRequest& request, const Canc
     }
     maps.push_back(at::stack(layers).mean(0));
   }
-  explanation.timings.backward = stopwatch.lap();
+  timings.backward += stopwatch.lap();
 
   const at::Tensor raw = at::stack(maps);
   const auto size = request.upsample ? input.sizes().slice(2).vec() : raw.sizes().slice(1).vec();
   const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean).to(at::kCPU);
-  const at::Tensor values = scores.detach().to(at::kCPU, at::kDouble).contiguous();
-  std::vector<bool> positive;
-  for (std::size_t index = 0; index < targets.size(); ++index) {
-    const ResolvedTarget& target = targets[index];
-    explanation.maps.push_back(
-        {target.imageIndex, target.targetIndex, target.classIndex, values.data_ptr<double>()[index]});
-    positive.push_back(heatmaps[static_cast<int64_t>(index)].max().item<float>() > 0);
-  }
-  explanation.methods.push_back({toHandle(heatmaps), std::move(positive)});
-  explanation.outputs = toOutputTree(captured.output());
-  explanation.timings.cam = stopwatch.lap();
-  return explanation;
+  timings.cam += stopwatch.lap();
+  return {heatmaps, captured.output(), targets, scoreValues(scores)};
 }
 
 }  // namespace gradcam

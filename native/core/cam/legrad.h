@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/explain.h"
+#include "core/cam/network_method.h"
 
 namespace gradcam {
 
@@ -8,6 +8,10 @@ namespace gradcam {
 // respect to the softmax, averaged over heads and queries, what falls on the tokens of the image; averaged
 // over the layers. Fused attention is written out first. The request's reshape transform tells prefix tokens
 // and grid; it has no target layers. Throws ERR_UNSUPPORTED where the model has no attention over its tokens.
-Explanation leGrad(const Model& model, const ExplainRequest& request, const Cancellation& cancellation);
+NetworkMaps leGrad(ModelState& state,
+                   const ExplainRequest& request,
+                   std::vector<at::Tensor> inputs,
+                   const Cancellation& cancellation,
+                   StageTimings& timings);
 
 }  // namespace gradcam

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "core/explain.h"
+#include "core/model_state.h"
+#include "core/target_scores.h"
+
+namespace gradcam {
+
+// What a method that looks at the whole network, not at target layers, makes of one batch.
+struct NetworkMaps {
+  at::Tensor heatmaps;  // float32 [N, ...size] in 0..1 on the CPU, N as targets
+  c10::IValue output;
+  std::vector<ResolvedTarget> targets;
+  std::vector<double> scores;
+};
+
+// `inputs` are the request's, prepared (and augmented) for the model.
+using NetworkMethod = NetworkMaps (*)(ModelState& state,
+                                      const ExplainRequest& request,
+                                      std::vector<at::Tensor> inputs,
+                                      const Cancellation& cancellation,
+                                      StageTimings& timings);
+
+}  // namespace gradcam
