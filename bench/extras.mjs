@@ -7,6 +7,18 @@ const layer = 'layer4';
 
 /** What is measured on one model, ResNet-50 at layer4: first calls, classes, memory, many callers. */
 export async function measureExtras({ options, folder, progress }) {
+  const run = await onResNet50({ options, folder, progress });
+  return {
+    firstCall: await measureFirstCalls(run),
+    fiveClasses: await measureClasses(run),
+    callers: await measureCallers(run),
+    growth: await measureGrowth(run),
+    peakMemory: await measurePeakMemory(run),
+  };
+}
+
+/** What measures on ResNet-50 needs: the model in a folder, and fresh processes that have loaded it. */
+export async function onResNet50({ options, folder, progress }) {
   const request = { name, layer, folder, largest_batch: Math.max(8, ...options.peakBatches) };
   const python = Side.python(options);
   const files = await python.ask('prepare', request);
@@ -16,14 +28,7 @@ export async function measureExtras({ options, folder, progress }) {
     const command = kind === 'node' ? { ...files, layer, threads: options.threads } : request;
     return Object.assign(side, { prepared: await side.ask('prepare', command) });
   };
-  const run = { options, folder, newSide, progress };
-  return {
-    firstCall: await measureFirstCalls(run),
-    fiveClasses: await measureClasses(run),
-    callers: await measureCallers(run),
-    growth: await measureGrowth(run),
-    peakMemory: await measurePeakMemory(run),
-  };
+  return { options, folder, newSide, progress };
 }
 
 async function measureFirstCalls({ newSide, progress }) {

@@ -58,6 +58,10 @@ const commands = {
     const options = { model: state.model, targetLayers: layer, reshapeTransform };
     state.ours = new GradCAM(options);
     state.plain = new GradCAM({ ...options, optimize: false });
+    // pytorch-grad-cam's own default for AblationCAM is 32 and for ScoreCAM 16; ours are what a user gets.
+    state.eigencam = new library.EigenCAM(options);
+    state.ablationcam = new library.AblationCAM(options);
+    state.scorecam = new library.ScoreCAM(options);
     state.explainer = library.Explainer
       ? new library.Explainer({ ...options, method: 'gradcam', maxBatch: 8 })
       : null;
@@ -77,12 +81,13 @@ const commands = {
           : await state[contestant].explain(x, { targets });
     });
     x.dispose();
-    const answer = { ms };
+    const answer = { ms, cam: result.timings?.cam };
     if (compare) {
       const outputs = contestant === 'forward' ? result : result.outputs;
-      answer.outputDifference = largestDifference(outputs.toTypedArray(), readFloats(compare.outputs), {
-        relative: true,
-      });
+      if (compare.outputs)
+        answer.outputDifference = largestDifference(outputs.toTypedArray(), readFloats(compare.outputs), {
+          relative: true,
+        });
       if (contestant !== 'forward')
         answer.difference = largestDifference(result.heatmaps.toTypedArray(), readFloats(compare.heatmaps));
     }

@@ -88,6 +88,33 @@ function extraRows({ extras }) {
   ];
 }
 
+function methodRows({ methods }) {
+  if (!methods) return [];
+  const { eigencam } = methods;
+  const seconds = (ms) => `${figure(ms / 1000, 1)} s`;
+  return [
+    [
+      "EigenCAM's arithmetic: pytorch-grad-cam / ours",
+      `${figure(eigencam.ratio, 0)} (${figure(eigencam.gradcam, 0)} / ${figure(eigencam.ours, 1)} ms)`,
+    ],
+    ...['ablationcam', 'scorecam'].flatMap((name) => {
+      const one = methods[name];
+      const label = name === 'scorecam' ? 'ScoreCAM' : 'AblationCAM';
+      return [
+        [
+          `${label}: pytorch-grad-cam / ours`,
+          `${figure(one.ratio, 1)} (${seconds(one.gradcam)} / ${seconds(one.ours)})`,
+        ],
+        [
+          `  memory on top of the forward's`,
+          `${figure(one.gradcamMemory, 0)} / ${figure(one.ourMemory, 0)} MiB`,
+        ],
+        [`  differs`, one.difference.toExponential(0)],
+      ];
+    }),
+  ];
+}
+
 const peak = (ratio, one, other) => `${figure(ratio)} (${figure(one, 0)} / ${figure(other, 0)} MiB)`;
 
 function callerRows(callers) {
@@ -131,7 +158,8 @@ export function terminalTable(results) {
     );
   }
   lines.push(...failedCells(results));
-  for (const [name, value] of extraRows(results)) lines.push(`${name.padEnd(40)} ${value}`);
+  for (const [name, value] of [...extraRows(results), ...methodRows(results)])
+    lines.push(`${name.padEnd(40)} ${value}`);
   return lines.join('\n');
 }
 
@@ -157,5 +185,6 @@ export function markdown(results) {
   }
   for (const failure of failedCells(results)) lines.push(`- ${failure}`);
   if (results.extras) table([['ResNet-50, layer4', 'figure'], ...extraRows(results)]);
+  if (results.methods) table([['ResNet-50, layer4, one image', 'figure'], ...methodRows(results)]);
   return lines.join('\n');
 }

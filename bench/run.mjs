@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { measureExtras } from './extras.mjs';
+import { measureExtras, onResNet50 } from './extras.mjs';
 import { describeMachine, inspectPython, loadAverage } from './machine.mjs';
+import { measureMethods } from './methods.mjs';
 import { drawRatios } from './picture.mjs';
 import { markdown, terminalTable } from './report.mjs';
 import { measureTimings } from './timings.mjs';
@@ -41,7 +42,7 @@ const options = new Command('bench')
   .option('--threads <count>', 'threads of each side', count, 2)
   .option('--peak-batches <sizes>', 'batch sizes whose peak memory is measured', counts, [8, 32])
   .option('--growth-explains <count>', 'explains between which memory may not grow', count, 2000)
-  .addOption(new Option('--only <part>', 'only this').choices(['timings', 'extras']))
+  .addOption(new Option('--only <part>', 'only this').choices(['timings', 'extras', 'methods']))
   .option('--out <folder>', 'where results.json, results.md and ratios.png go', join(here, 'results'))
   .parse()
   .opts();
@@ -61,7 +62,7 @@ const progress = (text) => {
 };
 
 const models = all.filter(({ name }) => !options.models || options.models.includes(name));
-const results = { machine: describeMachine(options, python), timings: [], extras: null };
+const results = { machine: describeMachine(options, python), timings: [], extras: null, methods: null };
 mkdirSync(options.out, { recursive: true });
 const save = () => {
   writeFileSync(join(options.out, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);
@@ -72,11 +73,13 @@ const keepCells = (cells) => {
   save();
 };
 const run = { options, folder, models, progress, keepCells };
-if (options.only !== 'extras') results.timings = await measureTimings(run);
-if (options.only !== 'timings') results.extras = await measureExtras(run);
+const wanted = (part) => options.only === undefined || options.only === part;
+if (wanted('timings')) results.timings = await measureTimings(run);
+if (wanted('extras')) results.extras = await measureExtras(run);
+if (wanted('methods')) results.methods = await measureMethods(await onResNet50(run));
 results.machine.loadAverageAfter = loadAverage();
 save();
-await drawRatios(results.timings, join(options.out, 'ratios.png'));
+if (results.timings.length > 0) await drawRatios(results.timings, join(options.out, 'ratios.png'));
 console.log(terminalTable(results));
 console.error(`Written to ${options.out}`);
 if (results.timings.some(({ error, failed }) => error || failed)) process.exitCode = 1;

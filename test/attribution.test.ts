@@ -124,6 +124,21 @@ for (const golden of cases.filter(({ name }) => name === 'vit-legrad-final-score
   });
 }
 
+test('CAM finds the linear layer, and says so where the model is of another kind', async (t) => {
+  for (const golden of ofMethod('CAM')) {
+    await using model = await loadModel(fixturePath(`family/${golden.model}`));
+    const targetLayers = golden.targetLayers as string[];
+    const { heatmaps } = await new CAM({ model, targetLayers }).explain(tensorOf(golden.input), {
+      targets: golden.targets,
+    });
+    t.true(maxDifference(values(heatmaps), floats(golden.expected.heatmaps)) <= golden.tolerance);
+    await t.throwsAsync(
+      new CAM({ model, targetLayers: 'layer1' }).explain(tensorOf(golden.input), { targets: golden.targets }),
+      { code: 'ERR_UNSUPPORTED', message: /average 'layer1' over space/ },
+    );
+  }
+});
+
 test('augSmooth of LeGrad is the mean of the six maps, changed back', async (t) => {
   const [golden] = cases.filter(({ name }) => name === 'vit-legrad-final-score');
   await using model = await loadModel(fixturePath(`family/${golden?.model}`));

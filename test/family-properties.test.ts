@@ -36,6 +36,8 @@ interface Subject {
   readonly targetLayers: readonly string[];
   readonly reshapeTransform?: ReshapeTransform;
   readonly classes: number;
+  /** The target layer is averaged over space and classified by one linear layer: what CAM asks for. */
+  readonly meanPooled?: boolean;
 }
 
 const residual: Subject = {
@@ -54,6 +56,14 @@ const subjects: readonly Subject[] = [
     targetLayers: ['blocks.0.mlp.act'],
     reshapeTransform: 'tokens',
     classes: 5,
+  },
+  {
+    name: 'a residual network, the last layer',
+    file: 'resnet.pt',
+    shape: [3, 16, 20],
+    targetLayers: ['layer2.1'],
+    classes: 5,
+    meanPooled: true,
   },
   { name: 'signals', file: 'signal.pt', shape: [2, 61], targetLayers: ['layer2.0'], classes: 4 },
   { name: 'volumes', file: 'volume.pt', shape: [1, 7, 10, 12], targetLayers: ['layer2.0'], classes: 4 },
@@ -104,9 +114,12 @@ async function explain(
   return await new methods[method](camOptions).explain(batch, options);
 }
 
-/** LeGrad is for transformers only. */
-const methodsFor = ({ reshapeTransform }: Subject) =>
-  methodNames.filter((method) => method !== 'legrad' || reshapeTransform !== undefined);
+/** LeGrad is for transformers only, CAM for pooled layers. */
+const methodsFor = ({ reshapeTransform, meanPooled }: Subject) =>
+  methodNames.filter((method) => {
+    if (method === 'legrad') return reshapeTransform !== undefined;
+    return method !== 'cam' || meanPooled === true;
+  });
 
 const values = (tensor: Tensor) => tensor.toTypedArray() as Float32Array;
 

@@ -1,6 +1,7 @@
 import { AblationCAM } from './ablation-cam.js';
 import { EigenCAM, EigenGradCAM, FEM, KPCACAM, RandomCAM, SegEigenCAM } from './activation-methods.js';
 import type { BaseCAM, CAMOptions } from './base-cam.js';
+import { CAM } from './class-activation-mapping.js';
 import { FinerCAM } from './finer-cam.js';
 import { FullGrad } from './full-grad.js';
 import {
@@ -38,6 +39,7 @@ export const methods = {
   finercam: FinerCAM,
   refinecam: RefineCAM,
   legrad: LeGrad,
+  cam: CAM,
   randomcam: RandomCAM,
 } satisfies Record<string, new (options: CAMOptions) => BaseCAM>;
 

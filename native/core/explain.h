@@ -28,7 +28,7 @@ struct MethodRequest {
   int64_t seed = 0;             // RandomCAM
   int64_t batchSize = 32;       // ScoreCAM, AblationCAM: perturbed copies in one run
   double ratioToAblate = 1;     // AblationCAM: share of the channels that is ablated
-  std::string linear;           // CAM: path of the linear layer behind the pooling
+  std::string linear;           // CAM: path of the linear layer behind the pooling; empty: found
   int64_t samples = 4;          // SmoothGradCAMPlusPlus: noisy copies,
   double deviation = 0.3;       // their noise's standard deviation,
   std::optional<TensorHandle> noise;  // or the noise itself, [samples, B, ...]

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/cam/class_activation_map.h"
 #include "core/cam/heatmap.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/smooth_grad_cam.h"
@@ -193,7 +194,13 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
     for (const Layer& layer : layers_) activations.push_back(layer.activation);
     return smoothGradCamPlusPlus(runs, activations, targets_, settings);
   }
-  if (method.name == "CAM") return classActivationMaps(method);
+  if (method.name == "CAM") {
+    std::vector<at::Tensor> perLayer;
+    for (const Layer& layer : layers_)
+      perLayer.push_back(
+          classActivationMap(model_, method.linear, {layer.path, layer.activation, explained_}, targets_));
+    return perLayer;
+  }
   std::vector<int64_t> images;
   for (const ResolvedTarget& target : targets_) images.push_back(target.imageIndex);
   std::vector<at::Tensor> perLayer;
@@ -212,43 +219,6 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
     const at::Tensor weighted = weights.to(activation.scalar_type()).view(sizes) *
                                 activation.index_select(0, indexTensor(images, activation.device()));
     perLayer.push_back(sumChannels(weighted, method.eigenSmooth));
-  }
-  return perLayer;
-}
-
-// CAM (Zhou et al. 2016, eq. 2): the channels weighted as the linear layer behind the pooling weights them
-// for the class.
-std::vector<at::Tensor> ExplainPass::classActivationMaps(const MethodRequest& method) {
-  at::Tensor weight;
-  bool found = false;
-  for (const auto& named : model_.named_modules()) {
-    if (named.name != method.linear) continue;
-    found = true;
-    if (named.value.hasattr("weight") && named.value.attr("weight").isTensor())
-      weight = named.value.attr("weight").toTensor().to(at::kFloat);
-  }
-  if (!found)
-    throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + method.linear + "'.")
-        .withLayer(method.linear);
-  std::vector<at::Tensor> perLayer;
-  for (const Layer& layer : layers_) {
-    const at::Tensor& activation = layer.activation;
-    if (!weight.defined() || weight.dim() != 2 || weight.size(1) != activation.size(1)) {
-      throw Failure("ERR_LAYER_OUTPUT", "CAM needs a linear layer that weights the " +
-                                            std::to_string(activation.size(1)) + " channels of '" +
-                                            layer.path + "'; '" + method.linear + "' does not.")
-          .withLayer(method.linear);
-    }
-    std::vector<at::Tensor> maps;
-    for (const ResolvedTarget& target : targets_) {
-      if (target.classIndex < 0 || target.classIndex >= weight.size(0))
-        throw Failure("ERR_CLASS_OUT_OF_RANGE", "CAM explains classes of the linear layer only.");
-      const at::Tensor ofImage = activation[target.imageIndex];
-      std::vector<int64_t> sizes(static_cast<std::size_t>(ofImage.dim()), 1);
-      sizes[0] = ofImage.size(0);
-      maps.push_back((weight[target.classIndex].to(ofImage.scalar_type()).view(sizes) * ofImage).sum(0));
-    }
-    perLayer.push_back(at::stack(maps));
   }
   return perLayer;
 }

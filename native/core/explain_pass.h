@@ -44,8 +44,6 @@ class ExplainPass {
                                         const std::function<void(int64_t rows)>& advance);
   std::vector<int64_t> mapSize() const;
 
-  std::vector<at::Tensor> classActivationMaps(const MethodRequest& method);
-
   const torch::jit::Module& model_;
   const Plan& plan_;
   const ExplainRequest& request_;
