@@ -56,6 +56,14 @@ export { SmoothGradCAMPlusPlus, type SmoothGradCAMPlusPlusOptions } from './cam/
 export type { TargetLayer } from './cam/target-layers.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
+export {
+  type ExplainStreamOptions,
+  type Explains,
+  explainStream,
+  type Prepared,
+  type StreamedExplanation,
+  type StreamedFailure,
+} from './explainer/explain-stream.js';
 export { Explainer, type ExplainerOptions } from './explainer/explainer.js';
 export type { ExplainerCounters } from './explainer/statistics.js';
 export type { ImageGeometry, ImageSize } from './image/geometry.js';
