@@ -75,6 +75,21 @@ class FunctionalRelu(nn.Module):
         return self.fc(x.mean([2, 3]))
 
 
+class ClippedRelu(nn.Module):
+    """ReLU6 as a layer and as a function, with inputs that reach 6."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv2 = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.relu = nn.ReLU6()
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relu(8 * self.conv1(x))
+        return self.fc(F.relu6(self.conv2(x)).mean([2, 3]))
+
+
 class Attention(nn.Module):
     """As timm writes it: either with the attention matrix in the graph, or fused."""
 

@@ -93,6 +93,18 @@ def input_gradients(w) -> None:
             source=LIBRARY,
             tolerance=1e-5,
         )
+    _, model, x = w.models["relu6"]
+    guided = reference.guided_backprop_relu6(model, x, [c for (c,) in TARGETS])
+    w.case(
+        "relu6-guided-backprop",
+        "ReLU6 passes a gradient where it is positive and the input between 0 and 6",
+        "GuidedBackprop",
+        "relu6",
+        targets=TARGETS,
+        expected={"gradients": guided},
+        source=BY_HAND,
+        tolerance=1e-5,
+    )
     _, model, x = w.models["resnet"]
     classes = [c for (c,) in TARGETS]
     for method in ("gausslegendre", "riemann_trapezoid"):
@@ -175,6 +187,7 @@ def torch_cam(w) -> None:
 
 def write(w) -> None:
     w.group = "peers"
+    w.add_model("relu6", models.seeded(models.ClippedRelu, 5), noise((2, 3, 24, 32), 107))
     w.add_model("functional", models.seeded(models.FunctionalRelu, 3), noise((2, 3, 24, 32), 103))
     factorization(w)
     input_gradients(w)

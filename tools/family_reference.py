@@ -233,6 +233,28 @@ def full_grad(model, x, targets) -> torch.Tensor:
     return unit(result)
 
 
+class GuidedRelu6(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x.clamp(0, 6)
+
+    @staticmethod
+    def backward(context, gradient):
+        (x,) = context.saved_tensors
+        return gradient * (gradient > 0) * (x > 0) * (x < 6)
+
+
+def guided_backprop_relu6(model, x, categories) -> torch.Tensor:
+    """Of family_models.ClippedRelu, written out with guided activations."""
+    model, x = doubled(model), x.double().requires_grad_()
+    inner = 8 * model.conv1(x)
+    middle = model.conv2(GuidedRelu6.apply(inner))
+    assert (inner > 6).any() and (middle < 0).any()
+    outputs = model.fc(GuidedRelu6.apply(middle).mean([2, 3]))
+    return torch.autograd.grad(sum(row[c] for row, c in zip(outputs, categories, strict=True)), x)[0]
+
+
 def smooth_grad_cam_pp(model, layer, x, targets, noise) -> torch.Tensor:
     """Omeiza 2019 with torch-cam's numerator: powers of the gradient, averaged over noisy copies; alpha = g2 / (2 g2 +
     sum(A) g3 + 1e-8), weight = sum(alpha relu(mean gradient)), A of the clean image."""
