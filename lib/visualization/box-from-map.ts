@@ -1,0 +1,58 @@
+import type { Tensor } from '../tensor.js';
+import { checkThreshold, type MapValues, readMap } from './map-values.js';
+
+/** `[x1, y1, x2, y2]` in pixels; x2 and y2 are just outside, so that `x2 - x1` is the width. */
+export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
+
+/**
+ * The box around the largest connected region in which a map is at least the threshold: how a heatmap localises an object
+ * without having been taught to (B. Zhou et al. 2016, who take 20 percent of the maximum). Pixels that touch at a corner
+ * are connected, as in OpenCV's `connectedComponents`.
+ * @param map - `[H, W]`, finite
+ * @param threshold - default 0.2
+ * @returns null where the map is below the threshold everywhere
+ * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ */
+export function boxFromMap(map: Tensor, threshold = 0.2): Box | null {
+  const atLeast = Math.fround(checkThreshold(threshold));
+  const given = readMap(map);
+  const seen = Uint8Array.from(given.values, (value) => (value >= atLeast ? 0 : 1));
+  let largest: Region | null = null;
+  for (let start = 0; start < seen.length; start++) {
+    if (seen[start]) continue;
+    const region = regionAround(start, seen, given);
+    if (largest === null || region.area > largest.area) largest = region;
+  }
+  return largest?.box ?? null;
+}
+
+interface Region {
+  readonly area: number;
+  readonly box: Box;
+}
+
+/** Floods the region from one of its pixels, marking all of them as seen. */
+function regionAround(start: number, seen: Uint8Array, { width, height }: MapValues): Region {
+  const waiting = [start];
+  seen[start] = 1;
+  let area = 0;
+  let [left, top, right, bottom] = [width, height, 0, 0];
+  for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
+    const x = place % width;
+    const y = Math.floor(place / width);
+    area++;
+    left = Math.min(left, x);
+    top = Math.min(top, y);
+    right = Math.max(right, x + 1);
+    bottom = Math.max(bottom, y + 1);
+    for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
+      for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) {
+        const neighbour = row * width + column;
+        if (seen[neighbour]) continue;
+        seen[neighbour] = 1;
+        waiting.push(neighbour);
+      }
+    }
+  }
+  return { area, box: [left, top, right, bottom] };
+}
