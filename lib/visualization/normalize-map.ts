@@ -20,3 +20,9 @@ export function normalized(values: Float32Array): Float32Array {
   const highest = shifted.reduce((a, b) => Math.max(a, b), 0);
   return highest > 0 ? shifted.map((value) => value / highest) : shifted;
 }
+
+/** Divided by the largest magnitude, so that 0 stays 0. @internal */
+export function scaledByMagnitude(values: Float32Array): Float32Array {
+  const largest = values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+  return largest > 0 ? values.map((value) => value / largest) : values;
+}

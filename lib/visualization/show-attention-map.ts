@@ -4,7 +4,7 @@ import type { Tensor } from '../tensor.js';
 import { type ColormapName, colormapTable, colorOffset, lowestValue } from './colormaps.js';
 import { blurred } from './gaussian-blur.js';
 import { readMapOf } from './map-values.js';
-import { normalized } from './normalize-map.js';
+import { normalized, scaledByMagnitude } from './normalize-map.js';
 import { Picture } from './picture.js';
 import { floatPixels, type RgbImage } from './rgb-image.js';
 
@@ -13,14 +13,14 @@ export interface ShowAttentionMapOptions {
   readonly blur?: boolean;
   /** Below 1 also weak heat is seen. Default 0.7. */
   readonly power?: number;
-  /** Default `'matplotlib-jet'`; all but `'diverging'`. */
+  /** Default `'matplotlib-jet'`. With `'diverging'` the map keeps its sign: it is divided by its largest magnitude. */
   readonly colormap?: ColormapName;
 }
 
 /**
  * An attention map over its image: where the map is low the image stays, where it is high its colour covers. The drawing
  * of the CLIP Grad-CAM notebook (`getAttMap`; K. Zakka 2021): the map a is normalised to 0..1, blurred if asked for and
- * normalised again, then `(1 - a^power) * image + a^power * colour(a)`.
+ * normalised again, then `(1 - a^power) * image + a^power * colour(a)`. With signed maps the power is of |a|.
  * @param image - the pixels; a `LoadedImage` fits
  * @param map - `[H, W]` of the image's size, any finite values
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
@@ -36,19 +36,19 @@ export function showAttentionMap(image: RgbImage, map: Tensor, options?: ShowAtt
   if (typeof blur !== 'boolean') throw invalidArgumentType('blur', 'a boolean', blur);
   checkPower(power);
   const colours = colormapTable(colormap);
-  if (lowestValue(colormap) < 0) throw argumentOutOfRange('colormap', 'one for values from 0 to 1', colormap);
+  const scale = lowestValue(colormap) < 0 ? scaledByMagnitude : normalized;
   const { width, height } = image;
   const pixels = floatPixels(image);
-  let attention = normalized(readMapOf(image, map));
+  let attention = scale(readMapOf(image, map));
   if (blur) {
     const values = blurred({ values: attention, width, height }, 0.02 * Math.max(width, height));
-    attention = normalized(values);
+    attention = scale(values);
   }
 
   const rgb = new Uint8Array(pixels.length);
   for (let index = 0; index < rgb.length; index++) {
     const value = attention[Math.floor(index / 3)] ?? 0;
-    const weight = value ** power;
+    const weight = Math.abs(value) ** power;
     const colour = (colours[colorOffset(colormap, value) + (index % 3)] ?? 0) / 255;
     rgb[index] = Math.trunc(255 * ((1 - weight) * (pixels[index] ?? 0) + weight * colour));
   }

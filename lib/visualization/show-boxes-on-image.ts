@@ -17,12 +17,23 @@ export async function showBoxesOnImage(
 ): Promise<Picture> {
   const given = readOptions<LineOptions>('showBoxesOnImage options', options, ['color', 'lineWidth']);
   if (!Array.isArray(boxes)) throw invalidArgumentType('boxes', 'an array of boxes', boxes);
-  const path = boxes.map((box, index) => {
-    if (!Array.isArray(box)) throw invalidArgumentType(`boxes[${index}]`, 'a box [x1, y1, x2, y2]', box);
-    const [x1, y1, x2, y2] = box;
-    if (box.length !== 4 || !box.every(Number.isFinite) || x2 < x1 || y2 < y1)
-      throw argumentOutOfRange(`boxes[${index}]`, 'a box [x1, y1, x2, y2]', `[${box.join(', ')}]`);
-    return `M${x1},${y1}L${x2},${y1}L${x2},${y2}L${x1},${y2}Z`;
-  });
-  return await strokeOnImage(image, path.join(''), given);
+  for (const [index, box] of boxes.entries()) checkBox(`boxes[${index}]`, box);
+  const path = (lineWidth: number) => boxes.map((box) => rectangle(box, image, lineWidth)).join('');
+  return await strokeOnImage(image, path, given);
+}
+
+/** A box that touches the image's edge is drawn just inside of it. */
+function rectangle([x1, y1, x2, y2]: Box, { width, height }: RgbImage, lineWidth: number): string {
+  const within = (value: number, length: number) =>
+    Math.min(Math.max(value, lineWidth), Math.max(lineWidth, length - lineWidth));
+  const [left, right] = [within(x1, width), within(x2, width)];
+  const [top, bottom] = [within(y1, height), within(y2, height)];
+  return `M${left},${top}L${right},${top}L${right},${bottom}L${left},${bottom}Z`;
+}
+
+function checkBox(name: string, box: Box): void {
+  if (!Array.isArray(box)) throw invalidArgumentType(name, 'a box [x1, y1, x2, y2]', box);
+  const [x1, y1, x2, y2] = box;
+  if (box.length !== 4 || !box.every(Number.isFinite) || x2 < x1 || y2 < y1)
+    throw argumentOutOfRange(name, 'a box [x1, y1, x2, y2]', `[${box.join(', ')}]`);
 }

@@ -32,5 +32,5 @@ export async function showContoursOnImage(
     .flat()
     .flatMap((threshold) => contoursFromMap(map, threshold))
     .map((contour) => `M${contour.map(([x, y]) => `${x.toFixed(2)},${y.toFixed(2)}`).join('L')}Z`);
-  return await strokeOnImage(image, path.join(''), given);
+  return await strokeOnImage(image, () => path.join(''), given);
 }

@@ -11,12 +11,17 @@ export interface LineOptions {
   readonly lineWidth?: number;
 }
 
-/** Strokes the path of an SVG over an image. @internal */
-export async function strokeOnImage(image: RgbImage, path: string, options: LineOptions): Promise<Picture> {
+/** Strokes the path of an SVG over an image; it may depend on the line's width. @internal */
+export async function strokeOnImage(
+  image: RgbImage,
+  pathOf: (lineWidth: number) => string,
+  options: LineOptions,
+): Promise<Picture> {
   const { width, height } = image;
   const shorter = Math.min(width, height);
   const [red, green, blue] = checkColor('color', options.color ?? [255, 255, 255]);
   const lineWidth = checkLineWidth(options.lineWidth ?? Math.max(2, shorter / 200));
+  const path = pathOf(lineWidth);
   const stroke = (color: string, strokeWidth: number) =>
     `<path d="${path}" fill="none" stroke="${color}" stroke-width="${strokeWidth}" stroke-linejoin="round"/>`;
   const dark = 0.299 * red + 0.587 * green + 0.114 * blue > 128;
