@@ -40,7 +40,6 @@ MATPLOTLIB_NAMES = {
     "viridis": "viridis",
     "inferno": "inferno",
     "magma": "magma",
-    "gray": "gray",
     "diverging": "RdBu_r",
 }
 random = np.random.default_rng(11)
@@ -68,14 +67,14 @@ def make_map() -> np.ndarray:
 
 
 def colours() -> dict:
-    """256 times red, green, blue, as matplotlib turns them into bytes; jet and applied maps as OpenCV does."""
+    """256 times red, green, blue, as matplotlib turns them into bytes; jet as OpenCV does; gray is the value itself."""
     steps = np.arange(256)
     tables = {ours: matplotlib.colormaps[name](steps, bytes=True)[:, :3] for ours, name in MATPLOTLIB_NAMES.items()}
     jet = cv2.applyColorMap(steps.astype(np.uint8).reshape(1, -1), cv2.COLORMAP_JET)[0, :, ::-1]
     signed = np.linspace(-1, 1, 601, dtype=np.float32)
     drawn = matplotlib.colormaps["RdBu_r"](matplotlib.colors.Normalize(-1, 1)(signed), bytes=True)[:, :3]
     return {
-        "tables": {"jet": jet.ravel().tolist(), **{name: table.ravel().tolist() for name, table in tables.items()}},
+        "tables": {"jet": jet.ravel().tolist(), "gray": np.repeat(steps, 3).tolist(), **{name: table.ravel().tolist() for name, table in tables.items()}},
         "signed": {"map": array("signed-ramp", signed.reshape(1, -1)), "rgb": drawn.ravel().tolist()},
     }
 

@@ -3,7 +3,7 @@ import { colormapTables } from './colormap-tables.js';
 
 /**
  * Names of the colour maps. `'jet'` is OpenCV's, as pytorch-grad-cam draws it; `'matplotlib-jet'` differs a little. All
- * others are matplotlib's. `'diverging'` (RdBu_r: blue, white at 0, red) is for signed maps, from -1 to 1; all others are
+ * others are matplotlib's, but `'gray'`, which is the value itself. `'diverging'` (RdBu_r: blue, white at 0, red) is for signed maps, from -1 to 1; all others are
  * for maps from 0 to 1.
  */
 export type ColormapName =
@@ -53,16 +53,18 @@ export function lowestValue(name: ColormapName): -1 | 0 {
 }
 
 /**
- * Where in the table a value's colour begins. Maps from 0 to 1 are indexed as OpenCV's `applyColorMap(uint8(255 * map))`
- * does, in float32; signed maps as matplotlib does, which puts 0 into the middle.
+ * Where in the table a value's colour begins: for most as OpenCV's `applyColorMap(uint8(255 * map))` takes it; for the two
+ * that exist for likeness to matplotlib as matplotlib does, which puts 0 of a signed map into the middle. In float32.
  * @internal
  */
 export function colorOffset(name: ColormapName, value: number): number {
   const index =
     name === 'diverging'
-      ? Math.min(255, Math.trunc(Math.fround((value + 1) * 128)))
-      : Math.trunc(Math.fround(255 * value));
-  return index * 3;
+      ? Math.min(255, Math.fround((value + 1) * 128))
+      : name === 'matplotlib-jet'
+        ? Math.min(255, Math.fround(value * 256))
+        : Math.fround(255 * value);
+  return Math.trunc(index) * 3;
 }
 
 /**

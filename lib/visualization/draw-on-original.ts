@@ -1,4 +1,4 @@
-import { invalidArgumentType } from '../errors.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import type { LoadedImage } from '../image/load-image.js';
 import { readOptions } from '../options.js';
 import { Tensor } from '../tensor.js';
@@ -52,6 +52,12 @@ export async function drawOnOriginal(
 
   const rgb = outside === 'dim' ? dimmed(photo.rgb) : photo.rgb.slice();
   const pixels = bytePixels(drawn);
+  if (drawn.width !== region.width || drawn.height !== region.height)
+    throw argumentOutOfRange(
+      'draw',
+      `a function that returns ${region.width} x ${region.height} pixels, as it was given`,
+      `${drawn.width} x ${drawn.height}`,
+    );
   const alpha = drawn instanceof Picture ? drawn.alpha : null;
   for (let y = 0; y < region.height; y++) {
     for (let x = 0; x < region.width; x++) {

@@ -23,16 +23,23 @@ export function hueOf([red, green, blue]: RgbColor): Hue {
   };
 }
 
-/** The colour of `cv2.cvtColor([hue, saturation, value], COLOR_HSV2RGB)`; value 0 to 255. @internal */
+/**
+ * The colour of `cv2.cvtColor([hue, saturation, value], COLOR_HSV2RGB)`; value 0 to 255. In float32, as OpenCV's scalar
+ * code computes it; its vector code differs by up to 1.
+ * @internal
+ */
 export function colorOfHue({ hue, saturation }: Hue, value: number): RgbColor {
-  const position = hue / 30;
+  const f = Math.fround;
+  const position = f(hue * f(6 / 180));
   const sector = Math.floor(position) % 6;
-  const fraction = position - Math.floor(position);
-  const share = saturation / 255;
+  const fraction = f(position - Math.floor(position));
+  const share = f(saturation * f(1 / 255));
+  const brightness = f(value * f(1 / 255));
+  const level = (part: number) => roundHalfToEven(f(f(brightness * part) * 255));
   const high = value;
-  const low = Math.round(value * (1 - share));
-  const falling = Math.round(value * (1 - share * fraction));
-  const rising = Math.round(value * (1 - share * (1 - fraction)));
+  const low = level(f(1 - share));
+  const falling = level(f(1 - f(share * fraction)));
+  const rising = level(f(1 - f(share * f(1 - fraction))));
   const colors: readonly RgbColor[] = [
     [high, rising, low],
     [falling, high, low],
@@ -42,4 +49,9 @@ export function colorOfHue({ hue, saturation }: Hue, value: number): RgbColor {
     [high, low, falling],
   ];
   return colors[sector] ?? [high, high, high];
+}
+
+function roundHalfToEven(value: number): number {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 === 1 ? rounded - 1 : rounded;
 }

@@ -7,7 +7,8 @@ export interface RgbImage {
   readonly height: number;
 }
 
-function checkImage(image: RgbImage): void {
+/** @internal */
+export function checkImage(image: RgbImage): void {
   const { rgb, width, height } = image ?? {};
   if (!(rgb instanceof Uint8Array || rgb instanceof Float32Array)) {
     throw invalidArgumentType('image', 'a LoadedImage or { rgb, width, height }', image);

@@ -2,7 +2,7 @@ import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import { readOptions } from '../options.js';
 import { compose, type Layer, pictureLayer, proportions } from './canvas.js';
 import type { Picture } from './picture.js';
-import type { RgbImage } from './rgb-image.js';
+import { checkImage, type RgbImage } from './rgb-image.js';
 import { type TextBlock, textBlock } from './text-block.js';
 
 /** A picture and what is written below it. */
@@ -26,6 +26,7 @@ export async function sideBySide(panels: readonly Panel[], options?: SideBySideO
   const given = readOptions<SideBySideOptions>('sideBySide options', options, ['columns']);
   if (!Array.isArray(panels)) throw invalidArgumentType('panels', 'an array of panels', panels);
   if (panels.length === 0) throw argumentOutOfRange('panels', 'at least one panel', 'an empty array');
+  for (const panel of panels) checkImage(panel?.picture);
   const { columns = panels.length } = given;
   if (!Number.isInteger(columns) || columns < 1)
     throw argumentOutOfRange('columns', 'an integer of at least 1', columns);
