@@ -91,8 +91,14 @@ export class Picture implements RgbImage {
     if (format === 'raw') return Buffer.from(pixels);
     const image = sharp(pixels, { raw: { width, height, channels: this.alpha ? 4 : 3 } });
     if (format === 'png') return await image.png().toBuffer();
-    if (format === 'jpeg') image.flatten({ background: 'white' });
-    return await image.toFormat(format, { quality: quality ?? (format === 'avif' ? 60 : 90) }).toBuffer();
+    // Colours in full resolution: heat has strong ones, and they would bleed.
+    if (format === 'jpeg') {
+      const jpeg = image.flatten({ background: 'white' });
+      return await jpeg.jpeg({ quality: quality ?? 90, chromaSubsampling: '4:4:4' }).toBuffer();
+    }
+    if (format === 'webp')
+      return await image.webp({ quality: quality ?? 90, smartSubsample: true }).toBuffer();
+    return await image.avif({ quality: quality ?? 60 }).toBuffer();
   }
 }
 
