@@ -9,6 +9,7 @@ import { binaryMask } from '../visualization/binary-mask.js';
 import { boxFromMap } from '../visualization/box-from-map.js';
 import { type ColormapName, colormapNames } from '../visualization/colormaps.js';
 import { drawOnOriginal, mapOfOriginal } from '../visualization/draw-on-original.js';
+import { gaussianBlur } from '../visualization/gaussian-blur.js';
 import type { Picture } from '../visualization/picture.js';
 import type { RgbImage } from '../visualization/rgb-image.js';
 import { showAttentionMap } from '../visualization/show-attention-map.js';
@@ -99,8 +100,8 @@ export async function writeMaps(
   for (const map of maps) {
     pictures.push(
       flags.original
-        ? await drawOnOriginal(image, map, (seen, heat) => draw(seen, heat, flags))
-        : await draw(image, map, flags),
+        ? await drawOnOriginal(image, prepared(map, flags), (seen, heat) => draw(seen, heat, flags))
+        : await draw(image, prepared(map, flags), flags),
     );
   }
   const panels = pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' }));
@@ -108,10 +109,15 @@ export async function writeMaps(
   await (pictures.length === 1 && only ? only : await sideBySide(panels)).toFile(path);
 }
 
+/** The blur of an attention map belongs to the model's view, also where the photo is much larger. */
+function prepared(map: Tensor, { style }: DrawingFlags): Tensor {
+  return style === 'attention' ? gaussianBlur(map, 0.02 * Math.max(...map.shape)) : map;
+}
+
 async function draw(image: RgbImage, map: Tensor, flags: DrawingFlags): Promise<Picture> {
   const { style, colormap, threshold = 0.5, imageWeight = 0.5 } = flags;
   const colours = colormap === undefined ? {} : { colormap };
-  if (style === 'attention') return showAttentionMap(image, map, { blur: true, ...colours });
+  if (style === 'attention') return showAttentionMap(image, map, colours);
   if (style === 'heat') return applyColormap(map, colormap);
   if (style === 'contour') return await showContoursOnImage(image, map, { threshold });
   if (style === 'mask') return showMaskOnImage(image, binaryMask(map, threshold));

@@ -17,8 +17,9 @@ export function applyColormap(map: Tensor, colormap: ColormapName = 'jet'): Pict
   checkRange(values, lowestValue(colormap));
   const rgb = new Uint8Array(values.length * 3);
   for (let pixel = 0; pixel < values.length; pixel++) {
-    const offset = colorOffset(colormap, values[pixel] ?? 0);
-    for (let channel = 0; channel < 3; channel++) rgb[pixel * 3 + channel] = table[offset + channel] ?? 0;
+    const offset = colorOffset(colormap, values[pixel] as number);
+    for (let channel = 0; channel < 3; channel++)
+      rgb[pixel * 3 + channel] = table[offset + channel] as number;
   }
   return new Picture(rgb, width, height);
 }

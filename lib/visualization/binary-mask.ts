@@ -9,8 +9,9 @@ import { checkThreshold, readMap } from './map-values.js';
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
  */
 export function binaryMask(map: Tensor, threshold = 0.5): Tensor {
-  const atLeast = checkThreshold(threshold);
+  const atLeast = Math.fround(checkThreshold(threshold));
   const { values, width, height } = readMap(map);
-  const mask = Uint8Array.from(values, (value) => (value >= Math.fround(atLeast) ? 1 : 0));
+  const mask = new Uint8Array(values.length);
+  for (let pixel = 0; pixel < mask.length; pixel++) if ((values[pixel] as number) >= atLeast) mask[pixel] = 1;
   return Tensor.from(mask, [height, width]);
 }

@@ -16,11 +16,15 @@ export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
 export function boxFromMap(map: Tensor, threshold = 0.2): Box | null {
   const atLeast = Math.fround(checkThreshold(threshold));
   const given = readMap(map);
-  const seen = Uint8Array.from(given.values, (value) => (value >= atLeast ? 0 : 1));
+  const seen = new Uint8Array(given.values.length);
+  for (let place = 0; place < seen.length; place++) {
+    if (!((given.values[place] as number) >= atLeast)) seen[place] = 1;
+  }
+  const waiting = new Int32Array(seen.length);
   let largest: Region | null = null;
   for (let start = 0; start < seen.length; start++) {
     if (seen[start]) continue;
-    const region = regionAround(start, seen, given);
+    const region = regionAround(start, seen, waiting, given);
     if (largest === null || region.area > largest.area) largest = region;
   }
   return largest?.box ?? null;
@@ -32,25 +36,35 @@ interface Region {
 }
 
 /** Floods the region from one of its pixels, marking all of them as seen. */
-function regionAround(start: number, seen: Uint8Array, { width, height }: MapValues): Region {
-  const waiting = [start];
-  seen[start] = 1;
+function regionAround(
+  start: number,
+  seen: Uint8Array,
+  waiting: Int32Array,
+  { width, height }: MapValues,
+): Region {
+  let count = 0;
+  const wait = (place: number) => {
+    seen[place] = 1;
+    waiting[count++] = place;
+  };
+  wait(start);
   let area = 0;
   let [left, top, right, bottom] = [width, height, 0, 0];
-  for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
+  while (count > 0) {
+    const place = waiting[--count] as number;
     const x = place % width;
     const y = Math.floor(place / width);
     area++;
-    left = Math.min(left, x);
-    top = Math.min(top, y);
-    right = Math.max(right, x + 1);
-    bottom = Math.max(bottom, y + 1);
-    for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
-      for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) {
+    if (x < left) left = x;
+    if (y < top) top = y;
+    if (x >= right) right = x + 1;
+    if (y >= bottom) bottom = y + 1;
+    const [firstRow, lastRow] = [y > 0 ? y - 1 : y, y < height - 1 ? y + 1 : y];
+    const [firstColumn, lastColumn] = [x > 0 ? x - 1 : x, x < width - 1 ? x + 1 : x];
+    for (let row = firstRow; row <= lastRow; row++) {
+      for (let column = firstColumn; column <= lastColumn; column++) {
         const neighbour = row * width + column;
-        if (seen[neighbour]) continue;
-        seen[neighbour] = 1;
-        waiting.push(neighbour);
+        if (!seen[neighbour]) wait(neighbour);
       }
     }
   }

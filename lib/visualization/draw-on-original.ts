@@ -58,19 +58,22 @@ export async function drawOnOriginal(
       `a function that returns ${region.width} x ${region.height} pixels, as it was given`,
       `${drawn.width} x ${drawn.height}`,
     );
-  const alpha = drawn instanceof Picture ? drawn.alpha : null;
+  const visible = drawn instanceof Picture && drawn.alpha ? laidOver(seen.rgb, pixels, drawn.alpha) : pixels;
   for (let y = 0; y < region.height; y++) {
-    for (let x = 0; x < region.width; x++) {
-      const from = y * region.width + x;
-      const to = ((y + region.top) * photo.width + x + region.left) * 3;
-      const share = alpha ? (alpha[from] ?? 0) / 255 : 1;
-      for (let channel = 0; channel < 3; channel++) {
-        const below = seen.rgb[from * 3 + channel] ?? 0;
-        rgb[to + channel] = Math.round(below + share * ((pixels[from * 3 + channel] ?? 0) - below));
-      }
-    }
+    const row = visible.subarray(y * region.width * 3, (y + 1) * region.width * 3);
+    rgb.set(row, ((y + region.top) * photo.width + region.left) * 3);
   }
   return new Picture(rgb, photo.width, photo.height);
+}
+
+function laidOver(below: Uint8Array, above: Uint8Array, alpha: Uint8Array): Uint8Array {
+  const result = new Uint8Array(below.length);
+  for (let index = 0; index < result.length; index++) {
+    const share = (alpha[Math.floor(index / 3)] as number) / 255;
+    const lower = below[index] as number;
+    result[index] = Math.round(lower + share * ((above[index] as number) - lower));
+  }
+  return result;
 }
 
 /**
@@ -145,14 +148,19 @@ function resample(
     map.height,
   );
   const result = new Float32Array(region.width * region.height);
-  for (const [y, row] of rows.entries()) {
+  const line = new Float64Array(map.width);
+  for (let y = 0; y < region.height; y++) {
+    const upper = (rows.from[y] as number) * map.width;
+    const lower = (rows.to[y] as number) * map.width;
+    const share = rows.share[y] as number;
+    for (let x = 0; x < map.width; x++)
+      line[x] = (map.values[upper + x] as number) * (1 - share) + (map.values[lower + x] as number) * share;
     for (let x = 0; x < region.width; x++) {
-      const column = columns[x];
-      if (column === undefined) continue;
-      const at = (line: number, place: number) => map.values[line * map.width + place] ?? 0;
-      const above = at(row.from, column.from) * (1 - column.share) + at(row.from, column.to) * column.share;
-      const below = at(row.to, column.from) * (1 - column.share) + at(row.to, column.to) * column.share;
-      result[y * region.width + x] = above * (1 - row.share) + below * row.share;
+      const [left, right] = [
+        line[columns.from[x] as number] as number,
+        line[columns.to[x] as number] as number,
+      ];
+      result[y * region.width + x] = left + (columns.share[x] as number) * (right - left);
     }
   }
   return result;
@@ -167,12 +175,15 @@ function samples(
   toMap: number,
   length: number,
 ) {
-  return Array.from({ length: count }, (_, index) => {
+  const [from, to, share] = [new Int32Array(count), new Int32Array(count), new Float64Array(count)];
+  for (let index = 0; index < count; index++) {
     const position = ((start + index + 0.5) * toResized - crop) * toMap - 0.5;
     const within = Math.min(length - 1, Math.max(0, position));
-    const from = Math.floor(within);
-    return { from, to: Math.min(length - 1, from + 1), share: within - from };
-  });
+    from[index] = Math.floor(within);
+    to[index] = Math.min(length - 1, Math.floor(within) + 1);
+    share[index] = within - Math.floor(within);
+  }
+  return { from, to, share };
 }
 
 function checkPreparedImage(image: unknown): void {

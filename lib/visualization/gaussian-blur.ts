@@ -17,12 +17,11 @@ export function gaussianBlur(map: Tensor, sigma: number): Tensor {
   return Tensor.from(blurred(given, sigma), [given.height, given.width]);
 }
 
-/** @internal */
-export function blurred({ values, width, height }: MapValues, sigma: number): Float32Array {
-  if (sigma === 0) return values;
+/** Columns first, then rows; sums in float64, results in float32, as SciPy. @internal */
+export function blurred(map: MapValues, sigma: number): Float32Array {
+  if (sigma === 0) return map.values;
   const kernel = gaussianKernel(sigma);
-  const downwards = convolveLines(values, kernel, { count: width, step: 1 }, { count: height, step: width });
-  return convolveLines(downwards, kernel, { count: height, step: width }, { count: width, step: 1 });
+  return blurRows({ ...map, values: blurColumns(map, kernel) }, kernel);
 }
 
 /** The right half: its middle, then what lies 1, 2, ... beside it. Both halves sum to 1. */
@@ -35,36 +34,40 @@ function gaussianKernel(sigma: number): Float64Array {
   return half.map((weight) => weight / sum);
 }
 
-interface Direction {
-  readonly count: number;
-  readonly step: number;
+function blurColumns({ values, width, height }: MapValues, kernel: Float64Array): Float32Array {
+  const result = new Float32Array(values.length);
+  const sums = new Float64Array(width);
+  const rowAt = (y: number) =>
+    values.subarray(mirrored(y, height) * width, (mirrored(y, height) + 1) * width);
+  for (let y = 0; y < height; y++) {
+    const middle = rowAt(y);
+    for (let x = 0; x < width; x++) sums[x] = (middle[x] as number) * (kernel[0] as number);
+    for (let distance = 1; distance < kernel.length; distance++) {
+      const [above, below, weight] = [rowAt(y - distance), rowAt(y + distance), kernel[distance] as number];
+      for (let x = 0; x < width; x++)
+        sums[x] = (sums[x] as number) + ((above[x] as number) + (below[x] as number)) * weight;
+    }
+    result.set(sums, y * width);
+  }
+  return result;
 }
 
-/** Sums in float64, results in float32, as SciPy. */
-function convolveLines(
-  values: Float32Array,
-  kernel: Float64Array,
-  lines: Direction,
-  along: Direction,
-): Float32Array {
+function blurRows({ values, width, height }: MapValues, kernel: Float64Array): Float32Array {
   const radius = kernel.length - 1;
   const result = new Float32Array(values.length);
-  const padded = new Float64Array(along.count + 2 * radius);
-  const source = Int32Array.from({ length: padded.length }, (_, index) =>
-    mirrored(index - radius, along.count),
-  );
-  for (let line = 0; line < lines.count; line++) {
-    const start = line * lines.step;
+  const padded = new Float64Array(width + 2 * radius);
+  const source = Int32Array.from({ length: padded.length }, (_, index) => mirrored(index - radius, width));
+  for (let start = 0; start < height * width; start += width) {
     for (let index = 0; index < padded.length; index++)
-      padded[index] = values[start + (source[index] ?? 0) * along.step] ?? 0;
-    for (let place = 0; place < along.count; place++) {
-      const middle = place + radius;
-      let sum = (padded[middle] ?? 0) * (kernel[0] ?? 0);
+      padded[index] = values[start + (source[index] as number)] as number;
+    for (let x = 0; x < width; x++) {
+      const middle = x + radius;
+      let sum = (padded[middle] as number) * (kernel[0] as number);
       for (let distance = 1; distance <= radius; distance++) {
-        const both = (padded[middle - distance] ?? 0) + (padded[middle + distance] ?? 0);
-        sum += both * (kernel[distance] ?? 0);
+        const both = (padded[middle - distance] as number) + (padded[middle + distance] as number);
+        sum += both * (kernel[distance] as number);
       }
-      result[start + place * along.step] = sum;
+      result[start + x] = sum;
     }
   }
   return result;

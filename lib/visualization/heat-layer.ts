@@ -26,6 +26,9 @@ export function heatLayer(map: Tensor, options?: HeatLayerOptions): Picture {
   ]);
   checkPower(power);
   const { rgb, width, height } = applyColormap(map, colormap);
-  const alpha = Uint8Array.from(readMap(map).values, (value) => Math.round(255 * Math.abs(value) ** power));
+  const { values } = readMap(map);
+  const alpha = new Uint8Array(values.length);
+  for (let pixel = 0; pixel < alpha.length; pixel++)
+    alpha[pixel] = Math.round(255 * Math.abs(values[pixel] as number) ** power);
   return new Picture(rgb, width, height, alpha);
 }

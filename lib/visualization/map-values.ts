@@ -26,8 +26,9 @@ export function readMap(map: Tensor): MapValues {
   const given = map.toTypedArray();
   if (!(given instanceof Float32Array || given instanceof Float64Array))
     throw invalidArgumentType('map', 'a floating-point tensor', map.dtype);
-  const wrong = given.find((value) => !Number.isFinite(value));
-  if (wrong !== undefined) throw argumentOutOfRange('map', 'finite values', wrong);
+  for (const value of given) {
+    if (!Number.isFinite(value)) throw argumentOutOfRange('map', 'finite values', value);
+  }
   return { values: given instanceof Float32Array ? given : Float32Array.from(given), width, height };
 }
 
@@ -50,11 +51,12 @@ export function readMapOf(image: RgbImage, map: Tensor): Float32Array {
 
 /** @internal */
 export function checkRange(values: Float32Array, lowest: number): void {
-  const wrong = values.find((value) => !(value >= lowest && value <= 1));
-  if (wrong === undefined) return;
-  const cure =
-    lowest === 0 ? 'see normalizeMap(), or signedMap() with the diverging colours' : 'see signedMap()';
-  throw argumentOutOfRange('map', `values from ${lowest} to 1 (${cure})`, wrong);
+  for (const value of values) {
+    if (value >= lowest && value <= 1) continue;
+    const cure =
+      lowest === 0 ? 'see normalizeMap(), or signedMap() with the diverging colours' : 'see signedMap()';
+    throw argumentOutOfRange('map', `values from ${lowest} to 1 (${cure})`, value);
+  }
 }
 
 /** @internal */

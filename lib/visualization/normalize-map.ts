@@ -15,14 +15,26 @@ export function normalizeMap(map: Tensor): Tensor {
 
 /** @internal */
 export function normalized(values: Float32Array): Float32Array {
-  const lowest = values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
-  const shifted = values.map((value) => value - lowest);
-  const highest = shifted.reduce((a, b) => Math.max(a, b), 0);
-  return highest > 0 ? shifted.map((value) => value / highest) : shifted;
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const value of values) if (value < lowest) lowest = value;
+  return scaled(values, lowest);
 }
 
 /** Divided by the largest magnitude, so that 0 stays 0. @internal */
 export function scaledByMagnitude(values: Float32Array): Float32Array {
-  const largest = values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-  return largest > 0 ? values.map((value) => value / largest) : values;
+  return scaled(values, 0);
+}
+
+/** In float32: less `zero`, then divided by the largest magnitude. */
+function scaled(values: Float32Array, zero: number): Float32Array {
+  const result = new Float32Array(values.length);
+  let largest = 0;
+  for (let index = 0; index < values.length; index++) {
+    const value = Math.fround((values[index] as number) - zero);
+    result[index] = value;
+    if (Math.abs(value) > largest) largest = Math.abs(value);
+  }
+  if (largest > 0)
+    for (let index = 0; index < result.length; index++) result[index] = (result[index] as number) / largest;
+  return result;
 }

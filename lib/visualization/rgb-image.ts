@@ -30,7 +30,10 @@ export function checkImage(image: RgbImage): void {
 export function floatPixels(image: RgbImage): Float32Array {
   checkImage(image);
   const { rgb } = image;
-  return rgb instanceof Uint8Array ? Float32Array.from(rgb, (value) => value / 255) : rgb;
+  if (rgb instanceof Float32Array) return rgb;
+  const pixels = new Float32Array(rgb.length);
+  for (let index = 0; index < rgb.length; index++) pixels[index] = (rgb[index] as number) / 255;
+  return pixels;
 }
 
 /**

@@ -46,11 +46,15 @@ export function showAttentionMap(image: RgbImage, map: Tensor, options?: ShowAtt
   }
 
   const rgb = new Uint8Array(pixels.length);
-  for (let index = 0; index < rgb.length; index++) {
-    const value = attention[Math.floor(index / 3)] ?? 0;
+  for (let pixel = 0; pixel < attention.length; pixel++) {
+    const value = attention[pixel] as number;
     const weight = Math.abs(value) ** power;
-    const colour = (colours[colorOffset(colormap, value) + (index % 3)] ?? 0) / 255;
-    rgb[index] = Math.trunc(255 * ((1 - weight) * (pixels[index] ?? 0) + weight * colour));
+    const offset = colorOffset(colormap, value);
+    for (let channel = 0; channel < 3; channel++) {
+      const colour = (colours[offset + channel] as number) / 255;
+      const index = pixel * 3 + channel;
+      rgb[index] = Math.trunc(255 * ((1 - weight) * (pixels[index] as number) + weight * colour));
+    }
   }
   return new Picture(rgb, width, height);
 }

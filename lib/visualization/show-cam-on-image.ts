@@ -26,28 +26,39 @@ export function showCamOnImage(image: RgbImage, map: Tensor, options?: ShowCamOp
   const { colormap = 'jet' } = given;
   const colours = colormapTable(colormap);
   const imageWeight = checkImageWeight(given.imageWeight ?? 0.5);
-  const pixels = floatPixels(image);
+  const kept = weighted(image, imageWeight);
   const heat = readMapOf(image, map);
   checkRange(heat, lowestValue(colormap));
 
   // In float32 throughout, as numpy computes it: the results are truncated to bytes.
-  const mixed = new Float32Array(pixels.length);
-  const heatWeight = 1 - imageWeight;
+  const heatWeight = Math.fround(1 - imageWeight);
+  const shares = Float32Array.from(colours, (colour) => Math.fround(colour / 255) * heatWeight);
+  const mixed = new Float32Array(kept.length);
   let brightest = 0;
-  for (let index = 0; index < mixed.length; index++) {
-    const offset = colorOffset(colormap, heat[Math.floor(index / 3)] ?? 0);
-    const colour = Math.fround((colours[offset + (index % 3)] ?? 0) / 255);
-    const share = Math.fround(colour * Math.fround(heatWeight));
-    mixed[index] = share + Math.fround(Math.fround(imageWeight) * (pixels[index] ?? 0));
-    brightest = Math.max(brightest, mixed[index] ?? 0);
+  for (let pixel = 0; pixel < heat.length; pixel++) {
+    const offset = colorOffset(colormap, heat[pixel] as number);
+    for (let channel = 0; channel < 3; channel++) {
+      const index = pixel * 3 + channel;
+      const mix = Math.fround((shares[offset + channel] as number) + (kept[index] as number));
+      mixed[index] = mix;
+      if (mix > brightest) brightest = mix;
+    }
   }
   const rgb = new Uint8Array(mixed.length);
   if (brightest > 0) {
-    for (let index = 0; index < rgb.length; index++) {
-      rgb[index] = Math.trunc(Math.fround(255 * Math.fround((mixed[index] ?? 0) / brightest)));
-    }
+    for (let index = 0; index < rgb.length; index++)
+      rgb[index] = Math.trunc(Math.fround(255 * Math.fround((mixed[index] as number) / brightest)));
   }
   return new Picture(rgb, image.width, image.height);
+}
+
+/** The image's share of the mix. */
+function weighted(image: RgbImage, imageWeight: number): Float32Array {
+  const pixels = floatPixels(image);
+  const weight = Math.fround(imageWeight);
+  const result = new Float32Array(pixels.length);
+  for (let index = 0; index < pixels.length; index++) result[index] = weight * (pixels[index] as number);
+  return result;
 }
 
 /** @internal */

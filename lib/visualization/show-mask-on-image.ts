@@ -25,7 +25,8 @@ export function showMaskOnImage(image: RgbImage, mask: Tensor): Picture {
     throw invalidArgumentType('mask', 'a uint8 or bool tensor, such as binaryMask() gives', mask.dtype);
   const rgb = dimmed(given);
   for (let pixel = 0; pixel < inside.length; pixel++) {
-    if (inside[pixel] !== 0) rgb.set(given.subarray(pixel * 3, pixel * 3 + 3), pixel * 3);
+    if (inside[pixel] === 0) continue;
+    for (let index = pixel * 3; index < pixel * 3 + 3; index++) rgb[index] = given[index] as number;
   }
   return new Picture(rgb, width, height);
 }
@@ -37,8 +38,11 @@ export function showMaskOnImage(image: RgbImage, mask: Tensor): Picture {
 export function dimmed(rgb: Uint8Array): Uint8Array {
   const result = new Uint8Array(rgb.length);
   for (let index = 0; index < rgb.length; index += 3) {
-    const luma = 0.299 * (rgb[index] ?? 0) + 0.587 * (rgb[index + 1] ?? 0) + 0.114 * (rgb[index + 2] ?? 0);
-    result.fill(Math.round(0.4 * luma), index, index + 3);
+    const [red, green, blue] = [rgb[index] as number, rgb[index + 1] as number, rgb[index + 2] as number];
+    const level = Math.round(0.4 * (0.299 * red + 0.587 * green + 0.114 * blue));
+    result[index] = level;
+    result[index + 1] = level;
+    result[index + 2] = level;
   }
   return result;
 }
