@@ -32,5 +32,5 @@ export async function decodeOriginal(
       `${what} changed since it was loaded: ${before} pixels then, ${now} now.`,
     );
   }
-  return { rgb: data, width, height };
+  return { rgb: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height };
 }

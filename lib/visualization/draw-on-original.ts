@@ -50,7 +50,7 @@ export async function drawOnOriginal(
   const heat = Tensor.from(resample(given, image, region), [region.height, region.width]);
   const drawn = await draw(seen, heat);
 
-  const rgb = outside === 'dim' ? dimmed(photo.rgb) : photo.rgb.slice();
+  const rgb = outside === 'dim' ? dimmed(photo.rgb) : new Uint8Array(photo.rgb);
   const pixels = bytePixels(drawn);
   if (drawn.width !== region.width || drawn.height !== region.height)
     throw argumentOutOfRange(

@@ -35,7 +35,8 @@ export class Picture implements RgbImage {
 
   /** @internal */
   constructor(rgb: Uint8Array, width: number, height: number, alpha: Uint8Array | null = null) {
-    this.rgb = rgb;
+    // A Buffer's slice() does not copy, which would surprise those who were promised a Uint8Array.
+    this.rgb = Buffer.isBuffer(rgb) ? new Uint8Array(rgb.buffer, rgb.byteOffset, rgb.length) : rgb;
     this.width = width;
     this.height = height;
     this.alpha = alpha;

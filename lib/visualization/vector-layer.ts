@@ -30,7 +30,7 @@ export async function strokeOnImage(
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">` +
     `${stroke(edge, lineWidth * 2)}${stroke(`rgb(${red},${green},${blue})`, lineWidth)}</svg>`;
   const pixels = bytePixels(image);
-  if (path === '') return new Picture(pixels.slice(), width, height);
+  if (path === '') return new Picture(new Uint8Array(pixels), width, height);
   const drawn = await sharp(pixels, { raw: { width, height, channels: 3 } })
     .composite([{ input: Buffer.from(svg), left: 0, top: 0 }])
     .removeAlpha()
