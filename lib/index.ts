@@ -73,6 +73,7 @@ export {
   type LoadImageOptions,
   loadImage,
 } from './image/load-image.js';
+export type { OriginalPhoto } from './image/original-photo.js';
 export * from './metrics/index.js';
 export {
   type Device,
@@ -90,8 +91,6 @@ export { describePlan, type PlanDescription } from './plan.js';
 export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export * from './targets/index.js';
 export { type DType, type ReductionOptions, Tensor, type TensorData, type TensorLike } from './tensor.js';
+export { type TensorJson, tensorToJson, tensorToNpy, writeTensor } from './tensor-files.js';
 export { setThreads, type ThreadOptions, threads } from './threads.js';
-export type { ColormapName } from './visualization/colormaps.js';
-export { Picture, type PictureFormat } from './visualization/picture.js';
-export { type RgbImage, type ShowCamOptions, showCamOnImage } from './visualization/show-cam-on-image.js';
-export { type Panel, sideBySide } from './visualization/side-by-side.js';
+export * from './visualization/index.js';

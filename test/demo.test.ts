@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -60,4 +60,18 @@ test.serial('several classes are explained side by side', async (t) => {
   t.regex(stdout, /: tabby \(output \d+\.\d\d\), tiger cat \(output \d+\.\d\d\)\n$/);
   const { width = 0 } = await sharp(path).metadata();
   t.true(width > 2 * 224);
+});
+
+test.serial('the drawing example makes every picture that docs/drawing.md shows', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-example-'));
+  await runExample('drawing.js', folder);
+  const page = await readFile(join(root, 'docs', 'drawing.md'), 'utf8');
+  const shown = [...page.matchAll(/\]\(drawing\/([\w-]+\.webp)\)/g)].map(([, name]) => name ?? '').sort();
+  t.true(shown.length >= 7);
+  t.deepEqual((await readdir(folder)).sort(), shown);
+  t.deepEqual((await readdir(join(root, 'docs', 'drawing'))).sort(), shown);
+  for (const name of shown) {
+    const { dominant, entropy } = await sharp(join(folder, name)).stats();
+    t.true(entropy > 1, `${name} is not empty: ${JSON.stringify(dominant)}`);
+  }
 });

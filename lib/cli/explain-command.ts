@@ -1,7 +1,8 @@
+import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { type MethodName, methodNames, methods } from '../cam/methods.js';
 import { loadImage } from '../image/load-image.js';
-import { findClass } from '../sidecar.js';
+import { findClass, sidecarPath } from '../sidecar.js';
 import { TopClassTarget } from '../targets/class-targets.js';
 import {
   collect,
@@ -10,16 +11,16 @@ import {
   parseCount,
   parseInputSize,
   parseNumbers,
-  parseWeight,
   preparation,
   readLabels,
 } from './arguments.js';
+import { addDrawingOptions, checkDrawing, type DrawingFlags, writeMaps } from './drawing.js';
 import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
-import { describeExplanation, drawExplanation, type ImageReport } from './explain-report.js';
+import { describeExplanation, type ImageReport, nameOf, percent } from './explain-report.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 
-interface ExplainFlags extends PreparationFlags {
+interface ExplainFlags extends PreparationFlags, DrawingFlags {
   readonly layer?: string[];
   readonly class?: string[];
   readonly top?: number;
@@ -27,14 +28,13 @@ interface ExplainFlags extends PreparationFlags {
   readonly json?: boolean;
   readonly device: string;
   readonly labels?: string;
-  readonly imageWeight: number;
   readonly method: MethodName;
   readonly augSmooth?: boolean;
   readonly eigenSmooth?: boolean;
 }
 
 export function explainCommand(signal: AbortSignal): Command {
-  return new Command('explain')
+  const command = new Command('explain')
     .summary('draw heatmaps over images')
     .description(
       "Draws heatmaps of what speaks for a class over images. Reads the model's sidecar (model.json).",
@@ -47,18 +47,22 @@ export function explainCommand(signal: AbortSignal): Command {
     .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
     .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
     .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
-    .option('-o, --output <path>', 'picture (.png .jpg .webp .avif) or folder to write; default: this folder')
+    .option(
+      '-o, --output <path>',
+      'file to write (.png .jpg .webp .avif, raw maps: .npy .json) or folder; default: this folder',
+    )
     .option('--json', 'print JSON instead of text')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
     .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
     .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
     .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
     .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
-    .option('--labels <file>', 'class names: a JSON array, or one a line')
-    .option('--image-weight <weight>', 'how much of the image stays under the heat, 0 to 1', parseWeight, 0.5)
-    .action(async (modelPath: string, images: string[], flags: ExplainFlags) => {
+    .option('--labels <file>', 'class names: a JSON array, or one a line');
+  return addDrawingOptions(command).action(
+    async (modelPath: string, images: string[], flags: ExplainFlags) => {
       await explainImages(modelPath, images, flags, signal);
-    });
+    },
+  );
 }
 
 async function explainImages(
@@ -69,7 +73,10 @@ async function explainImages(
 ): Promise<void> {
   if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
   const images = await findImages(paths);
-  const outputs = outputFiles(images, flags.output);
+  checkDrawing(flags, flags.output);
+  if (flags.output !== undefined && resolve(flags.output) === resolve(sidecarPath(modelPath)))
+    throw new UsageError(`--output '${flags.output}' would overwrite the model's sidecar.`);
+  const outputs = outputFiles(images, flags.output, flags.format);
   const { model, sidecar } = await openModel(modelPath, flags.device, signal);
   await using _ = model;
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
@@ -100,8 +107,8 @@ async function explainImages(
           signal,
         });
         const report = describeExplanation(path, output, explanation, labels, sidecar?.output);
-        const picture = await drawExplanation(image, explanation, report, flags.imageWeight);
-        await picture.toFile(output);
+        const captions = report.explained.map((each) => `${nameOf(each)} ${percent(each.probability)}`);
+        await writeMaps(image, explanation, captions, flags, output);
         reports.push(report);
         progress.succeeded(report);
       } catch (error) {

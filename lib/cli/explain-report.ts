@@ -1,10 +1,6 @@
 import type { ExplainedLayer, Explanation, StageTimings } from '../cam/explanation.js';
-import type { LoadedImage } from '../image/load-image.js';
 import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
 import { Tensor } from '../tensor.js';
-import type { Picture } from '../visualization/picture.js';
-import { showCamOnImage } from '../visualization/show-cam-on-image.js';
-import { sideBySide } from '../visualization/side-by-side.js';
 
 /** A class of the model's output for one image. */
 export interface ClassReport {
@@ -72,21 +68,6 @@ export function describeExplanation(
     })),
     timings: explanation.timings,
   };
-}
-
-/** The overlay, or for several classes one captioned overlay each. */
-export async function drawExplanation(
-  image: LoadedImage,
-  explanation: Explanation,
-  report: SuccessReport,
-  imageWeight: number,
-): Promise<Picture> {
-  const panels = report.explained.map((explained, index) => ({
-    picture: showCamOnImage(image, explanation.heatmaps.at(index), { imageWeight }),
-    caption: `${nameOf(explained)} ${percent(explained.probability)}`,
-  }));
-  const [only] = panels;
-  return panels.length === 1 && only ? only.picture : await sideBySide(panels);
 }
 
 /** "tiger cat (282)", or "class 282" without labels. */

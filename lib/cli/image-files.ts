@@ -24,22 +24,28 @@ export async function findImages(paths: readonly string[]): Promise<string[]> {
 }
 
 /**
- * Where each image's result goes: one image to `output` if that names a picture, else `<name>-gradcam.png` in the folder
- * `output` (or the current one), numbered where names meet. Never over one of the images.
+ * Where each image's result goes: one image to `output` if that names a file, else `<name>-gradcam.png` (or another format)
+ * in the folder `output` (or the current one), numbered where names meet. Never over one of the images.
  */
-export function outputFiles(images: readonly string[], output: string | undefined): string[] {
-  if (output !== undefined && /\.(png|jpe?g|webp|avif)$/i.test(output)) {
+export function outputFiles(
+  images: readonly string[],
+  output: string | undefined,
+  format?: string,
+): string[] {
+  if (output !== undefined && /\.(png|jpe?g|webp|avif|npy|json)$/i.test(output)) {
     if (images.length > 1)
       throw new UsageError(`--output '${output}' is one file, but there are ${images.length} images.`);
     if (images.some((image) => resolve(image) === resolve(output)))
       throw new UsageError(`--output '${output}' would overwrite the image itself.`);
+    if (format !== undefined)
+      throw new UsageError(`--format is for folders; --output '${output}' says its format itself.`);
     return [output];
   }
   const taken = new Set(images.map((image) => resolve(image)));
   return images.map((image) => {
     const stem = join(output ?? '.', `${basename(image, extname(image))}-gradcam`);
-    let path = `${stem}.png`;
-    for (let number = 2; taken.has(resolve(path)); number++) path = `${stem}-${number}.png`;
+    let path = `${stem}.${format ?? 'png'}`;
+    for (let number = 2; taken.has(resolve(path)); number++) path = `${stem}-${number}.${format ?? 'png'}`;
     taken.add(resolve(path));
     return path;
   });

@@ -29,6 +29,7 @@ Examples:
   gradcam explain model.pt cat.jpg                  heat over the picture
   gradcam explain model.pt photos/ -o out/ --top 3  three classes for each photo
   gradcam explain model.pt cat.jpg -m layercam      another method
+  gradcam explain model.pt cat.jpg --original       heat over the whole photo
   gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam doctor                                    is everything in place?`,

@@ -3,6 +3,7 @@ import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors
 import { readOptions } from '../options.js';
 import { Tensor } from '../tensor.js';
 import { checkImageSize, type ImageGeometry, type ImageSize, resizeAndCrop } from './geometry.js';
+import { decodeOriginal, type OriginalPhoto } from './original-photo.js';
 
 export type Interpolation = 'nearest' | 'bilinear' | 'bicubic' | 'lanczos';
 
@@ -37,6 +38,12 @@ export interface LoadedImage {
   readonly geometry: ImageGeometry;
   /** The file it came from; null where it came from memory. */
   readonly path: string | null;
+  /**
+   * Reads the photo again, in its own size and upright. Nothing of it is kept in memory until then, but for the bytes
+   * that it was loaded from, where it came from memory.
+   * @throws {GradCamError} `ERR_IMAGE_LOAD`, also where the file changed its size or is gone
+   */
+  original(): Promise<OriginalPhoto>;
 }
 
 const imageNet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;
@@ -74,7 +81,7 @@ export async function loadImage(
     throw invalidArgumentType('source', "a file's path or its bytes", source);
   }
   const checked = checkOptions(options);
-  const { pixels, geometry } = await decode(source, checked);
+  const { pixels, geometry } = await readable(source, () => decode(source, checked));
   const { width, height } = checked.size;
   return {
     tensor: normalize(pixels, checked),
@@ -83,38 +90,55 @@ export async function loadImage(
     height,
     geometry,
     path: typeof source === 'string' ? source : null,
+    original: () =>
+      readable(source, () => decodeOriginal(openImage(source, checked), geometry, describeSource(source))),
   };
 }
 
-async function decode(
-  source: string | Uint8Array,
-  { size, resize, kernel, channels, limitInputPixels }: CheckedOptions,
-): Promise<{ pixels: Uint8Array; geometry: ImageGeometry }> {
+function openImage(source: string | Uint8Array, { limitInputPixels }: CheckedOptions): Sharp {
+  return sharp(source, {
+    failOn: 'error',
+    ...(limitInputPixels === undefined ? {} : { limitInputPixels }),
+  });
+}
+
+function describeSource(source: string | Uint8Array): string {
+  return typeof source === 'string' ? `'${source}'` : 'the picture from memory';
+}
+
+/** What sharp throws becomes an error of ours. */
+async function readable<T>(source: string | Uint8Array, read: () => Promise<T>): Promise<T> {
   try {
-    const image: Sharp = sharp(source, {
-      failOn: 'error',
-      ...(limitInputPixels === undefined ? {} : { limitInputPixels }),
-    });
-    const { autoOrient } = await image.metadata();
-    const geometry = resizeAndCrop(autoOrient, size, resize);
-    const { resizedWidth, resizedHeight, cropLeft, cropTop } = geometry;
-    const pixels = await image
-      .autoOrient()
-      .flatten({ background: 'white' })
-      .resize(resizedWidth, resizedHeight, { fit: 'fill', kernel, fastShrinkOnLoad: false })
-      .extract({ left: cropLeft, top: cropTop, ...size })
-      .toColourspace(channels === 3 ? 'srgb' : 'b-w')
-      .raw()
-      .toBuffer();
-    return { pixels, geometry };
+    return await read();
   } catch (cause) {
-    const what = typeof source === 'string' ? `'${source}'` : 'the picture from memory';
+    if (cause instanceof GradCamError) throw cause;
     const reason = (cause as Error).message.split('\n')[0];
-    throw new GradCamError('ERR_IMAGE_LOAD', `Cannot read ${what}: ${reason}.`.replace('..', '.'), {
+    const message = `Cannot read ${describeSource(source)}: ${reason}.`.replace('..', '.');
+    throw new GradCamError('ERR_IMAGE_LOAD', message, {
       cause,
       details: typeof source === 'string' ? { path: source } : {},
     });
   }
+}
+
+async function decode(
+  source: string | Uint8Array,
+  options: CheckedOptions,
+): Promise<{ pixels: Uint8Array; geometry: ImageGeometry }> {
+  const { size, resize, kernel, channels } = options;
+  const image = openImage(source, options);
+  const { autoOrient } = await image.metadata();
+  const geometry = resizeAndCrop(autoOrient, size, resize);
+  const { resizedWidth, resizedHeight, cropLeft, cropTop } = geometry;
+  const pixels = await image
+    .autoOrient()
+    .flatten({ background: 'white' })
+    .resize(resizedWidth, resizedHeight, { fit: 'fill', kernel, fastShrinkOnLoad: false })
+    .extract({ left: cropLeft, top: cropTop, ...size })
+    .toColourspace(channels === 3 ? 'srgb' : 'b-w')
+    .raw()
+    .toBuffer();
+  return { pixels, geometry };
 }
 
 /** Interleaved bytes to float32 `[1, C, H, W]`. */

@@ -1,26 +1,39 @@
 import { invalidArgumentType } from '../errors.js';
+import { colormapTables } from './colormap-tables.js';
 
-/** Names of the colour maps. */
-export type ColormapName = 'jet' | 'gray';
+/**
+ * Names of the colour maps. `'jet'` is OpenCV's, as pytorch-grad-cam draws it; `'matplotlib-jet'` differs a little. All
+ * others are matplotlib's, but `'gray'`, which is the value itself. `'diverging'` (RdBu_r: blue, white at 0, red) is for signed maps, from -1 to 1; all others are
+ * for maps from 0 to 1.
+ */
+export type ColormapName =
+  | 'jet'
+  | 'matplotlib-jet'
+  | 'turbo'
+  | 'viridis'
+  | 'inferno'
+  | 'magma'
+  | 'gray'
+  | 'diverging';
 
-/** OpenCV's COLORMAP_JET, which pytorch-grad-cam draws with: 256 times red, green, blue. */
-const jet =
-  'AACAAACEAACIAACMAACQAACUAACYAACcAACgAACkAACoAACsAACwAAC0AAC4AAC8AADAAADEAADIAADMAADQAADUAADYAADcAADg' +
-  'AADkAADoAADsAADwAAD0AAD4AAD8AAD/AAT/AAj/AAz/ABD/ABT/ABj/ABz/ACD/ACT/ACj/ACz/ADD/ADT/ADj/ADz/AED/AET/' +
-  'AEj/AEz/AFD/AFT/AFj/AFz/AGD/AGT/AGj/AGz/AHD/AHT/AHj/AHz/AID/AIT/AIj/AIz/AJD/AJT/AJj/AJz/AKD/AKT/AKj/' +
-  'AKz/ALD/ALT/ALj/ALz/AMD/AMT/AMj/AMz/AND/ANT/ANj/ANz/AOD/AOT/AOj/AOz/APD/APT/APj/APz/Av/+Bv/6Cv/2Dv/y' +
-  'Ev/uFv/qGv/mHv/iIv/eJv/aKv/WLv/SMv/ONv/KOv/GPv/CQv++Rv+6Sv+2Tv+yUv+uVv+qWv+mXv+iYv+eZv+aav+Wbv+Scv+O' +
-  'dv+Kev+Gfv+Cgv9+hv96iv92jv9ykv9ulv9qmv9mnv9iov9epv9aqv9Wrv9Ssv9Otv9Kuv9Gvv9Cwv8+xv86yv82zv8y0v8u1v8q' +
-  '2v8m3v8i4v8e5v8a6v8W7v8S8v8O9v8K+v8G/v8B//wA//gA//QA//AA/+wA/+gA/+QA/+AA/9wA/9gA/9QA/9AA/8wA/8gA/8QA' +
-  '/8AA/7wA/7gA/7QA/7AA/6wA/6gA/6QA/6AA/5wA/5gA/5QA/5AA/4wA/4gA/4QA/4AA/3wA/3gA/3QA/3AA/2wA/2gA/2QA/2AA' +
-  '/1wA/1gA/1QA/1AA/0wA/0gA/0QA/0AA/zwA/zgA/zQA/zAA/ywA/ygA/yQA/yAA/xwA/xgA/xQA/xAA/wwA/wgA/wQA/wAA/AAA' +
-  '+AAA9AAA8AAA7AAA6AAA5AAA4AAA3AAA2AAA1AAA0AAAzAAAyAAAxAAAwAAAvAAAuAAAtAAAsAAArAAAqAAApAAAoAAAnAAAmAAA' +
-  'lAAAkAAAjAAAiAAAhAAAgAAA';
+/** A colour as red, green and blue, each 0 to 255. */
+export type RgbColor = readonly [red: number, green: number, blue: number];
+
+const bytes = (base64: string) => Uint8Array.from(Buffer.from(base64, 'base64'));
 
 const tables: Record<ColormapName, Uint8Array> = {
-  jet: Uint8Array.from(Buffer.from(jet, 'base64')),
+  jet: bytes(colormapTables.jet),
+  'matplotlib-jet': bytes(colormapTables['matplotlib-jet']),
+  turbo: bytes(colormapTables.turbo),
+  viridis: bytes(colormapTables.viridis),
+  inferno: bytes(colormapTables.inferno),
+  magma: bytes(colormapTables.magma),
   gray: Uint8Array.from({ length: 768 }, (_, index) => Math.floor(index / 3)),
+  diverging: bytes(colormapTables.diverging),
 };
+
+/** All colour maps. */
+export const colormapNames = Object.keys(tables) as ColormapName[];
 
 /**
  * 256 RGB colours, 768 bytes.
@@ -28,5 +41,40 @@ const tables: Record<ColormapName, Uint8Array> = {
  */
 export function colormapTable(name: unknown): Uint8Array {
   if (typeof name === 'string' && Object.hasOwn(tables, name)) return tables[name as ColormapName];
-  throw invalidArgumentType('colormap', `one of '${Object.keys(tables).join("', '")}'`, name);
+  throw invalidArgumentType('colormap', `one of '${colormapNames.join("', '")}'`, name);
+}
+
+/**
+ * The lowest value that the colour map has a colour for; the highest is 1.
+ * @internal
+ */
+export function lowestValue(name: ColormapName): -1 | 0 {
+  return name === 'diverging' ? -1 : 0;
+}
+
+/**
+ * Where in the table a value's colour begins: for most as OpenCV's `applyColorMap(uint8(255 * map))` takes it; for the two
+ * that exist for likeness to matplotlib as matplotlib does, which puts 0 of a signed map into the middle. In float32.
+ * @internal
+ */
+export function colorOffset(name: ColormapName, value: number): number {
+  const index =
+    name === 'diverging'
+      ? Math.min(255, Math.fround((value + 1) * 128))
+      : name === 'matplotlib-jet'
+        ? Math.min(255, Math.fround(value * 256))
+        : Math.fround(255 * value);
+  return Math.trunc(index) * 3;
+}
+
+/**
+ * `count` colours that are easy to tell apart: equal steps through matplotlib's gist_rainbow.
+ * @internal
+ */
+export function distinctColors(count: number): RgbColor[] {
+  const rainbow = bytes(colormapTables.rainbow);
+  return Array.from({ length: count }, (_, index) => {
+    const offset = Math.trunc(index * (1 / count) * 256) * 3;
+    return [rainbow[offset] ?? 0, rainbow[offset + 1] ?? 0, rainbow[offset + 2] ?? 0];
+  });
 }
