@@ -58,13 +58,10 @@ export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
 export { Explainer, type ExplainerOptions } from './explainer/explainer.js';
 export type { ExplainerCounters } from './explainer/statistics.js';
-export type { ImageGeometry, ImageSize } from './image/geometry.js';
-export {
-  type Interpolation,
-  type LoadedImage,
-  type LoadImageOptions,
-  loadImage,
-} from './image/load-image.js';
+export type { Fit, ImageGeometry, ImageSize } from './image/geometry.js';
+export type { ChannelOrder, Interpolation, LoadImageOptions } from './image/image-options.js';
+export { type LoadedImage, loadImage } from './image/load-image.js';
+export { findClass } from './labels.js';
 export * from './metrics/index.js';
 export {
   type Device,
@@ -78,8 +75,9 @@ export {
   type SuggestedLayer,
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
+export { loadModelWithSidecar, ModelWithSidecar } from './model-with-sidecar.js';
 export { describePlan, type PlanDescription } from './plan.js';
-export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
+export { imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export * from './targets/index.js';
 export { type DType, Tensor, type TensorData, type TensorLike } from './tensor.js';
 export { setThreads, type ThreadOptions, threads } from './threads.js';

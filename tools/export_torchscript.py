@@ -21,6 +21,7 @@ import importlib
 import inspect
 import json
 import math
+import re
 import sys
 import warnings
 from dataclasses import dataclass, field
@@ -282,7 +283,8 @@ def record_calls(model: nn.Module, x: torch.Tensor) -> list:
         def keep(_module, _inputs, output, path=path, kind=type(module).__name__):
             calls.append(Call(path, kind, tuple(output.shape) if isinstance(output, torch.Tensor) else ()))
 
-        if path:
+        # An Identity leaves no trace: there is nothing of it in the exported file.
+        if path and not isinstance(module, nn.Identity):
             handles.append(module.register_forward_hook(keep))
     with torch.no_grad():
         model(x)
@@ -440,6 +442,13 @@ def sidecar_of(args, source: Source, shape: list, model: nn.Module, x: torch.Ten
     return sidecar
 
 
+def as_json(sidecar: dict) -> str:
+    """Indented, with arrays of numbers in one line."""
+    text = json.dumps(sidecar, indent=2, ensure_ascii=False)
+    in_one_line = re.sub(r"\[[\d\s.,e+-]+\]", lambda match: f"[{' '.join(match[0][1:-1].split())}]", text)
+    return in_one_line + "\n"
+
+
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="torchvision:NAME, timm:NAME, hf:NAME-OR-FOLDER or python:MODULE:FUNCTION")
@@ -528,7 +537,7 @@ def run(args) -> None:
     if args.half:
         largest = largest_difference(expected, outputs_of(torch.jit.load(str(output)).float(), pictures))
         reports.append(f"{largest:.1e} (weights rounded to float16)")
-    sidecar_path.write_text(json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    sidecar_path.write_text(as_json(sidecar), encoding="utf-8")
 
     parameters = sum(parameter.numel() for parameter in source.model.parameters())
     print(f"{args.model}, {parameters / 1e6:.1f} M parameters, {'scripted' if args.script else 'traced'}")

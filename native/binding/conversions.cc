@@ -94,6 +94,8 @@ TargetLayer toTargetLayer(const Napi::Object& object) {
 ReshapeTransform toReshapeTransform(const Napi::Value& value,
                                     const std::vector<std::vector<TensorHandle>>& inputs) {
   ReshapeTransform transform;
+  const std::vector<int64_t> shape = inputs.at(0).at(0).shape();
+  if (shape.size() > 2) transform.imageSize.assign(shape.begin() + 2, shape.end());
   if (value.IsNull()) return transform;
   const Napi::Object object = value.ToObject();
   const std::string kind = need(object, "kind").ToString();
@@ -109,8 +111,6 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value,
     transform.grid =
         toVector<int64_t>(grid, [](const Napi::Value& side) { return side.ToNumber().Int64Value(); });
   }
-  const std::vector<int64_t> shape = inputs.at(0).at(0).shape();
-  if (shape.size() > 2) transform.imageSize.assign(shape.begin() + 2, shape.end());
   return transform;
 }
 

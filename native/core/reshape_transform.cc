@@ -93,7 +93,12 @@ at::Tensor applyReshape(const at::Tensor& tensor,
     case ReshapeTransform::Kind::Tokens:
       return tokensToSpace(tensor, transform, path);
     case ReshapeTransform::Kind::ChannelsLast:
-      if (tensor.dim() < 3) throwDoesNotFit(tensor, path, "channels last is [images, ...space, channels].");
+      if (tensor.dim() != static_cast<int64_t>(transform.imageSize.size()) + 2) {
+        throwDoesNotFit(
+            tensor, path,
+            "channels last ('nhwc') is [images, ...space, channels], with as many spatial axes as the "
+            "input. [images, tokens, channels] is kind 'tokens'.");
+      }
       return tensor.movedim(-1, 1);
     default:
       return tensor;
