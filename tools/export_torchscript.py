@@ -370,6 +370,8 @@ def export(model: nn.Module, x: torch.Tensor, script: bool) -> torch.jit.ScriptM
 def tensors_of(output) -> list:
     if isinstance(output, torch.Tensor):
         return [output]
+    if not isinstance(output, (dict, list, tuple)):
+        return []
     values = output.values() if isinstance(output, dict) else output
     return [tensor for value in values for tensor in tensors_of(value)]
 
@@ -380,6 +382,8 @@ def outputs_of(model: nn.Module, x: torch.Tensor) -> list:
 
 
 def largest_difference(ours: list, theirs: list) -> float:
+    if [a.shape for a in ours] != [b.shape for b in theirs]:
+        return math.inf
     return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -408,6 +412,8 @@ def sidecar_of(args, source: Source, shape: list, model: nn.Module, x: torch.Ten
     sidecar = {"name": args.name or Path(args.model.partition(":")[2]).name, "source": args.model, "input": preparation}
     with torch.no_grad():
         output = model(x)
+    if not tensors_of(output):
+        raise ExportError(f"the model gives {type(output).__name__}, in which there is no tensor to explain")
     layer, reshape = suggest_layer(model, x, dense=tensors_of(output)[0].dim() == x.dim())
     if args.layer:
         paths = [path for path, _ in model.named_modules()]
