@@ -49,7 +49,7 @@ test.serial(
     t.regex(stdout, /blocks\.1\.norm1/);
     t.regex(stdout, /before the last attention, \[1, 65, 32\]/);
     t.regex(stdout, /map of 8 x 8/);
-    t.regex(stdout, /preset 'imagenet'/);
+    t.regex(stdout, /preset\s'imagenet'/);
     for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
     t.deepEqual(await sidecarOf(folder), {
       name: 'model',
@@ -145,6 +145,19 @@ test.serial('presets, labels and what the command line changes', async (t) => {
   t.deepEqual((await described.loadImage(photo)).tensor.shape, [1, 3, 32, 32]);
 });
 
+test.serial('what cannot be explained is told, and the rest written', async (t) => {
+  const folder = await folderWith(t, 'disconnected.pt');
+  const { code, stdout } = await gradcam(folder, 'init-sidecar', 'model.pt', '--size', '32');
+  t.is(code, 0);
+  t.regex(stdout, /trial +none\n +The target score does not depend on layer 'side'/);
+  for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
+
+  const methodless = await folderWith(t, 'no_forward.pt');
+  const refused = await gradcam(methodless, 'init-sidecar', 'model.pt');
+  t.is(refused.code, 3);
+  t.regex(refused.stderr, /no forward method.*ERR_NO_FORWARD/);
+});
+
 test.serial('a sidecar that is there is kept without --force', async (t) => {
   const folder = await folderWith(t, 'scripted.pt');
   const path = join(folder, 'model.json');
@@ -163,8 +176,8 @@ const mistakes: readonly [args: readonly string[], code: number, message: RegExp
   [['model.pt', '--size', '1x3x64x64'], 2, /--size takes/],
   [['model.pt', '--size', '0'], 2, /--size/],
   [['model.pt', '--channels', '4'], 2, /1 or 3/],
-  [['model.pt', '--size', '63'], 2, /does not run on an image of 63.*Give --size another value/s],
-  [['model.pt', '--channels', '1'], 2, /does not run on images of 224, .* with 1 channels/],
+  [['model.pt', '--size', '63'], 2, /does not run on an image of 63, .*give its --size/],
+  [['model.pt', '--channels', '1'], 2, /does not run on images of 224, .* with 1 channel;/],
   [['model.pt', '--preset', 'best'], 2, /imagenet/],
   [['model.pt', '--layer', 'blocks.9'], 2, /no layer 'blocks\.9'/],
   [['model.pt', '--reshape', 'tokens:x'], 2, /'tokens:1'/],

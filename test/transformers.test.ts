@@ -67,6 +67,7 @@ for (const golden of cases) {
         heatmaps.toTypedArray() as Float32Array,
         floats(golden.expected.heatmaps),
       );
+      t.log(`largest difference ${difference.toExponential(1)}`);
       t.true(difference <= golden.tolerance, `optimize ${optimize}: largest difference ${difference}`);
       t.true(maxDifference(Float64Array.from(scores), golden.expected.scores) <= 1e-4);
     }

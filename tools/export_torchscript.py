@@ -149,6 +149,7 @@ class Logits(nn.Module):
 def load_hf(name: str, args) -> Source:
     import transformers
 
+    warnings.simplefilter("ignore", FutureWarning)  # of its own inner workings
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     attention = {"attn_implementation": "eager"} if args.visible_attention else {}

@@ -67,11 +67,12 @@ export function reshapeName(reshape: ReshapeTransform): string {
   return ['tokens', prefixTokens ?? [], grid?.join('x') ?? []].flat().join(':');
 }
 
-export function fitOption(): Option {
-  return new Option(
-    '--fit <how>',
-    'how pictures of other shapes fit; default: what the sidecar says, or crop',
-  ).choices(['crop', 'stretch', 'contain']);
+export function fitOption(otherwise = 'what the sidecar says, or crop'): Option {
+  return new Option('--fit <how>', `how pictures of other shapes fit; default: ${otherwise}`).choices([
+    'crop',
+    'stretch',
+    'contain',
+  ]);
 }
 
 /** How pictures are prepared, as the command line says it. */

@@ -45,7 +45,7 @@ export function initSidecarCommand(signal: AbortSignal): Command {
       parseInputSize,
     )
     .option('--channels <count>', '1 or 3; default: what works', parseChannels)
-    .addOption(fitOption())
+    .addOption(fitOption("the preset's"))
     .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
     .option('--mean <numbers>', 'of each channel: 0.485,0.456,0.406', parseNumbers)
     .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
@@ -97,7 +97,7 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
   if (labels && classes !== undefined && labels.length !== classes)
     throw new UsageError(`--labels has ${labels.length} labels, but the model gives ${classes} classes.`);
   await write(path, toJson(sidecar), flags.force ?? false);
-  print(path, modelPath, sidecar, draft, flags.preset);
+  print(path, modelPath, sidecar, draft, flags);
 }
 
 /** The preset's input with what the command line changes. */
@@ -160,8 +160,9 @@ function print(
   modelPath: string,
   { input, layer, reshapeTransform, output, labels }: Sidecar,
   { outputShape, layerReason, trial }: SidecarDraft,
-  preset: PresetName,
+  { preset, size }: InitSidecarFlags,
 ): void {
+  const indent = 11;
   const fit = { crop: `centre of shorter side ${input.resize}`, stretch: 'stretched', contain: 'with bars' };
   const colours = input.channels === 1 ? 'gray' : (input.channelOrder ?? 'rgb');
   const shape = outputShape ? `[${outputShape.join(', ')}]` : 'no tensor';
@@ -184,10 +185,22 @@ function print(
     ...('failure' in trial ? [['', trial.failure] as [string, string]] : []),
   ];
   console.log(`wrote ${path}\n`);
-  for (const [name, value] of rows) console.log(`${`  ${name}`.padEnd(11)}${value}`.trimEnd());
-  console.log(`
-Check the input: it is the preset '${preset}', and no program can tell from the
-file whether the model was trained so. What is wrong there changes the
-predictions without any error. Then look at what the model says of a picture:
-  gradcam explain ${modelPath} picture.jpg`);
+  for (const [name, value] of rows) {
+    const [first = '', ...more] = wrap(value, 80 - indent);
+    console.log(`${`  ${name}`.padEnd(indent)}${first}`.trimEnd());
+    for (const line of more) console.log(`${' '.repeat(indent)}${line}`);
+  }
+  const paragraph = `Check the input: ${size ? 'it' : 'the size is the first that works, the rest'} is the preset '${preset}'. No program can tell from the file whether the model was trained so. What is wrong there changes the predictions without any error. Then look at what the model says of a picture:`;
+  console.log(`\n${wrap(paragraph, 80).join('\n')}\n  gradcam explain ${modelPath} picture.jpg`);
+}
+
+/** Lines of at most that many characters, broken between words. */
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [''];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1) ?? '';
+    if (line !== '' && line.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+  }
+  return lines;
 }

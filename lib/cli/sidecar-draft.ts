@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { GradCAM } from '../cam/gradient-methods.js';
 import type { ReshapeTransform } from '../cam/reshape-transform.js';
+import type { GradCamError } from '../errors.js';
 import type { Inspection, Model } from '../model.js';
 import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
 import type { Sidecar, SidecarInput } from '../sidecar.js';
@@ -74,6 +75,8 @@ async function findInput(model: Model, { size, channels, signal }: DraftWishes):
         return { noise, height, width, channels: count as 1 | 3, output };
       } catch (error) {
         signal.throwIfAborted();
+        // Another size helps against these only.
+        if (!['ERR_INPUT_SHAPE', 'ERR_FORWARD'].includes((error as GradCamError).code)) throw error;
         firstFailure ??= error as Error;
       }
     }
@@ -81,8 +84,9 @@ async function findInput(model: Model, { size, channels, signal }: DraftWishes):
   const tried = size
     ? `an image of ${size.join(' x ')}`
     : `images of ${likelySizes.slice(0, 4).join(', ')} and other usual sizes`;
+  const withChannels = { 1: '1 channel', 3: '3 channels' }[channels ?? 0] ?? '3 channels or 1';
   throw new UsageError(
-    `The model does not run on ${tried}${channels === undefined ? ', with 3 channels or 1' : ` with ${channels} channels`}. ${firstFailure?.message} Give --size${size ? ' another value' : ''}.`,
+    `The model does not run on ${tried}, with ${withChannels}; give its --size. (A sidecar describes a model of images.) ${firstFailure?.message}`,
   );
 }
 
