@@ -21,7 +21,7 @@ const inputSchema = z
       .optional(),
     resize: pixels
       .describe(
-        'With fit crop, the shorter side before the centre is cut out. Default: 256 / 224 of the input.',
+        'The shorter side before the centre is cut out. Default: with fit crop 256 / 224 of the input, with stretch its own.',
       )
       .optional(),
     paddingColor: z
@@ -61,7 +61,8 @@ const inputSchema = z
         refuse(key, `Expected ${channels} numbers, one per channel, but there are ${count}`);
     }
     const fit = input.fit ?? 'crop';
-    if (input.resize !== undefined && fit !== 'crop') refuse('resize', `It has no meaning with fit '${fit}'`);
+    if (input.resize !== undefined && fit === 'contain')
+      refuse('resize', `It has no meaning with fit '${fit}'`);
     if (input.paddingColor !== undefined && fit !== 'contain')
       refuse('paddingColor', `It has no meaning with fit '${fit}'`);
     if (input.antialias === false && input.interpolation === 'lanczos')

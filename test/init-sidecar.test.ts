@@ -183,7 +183,7 @@ const mistakes: readonly [args: readonly string[], code: number, message: RegExp
   [['model.pt', '--reshape', 'tokens:x'], 2, /'tokens:1'/],
   [['model.pt', '--std', '1,0,1'], 2, /--std needs positive/],
   [['model.pt', '--mean', '1'], 2, /--mean needs 3/],
-  [['model.pt', '--fit', 'stretch', '--resize', '80'], 2, /--resize has no meaning/],
+  [['model.pt', '--fit', 'contain', '--resize', '80'], 2, /--resize has no meaning/],
   [['model.pt', '--labels', 'nowhere.txt'], 2, /nowhere\.txt/],
   [['model.pt', '--labels', 'one.txt'], 2, /1 labels, but the model gives 5/],
 ];

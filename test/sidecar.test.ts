@@ -172,7 +172,7 @@ const wrong: readonly [content: string, message: RegExp][] = [
   ['{"input": {"width": 224, "height": 224}, "labels": ["a", 1]}', /labels\.1/],
   ['{"input": {"width": 224, "height": 224}, "dtype": "int8"}', /dtype/],
   ['{"input": {"width": 8, "height": 8, "fit": "cover"}}', /input\.fit/],
-  ['{"input": {"width": 8, "height": 8, "fit": "stretch", "resize": 9}}', /input\.resize.*stretch/],
+  ['{"input": {"width": 8, "height": 8, "fit": "contain", "resize": 9}}', /input\.resize.*contain/],
   ['{"input": {"width": 8, "height": 8, "paddingColor": [0, 0, 0]}}', /input\.paddingColor.*crop/],
   ['{"input": {"width": 8, "height": 8, "fit": "contain", "paddingColor": [0, 0]}}', /input\.paddingColor/],
   ['{"input": {"width": 8, "height": 8, "channels": 1, "channelOrder": "bgr"}}', /input\.channelOrder/],

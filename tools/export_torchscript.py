@@ -189,8 +189,7 @@ def preparation_of_processor(processor: dict, notes: list) -> dict:
         if shorter:
             result["resize"] = shorter
         elif "height" in size:
-            result["resize"] = min(size["height"], size["width"])
-            notes.append("the processor squashes the image and then cuts out its centre: the sidecar keeps its aspect")
+            result |= {"fit": "stretch", "resize": min(size["height"], size["width"])}
     elif "height" in size:
         result |= {"width": size["width"], "height": size["height"], "fit": "stretch"}
     elif shorter:

@@ -22,6 +22,15 @@ def stretched(photo, width, height, interpolation):
     return v2.Resize((height, width), v2.InterpolationMode(interpolation), antialias=True)(photo)
 
 
+def stretched_and_cropped(photo, width, height, interpolation):
+    return v2.CenterCrop((height, width))(stretched(photo, width * 8 // 7, height * 8 // 7, interpolation))
+
+
+def enlarged(photo, width, height, interpolation):
+    resize = v2.Resize(360, v2.InterpolationMode(interpolation), antialias=True)
+    return v2.CenterCrop((height, width))(resize(photo))
+
+
 def contained(photo, width, height, interpolation):
     return ImageOps.pad(photo, (width, height), PIL[interpolation], color=GRAY_BARS)
 
@@ -33,6 +42,17 @@ def sampled(photo, width, height, interpolation):
 CASES = [
     ("torchvision, Resize((48, 64))", stretched, 64, 48, "bilinear", {"fit": "stretch"}),
     ("torchvision, Resize((80, 40))", stretched, 40, 80, "bicubic", {"fit": "stretch"}),
+    (
+        "torchvision, Resize((64, 96)), CenterCrop((56, 84))",
+        stretched_and_cropped,
+        84,
+        56,
+        "bicubic",
+        {"fit": "stretch", "resize": 64},
+    ),
+    ("torchvision, Resize((20, 520)), enlarged along one axis", stretched, 520, 20, "bilinear", {"fit": "stretch"}),
+    ("torchvision, Resize((360, 20)), enlarged along one axis", stretched, 20, 360, "bicubic", {"fit": "stretch"}),
+    ("torchvision, Resize(360), CenterCrop, enlarged", enlarged, 64, 48, "bicubic", {"resize": 360}),
     ("Pillow, ImageOps.pad, bars above and below", contained, 64, 64, "bicubic", {"fit": "contain"}),
     ("Pillow, ImageOps.pad, bars left and right", contained, 97, 40, "bilinear", {"fit": "contain"}),
     ("OpenCV, INTER_LINEAR", sampled, 61, 43, "bilinear", {"fit": "stretch", "antialias": False}),
@@ -50,7 +70,7 @@ def main() -> None:
         name = f"{index}.png"
         prepare(photo, width, height, interpolation).save(FIXTURES / name)
         options = {"size": {"width": width, "height": height}, "interpolation": interpolation, **options}
-        if options["fit"] == "contain":
+        if options.get("fit") == "contain":
             options["paddingColor"] = GRAY_BARS
         cases.append({"source": source, "options": options, "file": f"preparation/{name}"})
     (FIXTURES / "golden.json").write_text(json.dumps({"cases": cases}, indent=1) + "\n")

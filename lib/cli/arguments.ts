@@ -91,13 +91,13 @@ export function preparation(sidecar: Sidecar | null, flags: PreparationFlags): L
     throw new UsageError('--size takes one number, or height x width.');
   const { resize, paddingColor, ...base } = sidecar ? imageOptions(sidecar) : {};
   const fit = flags.fit ?? base.fit ?? 'crop';
-  if (flags.resize !== undefined && fit !== 'crop')
-    throw new UsageError(`--resize has no meaning with fit '${fit}'; add --fit crop.`);
+  if (flags.resize !== undefined && fit === 'contain')
+    throw new UsageError(`--resize has no meaning with fit '${fit}'; add --fit crop or stretch.`);
   return {
     ...base,
     fit,
     // Another size makes the sidecar's shorter side meaningless, another fit both.
-    ...(resize === undefined || flags.size || fit !== 'crop' ? {} : { resize }),
+    ...(resize === undefined || flags.size || fit !== (base.fit ?? 'crop') ? {} : { resize }),
     ...(paddingColor === undefined || fit !== 'contain' ? {} : { paddingColor }),
     ...(height !== undefined && width !== undefined ? { size: { width, height } } : {}),
     ...(flags.resize === undefined ? {} : { resize: flags.resize }),

@@ -104,19 +104,19 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
 function adjusted(input: Sidecar['input'], flags: PreparationFlags): Sidecar['input'] {
   const { resize, paddingColor, ...rest } = input;
   const fit: Fit = flags.fit ?? input.fit ?? 'crop';
-  if (flags.resize !== undefined && fit !== 'crop')
-    throw new UsageError(`--resize has no meaning with fit '${fit}'; add --fit crop.`);
+  if (flags.resize !== undefined && fit === 'contain')
+    throw new UsageError(`--resize has no meaning with fit '${fit}'; add --fit crop or stretch.`);
   const channels = input.channels ?? 3;
   for (const name of ['mean', 'std'] as const) {
     if (flags[name] && flags[name].length !== channels)
       throw new UsageError(`--${name} needs ${channels} numbers, one per channel.`);
   }
   if (flags.std?.some((value) => value <= 0)) throw new UsageError('--std needs positive numbers.');
-  const shorter = flags.resize ?? resize;
+  const shorter = flags.resize ?? (fit === (input.fit ?? 'crop') ? resize : undefined);
   return {
     ...rest,
     ...(fit === 'crop' ? {} : { fit }),
-    ...(fit === 'crop' && shorter !== undefined ? { resize: shorter } : {}),
+    ...(shorter !== undefined && fit !== 'contain' ? { resize: shorter } : {}),
     ...(fit === 'contain' && paddingColor ? { paddingColor } : {}),
     ...(flags.mean ? { mean: flags.mean } : {}),
     ...(flags.std ? { std: flags.std } : {}),

@@ -6,7 +6,7 @@ export type ImageSize = number | { readonly width: number; readonly height: numb
 /**
  * How a picture of any shape fits the model's input:
  * - `'crop'`: its shorter side is resized, and the centre cut out, as for most classifiers. Keeps the aspect
- * - `'stretch'`: resized to just the size, whatever becomes of the aspect
+ * - `'stretch'`: resized to just the size, whatever becomes of the aspect (or to more, of which the centre is cut out)
  * - `'contain'`: resized until all of it is inside, with bars around it ("letterbox"), as for many detectors
  */
 export type Fit = 'crop' | 'stretch' | 'contain';
@@ -42,14 +42,11 @@ export function checkImageSize(name: string, size: unknown): Size {
   return { width: width as number, height: height as number };
 }
 
-/** @internal */
+/** @internal `shorterSide` is of no account with `'contain'`. */
 export function fitGeometry(fit: Fit, original: Size, size: Size, shorterSide: number): ImageGeometry {
   if (fit === 'crop') return resizeAndCrop(original, size, shorterSide);
-  const resized = fit === 'stretch' ? size : contained(original, size);
-  return geometryOf(original, resized, {
-    left: -halfRoundedToEven(size.width - resized.width),
-    top: -halfRoundedToEven(size.height - resized.height),
-  });
+  const resized = fit === 'stretch' ? enlarged(size, shorterSide) : contained(original, size);
+  return geometryOf(original, resized, size);
 }
 
 /**
@@ -66,10 +63,13 @@ function resizeAndCrop(original: Size, size: Size, shorterSide: number): ImageGe
     width: Math.max(size.width, Math.trunc(original.width * scale + 1e-6)),
     height: Math.max(size.height, Math.trunc(original.height * scale + 1e-6)),
   };
-  return geometryOf(original, resized, {
-    left: halfRoundedToEven(resized.width - size.width),
-    top: halfRoundedToEven(resized.height - size.height),
-  });
+  return geometryOf(original, resized, size);
+}
+
+/** The size, made larger until its shorter side is that long. */
+function enlarged(size: Size, shorterSide: number): Size {
+  const scale = Math.max(1, shorterSide / Math.min(size.width, size.height));
+  return { width: Math.round(size.width * scale), height: Math.round(size.height * scale) };
 }
 
 /** The largest size of the original's aspect inside `size`. */
@@ -81,15 +81,20 @@ function contained(original: Size, size: Size): Size {
   };
 }
 
-function geometryOf(original: Size, resized: Size, crop: { left: number; top: number }): ImageGeometry {
+/** With the model's input in the middle. */
+function geometryOf(original: Size, resized: Size, size: Size): ImageGeometry {
   return {
     originalWidth: original.width,
     originalHeight: original.height,
     resizedWidth: resized.width,
     resizedHeight: resized.height,
-    cropLeft: crop.left + 0, // no -0
-    cropTop: crop.top + 0,
+    cropLeft: before(resized.width, size.width),
+    cropTop: before(resized.height, size.height),
   };
+}
+
+function before(resized: number, size: number): number {
+  return resized < size ? 0 - halfRoundedToEven(size - resized) : halfRoundedToEven(resized - size);
 }
 
 /** Python's `round(value / 2)`, which torchvision's CenterCrop and Pillow's `ImageOps.pad` use. */

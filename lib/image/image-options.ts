@@ -11,9 +11,9 @@ export interface LoadImageOptions {
   /** How pictures of other shapes fit it. Default `'crop'`. */
   readonly fit?: Fit;
   /**
-   * With `fit: 'crop'`, the shorter side before the centre is cut out, in pixels. Default: the shorter side of `size` x
-   * 256 / 224, which for 224 is torchvision's usual 256. The same value as in `size` keeps as much of the picture as
-   * possible.
+   * The shorter side before the centre is cut out, in pixels. Default with `fit: 'crop'`: the shorter side of `size` x
+   * 256 / 224, which for 224 is torchvision's usual 256; the same value as in `size` keeps as much of the picture as
+   * possible. Default with `'stretch'`: that of `size`, nothing is cut off. Not with `'contain'`, which cuts nothing.
    */
   readonly resize?: number;
   /** With `fit: 'contain'`, the bars' red, green and blue, 0 to 255. Default black. */
@@ -80,11 +80,12 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
   ]);
   const size = checkImageSize('size', given.size ?? 224);
   const fit = checkChoice('fit', given.fit ?? 'crop', ['crop', 'stretch', 'contain']);
-  if (given.resize !== undefined && fit !== 'crop')
+  if (given.resize !== undefined && fit === 'contain')
     throw argumentOutOfRange('resize', `no value with fit '${fit}'`, given.resize);
   if (given.paddingColor !== undefined && fit !== 'contain')
     throw argumentOutOfRange('paddingColor', `no value with fit '${fit}'`, String(given.paddingColor));
-  const resize = given.resize ?? Math.round((Math.min(size.width, size.height) * 256) / 224);
+  const shorterSide = Math.min(size.width, size.height);
+  const resize = given.resize ?? (fit === 'crop' ? Math.round((shorterSide * 256) / 224) : shorterSide);
   if (!Number.isInteger(resize) || resize < 1 || resize > 65_535) {
     throw argumentOutOfRange('resize', 'an integer from 1 to 65535', resize);
   }

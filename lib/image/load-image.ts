@@ -90,17 +90,21 @@ async function decode(
 
 async function resizeTo(
   image: Sharp,
-  { resizedWidth: width, resizedHeight: height }: ImageGeometry,
+  { originalWidth, originalHeight, resizedWidth: width, resizedHeight: height }: ImageGeometry,
   { interpolation, antialias }: CheckedOptions,
 ): Promise<Sharp> {
-  if (antialias || (interpolation !== 'bilinear' && interpolation !== 'bicubic'))
-    return image.resize(width, height, {
-      fit: 'fill',
-      kernel: kernels[interpolation],
-      fastShrinkOnLoad: false,
-    });
-  const { data, info } = await image.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
-  const pixels = resample({ data, ...info }, width, height, interpolation);
+  const kernel = kernels[interpolation];
+  const shrink = (toWidth: number, toHeight: number) =>
+    image.resize(toWidth, toHeight, { fit: 'fill', kernel, fastShrinkOnLoad: false });
+  const enlarges = width > originalWidth || height > originalHeight;
+  if (interpolation === 'nearest' || (antialias && !enlarges)) return shrink(width, height);
+  // sharp shrinks, as Pillow does, what is to be smaller; the rest is sampled.
+  const upright = antialias
+    ? shrink(Math.min(width, originalWidth), Math.min(height, originalHeight))
+    : image;
+  const { data, info } = await upright.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const convention = antialias ? 'pillow' : 'opencv';
+  const pixels = resample({ data, ...info }, width, height, interpolation, convention);
   return sharp(pixels.data, { raw: { width, height, channels: info.channels } });
 }
 
