@@ -66,14 +66,11 @@ export {
 } from './explainer/explain-stream.js';
 export { Explainer, type ExplainerOptions } from './explainer/explainer.js';
 export type { ExplainerCounters } from './explainer/statistics.js';
-export type { ImageGeometry, ImageSize } from './image/geometry.js';
-export {
-  type Interpolation,
-  type LoadedImage,
-  type LoadImageOptions,
-  loadImage,
-} from './image/load-image.js';
+export type { Fit, ImageGeometry, ImageSize } from './image/geometry.js';
+export type { ChannelOrder, Interpolation, LoadImageOptions } from './image/image-options.js';
+export { type LoadedImage, loadImage } from './image/load-image.js';
 export type { OriginalPhoto } from './image/original-photo.js';
+export { findClass } from './labels.js';
 export * from './metrics/index.js';
 export {
   type Device,
@@ -87,8 +84,9 @@ export {
   type SuggestedLayer,
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
+export { loadModelWithSidecar, ModelWithSidecar } from './model-with-sidecar.js';
 export { describePlan, type PlanDescription } from './plan.js';
-export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
+export { imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export * from './targets/index.js';
 export { type DType, type ReductionOptions, Tensor, type TensorData, type TensorLike } from './tensor.js';
 export { type TensorJson, tensorToJson, tensorToNpy, writeTensor } from './tensor-files.js';

@@ -1,3 +1,4 @@
+import type { ReshapeTransform } from './cam/reshape-transform.js';
 import { GradCamError, invalidArgumentType } from './errors.js';
 import { type ModelOutput, wrapOutput } from './model-output.js';
 import {
@@ -48,6 +49,8 @@ export interface InspectedLayer extends Layer {
 export interface SuggestedLayer {
   readonly path: string;
   readonly reason: string;
+  /** How the layer's output becomes a map, for layers of transformers; null where it is one. */
+  readonly reshapeTransform: ReshapeTransform | null;
 }
 
 export interface Inspection {
@@ -144,11 +147,12 @@ export class Model {
     const { layers, suggestion } = await callNativeAsync(checkSignal(signal), (module, cancellation) =>
       module.inspect(this.#reference, inputs, cancellation),
     );
-    const found = suggestion.path !== '';
+    const { path, reason, reshape } = suggestion;
+    const found = path !== '';
     return {
       layers,
-      suggested: found ? suggestion : null,
-      suggestionFailure: found ? null : suggestion.reason,
+      suggested: found ? { path, reason, reshapeTransform: reshape } : null,
+      suggestionFailure: found ? null : reason,
     };
   }
 
@@ -169,8 +173,9 @@ export class Model {
   }
 
   /**
-   * The layer to explain when none is named: the last one that still has a spatial map. Found by one forward, once for
-   * each shape of input.
+   * The layer to explain when none is named: the last one that still has a spatial map, and of a transformer the one
+   * before the last attention, with the reshape transform that it needs. Found by one forward, once for each shape of
+   * input.
    * @throws {GradCamError} `ERR_NO_LAYER_SUGGESTION`, and as {@link forward}
    */
   suggestLayer(input: ModelInput): Promise<SuggestedLayer> {

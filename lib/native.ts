@@ -87,7 +87,11 @@ export interface NativeLayerReport extends NativeLayer {
 export interface NativeInspection {
   layers: NativeLayerReport[];
   /** The path is empty where there is no suggestion; the reason says why this layer, or why none. */
-  suggestion: { path: string; reason: string };
+  suggestion: {
+    path: string;
+    reason: string;
+    reshape: { kind: 'tokens'; prefixTokens: number } | { kind: 'nhwc' } | null;
+  };
 }
 
 /** Which call of a layer that runs more than once: its index, or the last. */

@@ -1,9 +1,21 @@
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { findClass, GradCamError, imageOptions, loadImage, loadSidecar, sidecarPath } from 'node-gradcam';
+import {
+  findClass,
+  GradCAM,
+  GradCamError,
+  imageOptions,
+  loadImage,
+  loadModelWithSidecar,
+  loadSidecar,
+  sidecarPath,
+} from 'node-gradcam';
+import { z } from 'zod';
+import { sidecarSchema } from '../lib/sidecar-schema.js';
+import { fixturePath } from './helpers/fixtures.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url));
 
@@ -46,6 +58,106 @@ test('what is not said stays open', async (t) => {
   if (sidecar) t.deepEqual(imageOptions(sidecar), { size: { width: 64, height: 32 } });
 });
 
+test('everything a sidecar can say is read, and goes to loadImage', async (t) => {
+  const input = {
+    width: 64,
+    height: 48,
+    fit: 'contain',
+    paddingColor: [114, 114, 114],
+    interpolation: 'bicubic',
+    antialias: false,
+    channelOrder: 'bgr',
+    valueRange: [0, 255],
+    mean: [1, 2, 3],
+    std: [4, 5, 6],
+  };
+  const rest = {
+    name: 'name',
+    layer: ['a', { path: 'b', call: 0 }],
+    reshapeTransform: { kind: 'tokens', prefixTokens: 2, grid: [3, 4] },
+    output: ['aux', 1],
+    labels: ['cat', 'dog'],
+  };
+  const path = await sidecarWith(JSON.stringify({ $schema: './sidecar.schema.json', input, ...rest }));
+  const sidecar = await loadSidecar(path);
+  t.deepEqual(sidecar as unknown, { input, ...rest });
+  if (!sidecar) return;
+  const { width, height, ...others } = input;
+  const options = imageOptions(sidecar);
+  t.deepEqual(options as unknown, { size: { width, height }, ...others });
+  const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+  t.deepEqual((await loadImage(photo, options)).tensor.shape, [1, 3, 48, 64]);
+});
+
+const size = '"input": {"width": 8, "height": 8}';
+for (const [name, content] of [
+  ['names.txt', 'cat\ndog, hound\r\nbird\n'],
+  ['names.json', '["cat", "dog, hound", "bird"]'],
+] as const) {
+  test(`labels may be in a file of their own: ${name}`, async (t) => {
+    const path = await sidecarWith(`{${size}, "labels": "${name}"}`);
+    await writeFile(join(dirname(path), name), content);
+    t.deepEqual((await loadSidecar(path))?.labels, ['cat', 'dog, hound', 'bird']);
+  });
+}
+
+test('a file of labels that is missing, empty or something else is told', async (t) => {
+  const path = await sidecarWith(`{${size}, "labels": "names.txt"}`);
+  const file = join(dirname(path), 'names.txt');
+  const refused = async (message: RegExp) => {
+    const error = await t.throwsAsync(loadSidecar(path), { instanceOf: GradCamError, message });
+    t.is(error?.code, 'ERR_SIDECAR');
+    t.true(error?.message.includes(file));
+  };
+  await refused(/cannot read/);
+  for (const content of ['', ' \n', '["a", 1]', '["a"']) {
+    await writeFile(file, content);
+    await refused(/neither one label a line nor a JSON array/);
+  }
+});
+
+test('a model with its sidecar prepares pictures, names layers and finds classes', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-described-'));
+  for (const name of ['hf-swin.pt', 'hf-swin.json'])
+    await copyFile(fixturePath(`transformers/${name}`), join(folder, name));
+  const described = await loadModelWithSidecar(join(folder, 'hf-swin.pt'));
+  const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+  const image = await described.loadImage(photo);
+  t.deepEqual(image.tensor.shape, [1, 3, 64, 64]);
+  t.is(image.geometry.resizedWidth, 64, 'stretched, as its processor does');
+  t.is((await described.loadImage(photo, { fit: 'crop', resize: 80 })).geometry.resizedHeight, 80);
+  const cam = new GradCAM(described.camOptions);
+  const { layers, maps } = await cam.explain(image.tensor, { targets: described.findClass('tiger') });
+  t.is(layers[0]?.path, 'model.swin.encoder.layers.1.blocks.1.layernorm_before');
+  t.is(described.labels?.[maps[0]?.classIndex ?? -1], 'tiger cat');
+  await described.dispose();
+  t.true(described.model.disposed);
+});
+
+test('a model without a sidecar cannot be loaded with one', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-described-'));
+  const path = join(folder, 'model.pt');
+  await copyFile(fixturePath('scripted.pt'), path);
+  const error = await t.throwsAsync(loadModelWithSidecar(path), {
+    instanceOf: GradCamError,
+    message: /no sidecar .*gradcam init-sidecar/,
+  });
+  t.is(error?.code, 'ERR_SIDECAR');
+  t.is(error?.details.path, join(folder, 'model.json'));
+  await t.throwsAsync(loadModelWithSidecar(7 as unknown as string), { code: 'ERR_INVALID_ARG_TYPE' });
+  await writeFile(join(folder, 'model.json'), `{${size}}`);
+  await t.throwsAsync(loadModelWithSidecar(path, { devise: 'cpu' } as object), {
+    code: 'ERR_UNKNOWN_OPTION',
+  });
+});
+
+test('docs/sidecar.schema.json is that of the code', async (t) => {
+  const file = new URL('../../docs/sidecar.schema.json', import.meta.url);
+  const published = JSON.parse(await readFile(file, 'utf8'));
+  // Made by `node tools/sidecar_schema.mjs`.
+  t.deepEqual(published, JSON.parse(JSON.stringify(z.toJSONSchema(sidecarSchema, { io: 'input' }))));
+});
+
 const wrong: readonly [content: string, message: RegExp][] = [
   ['{', /not JSON/],
   ['[]', /the file/],
@@ -59,6 +171,20 @@ const wrong: readonly [content: string, message: RegExp][] = [
   ['{"input": {"width": 224, "height": 224}, "label": []}', /label/],
   ['{"input": {"width": 224, "height": 224}, "labels": ["a", 1]}', /labels\.1/],
   ['{"input": {"width": 224, "height": 224}, "dtype": "int8"}', /dtype/],
+  ['{"input": {"width": 8, "height": 8, "fit": "cover"}}', /input\.fit/],
+  ['{"input": {"width": 8, "height": 8, "fit": "contain", "resize": 9}}', /input\.resize.*contain/],
+  ['{"input": {"width": 8, "height": 8, "paddingColor": [0, 0, 0]}}', /input\.paddingColor.*crop/],
+  ['{"input": {"width": 8, "height": 8, "fit": "contain", "paddingColor": [0, 0]}}', /input\.paddingColor/],
+  ['{"input": {"width": 8, "height": 8, "channels": 1, "channelOrder": "bgr"}}', /input\.channelOrder/],
+  ['{"input": {"width": 8, "height": 8, "valueRange": [0, 1, 2]}}', /input\.valueRange/],
+  [
+    '{"input": {"width": 8, "height": 8, "interpolation": "lanczos", "antialias": false}}',
+    /input\.antialias/,
+  ],
+  ['{"input": {"width": 8, "height": 8}, "layer": []}', /layer/],
+  ['{"input": {"width": 8, "height": 8}, "layer": [{"path": "a", "call": -1}]}', /layer\.0\.call/],
+  ['{"input": {"width": 8, "height": 8}, "reshapeTransform": "nchw"}', /reshapeTransform/],
+  ['{"input": {"width": 8, "height": 8}, "reshapeTransform": {"kind": "tokens", "grid": [0]}}', /grid\.0/],
 ];
 for (const [content, message] of wrong) {
   test(`${content} is refused with the place of the mistake`, async (t) => {

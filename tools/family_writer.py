@@ -15,22 +15,24 @@ TOLERANCE = 1e-4
 
 
 class Writer:
-    def __init__(self):
-        FOLDER.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path = FOLDER):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.cases, self.files, self.group = [], set(), ""
         self.models, self.inputs = {}, {}
 
-    def add_model(self, name: str, model, *inputs, script=True, tolerance=1e-5) -> str:
-        """Saves the model scripted, checks that the file computes the same, and keeps its inputs under its name."""
+    def add_model(self, name: str, model, *inputs, script=True, exported=None, tolerance=1e-5) -> str:
+        """Saves the model scripted (or `exported`), checks that the file computes the same, and keeps its inputs."""
         file = f"{name}.pt"
-        exported = torch.jit.script(model) if script else torch.jit.trace(model, inputs)
-        save_torchscript(exported, FOLDER / file)
+        if exported is None:
+            exported = torch.jit.script(model) if script else torch.jit.trace(model, inputs)
+        save_torchscript(exported, self.folder / file)
         self.files.add(file)
-        size = (FOLDER / file).stat().st_size
-        assert size < 100_000, (name, size)
+        size = (self.folder / file).stat().st_size
+        assert size < 500_000, (name, size)
         if inputs:
             with torch.no_grad():
-                mine, theirs = model(*inputs), torch.jit.load(str(FOLDER / file))(*inputs)
+                mine, theirs = model(*inputs), torch.jit.load(str(self.folder / file))(*inputs)
             if isinstance(mine, torch.Tensor):
                 assert (mine - theirs).abs().max() <= tolerance, name
             arrays = [self.array(f"{name}.input{i or ''}", as_numpy(x)) for i, x in enumerate(inputs)]
@@ -43,7 +45,7 @@ class Writer:
         assert np.isfinite(values).all(), name
         file = f"{name}.bin"
         assert file not in self.files, f"{file} twice"
-        values.astype("<f4").tofile(FOLDER / file)
+        values.astype("<f4").tofile(self.folder / file)
         self.files.add(file)
         return {"file": file, "shape": list(values.shape), "dtype": "float32"}
 
@@ -126,9 +128,9 @@ class Writer:
         return [float(target(row).sum()) for target, row in zip(library.new_targets(targets), outputs, strict=True)]
 
     def finish(self) -> None:
-        (FOLDER / "golden.json").write_text(json.dumps({"cases": self.cases}, indent=1) + "\n")
-        stale = sorted(p.name for p in FOLDER.iterdir() if p.name not in self.files | {"golden.json"})
-        total = sum(p.stat().st_size for p in FOLDER.iterdir())
+        (self.folder / "golden.json").write_text(json.dumps({"cases": self.cases}, indent=1) + "\n")
+        stale = sorted(p.name for p in self.folder.iterdir() if p.name not in self.files | {"golden.json"})
+        total = sum(p.stat().st_size for p in self.folder.iterdir())
         print(
             f"{len(self.cases)} cases, {len(self.files)} files, {total / 1e6:.2f} MB", "stale:" if stale else "", *stale
         )

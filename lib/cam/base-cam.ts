@@ -30,7 +30,10 @@ export interface CAMOptions {
    * model's graph as it is; the maps agree to 1e-4.
    */
   readonly optimize?: boolean;
-  /** For layers of transformers, whose output is not `[B, C, H, W]`. Default: none. */
+  /**
+   * For layers of transformers, whose output is not `[B, C, H, W]`. Default: none, or with the suggested layer what it
+   * needs.
+   */
   readonly reshapeTransform?: ReshapeTransform;
 }
 
@@ -69,6 +72,7 @@ const standardAugmentations = [false, true].flatMap((flip) =>
 
 interface ChosenLayers {
   readonly layers: NativeExplainRequest['layers'];
+  readonly reshape: NativeExplainRequest['reshape'];
   readonly reason: string | null;
 }
 
@@ -165,8 +169,8 @@ export abstract class BaseCAM {
   ): Promise<Explanation[]> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
     signal?.throwIfAborted();
-    const { layers, reason } = this.#layers
-      ? { layers: this.#layers, reason: null }
+    const { layers, reshape, reason } = this.#layers
+      ? { layers: this.#layers, reshape: this.#reshape, reason: null }
       : await this.#suggest(inputs.map((parts) => parts[0] as Tensor));
     const request: NativeExplainRequest = {
       methods: cams.map((cam) => ({ ...cam.method, eigenSmooth })),
@@ -174,7 +178,7 @@ export abstract class BaseCAM {
       inputs: inputs.map((parts) => parts.map(Tensor.reference)),
       layers,
       output: [...this.#output],
-      reshape: this.#reshape,
+      reshape,
       targets: targets.map((ofImage) => ofImage.map((target) => this.adjustTarget(target))),
       upsample,
       optimize: this.#optimize,
@@ -188,8 +192,12 @@ export abstract class BaseCAM {
   }
 
   async #suggest(inputs: readonly Tensor[]): Promise<ChosenLayers> {
-    const { path, reason }: SuggestedLayer = await this.#model.suggestLayer(inputs);
-    return { layers: [{ path, call: 'last' }], reason };
+    const { path, reason, reshapeTransform }: SuggestedLayer = await this.#model.suggestLayer(inputs);
+    return {
+      layers: [{ path, call: 'last' }],
+      reshape: this.#reshape ?? checkReshapeTransform(reshapeTransform),
+      reason,
+    };
   }
 
   /** Refuses further explains. The model is not disposed. */

@@ -5,8 +5,8 @@ import { readOptions } from '../options.js';
 /**
  * How the output of a target layer becomes `[B, C, ...space]`, where it is not already:
  * - `{ kind: 'tokens' }` for `[B, tokens, C]` of vision transformers. `prefixTokens` come before those of the image
- *   (class, distillation, registers), `grid` is places along each axis, `[height, width]`. What is left out is found:
- *   a square grid, and as prefix what remains.
+ *   (class, distillation, registers), `grid` is places along each axis, `[height, width]`. What is left out is found: the
+ *   largest grid of the image's shape, and as prefix what remains, 16 tokens at most.
  * - `{ kind: 'nhwc' }`, or `'nhwc'` for short, for `[B, H, W, C]`, as in Swin.
  */
 export type ReshapeTransform =

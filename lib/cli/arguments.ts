@@ -1,6 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import { InvalidArgumentError } from 'commander';
-import type { LoadImageOptions } from '../image/load-image.js';
+import { InvalidArgumentError, Option } from 'commander';
+import type { CAMOptions } from '../cam/base-cam.js';
+import type { ReshapeTransform } from '../cam/reshape-transform.js';
+import type { Fit } from '../image/geometry.js';
+import type { LoadImageOptions } from '../image/image-options.js';
+import { parseLabels } from '../labels.js';
 import { type Device, loadModel, type Model } from '../model.js';
 import { imageOptions, loadSidecar, type Sidecar } from '../sidecar.js';
 import { UsageError } from './exit-codes.js';
@@ -42,9 +46,39 @@ export function parseInputSize(value: string): number[] {
   return sizes;
 }
 
+/** "nhwc", "tokens", "tokens:1" (prefix tokens), "tokens:1:14x21" (and the grid), or "none" in spite of the sidecar. */
+export function parseReshape(value: string): ReshapeTransform | 'none' {
+  if (value === 'nhwc' || value === 'tokens' || value === 'none') return value;
+  const [, prefix, , height, width] = /^tokens:(\d+)(:(\d+)x(\d+))?$/.exec(value) ?? [];
+  if (prefix === undefined)
+    throw new InvalidArgumentError("It must be 'tokens', 'tokens:1', 'tokens:1:14x21', 'nhwc' or 'none'.");
+  return {
+    kind: 'tokens',
+    prefixTokens: Number(prefix),
+    ...(height === undefined ? {} : { grid: [Number(height), Number(width)] }),
+  };
+}
+
+/** As {@link parseReshape} reads it. */
+export function reshapeName(reshape: ReshapeTransform): string {
+  if (typeof reshape === 'string' || reshape.kind === 'nhwc')
+    return typeof reshape === 'string' ? reshape : reshape.kind;
+  const { prefixTokens, grid } = reshape;
+  return ['tokens', prefixTokens ?? [], grid?.join('x') ?? []].flat().join(':');
+}
+
+export function fitOption(otherwise = 'what the sidecar says, or crop'): Option {
+  return new Option('--fit <how>', `how pictures of other shapes fit; default: ${otherwise}`).choices([
+    'crop',
+    'stretch',
+    'contain',
+  ]);
+}
+
 /** How pictures are prepared, as the command line says it. */
 export interface PreparationFlags {
   readonly size?: number[];
+  readonly fit?: Fit;
   readonly resize?: number;
   readonly mean?: number[];
   readonly std?: number[];
@@ -55,15 +89,36 @@ export function preparation(sidecar: Sidecar | null, flags: PreparationFlags): L
   const [height, width = height] = flags.size ?? [];
   if (flags.size && flags.size.length > 2)
     throw new UsageError('--size takes one number, or height x width.');
-  const base = sidecar ? imageOptions(sidecar) : {};
-  // Another size makes the sidecar's shorter side meaningless.
-  const { resize: _, ...withoutResize } = base;
+  const { resize, paddingColor, ...base } = sidecar ? imageOptions(sidecar) : {};
+  const fit = flags.fit ?? base.fit ?? 'crop';
+  if (flags.resize !== undefined && fit === 'contain')
+    throw new UsageError(`--resize has no meaning with fit '${fit}'; add --fit crop or stretch.`);
   return {
-    ...(flags.size ? withoutResize : base),
+    ...base,
+    fit,
+    // Another size makes the sidecar's shorter side meaningless, another fit both.
+    ...(resize === undefined || flags.size || fit !== (base.fit ?? 'crop') ? {} : { resize }),
+    ...(paddingColor === undefined || fit !== 'contain' ? {} : { paddingColor }),
     ...(height !== undefined && width !== undefined ? { size: { width, height } } : {}),
     ...(flags.resize === undefined ? {} : { resize: flags.resize }),
     ...(flags.mean === undefined ? {} : { mean: flags.mean }),
     ...(flags.std === undefined ? {} : { std: flags.std }),
+  };
+}
+
+export interface LayerFlags {
+  readonly layer?: string[];
+  readonly reshape?: ReshapeTransform | 'none';
+}
+
+/** What is explained: the sidecar's layer, reshape transform and output, with what the command line changes. */
+export function explainedPart(sidecar: Sidecar | null, flags: LayerFlags): Omit<CAMOptions, 'model'> {
+  const targetLayers = flags.layer ?? sidecar?.layer;
+  const reshapeTransform = flags.reshape ?? sidecar?.reshapeTransform;
+  return {
+    ...(targetLayers === undefined ? {} : { targetLayers }),
+    ...(reshapeTransform === undefined || reshapeTransform === 'none' ? {} : { reshapeTransform }),
+    ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
   };
 }
 
@@ -75,13 +130,8 @@ export async function readLabels(path: string): Promise<string[]> {
   } catch (error) {
     throw new UsageError(`--labels: cannot read '${path}': ${(error as Error).message}`);
   }
-  if (!text.trimStart().startsWith('[')) return text.trimEnd().split(/\r?\n/);
-  try {
-    const labels: unknown = JSON.parse(text);
-    if (Array.isArray(labels) && labels.every((label) => typeof label === 'string')) return labels;
-  } catch {
-    // told below
-  }
+  const labels = parseLabels(text);
+  if (labels) return labels;
   throw new UsageError(
     `--labels: '${path}' is neither a JSON array of strings nor a text with one label a line.`,
   );

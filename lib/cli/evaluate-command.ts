@@ -5,14 +5,23 @@ import { confidenceChange } from '../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../metrics/curves.js';
 import { roadCombined } from '../metrics/road.js';
 import { ClassifierOutputSoftmaxTarget } from '../targets/class-targets.js';
-import { openModel, type PreparationFlags, parseInputSize, parseNumbers, preparation } from './arguments.js';
+import {
+  explainedPart,
+  fitOption,
+  type LayerFlags,
+  openModel,
+  type PreparationFlags,
+  parseInputSize,
+  parseNumbers,
+  parseReshape,
+  preparation,
+} from './arguments.js';
 import { UsageError } from './exit-codes.js';
 import { findImages } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 
-interface EvaluateFlags extends PreparationFlags {
+interface EvaluateFlags extends PreparationFlags, LayerFlags {
   readonly methods: string;
-  readonly layer?: string[];
   readonly device: string;
   readonly json?: boolean;
 }
@@ -36,8 +45,14 @@ export function evaluateCommand(signal: AbortSignal): Command {
     .argument('<images...>', 'image files, or folders of them')
     .option('-m, --methods <names>', 'by comma', 'gradcam,gradcam++,layercam,eigencam,randomcam')
     .option('-l, --layer <paths...>', 'target layers; default: the suggested one')
+    .option(
+      '--reshape <how>',
+      "of a transformer's layer: tokens, tokens:1, tokens:1:14x21 or nhwc",
+      parseReshape,
+    )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
     .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
+    .addOption(fitOption())
     .option('--mean <numbers>', 'of each channel, 0 to 1', parseNumbers)
     .option('--std <numbers>', 'of each channel', parseNumbers)
     .option('--json', 'print JSON')
@@ -60,12 +75,7 @@ async function evaluateMethods(
   const { model, sidecar } = await openModel(modelPath, flags.device, signal);
   await using _ = model;
   const prepare = preparation(sidecar, flags);
-  const targetLayers = flags.layer ?? sidecar?.layer;
-  const options = {
-    model,
-    ...(targetLayers === undefined ? {} : { targetLayers }),
-    ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
-  };
+  const options = { model, ...explainedPart(sidecar, flags) };
   const how = sidecar?.output === undefined ? {} : { output: sidecar.output };
   const sums = new Map<string, Figures>();
   const progress = new ProgressReporter(images.length * names.length, { json: true });

@@ -2,15 +2,20 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { type MethodName, methodNames, methods } from '../cam/methods.js';
 import { loadImage } from '../image/load-image.js';
-import { findClass, sidecarPath } from '../sidecar.js';
+import { findClass } from '../labels.js';
+import { sidecarPath } from '../sidecar.js';
 import { TopClassTarget } from '../targets/class-targets.js';
 import {
   collect,
+  explainedPart,
+  fitOption,
+  type LayerFlags,
   openModel,
   type PreparationFlags,
   parseCount,
   parseInputSize,
   parseNumbers,
+  parseReshape,
   preparation,
   readLabels,
 } from './arguments.js';
@@ -20,8 +25,7 @@ import { describeExplanation, type ImageReport, nameOf, percent } from './explai
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 
-interface ExplainFlags extends PreparationFlags, DrawingFlags {
-  readonly layer?: string[];
+interface ExplainFlags extends PreparationFlags, LayerFlags, DrawingFlags {
   readonly class?: string[];
   readonly top?: number;
   readonly output?: string;
@@ -45,6 +49,11 @@ export function explainCommand(signal: AbortSignal): Command {
     .option('--aug-smooth', 'average over six changed copies of the image: smoother, six times the cost')
     .option('--eigen-smooth', 'keep the main pattern only: less noise')
     .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
+    .option(
+      '--reshape <how>',
+      "of a transformer's layer: tokens, tokens:1, tokens:1:14x21 or nhwc",
+      parseReshape,
+    )
     .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
     .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
     .option(
@@ -54,6 +63,7 @@ export function explainCommand(signal: AbortSignal): Command {
     .option('--json', 'print JSON instead of text')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
     .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
+    .addOption(fitOption())
     .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
     .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
     .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
@@ -84,12 +94,7 @@ async function explainImages(
   const targets = flags.class
     ? [flags.class.map((query) => findClass(labels, query))]
     : [Array.from({ length: flags.top ?? 1 }, (_unused, rank) => new TopClassTarget(rank))];
-  const layers = flags.layer ?? sidecar?.layer;
-  const cam = new methods[flags.method]({
-    model,
-    ...(layers === undefined ? {} : { targetLayers: layers }),
-    ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
-  });
+  const cam = new methods[flags.method]({ model, ...explainedPart(sidecar, flags) });
 
   const reports: ImageReport[] = [];
   const progress = new ProgressReporter(images.length, { json: flags.json ?? false });

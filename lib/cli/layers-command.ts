@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { InspectedLayer, Inspection, Layer } from '../model.js';
 import { describePlan, type PlanDescription } from '../plan.js';
 import { Tensor } from '../tensor.js';
-import { openModel, parseInputSize } from './arguments.js';
+import { openModel, parseInputSize, reshapeName } from './arguments.js';
 
 interface LayersFlags {
   readonly inputSize?: number[];
@@ -88,7 +88,9 @@ function printTree(layers: readonly (Layer | InspectedLayer)[], inspection: Insp
     console.log(`${name.padEnd(nameWidth)}  ${type.padEnd(typeWidth)}  ${shape}${mark}`.trimEnd());
   }
   if (inspection?.suggested) {
-    console.log(`\nSuggested: ${inspection.suggested.path}, ${inspection.suggested.reason}`);
+    const { path, reason, reshapeTransform } = inspection.suggested;
+    console.log(`\nSuggested: ${path}, ${reason}`);
+    if (reshapeTransform) console.log(`           --reshape ${reshapeName(reshapeTransform)}`);
   } else {
     console.log(
       inspection

@@ -7,6 +7,7 @@ import { doctorCommand } from './doctor-command.js';
 import { evaluateCommand } from './evaluate-command.js';
 import { exitCodeOf, exitCodes, exitCodesHelp, reportError } from './exit-codes.js';
 import { explainCommand } from './explain-command.js';
+import { initSidecarCommand } from './init-sidecar-command.js';
 import { layersCommand } from './layers-command.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
@@ -32,6 +33,7 @@ Examples:
   gradcam explain model.pt cat.jpg --original       heat over the whole photo
   gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
+  gradcam init-sidecar model.pt --labels names.txt  describe the model
   gradcam doctor                                    is everything in place?`,
   )
   .addHelpText('afterAll', exitCodesHelp);
@@ -39,6 +41,7 @@ for (const command of [
   explainCommand(interruption.signal),
   evaluateCommand(interruption.signal),
   layersCommand(interruption.signal),
+  initSidecarCommand(interruption.signal),
   doctorCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));

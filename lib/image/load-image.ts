@@ -1,31 +1,15 @@
 import sharp, { type KernelEnum, type Sharp } from 'sharp';
-import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import { readOptions } from '../options.js';
+import { GradCamError, invalidArgumentType } from '../errors.js';
 import { Tensor } from '../tensor.js';
-import { checkImageSize, type ImageGeometry, type ImageSize, resizeAndCrop } from './geometry.js';
+import { fitGeometry, type ImageGeometry } from './geometry.js';
+import {
+  type CheckedOptions,
+  checkOptions,
+  type Interpolation,
+  type LoadImageOptions,
+} from './image-options.js';
 import { decodeOriginal, type OriginalPhoto } from './original-photo.js';
-
-export type Interpolation = 'nearest' | 'bilinear' | 'bicubic' | 'lanczos';
-
-export interface LoadImageOptions {
-  /** What the model sees, in pixels. Default 224. */
-  readonly size?: ImageSize;
-  /**
-   * The shorter side before the centre is cut out, in pixels. Default: the shorter side of `size` x 256 / 224, which for
-   * 224 is torchvision's usual 256. The same value as in `size` keeps as much of the picture as possible.
-   */
-  readonly resize?: number;
-  /** Default `'bilinear'`. All but `'nearest'` average when they shrink, as Pillow does. */
-  readonly interpolation?: Interpolation;
-  /** Of each channel, on the scale 0 to 1, subtracted. Default: ImageNet's 0.485, 0.456, 0.406. */
-  readonly mean?: readonly number[];
-  /** Of each channel, divided by. Default: ImageNet's 0.229, 0.224, 0.225. */
-  readonly std?: readonly number[];
-  /** 3 for RGB (the default), 1 for gray. */
-  readonly channels?: 1 | 3;
-  /** Refuse pictures with more pixels than this. Default 268,402,689 (16383 x 16383). */
-  readonly limitInputPixels?: number;
-}
+import { resample } from './resample.js';
 
 /** A picture as a model sees it. */
 export interface LoadedImage {
@@ -46,23 +30,12 @@ export interface LoadedImage {
   original(): Promise<OriginalPhoto>;
 }
 
-const imageNet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;
 const kernels: Record<Interpolation, keyof KernelEnum> = {
   nearest: 'nearest',
   bilinear: 'linear',
   bicubic: 'cubic',
   lanczos: 'lanczos3',
 };
-
-interface CheckedOptions {
-  readonly size: { readonly width: number; readonly height: number };
-  readonly resize: number;
-  readonly kernel: keyof KernelEnum;
-  readonly mean: readonly number[];
-  readonly std: readonly number[];
-  readonly channels: 1 | 3;
-  readonly limitInputPixels: number | undefined;
-}
 
 /**
  * Reads a picture (JPEG, PNG, WebP, AVIF, TIFF, GIF, SVG) and prepares it as torchvision's ImageNet models expect:
@@ -125,31 +98,68 @@ async function decode(
   source: string | Uint8Array,
   options: CheckedOptions,
 ): Promise<{ pixels: Uint8Array; geometry: ImageGeometry }> {
-  const { size, resize, kernel, channels } = options;
+  const { size, fit, resize, channels } = options;
   const image = openImage(source, options);
   const { autoOrient } = await image.metadata();
-  const geometry = resizeAndCrop(autoOrient, size, resize);
-  const { resizedWidth, resizedHeight, cropLeft, cropTop } = geometry;
-  const pixels = await image
-    .autoOrient()
-    .flatten({ background: 'white' })
-    .resize(resizedWidth, resizedHeight, { fit: 'fill', kernel, fastShrinkOnLoad: false })
-    .extract({ left: cropLeft, top: cropTop, ...size })
+  const geometry = fitGeometry(fit, autoOrient, size, resize);
+  const upright = image.autoOrient().flatten({ background: 'white' });
+  const resized = await resizeTo(upright, geometry, options);
+  const pixels = await placeIn(resized, geometry, options)
     .toColourspace(channels === 3 ? 'srgb' : 'b-w')
     .raw()
     .toBuffer();
   return { pixels, geometry };
 }
 
+async function resizeTo(
+  image: Sharp,
+  { originalWidth, originalHeight, resizedWidth: width, resizedHeight: height }: ImageGeometry,
+  { interpolation, antialias }: CheckedOptions,
+): Promise<Sharp> {
+  const kernel = kernels[interpolation];
+  const shrink = (toWidth: number, toHeight: number) =>
+    image.resize(toWidth, toHeight, { fit: 'fill', kernel, fastShrinkOnLoad: false });
+  const enlarges = width > originalWidth || height > originalHeight;
+  if (interpolation === 'nearest' || (antialias && !enlarges)) return shrink(width, height);
+  // sharp shrinks, as Pillow does, what is to be smaller; the rest is sampled.
+  const upright = antialias
+    ? shrink(Math.min(width, originalWidth), Math.min(height, originalHeight))
+    : image;
+  const { data, info } = await upright.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const convention = antialias ? 'pillow' : 'opencv';
+  const pixels = resample({ data, ...info }, width, height, interpolation, convention);
+  return sharp(pixels.data, { raw: { width, height, channels: info.channels } });
+}
+
+/** The part that the model sees, or bars around the picture. */
+function placeIn(image: Sharp, geometry: ImageGeometry, { size, fit, paddingColor }: CheckedOptions): Sharp {
+  const { resizedWidth, resizedHeight, cropLeft, cropTop } = geometry;
+  if (fit !== 'contain') return image.extract({ left: cropLeft, top: cropTop, ...size });
+  const [r, g, b] = paddingColor;
+  return image.extend({
+    left: Math.abs(cropLeft),
+    top: Math.abs(cropTop),
+    right: size.width - resizedWidth + cropLeft,
+    bottom: size.height - resizedHeight + cropTop,
+    background: { r, g, b },
+  });
+}
+
 /** Interleaved bytes to float32 `[1, C, H, W]`. */
-function normalize(pixels: Uint8Array, { size, mean, std, channels }: CheckedOptions): Tensor {
+function normalize(
+  pixels: Uint8Array,
+  { size, mean, std, channels, channelOrder, valueRange }: CheckedOptions,
+): Tensor {
   const area = size.width * size.height;
   const data = new Float32Array(area * channels);
+  const [black, white] = valueRange;
   for (let channel = 0; channel < channels; channel++) {
-    const scale = 1 / (255 * (std[channel] ?? 1));
-    const shift = (mean[channel] ?? 0) / (std[channel] ?? 1);
+    const stored = channelOrder === 'bgr' ? channels - 1 - channel : channel;
+    const deviation = std[channel] ?? 1;
+    const scale = (white - black) / (255 * deviation);
+    const shift = ((mean[channel] ?? 0) - black) / deviation;
     for (let index = 0; index < area; index++) {
-      data[channel * area + index] = (pixels[index * channels + channel] ?? 0) * scale - shift;
+      data[channel * area + index] = (pixels[index * channels + stored] ?? 0) * scale - shift;
     }
   }
   return Tensor.from(data, [1, channels, size.height, size.width]);
@@ -159,53 +169,4 @@ function grayToRgb(gray: Uint8Array): Uint8Array {
   const rgb = new Uint8Array(gray.length * 3);
   for (const [index, value] of gray.entries()) rgb.fill(value, index * 3, index * 3 + 3);
   return rgb;
-}
-
-function checkOptions(options: LoadImageOptions | undefined): CheckedOptions {
-  const given = readOptions<LoadImageOptions>('loadImage options', options, [
-    'size',
-    'resize',
-    'interpolation',
-    'mean',
-    'std',
-    'channels',
-    'limitInputPixels',
-  ]);
-  const size = checkImageSize('size', given.size ?? 224);
-  const resize = given.resize ?? Math.round((Math.min(size.width, size.height) * 256) / 224);
-  if (!Number.isInteger(resize) || resize < 1 || resize > 65_535) {
-    throw argumentOutOfRange('resize', 'an integer from 1 to 65535', resize);
-  }
-  const interpolation = given.interpolation ?? 'bilinear';
-  if (!Object.hasOwn(kernels, interpolation)) {
-    throw invalidArgumentType(
-      'interpolation',
-      `one of '${Object.keys(kernels).join("', '")}'`,
-      interpolation,
-    );
-  }
-  const channels = given.channels ?? 3;
-  if (channels !== 1 && channels !== 3) throw argumentOutOfRange('channels', '1 or 3', channels);
-  const { limitInputPixels } = given;
-  if (limitInputPixels !== undefined && !(Number.isInteger(limitInputPixels) && limitInputPixels > 0)) {
-    throw argumentOutOfRange('limitInputPixels', 'an integer of at least 1', limitInputPixels);
-  }
-  const mean = given.mean ?? imageNet.mean.slice(0, channels);
-  const std = given.std ?? imageNet.std.slice(0, channels);
-  checkChannelValues('mean', mean, channels, (value) => Number.isFinite(value));
-  checkChannelValues('std', std, channels, (value) => Number.isFinite(value) && value > 0);
-  return { size, resize, kernel: kernels[interpolation], mean, std, channels, limitInputPixels };
-}
-
-function checkChannelValues(
-  name: string,
-  values: unknown,
-  channels: number,
-  isValid: (value: number) => boolean,
-): void {
-  if (!Array.isArray(values)) throw invalidArgumentType(name, `an array of ${channels} numbers`, values);
-  if (values.length !== channels || !values.every((value) => typeof value === 'number' && isValid(value))) {
-    const kind = name === 'std' ? 'positive finite' : 'finite';
-    throw argumentOutOfRange(name, `${channels} ${kind} numbers, one per channel`, `[${values.join(', ')}]`);
-  }
 }

@@ -77,8 +77,11 @@ TargetLayer toTargetLayer(const Napi::Object& object) {
   return layer;
 }
 
-ReshapeTransform toReshapeTransform(const Napi::Value& value) {
+ReshapeTransform toReshapeTransform(const Napi::Value& value,
+                                    const std::vector<std::vector<TensorHandle>>& inputs) {
   ReshapeTransform transform;
+  const std::vector<int64_t> shape = inputs.at(0).at(0).shape();
+  if (shape.size() > 2) transform.imageSize.assign(shape.begin() + 2, shape.end());
   if (value.IsNull()) return transform;
   const Napi::Object object = value.ToObject();
   const std::string kind = need(object, "kind").ToString();
@@ -138,6 +141,14 @@ MethodRequest toMethodRequest(const Napi::Object& object) {
 
 AugmentationChoice toAugmentation(const Napi::Object& object) {
   return {need(object, "flip").ToBoolean(), need(object, "multiply").ToNumber().DoubleValue()};
+}
+
+Napi::Value fromReshape(Napi::Env env, const ReshapeTransform& reshape) {
+  if (reshape.kind == ReshapeTransform::Kind::None) return env.Null();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("kind", reshape.kind == ReshapeTransform::Kind::Tokens ? "tokens" : "nhwc");
+  if (reshape.prefixTokens) object.Set("prefixTokens", static_cast<double>(*reshape.prefixTokens));
+  return object;
 }
 
 Napi::Object fromLayer(Napi::Env env, const LayerInfo& layer) {
@@ -256,6 +267,7 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection) {
   Napi::Object suggestion = Napi::Object::New(env);
   suggestion.Set("path", inspection.suggestion.path);
   suggestion.Set("reason", inspection.suggestion.reason);
+  suggestion.Set("reshape", fromReshape(env, inspection.suggestion.reshape));
   Napi::Object object = Napi::Object::New(env);
   object.Set("layers", layers);
   object.Set("suggestion", suggestion);
@@ -344,7 +356,7 @@ FactorizationRequest toFactorizationRequest(const Napi::Value& value) {
   FactorizationRequest request;
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
   request.layer = toTargetLayers(need(object, "layers")).at(0);
-  request.reshape = toReshapeTransform(need(object, "reshape"));
+  request.reshape = toReshapeTransform(need(object, "reshape"), request.inputs);
   request.components = need(object, "components").ToNumber().Int64Value();
   request.seed = need(object, "seed").ToNumber().Int64Value();
   const Napi::Value concepts = object.Get("startConcepts");
@@ -450,7 +462,7 @@ ExplainRequest toExplainRequest(const Napi::Value& value, const JobContext& cont
   request.layers = toTargetLayers(need(object, "layers"));
   request.output = toOutputSelector(need(object, "output"));
   request.targets = toTargets(need(object, "targets"), context);
-  request.reshape = toReshapeTransform(need(object, "reshape"));
+  request.reshape = toReshapeTransform(need(object, "reshape"), request.inputs);
   request.upsample = need(object, "upsample").ToBoolean();
   request.optimize = need(object, "optimize").ToBoolean();
   return request;

@@ -6,6 +6,20 @@
 #include "core/model_state.h"
 
 namespace gradcam {
+namespace {
+
+// Of the output, or of the first tensor in it.
+std::vector<int64_t> outputShape(const c10::IValue& output) {
+  if (output.isTensor()) return output.toTensor().sizes().vec();
+  if (output.isTuple() && !output.toTupleRef().elements().empty())
+    return outputShape(output.toTupleRef().elements()[0]);
+  if (output.isList() && !output.toListRef().empty()) return outputShape(output.toListRef().front());
+  if (output.isGenericDict() && !output.toGenericDict().empty())
+    return outputShape(output.toGenericDict().begin()->value());
+  return {};
+}
+
+}  // namespace
 
 Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs) {
   ModelState& state = model.state();
@@ -27,11 +41,11 @@ Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs) 
   for (const auto& observation : hooks.observations()) {
     LayerReport& report = inspection.layers[static_cast<std::size_t>(observation.slot)];
     report.outputShapes.push_back(observation.shape);
-    if (observation.shape) calls.push_back({report.layer.path, *observation.shape});
+    calls.push_back(
+        {report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{})});
   }
-  inspection.suggestion =
-      suggestLayer(calls, prepared.empty() ? std::vector<int64_t>{} : prepared[0].sizes().vec(),
-                   output.isTensor() ? output.toTensor().sizes().vec() : std::vector<int64_t>{});
+  inspection.suggestion = suggestLayer(
+      calls, prepared.empty() ? std::vector<int64_t>{} : prepared[0].sizes().vec(), outputShape(output));
   return inspection;
 }
 

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "core/model.h"
+#include "core/reshape_transform.h"
 
 namespace gradcam {
 
@@ -13,8 +14,9 @@ struct LayerReport {
 };
 
 struct LayerSuggestion {
-  std::string path;    // empty when there is none
-  std::string reason;  // why this layer, or why none
+  std::string path;          // empty when there is none
+  std::string reason;        // why this layer, or why none
+  ReshapeTransform reshape;  // how its output becomes a map
 };
 
 struct Inspection {

@@ -7,14 +7,15 @@
 
 namespace gradcam {
 
-// One call of a layer with a tensor output, in the order in which the calls ended.
+// One call of a layer, in the order in which the calls ended.
 struct FinishedCall {
   std::string path;
-  std::vector<int64_t> shape;
+  std::string type;            // class name
+  std::vector<int64_t> shape;  // of its output; empty where that is no tensor
 };
 
 // The layer that Grad-CAM is usually wanted for: the last one that still has a spatial map, as torch-cam
-// chooses it.
+// chooses it; of a transformer the one before the last attention, as pytorch-grad-cam advises.
 LayerSuggestion suggestLayer(const std::vector<FinishedCall>& calls,
                              const std::vector<int64_t>& inputShape,
                              const std::vector<int64_t>& outputShape);

@@ -1,6 +1,6 @@
 #include "core/reshape_transform.h"
 
-#include <cmath>
+#include <algorithm>
 #include <sstream>
 
 #include "core/failure.h"
@@ -18,10 +18,27 @@ namespace {
   throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(path);
 }
 
+// Class, distillation and register tokens; more than the known architectures have is taken for a misreading.
+constexpr int64_t mostPrefixTokens = 16;
+
 int64_t product(const std::vector<int64_t>& sizes) {
   int64_t result = 1;
   for (const int64_t size : sizes) result *= size;
   return result;
+}
+
+[[noreturn]] void throwNoGrid(const at::Tensor& tensor,
+                              const ReshapeTransform& transform,
+                              const std::string& path) {
+  std::ostringstream problem;
+  problem << "no grid of the shape of the image, " << at::IntArrayRef(transform.imageSize) << ", has "
+          << tensor.size(1) << " tokens";
+  if (transform.prefixTokens)
+    problem << ", " << *transform.prefixTokens << " of them before the image's";
+  else
+    problem << ", up to " << mostPrefixTokens << " of them before the image's";
+  problem << ". Give prefixTokens and grid: { kind: 'tokens', prefixTokens: 1, grid: [14, 14] }.";
+  throwDoesNotFit(tensor, path, problem.str());
 }
 
 at::Tensor tokensToSpace(const at::Tensor& tensor,
@@ -31,9 +48,8 @@ at::Tensor tokensToSpace(const at::Tensor& tensor,
   const int64_t tokens = tensor.size(1);
   std::vector<int64_t> grid = transform.grid;
   if (grid.empty()) {
-    const auto places = static_cast<double>(tokens - transform.prefixTokens.value_or(0));
-    const auto side = static_cast<int64_t>(std::floor(std::sqrt(std::max(places, 0.0))));
-    grid = {side, side};
+    grid = inferGrid(tokens, transform.prefixTokens, transform.imageSize);
+    if (grid.empty()) throwNoGrid(tensor, transform, path);
   }
   const int64_t prefix = transform.prefixTokens.value_or(tokens - product(grid));
   if (prefix < 0 || product(grid) <= 0 || prefix + product(grid) != tokens) {
@@ -49,6 +65,27 @@ at::Tensor tokensToSpace(const at::Tensor& tensor,
 
 }  // namespace
 
+std::vector<int64_t> inferGrid(int64_t tokens,
+                               const std::optional<int64_t>& prefixTokens,
+                               const std::vector<int64_t>& imageSize) {
+  if (imageSize.size() != 2 || imageSize[0] < 1 || imageSize[1] < 1) return {};
+  std::vector<int64_t> best;
+  for (int64_t height = 1; height <= std::min(imageSize[0], tokens); ++height) {
+    // Where patches do not divide the image evenly, the width is rounded either way.
+    const int64_t exact = height * imageSize[1];
+    const int64_t roundedDown = std::max<int64_t>(1, exact / imageSize[0]);
+    const int64_t roundedUp = (exact + imageSize[0] - 1) / imageSize[0];
+    for (const int64_t width : {roundedDown, roundedUp}) {
+      const int64_t left = tokens - height * width;
+      if (left < 0 || left != prefixTokens.value_or(left)) continue;
+      if (best.empty() || height * width > product(best)) best = {height, width};
+    }
+  }
+  const bool known =
+      prefixTokens.has_value() || (!best.empty() && tokens - product(best) <= mostPrefixTokens);
+  return known ? best : std::vector<int64_t>{};
+}
+
 at::Tensor applyReshape(const at::Tensor& tensor,
                         const ReshapeTransform& transform,
                         const std::string& path) {
@@ -56,7 +93,12 @@ at::Tensor applyReshape(const at::Tensor& tensor,
     case ReshapeTransform::Kind::Tokens:
       return tokensToSpace(tensor, transform, path);
     case ReshapeTransform::Kind::ChannelsLast:
-      if (tensor.dim() < 3) throwDoesNotFit(tensor, path, "channels last is [images, ...space, channels].");
+      if (tensor.dim() != static_cast<int64_t>(transform.imageSize.size()) + 2) {
+        throwDoesNotFit(
+            tensor, path,
+            "channels last ('nhwc') is [images, ...space, channels], with as many spatial axes as the "
+            "input. [images, tokens, channels] is kind 'tokens'.");
+      }
       return tensor.movedim(-1, 1);
     default:
       return tensor;

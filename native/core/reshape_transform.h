@@ -17,11 +17,17 @@ struct ReshapeTransform {
     Tokens,       // [B, prefix + places, C] of a vision transformer
     ChannelsLast  // [B, ...space, C]
   } kind = Kind::None;
-  // Tokens before those of the image (class, distillation, registers); none: what is left over of the grid,
-  // or of the largest square.
+  // Tokens before those of the image (class, distillation, registers); none: what is left over of the grid.
   std::optional<int64_t> prefixTokens;
-  std::vector<int64_t> grid;  // places along each spatial axis; empty: a square
+  std::vector<int64_t> grid;       // places along each spatial axis; empty: found from the image's size
+  std::vector<int64_t> imageSize;  // spatial sizes of the model's input
 };
+
+// The grid of `tokens` that has the shape of a two-dimensional image: with `prefixTokens` the one that leaves
+// so many over, else the largest one, which may leave 16 over. Empty where there is none.
+std::vector<int64_t> inferGrid(int64_t tokens,
+                               const std::optional<int64_t>& prefixTokens,
+                               const std::vector<int64_t>& imageSize);
 
 // Throws ERR_LAYER_OUTPUT where the tensor, of layer `path`, does not fit.
 at::Tensor applyReshape(const at::Tensor& tensor, const ReshapeTransform& transform, const std::string& path);

@@ -1,0 +1,161 @@
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { type LoadImageOptions, loadImage } from 'node-gradcam';
+import sharp from 'sharp';
+import { fixturePath, readJson } from './helpers/fixtures.js';
+
+// How pictures become a model's input, other than by resize and crop (load-image.test.ts): against torchvision, Pillow and
+// OpenCV, tools/make_preparation_golden.py.
+
+const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+
+interface PreparedCase {
+  readonly source: string;
+  readonly options: LoadImageOptions;
+  readonly file: string;
+}
+
+for (const { source, options, file } of readJson<{ cases: readonly PreparedCase[] }>(
+  'preparation/golden.json',
+).cases) {
+  test(`${JSON.stringify(options)} is as ${source}`, async (t) => {
+    const { rgb } = await loadImage(photo, options);
+    const expected = await sharp(fixturePath(file)).removeAlpha().raw().toBuffer();
+    t.is(rgb.length, expected.length);
+    let sum = 0;
+    let largest = 0;
+    for (const [position, value] of expected.entries()) {
+      const difference = Math.abs((rgb[position] ?? Number.NaN) - value);
+      sum += difference;
+      largest = Math.max(largest, difference);
+    }
+    t.log(`mean difference ${(sum / expected.length).toFixed(3)}, largest ${largest} of 255`);
+    // Ours and OpenCV's differ by rounding only; Pillow and libvips by their kernels' supports, as in load-image.test.ts.
+    t.true(sum / expected.length < (options.antialias === false ? 0.3 : 1));
+    t.true(largest <= (options.antialias === false ? 1 : 12));
+  });
+}
+
+/** Left half red, right half blue. */
+async function redAndBlue(width: number, height: number): Promise<Buffer> {
+  const red = { create: { width: width / 2, height, channels: 3, background: 'red' } } as const;
+  return sharp({ create: { width, height, channels: 3, background: 'blue' } })
+    .composite([{ input: await sharp(red).png().toBuffer(), left: 0, top: 0 }])
+    .png()
+    .toBuffer();
+}
+
+const values = async (source: Buffer, options: LoadImageOptions) =>
+  Array.from((await loadImage(source, options)).tensor.toTypedArray() as Float32Array);
+
+test('stretch keeps the whole picture, and its geometry says so', async (t) => {
+  const image = await loadImage(await redAndBlue(40, 10), { size: { width: 4, height: 8 }, fit: 'stretch' });
+  t.deepEqual(image.geometry, {
+    originalWidth: 40,
+    originalHeight: 10,
+    resizedWidth: 4,
+    resizedHeight: 8,
+    cropLeft: 0,
+    cropTop: 0,
+  });
+  t.deepEqual([...image.rgb.subarray(0, 3)], [255, 0, 0]);
+  t.deepEqual([...image.rgb.subarray(9, 12)], [0, 0, 255]);
+});
+
+test('contain puts bars of the colour asked for around the whole picture', async (t) => {
+  const image = await loadImage(await redAndBlue(16, 4), {
+    size: 9,
+    fit: 'contain',
+    interpolation: 'nearest',
+    paddingColor: [1, 2, 3],
+  });
+  // 16 x 4 becomes 9 x 2; of the 7 rows left over Pillow puts 4 above.
+  t.like(image.geometry, { resizedWidth: 9, resizedHeight: 2, cropTop: -4, cropLeft: 0 });
+  t.true(Object.is(image.geometry.cropLeft, 0));
+  const row = (y: number) => [...image.rgb.subarray(y * 27, y * 27 + 3)];
+  t.deepEqual([0, 3, 4, 5, 6, 8].map(row), [
+    [1, 2, 3],
+    [1, 2, 3],
+    [255, 0, 0],
+    [255, 0, 0],
+    [1, 2, 3],
+    [1, 2, 3],
+  ]);
+  const black = await loadImage(await redAndBlue(4, 16), { size: 8, fit: 'contain' });
+  t.deepEqual([...black.rgb.subarray(0, 3)], [0, 0, 0]);
+});
+
+test('bgr gives the model blue first, with mean and deviation in its order; rgb stays to draw on', async (t) => {
+  const source = await redAndBlue(2, 1);
+  const options = { size: { width: 2, height: 1 }, fit: 'stretch', interpolation: 'nearest' } as const;
+  const plain = { mean: [0, 0, 0], std: [1, 1, 1] };
+  t.deepEqual(await values(source, { ...options, ...plain }), [1, 0, 0, 0, 0, 1]);
+  t.deepEqual(await values(source, { ...options, ...plain, channelOrder: 'bgr' }), [0, 1, 0, 0, 1, 0]);
+  const shifted = await values(source, {
+    ...options,
+    channelOrder: 'bgr',
+    mean: [0.25, 0.5, 0.75],
+    std: [1, 1, 0.5],
+  });
+  t.deepEqual(shifted, [-0.25, 0.75, -0.5, -0.5, 0.5, -1.5]);
+  const { rgb } = await loadImage(source, { ...options, channelOrder: 'bgr' });
+  t.deepEqual([...rgb], [255, 0, 0, 0, 0, 255]);
+  // The default mean and deviation are ImageNet's of each colour, whatever the order.
+  const standard = await values(source, options);
+  const reversed = await values(source, { ...options, channelOrder: 'bgr' });
+  t.deepEqual(reversed, [...standard.slice(4), ...standard.slice(2, 4), ...standard.slice(0, 2)]);
+});
+
+test('a value range is what black and white become, before mean and deviation', async (t) => {
+  const source = await redAndBlue(2, 1);
+  const options = { size: { width: 2, height: 1 }, fit: 'stretch', interpolation: 'nearest' } as const;
+  const close = (actual: number[], expected: number[]) =>
+    t.true(
+      actual.every((value, index) => Math.abs(value - (expected[index] ?? Number.NaN)) < 1e-4),
+      `${actual}`,
+    );
+  close(await values(source, { ...options, valueRange: [0, 255] }), [255, 0, 0, 0, 0, 255]);
+  close(await values(source, { ...options, valueRange: [-1, 1] }), [1, -1, -1, -1, -1, 1]);
+  const caffe = { valueRange: [0, 255], channelOrder: 'bgr', mean: [103.939, 116.779, 123.68] } as const;
+  close(
+    await values(source, { ...options, ...caffe }),
+    [-103.939, 151.061, -116.779, -116.779, 131.32, -123.68],
+  );
+});
+
+test('without averaging, gray and transparent pictures are prepared as well', async (t) => {
+  const options = { size: 8, resize: 8, antialias: false } as const;
+  const transparent = await sharp({ create: { width: 20, height: 20, channels: 4, background: '#ff000000' } })
+    .png()
+    .toBuffer();
+  t.deepEqual([...(await loadImage(transparent, options)).rgb.subarray(0, 3)], [255, 255, 255]);
+  const gray = await sharp({ create: { width: 20, height: 20, channels: 3, background: '#808080' } })
+    .toColourspace('b-w')
+    .png()
+    .toBuffer();
+  for (const channels of [1, 3] as const) {
+    const image = await loadImage(gray, { ...options, channels });
+    t.deepEqual([...new Set(image.rgb)], [128]);
+  }
+});
+
+const misuses: readonly [options: object, code: string, message: RegExp][] = [
+  [{ fit: 'cover' }, 'ERR_INVALID_ARG_TYPE', /'crop', 'stretch', 'contain'/],
+  [{ fit: 'contain', resize: 256 }, 'ERR_OUT_OF_RANGE', /'contain' for resize/],
+  [{ paddingColor: [0, 0, 0] }, 'ERR_OUT_OF_RANGE', /paddingColor/],
+  [{ fit: 'contain', paddingColor: 'gray' }, 'ERR_INVALID_ARG_TYPE', /paddingColor/],
+  [{ fit: 'contain', paddingColor: [0, 0, 256] }, 'ERR_OUT_OF_RANGE', /paddingColor/],
+  [{ antialias: 'no' }, 'ERR_INVALID_ARG_TYPE', /antialias/],
+  [{ antialias: false, interpolation: 'lanczos' }, 'ERR_OUT_OF_RANGE', /lanczos/],
+  [{ channelOrder: 'gbr' }, 'ERR_INVALID_ARG_TYPE', /'rgb', 'bgr'/],
+  [{ channelOrder: 'bgr', channels: 1 }, 'ERR_OUT_OF_RANGE', /channelOrder/],
+  [{ valueRange: [0] }, 'ERR_OUT_OF_RANGE', /valueRange/],
+  [{ valueRange: [0, Number.POSITIVE_INFINITY] }, 'ERR_OUT_OF_RANGE', /valueRange/],
+  [{ valueRange: 255 }, 'ERR_INVALID_ARG_TYPE', /valueRange/],
+];
+for (const [options, code, message] of misuses) {
+  test(`misuse: ${JSON.stringify(options)} is ${code}`, async (t) => {
+    const error = await t.throwsAsync(loadImage(photo, options), { code, message });
+    t.true(error instanceof TypeError || error instanceof RangeError);
+  });
+}
