@@ -42,6 +42,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
     exports.Set("tensorNarrow", Napi::Function::New(env, tensorNarrow, "tensorNarrow"));
     exports.Set("tensorDispose", Napi::Function::New(env, tensorDispose, "tensorDispose"));
     exports.Set("disposeModel", Napi::Function::New(env, disposeModel, "disposeModel"));
+    exports.Set("modelWeight", Napi::Function::New(env, modelWeight, "modelWeight"));
   }
 
  private:

@@ -46,9 +46,9 @@ std::vector<BiasedLayer> biasedLayers(const torch::jit::Module& model) {
 }
 
 // [B, C, ...space] -> [B, ...size]: each channel's magnitude scaled to 0..1, all channels added and resized.
-at::Tensor sumOfScaledChannels(const at::Tensor& terms, at::IntArrayRef size) {
+at::Tensor sumOfScaledChannels(const at::Tensor& terms, at::IntArrayRef size, Upsampling how) {
   const at::Tensor channels = scaleToUnitRange(terms.abs().flatten(0, 1)).view_as(terms);
-  return resizeMaps(channels.sum(1), size);  // resizing is linear: the sum may come first
+  return resizeMaps(channels.sum(1), size, how);  // resizing is linear: the sum may come first
 }
 
 at::Tensor inFullPrecision(const at::Tensor& tensor) {
@@ -62,11 +62,11 @@ Explanation fullGrad(const Model& model, const ExplainRequest& request, const Ca
   const DeviceStream stream(state.device);
   Explanation explanation;
   Stopwatch stopwatch;
-  state.checkForward();
+  state.checkMethod(request.modelMethod);
   const auto biased = biasedLayers(state.module);
   std::vector<HookedLayer> hooked;
   for (const BiasedLayer& layer : biased) hooked.push_back({layer.path, {CallChoice::Kind::All, 0}});
-  const auto plan = state.plan(hooked, /*optimize=*/false);
+  const auto plan = state.plan(request.modelMethod, hooked, /*optimize=*/false);
   explanation.timings.plan = stopwatch.lap();
 
   std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
@@ -97,14 +97,16 @@ Explanation fullGrad(const Model& model, const ExplainRequest& request, const Ca
                                                  /*retain_graph=*/true, false, /*allow_unused=*/true);
     if (!gradients[0].defined())
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
-    at::Tensor sum = sumOfScaledChannels(inFullPrecision((gradients[0] * input).detach()), size);
+    at::Tensor sum =
+        sumOfScaledChannels(inFullPrecision((gradients[0] * input).detach()), size, request.upsample);
     for (std::size_t index = 0; index < captured.layers().size(); ++index) {
       const at::Tensor& gradient = gradients[index + 1];
       if (!gradient.defined() || gradient.dim() != input.dim()) continue;
       const at::Tensor& bias = biased[static_cast<std::size_t>(captured.layers()[index].slot)].bias;
       std::vector<int64_t> sizes(static_cast<std::size_t>(gradient.dim()), 1);
       sizes[1] = bias.size(0);
-      sum = sum + sumOfScaledChannels(inFullPrecision((gradient * bias.view(sizes)).detach()), size);
+      sum = sum + sumOfScaledChannels(inFullPrecision((gradient * bias.view(sizes)).detach()), size,
+                                      request.upsample);
     }
     sum = scaleToUnitRange(sum).to(at::kCPU, at::kFloat);
     for (const int64_t row : rows)

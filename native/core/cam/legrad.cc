@@ -13,15 +13,19 @@
 namespace gradcam {
 namespace {
 
+// [B, heads, queries, keys] or, as PyTorch's MultiheadAttention writes it out, [B * heads, queries, keys].
 bool isOverTokens(const at::Tensor& attention, int64_t batch) {
-  return attention.dim() == 4 && attention.size(0) == batch && attention.size(2) == attention.size(3) &&
-         attention.size(2) > 1;
+  const bool heads = attention.dim() == 4 ? attention.size(0) == batch
+                                          : attention.dim() == 3 && attention.size(0) % batch == 0;
+  return heads && attention.size(-2) == attention.size(-1) && attention.size(-1) > 1;
 }
 
-// [B, heads, queries, keys] -> [B, ...space]: how much each image token is attended to in favour of the
+// The gradient at an attention -> [B, ...space]: how much each image token is attended to in favour of the
 // score.
-at::Tensor attendedTokens(const at::Tensor& gradient, const ReshapeTransform& reshape) {
-  const at::Tensor tokens = gradient.to(at::kFloat).relu().mean(1).mean(1);  // [B, keys]
+at::Tensor attendedTokens(const at::Tensor& gradient, int64_t batch, const ReshapeTransform& reshape) {
+  const int64_t tokenCount = gradient.size(-1);
+  const at::Tensor heads = gradient.reshape({batch, -1, tokenCount, tokenCount});
+  const at::Tensor tokens = heads.to(at::kFloat).relu().mean(1).mean(1);  // [B, keys]
   return applyReshape(tokens.unsqueeze(2), reshape, "attention").select(1, 0);
 }
 
@@ -32,7 +36,7 @@ Explanation leGrad(const Model& model, const ExplainRequest& request, const Canc
   const DeviceStream stream(state.device);
   Explanation explanation;
   Stopwatch stopwatch;
-  const auto plan = state.attentionPlan();
+  const auto plan = state.attentionPlan(request.modelMethod);
   explanation.timings.plan = stopwatch.lap();
   std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   const at::Tensor& input = inputs.at(0);
@@ -60,7 +64,8 @@ Explanation leGrad(const Model& model, const ExplainRequest& request, const Canc
   explanation.timings.forward = stopwatch.lap();
 
   ReshapeTransform reshape = request.reshape;
-  if (reshape.kind != ReshapeTransform::Kind::Tokens) reshape.kind = ReshapeTransform::Kind::Tokens;
+  reshape.kind = ReshapeTransform::Kind::Tokens;
+  reshape.batchFirst = true;  // attention is
   std::vector<at::Tensor> maps;
   for (std::size_t index = 0; index < targets.size(); ++index) {
     cancellation.throwIfCancelled();
@@ -73,7 +78,9 @@ Explanation leGrad(const Model& model, const ExplainRequest& request, const Canc
                                                  /*allow_unused=*/true);
     std::vector<at::Tensor> layers;
     for (const at::Tensor& gradient : gradients) {
-      if (gradient.defined()) layers.push_back(attendedTokens(gradient, reshape)[targets[index].imageIndex]);
+      if (gradient.defined()) {
+        layers.push_back(attendedTokens(gradient, input.size(0), reshape)[targets[index].imageIndex]);
+      }
     }
     if (layers.empty()) {
       throw Failure("ERR_LAYER_DISCONNECTED",
@@ -84,8 +91,9 @@ Explanation leGrad(const Model& model, const ExplainRequest& request, const Canc
   explanation.timings.backward = stopwatch.lap();
 
   const at::Tensor raw = at::stack(maps);
-  const auto size = request.upsample ? input.sizes().slice(2).vec() : raw.sizes().slice(1).vec();
-  const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean).to(at::kCPU);
+  const bool resized = request.upsample != Upsampling::None;
+  const auto size = resized ? input.sizes().slice(2).vec() : raw.sizes().slice(1).vec();
+  const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean, request.upsample).to(at::kCPU);
   const at::Tensor values = scores.detach().to(at::kCPU, at::kDouble).contiguous();
   std::vector<bool> positive;
   for (std::size_t index = 0; index < targets.size(); ++index) {
