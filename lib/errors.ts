@@ -20,6 +20,7 @@ export type GradCamErrorCode =
   | 'ERR_OUTPUT_SHAPE'
   | 'ERR_CLASS_OUT_OF_RANGE'
   | 'ERR_TARGET_COUNT'
+  | 'ERR_PROMPT_TOO_LONG'
   | 'ERR_DISPOSED'
   | 'ERR_BUSY'
   | 'ERR_CUDA_UNAVAILABLE'
