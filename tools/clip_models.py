@@ -139,13 +139,18 @@ def attention_written_out():
 def make_resnet_clip(
     *, layers: list[int], width: int, image_size: int, embed: int, text_width: int, text_layers: int
 ) -> OpenAIClip:
-    """Random weights, with blocks that all add something. Attention heads are 64 channels wide, as OpenAI's."""
+    """Random weights. Attention heads are 64 channels wide, as OpenAI's.
+
+    Every block adds something, but less than it is given, as in trained networks: where all weighs the same, a ReLU that
+    flips through rounding shows in the gradients of early layers.
+    """
     visual = VisualResNet(
         layers=layers, output_dim=embed, heads=width * 32 // 64, image_size=image_size, width=width
     )
     for name, parameter in visual.named_parameters():
         if ".bn" in name or name.startswith("bn") or "downsample.1" in name:
-            nn.init.normal_(parameter, mean=1.0 if name.endswith("weight") else 0.0, std=0.2)
+            scale = 0.2 if ".bn3." in name else 1.0
+            nn.init.normal_(parameter, mean=scale if name.endswith("weight") else 0.0, std=0.2 * scale)
     return OpenAIClip(visual, image_size, text_width, text_layers, text_width // 64, embed)
 
 
