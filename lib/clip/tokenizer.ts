@@ -144,6 +144,6 @@ function tooLong(text: string, length: number, most: number): GradCamError {
   const shown = text.length > 60 ? `${text.slice(0, 57)}...` : text;
   return new GradCamError(
     'ERR_PROMPT_TOO_LONG',
-    `The prompt '${shown}' has ${length} tokens, and the model takes ${most}. Shorten it, or pass truncate: true.`,
+    `The prompt '${shown}' has ${length} tokens, and the model takes ${most}. Shorten it, or let it be cut with the option truncate.`,
   );
 }
