@@ -203,5 +203,8 @@ def rewrite_devices(path: Path, deflate: bool) -> None:
                         lines[index], count = re.subn(r'torch\.device\("cpu"\)', 'torch.device("cuda:0")', line)
                         changed += count
                 data = "\n".join(lines).encode()
+            elif name.endswith(".pkl"):
+                # Where each tensor was: pickled strings, a tag and their length before them.
+                data = data.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED, 9)
     assert changed > 0, "the trace holds no device constants"
