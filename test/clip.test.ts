@@ -163,6 +163,7 @@ test('what is no CLIP, or wrongly asked, is refused with a code', async (t) => {
   const input = { data: noise(3 * 128 * 128), shape: [1, 3, 128, 128] };
   t.throws(() => new ClipExplainer({ model, targetLayers: 'layer4' }), { code: 'ERR_UNKNOWN_LAYER' });
   t.throws(() => new ClipExplainer({ model, method: 'gradCam' as never }), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(() => new ClipExplainer({ model, method: 'finercam' }), { code: 'ERR_UNSUPPORTED' });
   t.throws(() => new ClipExplainer({ model, layer: 'visual' } as never), { code: 'ERR_UNKNOWN_OPTION' });
   t.throws(() => new ClipExplainer({} as never), { code: 'ERR_INVALID_ARG_TYPE' });
   await t.throwsAsync(clip.explain({ data: noise(3 * 64 * 64), shape: [1, 3, 64, 64] }, 'a'), {
@@ -271,6 +272,18 @@ test("tokens first, as OpenAI's ViTs have them, need batchFirst: false", async (
     new AblationCAM({ ...options, reshapeTransform }).explain(image.tensor, { targets: vector }),
     { code: 'ERR_UNSUPPORTED' },
   );
+});
+
+test('behind the last attention of a ViT there is nothing to explain', async (t) => {
+  await using model = await loadModel(vitPath);
+  const explainAt = async (targetLayers: string) => {
+    const clip = new ClipExplainer({ model, method: 'gradcam', targetLayers });
+    const image = await loadImage(catOf(64), clip.imageOptions);
+    return await clip.explain(image.tensor, 'the cat');
+  };
+  t.false((await explainAt('visual.transformer.resblocks.2')).maps[0]?.hasPositiveEvidence);
+  t.true((await explainAt('visual.transformer.resblocks.1')).maps[0]?.hasPositiveEvidence);
+  await t.throwsAsync(explainAt('visual.ln_post'), { code: 'ERR_LAYER_OUTPUT' });
 });
 
 test('bicubic upsampling is for images', async (t) => {

@@ -80,6 +80,11 @@ export class ClipExplainer {
     if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
     if (method !== undefined && !Object.hasOwn(methods, method))
       throw invalidArgumentType('method', `one of '${Object.keys(methods).join("', '")}'`, method);
+    if (method === 'finercam')
+      throw new GradCamError(
+        'ERR_UNSUPPORTED',
+        'FinerCAM compares classes, and a text is none. Take another method.',
+      );
     if (rest.targetLayers !== undefined) checkTargetLayers(rest.targetLayers, model);
     checkReshapeTransform(rest.reshapeTransform);
     this.#model = model;

@@ -64,7 +64,8 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
                               const std::vector<ResolvedTarget>& targets,
                               double ratio) {
   if (!runs.reshape.batchFirst)
-    throw Failure("ERR_UNSUPPORTED", "AblationCAM needs layers whose first axis is the images.");
+    throw Failure("ERR_UNSUPPORTED",
+                  "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
   const int64_t images = runs.inputs.at(0).size(0);
   const int64_t axis = channelAxis(runs.reshape);
