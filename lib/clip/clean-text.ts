@@ -40,13 +40,21 @@ function fixLines(text: string): string {
     .join('');
 }
 
+/** "&EACUTE;", which is not HTML, but meant as the capital. */
+function decodeCapitals(entity: string): string {
+  if (decodeHTML(entity) !== entity) return entity;
+  const small = entity.toLowerCase();
+  const decoded = decodeHTMLStrict(small);
+  return decoded === small ? entity : decoded.toUpperCase();
+}
+
 /** Until nothing changes any more: one repair may show what another is for. */
 function fixLine(line: string, decodeEntities: boolean): string {
   let before: string;
   let fixed = line;
   do {
     before = fixed;
-    if (decodeEntities) fixed = decodeHTMLStrict(fixed);
+    if (decodeEntities) fixed = decodeHTMLStrict(fixed.replace(/&[A-Z0-9]+;/g, decodeCapitals));
     for (const [pattern, replacement] of replacements) {
       fixed = fixed.replace(pattern, replacement as string);
     }

@@ -25,6 +25,8 @@ const endOfText = '<|endoftext|>';
 const endOfWord = '</w>';
 /** What is one word before it is cut into symbols; the text is in lower case. */
 const words = /<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+/gu;
+/** A mark that is a letter where case does not count: between CLIP's two kinds of words it is lost. */
+const iotaSubscript = '\u0345';
 const longestPrompt = 10_000;
 
 /** Each byte as a printable character: the symbols that the merges start from. In the order of their ids. */
@@ -85,7 +87,7 @@ export class ClipTokenizer {
         `a string of ${text.length} characters`,
       );
     const { ids } = vocabulary();
-    return (cleanText(text).match(words) ?? []).flatMap((word) =>
+    return (cleanText(text).replaceAll(iotaSubscript, ' ').match(words) ?? []).flatMap((word) =>
       symbolsOf(word).map((symbol) => ids.get(symbol) as number),
     );
   }
