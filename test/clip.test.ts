@@ -5,7 +5,11 @@ import {
   ClipExplainer,
   type ClipExplanation,
   ClipTokenizer,
+  describePlan,
+  dropInConfidence,
   EigenCAM,
+  Explainer,
+  type Explanation,
   GradCAM,
   GradCamError,
   loadImage,
@@ -218,6 +222,17 @@ test('any method of a model can be run, inspected and explained', async (t) => {
   const vector = new VectorTarget(golden.resnet.textEmbeddings[0] ?? []);
   const { attributions } = await new Saliency({ model, modelMethod }).attribute(input, { targets: vector });
   t.deepEqual(attributions.shape, [1, 3, 128, 128]);
+  const named = { model, modelMethod, targetLayers: 'visual.layer4' };
+  const shared = new Explainer(named);
+  const [one, two] = await Promise.all([1, 2].map(() => shared.explain(input, { targets: vector })));
+  t.deepEqual(one?.heatmaps.toTypedArray(), two?.heatmaps.toTypedArray());
+  t.true((await describePlan(model, 'visual.layer4', { modelMethod })).foldedBatchNorms > 0);
+  await t.throwsAsync(describePlan(model, 'visual.layer4', { modelMethod: 'encode_text' }), {
+    code: 'ERR_LAYER_NOT_CALLED',
+  });
+  const { heatmaps } = one as Explanation;
+  const drops = await dropInConfidence(model, input, heatmaps, { targets: vector, modelMethod });
+  t.is(drops.length, 1);
   // The layer is found, through encode_image too; forward and encode_image do not share plans.
   const found = await new GradCAM({ model, modelMethod }).explain(input, { targets: vector });
   t.is(found.layers[0]?.path, 'visual.layer4');

@@ -26,6 +26,7 @@ class ConstantsOfTrace {
   void adaptConstant(Node* node) const {
     if (!node->hasAttribute(c10::attr::value)) return;
     if (node->output()->type()->kind() == c10::TypeKind::DeviceObjType) {
+      if (at::Device(node->s(c10::attr::value)).is_meta()) return;  // no place that data comes from
       node->s_(c10::attr::value, device_.str());
     } else if (node->kindOf(c10::attr::value) == torch::jit::AttributeKind::t) {
       at::Tensor tensor = node->t(c10::attr::value);
