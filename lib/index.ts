@@ -54,6 +54,9 @@ export type { ReshapeTransform } from './cam/reshape-transform.js';
 export { ScoreCAM, type ScoreCAMOptions } from './cam/score-cam.js';
 export { SmoothGradCAMPlusPlus, type SmoothGradCAMPlusPlusOptions } from './cam/smooth-grad-cam.js';
 export type { TargetLayer } from './cam/target-layers.js';
+export { ClipExplainer, type ClipExplainerOptions, type ClipExplainOptions } from './clip/clip-explainer.js';
+export { ClipExplanation } from './clip/clip-explanation.js';
+export { ClipTokenizer, type TokenizeOptions } from './clip/tokenizer.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
 export {
@@ -81,7 +84,9 @@ export {
   loadModel,
   Model,
   type ModelInput,
+  type RunOptions,
   type SuggestedLayer,
+  type Weight,
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
 export { loadModelWithSidecar, ModelWithSidecar } from './model-with-sidecar.js';

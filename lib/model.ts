@@ -61,6 +61,20 @@ export interface Inspection {
   readonly suggestionFailure: string | null;
 }
 
+/** A parameter or buffer of a model. */
+export interface Weight {
+  /** Dotted path from the root, as in Python's `state_dict()`: `'layer4.2.conv3.weight'`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** How one of a model's methods runs. */
+export interface RunOptions {
+  /** Which of {@link Model.methods}. Default `'forward'`. */
+  readonly modelMethod?: string;
+  readonly signal?: AbortSignal;
+}
+
 /** One input or, for a model that takes several, all of them in order. */
 export type ModelInput = TensorLike | readonly TensorLike[];
 
@@ -103,6 +117,10 @@ export class Model {
   readonly byteLength: number;
   /** True where the file was frozen before saving: its layers have no names any more. */
   readonly frozen: boolean;
+  /** What can be run and explained: `['forward']`, of CLIP `'encode_image'` and `'encode_text'` too. */
+  readonly methods: readonly string[];
+  /** Parameters, then buffers. */
+  readonly weights: readonly Weight[];
 
   /** @internal Use {@link loadModel}. */
   constructor(path: string, native: NativeModel) {
@@ -114,6 +132,8 @@ export class Model {
     this.parameterCount = native.parameterCount;
     this.byteLength = native.byteLength;
     this.frozen = native.frozen;
+    this.methods = Object.freeze(native.methods);
+    this.weights = Object.freeze(native.weights.map((weight) => Object.freeze(weight)));
   }
 
   /** @internal */
@@ -136,16 +156,27 @@ export class Model {
   }
 
   /**
+   * A copy of a parameter or buffer, on the CPU; null where there is none of that name.
+   * @param name - one of {@link weights}
+   * @throws {GradCamError} `ERR_DISPOSED`
+   */
+  weight(name: string): Tensor | null {
+    if (typeof name !== 'string') throw invalidArgumentType('name', 'a string', name);
+    const native = callNative((module) => module.modelWeight(this.#reference, name));
+    return native && Tensor.fromNative(native);
+  }
+
+  /**
    * Runs forward once on `input` and reports, for each layer, how often it was called and the shapes it gave, and which
    * layer is suggested for explanations.
    * @throws {GradCamError} as {@link forward}
    */
-  async inspect(input: ModelInput, options?: { readonly signal?: AbortSignal }): Promise<Inspection> {
+  async inspect(input: ModelInput, options?: RunOptions): Promise<Inspection> {
     this.#checkNotDisposed();
-    const { signal } = readOptions<{ signal?: AbortSignal }>('inspect options', options, ['signal']);
+    const { modelMethod, signal } = readRunOptions('inspect options', options);
     const inputs = inputReferences(input);
-    const { layers, suggestion } = await callNativeAsync(checkSignal(signal), (module, cancellation) =>
-      module.inspect(this.#reference, inputs, cancellation),
+    const { layers, suggestion } = await callNativeAsync(signal, (module, cancellation) =>
+      module.inspect(this.#reference, inputs, cancellation, modelMethod),
     );
     const { path, reason, reshape } = suggestion;
     const found = path !== '';
@@ -157,17 +188,17 @@ export class Model {
   }
 
   /**
-   * The model's own output for `input`, without gradients.
+   * The model's own output for `input`, without gradients: of `forward`, or of another of its methods.
    * @param input - a batch such as `[B, C, H, W]`, or an array with one tensor for each input of the model
    * @throws {GradCamError} `ERR_FORWARD`, `ERR_INPUT_SHAPE`, `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`,
    *   `ERR_NO_FORWARD`, `ERR_DISPOSED`
    */
-  async forward(input: ModelInput, options?: { readonly signal?: AbortSignal }): Promise<ModelOutput> {
+  async forward(input: ModelInput, options?: RunOptions): Promise<ModelOutput> {
     this.#checkNotDisposed();
-    const { signal } = readOptions<{ signal?: AbortSignal }>('forward options', options, ['signal']);
+    const { modelMethod, signal } = readRunOptions('forward options', options);
     const inputs = inputReferences(input);
-    const output = await callNativeAsync(checkSignal(signal), (module, cancellation) =>
-      module.forward(this.#reference, inputs, cancellation),
+    const output = await callNativeAsync(signal, (module, cancellation) =>
+      module.forward(this.#reference, inputs, cancellation, modelMethod),
     );
     return wrapOutput(output);
   }
@@ -178,20 +209,21 @@ export class Model {
    * input.
    * @throws {GradCamError} `ERR_NO_LAYER_SUGGESTION`, and as {@link forward}
    */
-  suggestLayer(input: ModelInput): Promise<SuggestedLayer> {
+  suggestLayer(input: ModelInput, options?: Pick<RunOptions, 'modelMethod'>): Promise<SuggestedLayer> {
+    const modelMethod = checkModelMethod(options?.modelMethod);
     const tensors = toTensors(input);
-    const key = tensors.map((tensor) => tensor.shape.slice(1).join('x')).join(',');
+    const key = [modelMethod, ...tensors.map((tensor) => tensor.shape.slice(1).join('x'))].join(',');
     let suggestion = this.#suggestions.get(key);
     if (suggestion === undefined) {
-      suggestion = this.#findSuggestion(tensors);
+      suggestion = this.#findSuggestion(tensors, modelMethod);
       this.#suggestions.set(key, suggestion);
       suggestion.catch(() => this.#suggestions.delete(key));
     }
     return suggestion;
   }
 
-  async #findSuggestion(inputs: readonly Tensor[]): Promise<SuggestedLayer> {
-    const { suggested, suggestionFailure } = await this.inspect(inputs);
+  async #findSuggestion(inputs: readonly Tensor[], modelMethod: string): Promise<SuggestedLayer> {
+    const { suggested, suggestionFailure } = await this.inspect(inputs, { modelMethod });
     if (suggested) return suggested;
     throw new GradCamError(
       'ERR_NO_LAYER_SUGGESTION',
@@ -216,6 +248,21 @@ export class Model {
     if (this.#disposed)
       throw new GradCamError('ERR_DISPOSED', 'The model was disposed and cannot be used any more.');
   }
+}
+
+/** @internal The name of one of a model's methods; whether it has it, the native side tells. */
+export function checkModelMethod(modelMethod: unknown): string {
+  if (modelMethod === undefined) return 'forward';
+  if (typeof modelMethod === 'string' && modelMethod !== '') return modelMethod;
+  throw invalidArgumentType('modelMethod', "a method's name", modelMethod);
+}
+
+function readRunOptions(
+  name: string,
+  options: unknown,
+): { modelMethod: string; signal: AbortSignal | undefined } {
+  const given = readOptions<RunOptions>(name, options, ['modelMethod', 'signal']);
+  return { modelMethod: checkModelMethod(given.modelMethod), signal: checkSignal(given.signal) };
 }
 
 /** @internal */

@@ -74,6 +74,9 @@ export interface NativeModel {
   /** True where the file was frozen: its modules are gone. */
   readonly frozen: boolean;
   readonly layers: NativeLayer[];
+  readonly methods: string[];
+  /** Parameters, then buffers. */
+  readonly weights: { name: string; shape: number[] }[];
   readonly reference: ModelReference;
 }
 
@@ -145,7 +148,7 @@ export interface NativeMethodRequest {
 
 /** How a layer's output becomes [B, C, ...space]. */
 export type NativeReshape =
-  | { kind: 'tokens'; prefixTokens: number | null; grid: readonly number[] | null }
+  | { kind: 'tokens'; prefixTokens: number | null; grid: readonly number[] | null; batchFirst: boolean }
   | { kind: 'nhwc' };
 
 export interface NativeExplainRequest {
@@ -155,11 +158,13 @@ export interface NativeExplainRequest {
   /** Of each of the model's inputs the parts that make its batch. */
   inputs: readonly (readonly TensorReference[])[];
   layers: { path: string; call: NativeCallChoice }[];
+  /** Which of the model's methods runs. */
+  modelMethod: string;
   output: (string | number)[];
   /** One list per image, or one list for all images. */
   reshape: NativeReshape | null;
   targets: NativeTarget[][];
-  upsample: boolean;
+  upsample: 'none' | 'bilinear' | 'bicubic';
   optimize: boolean;
 }
 
@@ -196,6 +201,7 @@ export interface NativePerturbation {
 export interface NativeAttributionRequest {
   kind: 'saliency' | 'guided-backprop' | 'integrated-gradients';
   inputs: readonly (readonly TensorReference[])[];
+  modelMethod: string;
   output: (string | number)[];
   targets: NativeTarget[][];
   rule: 'gausslegendre' | 'riemann_trapezoid';
@@ -291,17 +297,20 @@ export interface NativeModule {
     model: ModelReference,
     inputs: readonly TensorReference[],
     cancellation: CancellationReference,
+    modelMethod: string,
   ): Promise<NativeOutput>;
   inspect(
     model: ModelReference,
     inputs: readonly TensorReference[],
     cancellation: CancellationReference,
+    modelMethod: string,
   ): Promise<NativeInspection>;
   factorize(
     model: ModelReference,
     request: {
       inputs: readonly (readonly TensorReference[])[];
       layers: NativeExplainRequest['layers'];
+      modelMethod: string;
       reshape: NativeReshape | null;
       components: number;
       seed: number;
@@ -325,6 +334,7 @@ export interface NativeModule {
     request: NativePerturbation & {
       inputs: readonly TensorReference[];
       heatmaps: TensorReference | null;
+      modelMethod: string;
       output: (string | number)[];
       targets: NativeTarget[][];
     },
@@ -338,7 +348,7 @@ export interface NativeModule {
   ): Promise<NativeAttribution>;
   describePlan(
     model: ModelReference,
-    request: Pick<NativeExplainRequest, 'layers' | 'optimize'>,
+    request: Pick<NativeExplainRequest, 'layers' | 'modelMethod' | 'optimize'>,
     cancellation: CancellationReference,
   ): Promise<NativePlan>;
   explain(
@@ -347,6 +357,8 @@ export interface NativeModule {
     cancellation: CancellationReference,
     onProgress?: (done: number, total: number) => void,
   ): Promise<NativeExplanation>;
+  /** A copy of a parameter or buffer on the CPU; null where there is none of that name. */
+  modelWeight(model: ModelReference, name: string): NativeTensor | null;
   /** Refuses new jobs at once; resolves when the last running one has ended and the memory is free. */
   disposeModel(model: ModelReference): Promise<void>;
 }

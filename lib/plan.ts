@@ -1,6 +1,6 @@
 import { checkTargetLayers, type TargetLayer } from './cam/target-layers.js';
 import { invalidArgumentType } from './errors.js';
-import { Model } from './model.js';
+import { checkModelMethod, Model, type RunOptions } from './model.js';
 import { callNativeAsync } from './native.js';
 import { checkSignal, readOptions } from './options.js';
 
@@ -30,17 +30,19 @@ export interface PlanDescription {
 export async function describePlan(
   model: Model,
   targetLayers: TargetLayer | readonly TargetLayer[],
-  options?: { readonly optimize?: boolean; readonly signal?: AbortSignal },
+  options?: RunOptions & { readonly optimize?: boolean },
 ): Promise<PlanDescription> {
   if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
-  const given = readOptions<{ optimize?: boolean; signal?: AbortSignal }>('describePlan options', options, [
+  const given = readOptions<RunOptions & { optimize?: boolean }>('describePlan options', options, [
+    'modelMethod',
     'optimize',
     'signal',
   ]);
+  const modelMethod = checkModelMethod(given.modelMethod);
   const optimize = given.optimize ?? true;
   if (typeof optimize !== 'boolean') throw invalidArgumentType('optimize', 'true or false', optimize);
   const layers = checkTargetLayers(targetLayers, model);
   return await callNativeAsync(checkSignal(given.signal), (module, cancellation) =>
-    module.describePlan(Model.reference(model), { layers, optimize }, cancellation),
+    module.describePlan(Model.reference(model), { layers, modelMethod, optimize }, cancellation),
   );
 }

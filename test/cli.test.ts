@@ -380,3 +380,53 @@ test.serial('Ctrl-C ends with 130 and leaves only complete files', async (t) => 
     await t.notThrowsAsync(sharp(join(folder, file)).stats());
   }
 });
+
+test.serial('clip draws the picture and heat for each text, and tells how well each fits', async (t) => {
+  const folder = await newFolder();
+  await copyFile(photo, join(folder, 'cat.png'));
+  const archive = fixturePath('clip/resnet.pt');
+  const { code, stdout, stderr } = await gradcam(['clip', archive, 'cat.png', 'the cat', 'a dog'], folder);
+  t.is(code, 0, stderr);
+  t.is(stderr, '');
+  t.regex(stdout, /^Layer visual\.layer4$/m);
+  t.regex(stdout, /^ +\d+\.\d% +-?0\.\d{3} {2}the cat$/m);
+  t.regex(stdout, /^ {2}written: cat-gradcam\.png$/m);
+  fitsColumns(t, stdout);
+  const { width = 0, height = 0 } = await sharp(join(folder, 'cat-gradcam.png')).metadata();
+  t.true(width > 3 * 128 && height > 128); // the picture and two overlays
+
+  const args = [
+    'clip',
+    archive,
+    'cat.png',
+    'the cat',
+    'a dog',
+    '--json',
+    '-l',
+    'visual.layer3',
+    '-o',
+    'out.jpg',
+  ];
+  const json = JSON.parse((await gradcam(args, folder)).stdout);
+  t.deepEqual(
+    json.texts.map(({ prompt }: { prompt: string }) => prompt),
+    ['the cat', 'a dog'],
+  );
+  t.is(json.layers[0].path, 'visual.layer3');
+  const [one, other] = json.texts;
+  t.true(Math.abs(one.probability + other.probability - 1) < 1e-9);
+  t.is((await sharp(join(folder, 'out.jpg')).metadata()).format, 'jpeg');
+});
+
+test.serial('clip refuses what is no CLIP, and texts that are too long', async (t) => {
+  await refused(t, ['clip', demoModel, photo, 'a cat'], 3, /no encode_image method.*ERR_NO_FORWARD/);
+  const archive = fixturePath('clip/resnet.pt');
+  await refused(
+    t,
+    ['clip', archive, photo, 'cat '.repeat(99)],
+    2,
+    /99 tokens.*truncate.*ERR_PROMPT_TOO_LONG/,
+  );
+  await refused(t, ['clip', archive, 'no.png', 'cat'], 2, /no file or folder/);
+  await refused(t, ['clip', archive, photo, 'cat', '-l', 'layer4'], 2, /visual\.layer4/);
+});

@@ -1,6 +1,6 @@
 import test from 'ava';
-import { doctor, Explainer, GradCAM, HiResCAM, loadModel, Tensor } from 'node-gradcam';
-import { maxDifference, noise } from './helpers/fixtures.js';
+import { ClipExplainer, doctor, Explainer, GradCAM, HiResCAM, loadModel, Tensor } from 'node-gradcam';
+import { fixturePath, maxDifference, noise } from './helpers/fixtures.js';
 
 // Runs where a CUDA device is; elsewhere each test is skipped, and its name says what was not tried.
 const { available, reason } = doctor().cuda;
@@ -39,6 +39,21 @@ onGpu(`CUDA: half precision on the device${why}`, async (t) => {
   t.is(model.dtype, 'float16');
   const { heatmaps } = await new GradCAM({ model, targetLayers: '_conv_head' }).explain(input(1));
   t.true(values(heatmaps).every(Number.isFinite));
+});
+
+onGpu(`CUDA: a CLIP traced there, in half precision as stored and in float32${why}`, async (t) => {
+  const images = Tensor.from(noise(3 * 128 * 128), [1, 3, 128, 128]);
+  const explainOn = async (options: Parameters<typeof loadModel>[1]) => {
+    await using model = await loadModel(fixturePath('clip/resnet.pt'), options);
+    return await new ClipExplainer({ model }).explain(images, ['the cat', 'a dog']);
+  };
+  const expected = await explainOn({});
+  const single = await explainOn({ device: 'cuda', dtype: 'float32' });
+  t.true(maxDifference(values(single.heatmaps), values(expected.heatmaps)) < 1e-3);
+  const half = await explainOn({ device: 'cuda' });
+  t.true(values(half.heatmaps).every(Number.isFinite));
+  const similarity = (explanation: typeof expected) => Float64Array.from(explanation.similarities[0] ?? []);
+  t.true(maxDifference(similarity(half), similarity(expected)) < 0.05);
 });
 
 test('CUDA: a device that is not there is refused with the reason', async (t) => {

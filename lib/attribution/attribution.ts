@@ -1,5 +1,5 @@
 import { GradCamError, invalidArgumentType } from '../errors.js';
-import { Model, type ModelInput, toTensors } from '../model.js';
+import { checkModelMethod, Model, type ModelInput, toTensors } from '../model.js';
 import { disposeOutput, type ModelOutput, type OutputSelector, wrapOutput } from '../model-output.js';
 import { callNativeAsync, type NativeAttribution, type NativeAttributionRequest } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
@@ -55,6 +55,8 @@ export class Attribution {
 
 export interface AttributionOptions {
   readonly model: Model;
+  /** Which of the model's methods is explained. Default `'forward'`. */
+  readonly modelMethod?: string;
   /** The part of the model's output that is explained, for models that return several. */
   readonly output?: OutputSelector;
 }
@@ -70,19 +72,25 @@ export interface AttributeOptions {
 /** What methods that explain by the input itself share. They need no target layer. */
 export abstract class InputAttribution {
   readonly #model: Model;
+  readonly #modelMethod: string;
   readonly #output: readonly (string | number)[];
 
   /** @internal */
-  protected abstract readonly request: Omit<NativeAttributionRequest, 'inputs' | 'output' | 'targets'>;
+  protected abstract readonly request: Omit<
+    NativeAttributionRequest,
+    'inputs' | 'modelMethod' | 'output' | 'targets'
+  >;
 
   /** @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_UNKNOWN_OPTION` */
   constructor(options: AttributionOptions) {
-    const { model, output } = readOptions<AttributionOptions>(`${new.target.name} options`, options, [
-      'model',
-      'output',
-    ]);
+    const { model, modelMethod, output } = readOptions<AttributionOptions>(
+      `${new.target.name} options`,
+      options,
+      ['model', 'modelMethod', 'output'],
+    );
     if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
     this.#model = model;
+    this.#modelMethod = checkModelMethod(modelMethod);
     this.#output = checkSelector(output);
   }
 
@@ -104,7 +112,13 @@ export abstract class InputAttribution {
     const targets = normalizeTargets(given.targets);
     const inputs = toTensors(input).map((tensor) => [Tensor.reference(tensor)]);
     if (this.#model.disposed) throw new GradCamError('ERR_DISPOSED', 'The model was disposed.');
-    const request = { ...this.request, inputs, output: [...this.#output], targets };
+    const request = {
+      ...this.request,
+      inputs,
+      modelMethod: this.#modelMethod,
+      output: [...this.#output],
+      targets,
+    };
     const signal = checkSignal(given.signal);
     const native = await withFunctionTargets(targets, () =>
       callNativeAsync(signal, (module, cancellation) =>

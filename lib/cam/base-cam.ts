@@ -1,5 +1,5 @@
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import { Model, type ModelInput, type SuggestedLayer, toTensors } from '../model.js';
+import { checkModelMethod, Model, type ModelInput, type SuggestedLayer, toTensors } from '../model.js';
 import type { OutputSelector } from '../model-output.js';
 import {
   callNativeAsync,
@@ -23,6 +23,8 @@ export interface CAMOptions {
    * one extra forward.
    */
   readonly targetLayers?: TargetLayer | readonly TargetLayer[];
+  /** Which of the model's methods is explained: of CLIP `'encode_image'`. Default `'forward'`. */
+  readonly modelMethod?: string;
   /** The part of the model's output that is explained, for models that return several. */
   readonly output?: OutputSelector;
   /**
@@ -40,8 +42,11 @@ export interface CAMOptions {
 export interface ExplainOptions {
   /** Default: of each image the class that the model predicts. */
   readonly targets?: Targets;
-  /** Resize the maps to the input's size (the default), or leave them at the (largest) target layer's size. */
-  readonly upsample?: boolean;
+  /**
+   * Resize the maps to the input's size, `'bilinear'` (the default, and what true means) or `'bicubic'`, or leave them
+   * at the (largest) target layer's size (false).
+   */
+  readonly upsample?: boolean | 'bilinear' | 'bicubic';
   /**
    * Average the maps of the image as it is and mirrored, each at 0.9, 1 and 1.1 times its (normalised) values: smoother
    * maps for six times the cost, as pytorch-grad-cam's. Or an array of your own changes. Default false.
@@ -82,6 +87,7 @@ interface ChosenLayers {
 export abstract class BaseCAM {
   readonly #model: Model;
   readonly #layers: NativeExplainRequest['layers'] | null;
+  readonly #modelMethod: string;
   readonly #output: readonly (string | number)[];
   readonly #optimize: boolean;
   readonly #reshape: NativeExplainRequest['reshape'];
@@ -109,6 +115,7 @@ export abstract class BaseCAM {
     const given = readOptions<CAMOptions>(`${new.target.name} options`, options, [
       'model',
       'targetLayers',
+      'modelMethod',
       'output',
       'optimize',
       'reshapeTransform',
@@ -120,6 +127,7 @@ export abstract class BaseCAM {
     this.#layers = needsLayers ? null : [];
     if (needsLayers && given.targetLayers !== undefined)
       this.#layers = checkTargetLayers(given.targetLayers, given.model);
+    this.#modelMethod = checkModelMethod(given.modelMethod);
     this.#output = checkSelector(given.output);
     this.#reshape = checkReshapeTransform(given.reshapeTransform);
     this.#optimize = given.optimize ?? true;
@@ -177,6 +185,7 @@ export abstract class BaseCAM {
       augmentations,
       inputs: inputs.map((parts) => parts.map(Tensor.reference)),
       layers,
+      modelMethod: this.#modelMethod,
       output: [...this.#output],
       reshape,
       targets: targets.map((ofImage) => ofImage.map((target) => this.adjustTarget(target))),
@@ -192,7 +201,9 @@ export abstract class BaseCAM {
   }
 
   async #suggest(inputs: readonly Tensor[]): Promise<ChosenLayers> {
-    const { path, reason, reshapeTransform }: SuggestedLayer = await this.#model.suggestLayer(inputs);
+    const { path, reason, reshapeTransform }: SuggestedLayer = await this.#model.suggestLayer(inputs, {
+      modelMethod: this.#modelMethod,
+    });
     return {
       layers: [{ path, call: 'last' }],
       reshape: this.#reshape ?? checkReshapeTransform(reshapeTransform),
@@ -214,7 +225,7 @@ export abstract class BaseCAM {
 export interface ExplainArguments {
   readonly inputs: readonly Tensor[];
   readonly targets: NativeTarget[][];
-  readonly upsample: boolean;
+  readonly upsample: NativeExplainRequest['upsample'];
   readonly augmentations: NativeExplainRequest['augmentations'];
   readonly eigenSmooth: boolean;
   readonly onProgress: ((done: number, total: number) => void) | undefined;
@@ -235,8 +246,7 @@ export function checkExplainArguments(
     'signal',
   ]);
   const signal = checkSignal(given.signal);
-  const upsample = given.upsample ?? true;
-  if (typeof upsample !== 'boolean') throw invalidArgumentType('upsample', 'true or false', upsample);
+  const upsample = checkUpsample(given.upsample ?? true);
   const targets = normalizeTargets(given.targets);
   const eigenSmooth = given.eigenSmooth ?? false;
   if (typeof eigenSmooth !== 'boolean')
@@ -246,6 +256,13 @@ export function checkExplainArguments(
     throw invalidArgumentType('onProgress', 'a function', onProgress);
   const augmentations = checkAugmentations(given.augSmooth ?? false);
   return { inputs: toTensors(input), targets, upsample, augmentations, eigenSmooth, onProgress, signal };
+}
+
+function checkUpsample(upsample: unknown): NativeExplainRequest['upsample'] {
+  if (upsample === true) return 'bilinear';
+  if (upsample === false) return 'none';
+  if (upsample === 'bilinear' || upsample === 'bicubic') return upsample;
+  throw invalidArgumentType('upsample', "true, false, 'bilinear' or 'bicubic'", upsample);
 }
 
 function checkAugmentations(augSmooth: unknown): NativeExplainRequest['augmentations'] {

@@ -1,5 +1,5 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import { Model, type ModelInput, toTensors } from '../model.js';
+import { checkModelMethod, Model, type ModelInput, toTensors } from '../model.js';
 import { type ModelOutput, wrapOutput } from '../model-output.js';
 import { callNativeAsync } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
@@ -11,6 +11,8 @@ export interface DeepFeatureFactorizationOptions {
   readonly model: Model;
   /** One layer. */
   readonly targetLayer: TargetLayer;
+  /** Which of the model's methods runs. Default `'forward'`. */
+  readonly modelMethod?: string;
   readonly reshapeTransform?: ReshapeTransform;
   /** Path of a linear layer that names the concepts, such as `'fc'`. Default: none. */
   readonly computationOnConcepts?: string;
@@ -57,6 +59,7 @@ export class DeepFeatureFactorization {
     const given = readOptions<DeepFeatureFactorizationOptions>('DeepFeatureFactorization options', options, [
       'model',
       'targetLayer',
+      'modelMethod',
       'reshapeTransform',
       'computationOnConcepts',
       'optimize',
@@ -64,6 +67,7 @@ export class DeepFeatureFactorization {
     if (!(given.model instanceof Model))
       throw invalidArgumentType('model', 'a Model from loadModel()', given.model);
     checkTargetLayers(given.targetLayer, given.model);
+    checkModelMethod(given.modelMethod);
     checkReshapeTransform(given.reshapeTransform);
     if (given.computationOnConcepts !== undefined && typeof given.computationOnConcepts !== 'string')
       throw invalidArgumentType(
@@ -92,10 +96,12 @@ export class DeepFeatureFactorization {
       throw argumentOutOfRange('components', 'an integer from 1 to 4096', components);
     if (!Number.isSafeInteger(seed) || seed < 0)
       throw argumentOutOfRange('seed', 'an integer of at least 0', seed);
-    const { model, targetLayer, reshapeTransform, computationOnConcepts, optimize = true } = this.#options;
+    const { model, targetLayer, modelMethod, reshapeTransform } = this.#options;
+    const { computationOnConcepts, optimize = true } = this.#options;
     const request = {
       inputs: toTensors(input).map((tensor) => [Tensor.reference(tensor)]),
       layers: checkTargetLayers(targetLayer, model),
+      modelMethod: checkModelMethod(modelMethod),
       reshape: checkReshapeTransform(reshapeTransform),
       components,
       seed,

@@ -7,25 +7,39 @@ import { readOptions } from '../options.js';
  * - `{ kind: 'tokens' }` for `[B, tokens, C]` of vision transformers. `prefixTokens` come before those of the image
  *   (class, distillation, registers), `grid` is places along each axis, `[height, width]`. What is left out is found: the
  *   largest grid of the image's shape, and as prefix what remains, 16 tokens at most.
+ *   `batchFirst: false` is for `[tokens, B, C]`, as in OpenAI's CLIP.
  * - `{ kind: 'nhwc' }`, or `'nhwc'` for short, for `[B, H, W, C]`, as in Swin.
  */
 export type ReshapeTransform =
   | 'tokens'
   | 'nhwc'
-  | { readonly kind: 'tokens'; readonly prefixTokens?: number; readonly grid?: readonly number[] }
+  | {
+      readonly kind: 'tokens';
+      readonly prefixTokens?: number;
+      readonly grid?: readonly number[];
+      readonly batchFirst?: boolean;
+    }
   | { readonly kind: 'nhwc' };
 
 /** @internal */
 export function checkReshapeTransform(value: unknown): NativeReshape | null {
   if (value === undefined || value === null) return null;
   const given = typeof value === 'string' ? { kind: value } : value;
-  const { kind, prefixTokens, grid } = readOptions<{
+  const {
+    kind,
+    prefixTokens,
+    grid,
+    batchFirst = true,
+  } = readOptions<{
     kind?: unknown;
     prefixTokens?: unknown;
     grid?: unknown;
-  }>('reshapeTransform', given, ['kind', 'prefixTokens', 'grid']);
+    batchFirst?: unknown;
+  }>('reshapeTransform', given, ['kind', 'prefixTokens', 'grid', 'batchFirst']);
   if (kind === 'nhwc') return { kind };
   if (kind !== 'tokens') throw invalidArgumentType('reshapeTransform.kind', "'tokens' or 'nhwc'", kind);
+  if (typeof batchFirst !== 'boolean')
+    throw invalidArgumentType('reshapeTransform.batchFirst', 'true or false', batchFirst);
   if (prefixTokens !== undefined) checkCount('reshapeTransform.prefixTokens', prefixTokens, 0);
   if (grid !== undefined) {
     if (!Array.isArray(grid) || grid.length < 1 || grid.length > 3)
@@ -36,6 +50,7 @@ export function checkReshapeTransform(value: unknown): NativeReshape | null {
     kind,
     prefixTokens: (prefixTokens as number | undefined) ?? null,
     grid: (grid as number[] | undefined) ?? null,
+    batchFirst,
   };
 }
 

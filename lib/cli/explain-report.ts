@@ -88,7 +88,7 @@ function softmaxOfFirst(output: ModelOutput): number[] {
   return exponentials.map((value) => value / sum);
 }
 
-function statisticsOf(map: Tensor): MapStatistics {
+export function statisticsOf(map: Tensor): MapStatistics {
   const values = map.toTypedArray() as Float32Array;
   const width = map.shape[1] ?? 1;
   let hottest = 0;

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../native.js';
+import { clipCommand } from './clip-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { evaluateCommand } from './evaluate-command.js';
 import { exitCodeOf, exitCodes, exitCodesHelp, reportError } from './exit-codes.js';
@@ -31,6 +32,7 @@ Examples:
   gradcam explain model.pt photos/ -o out/ --top 3  three classes for each photo
   gradcam explain model.pt cat.jpg -m layercam      another method
   gradcam explain model.pt cat.jpg --original       heat over the whole photo
+  gradcam clip RN50.pt cat.jpg "the cat" "a sofa"   where is what texts say?
   gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam init-sidecar model.pt --labels names.txt  describe the model
@@ -39,6 +41,7 @@ Examples:
   .addHelpText('afterAll', exitCodesHelp);
 for (const command of [
   explainCommand(interruption.signal),
+  clipCommand(interruption.signal),
   evaluateCommand(interruption.signal),
   layersCommand(interruption.signal),
   initSidecarCommand(interruption.signal),

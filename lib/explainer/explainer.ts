@@ -58,6 +58,7 @@ export class Explainer {
       [
         'model',
         'targetLayers',
+        'modelMethod',
         'output',
         'optimize',
         'reshapeTransform',

@@ -1,5 +1,5 @@
 import { invalidArgumentType } from '../errors.js';
-import { inputReferences, Model, type ModelInput } from '../model.js';
+import { checkModelMethod, inputReferences, Model, type ModelInput } from '../model.js';
 import type { OutputSelector } from '../model-output.js';
 import { callNativeAsync, type NativePerturbation } from '../native.js';
 import { checkSignal } from '../options.js';
@@ -12,6 +12,8 @@ import { Tensor } from '../tensor.js';
 export interface MetricOptions {
   /** One target for each image, or one for all. Default: of each image the class that the model predicts. */
   readonly targets?: Targets;
+  /** Which of the model's methods gives the scores. Default `'forward'`. */
+  readonly modelMethod?: string;
   /** The explained part of the model's output, for models that return several. */
   readonly output?: OutputSelector;
   readonly signal?: AbortSignal;
@@ -32,7 +34,7 @@ export async function perturbedScores(
   model: Model,
   input: ModelInput,
   heatmaps: Tensor,
-  { targets, output, signal }: MetricOptions,
+  { targets, modelMethod, output, signal }: MetricOptions,
   perturbation: Partial<NativePerturbation>,
 ): Promise<{ scores: Float64Array; points: number }> {
   if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
@@ -42,6 +44,7 @@ export async function perturbedScores(
     ...perturbation,
     inputs: inputReferences(input),
     heatmaps: Tensor.reference(heatmaps),
+    modelMethod: checkModelMethod(modelMethod),
     output: [...checkSelector(output)],
     targets: normalizeTargets(targets),
   };

@@ -43,6 +43,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
     exports.Set("tensorOperation", Napi::Function::New(env, tensorOperation, "tensorOperation"));
     exports.Set("tensorDispose", Napi::Function::New(env, tensorDispose, "tensorDispose"));
     exports.Set("disposeModel", Napi::Function::New(env, disposeModel, "disposeModel"));
+    exports.Set("modelWeight", Napi::Function::New(env, modelWeight, "modelWeight"));
   }
 
  private:

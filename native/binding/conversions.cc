@@ -92,6 +92,7 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value,
   transform.kind = ReshapeTransform::Kind::Tokens;
   const Napi::Value prefix = object.Get("prefixTokens");
   if (prefix.IsNumber()) transform.prefixTokens = prefix.As<Napi::Number>().Int64Value();
+  transform.batchFirst = need(object, "batchFirst").ToBoolean();
   const Napi::Value grid = object.Get("grid");
   if (grid.IsArray()) {
     transform.grid =
@@ -198,6 +199,18 @@ Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model) {
   Napi::Array list = Napi::Array::New(env, layers.size());
   for (uint32_t index = 0; index < layers.size(); ++index) list.Set(index, fromLayer(env, layers[index]));
   object.Set("layers", list);
+  Napi::Array methods = Napi::Array::New(env, facts.methods.size());
+  for (uint32_t index = 0; index < facts.methods.size(); ++index) methods.Set(index, facts.methods[index]);
+  object.Set("methods", methods);
+  const auto weights = model->weights();
+  Napi::Array named = Napi::Array::New(env, weights.size());
+  for (uint32_t index = 0; index < weights.size(); ++index) {
+    Napi::Object weight = Napi::Object::New(env);
+    weight.Set("name", weights[index].name);
+    weight.Set("shape", fromShape(env, weights[index].shape));
+    named.Set(index, weight);
+  }
+  object.Set("weights", named);
   auto box = std::make_shared<ModelBox>();
   box->model = std::move(model);
   box->byteLength = facts.byteLength;
@@ -356,6 +369,7 @@ FactorizationRequest toFactorizationRequest(const Napi::Value& value) {
   FactorizationRequest request;
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
   request.layer = toTargetLayers(need(object, "layers")).at(0);
+  request.modelMethod = need(object, "modelMethod").ToString();
   request.reshape = toReshapeTransform(need(object, "reshape"), request.inputs);
   request.components = need(object, "components").ToNumber().Int64Value();
   request.seed = need(object, "seed").ToNumber().Int64Value();
@@ -395,6 +409,7 @@ PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value, const 
   request.inputs = toTensors(need(object, "inputs"));
   const Napi::Value heatmaps = object.Get("heatmaps");
   if (!heatmaps.IsNull()) request.heatmaps = toTensor(heatmaps);
+  request.modelMethod = need(object, "modelMethod").ToString();
   request.output = toOutputSelector(need(object, "output"));
   request.targets = toTargets(need(object, "targets"), context);
   const auto kind = kinds.find(need(object, "kind").ToString());
@@ -423,6 +438,7 @@ AttributionRequest toAttributionRequest(const Napi::Value& value, const JobConte
   if (kind == "guided-backprop") request.kind = AttributionRequest::Kind::GuidedBackprop;
   if (kind == "integrated-gradients") request.kind = AttributionRequest::Kind::IntegratedGradients;
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
+  request.modelMethod = need(object, "modelMethod").ToString();
   request.output = toOutputSelector(need(object, "output"));
   request.targets = toTargets(need(object, "targets"), context);
   request.rule = need(object, "rule").ToString();
@@ -460,10 +476,14 @@ ExplainRequest toExplainRequest(const Napi::Value& value, const JobContext& cont
       need(object, "augmentations"), [](const Napi::Value& each) { return toAugmentation(each.ToObject()); });
   request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
   request.layers = toTargetLayers(need(object, "layers"));
+  request.modelMethod = need(object, "modelMethod").ToString();
   request.output = toOutputSelector(need(object, "output"));
   request.targets = toTargets(need(object, "targets"), context);
   request.reshape = toReshapeTransform(need(object, "reshape"), request.inputs);
-  request.upsample = need(object, "upsample").ToBoolean();
+  const std::string upsample = need(object, "upsample").ToString();
+  request.upsample = upsample == "none"      ? Upsampling::None
+                     : upsample == "bicubic" ? Upsampling::Cubic
+                                             : Upsampling::Linear;
   request.optimize = need(object, "optimize").ToBoolean();
   return request;
 }

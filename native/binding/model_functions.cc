@@ -84,9 +84,8 @@ Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<OutputTree>(
       info, channel,
       [&] {
-        return [inputs = toTensors(info[1])](const Model& model, const Cancellation&) {
-          return model.forward(inputs);
-        };
+        return [inputs = toTensors(info[1]), method = std::string(info[3].ToString())](
+                   const Model& model, const Cancellation&) { return model.run(method, inputs); };
       },
       [](Napi::Env env, OutputTree&& output) { return fromOutput(env, output); });
 }
@@ -95,9 +94,8 @@ Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<Inspection>(
       info, channel,
       [&] {
-        return [inputs = toTensors(info[1])](const Model& model, const Cancellation&) {
-          return inspect(model, inputs);
-        };
+        return [inputs = toTensors(info[1]), method = std::string(info[3].ToString())](
+                   const Model& model, const Cancellation&) { return inspect(model, method, inputs); };
       },
       [](Napi::Env env, Inspection&& inspection) { return fromInspection(env, inspection); });
 }
@@ -172,11 +170,23 @@ Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channe
       info, channel,
       [&] {
         const Napi::Object request = info[1].ToObject();
-        return [layers = toTargetLayers(request.Get("layers")),
-                optimize = request.Get("optimize").ToBoolean().Value()](
-                   const Model& model, const Cancellation&) { return describePlan(model, layers, optimize); };
+        return [method = std::string(request.Get("modelMethod").ToString()),
+                layers = toTargetLayers(request.Get("layers")),
+                optimize = request.Get("optimize").ToBoolean().Value()](const Model& model,
+                                                                        const Cancellation&) {
+          return describePlan(model, method, layers, optimize);
+        };
       },
       [](Napi::Env env, PlanDescription&& plan) { return fromPlanDescription(env, plan); });
+}
+
+Napi::Value modelWeight(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<ModelBox> box = toModelBox(info[0]);
+    if (box->disposed) throw Failure("ERR_DISPOSED", "The model was disposed and cannot be used any more.");
+    auto weight = box->model->weight(info[1].ToString());
+    return weight ? Napi::Value(fromTensor(info.Env(), std::move(*weight))) : info.Env().Null();
+  });
 }
 
 Napi::Value disposeModel(const Napi::CallbackInfo& info) {

@@ -18,6 +18,7 @@ Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startPerturbedScores(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value modelWeight(const Napi::CallbackInfo& info);  // (model, name) -> NativeTensor or null
 Napi::Value disposeModel(const Napi::CallbackInfo& info);
 
 }  // namespace gradcam

@@ -171,7 +171,7 @@ Attribution attribute(const Model& model,
   const at::AutoGradMode notByDefault(false);
   const DeviceStream stream(state.device);
   cancellation.throwIfCancelled();
-  const auto plan = state.inputGradientPlan(request.kind == Kind::GuidedBackprop);
+  const auto plan = state.inputGradientPlan(request.modelMethod, request.kind == Kind::GuidedBackprop);
   const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   if (!at::isFloatingType(inputs.at(0).scalar_type())) {
     throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");

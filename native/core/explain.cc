@@ -77,8 +77,11 @@ MethodResult resultOf(const at::Tensor& heatmaps) {
 
 }  // namespace
 
-PlanDescription describePlan(const Model& model, const std::vector<TargetLayer>& layers, bool optimize) {
-  return model.state().plan(hookedLayers(layers), optimize)->describe();
+PlanDescription describePlan(const Model& model,
+                             const std::string& modelMethod,
+                             const std::vector<TargetLayer>& layers,
+                             bool optimize) {
+  return model.state().plan(modelMethod, hookedLayers(layers), optimize)->describe();
 }
 
 Explanation explain(const Model& model,
@@ -94,7 +97,9 @@ Explanation explain(const Model& model,
 
   cancellation.throwIfCancelled();
   const NetworkMethod networkMethod = networkMethodOf(request);
-  const auto plan = networkMethod ? nullptr : state.plan(hookedLayers(request.layers), request.optimize);
+  const auto plan = networkMethod
+                        ? nullptr
+                        : state.plan(request.modelMethod, hookedLayers(request.layers), request.optimize);
   timings.plan = stopwatch.lap();
   const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   checkInput(inputs.at(0));

@@ -9,6 +9,7 @@
 #include "core/plan_description.h"
 #include "core/reshape_transform.h"
 #include "core/targets.h"
+#include "core/upsampling.h"
 
 namespace gradcam {
 
@@ -41,12 +42,14 @@ struct ExplainRequest {
   // the images, [B, C, ...space].
   std::vector<std::vector<TensorHandle>> inputs;
   std::vector<TargetLayer> layers;
+  std::string modelMethod = "forward";  // which of the model's methods runs
   OutputSelector output;
   ReshapeTransform reshape;  // of the layers' activations and gradients
   TargetsPerImage targets;
   std::vector<AugmentationChoice> augmentations;  // of which the maps are averaged; none: the input as it is
   bool optimize = true;  // freeze and split the model for speed; the maps are the same to rounding
-  bool upsample = true;  // to the input's spatial size; else the (largest) layer's
+  // To the input's spatial size; with None the maps keep that of the (largest) layer.
+  Upsampling upsample = Upsampling::Linear;
 };
 
 struct ExplainedMap {
@@ -83,7 +86,10 @@ struct Explanation {
 };
 
 // How an explain at these layers runs the model.
-PlanDescription describePlan(const Model& model, const std::vector<TargetLayer>& layers, bool optimize);
+PlanDescription describePlan(const Model& model,
+                             const std::string& modelMethod,
+                             const std::vector<TargetLayer>& layers,
+                             bool optimize);
 
 // `progress` is called on this thread, for methods that run the model many times.
 using ExplainProgress = std::function<void(int64_t done, int64_t total)>;

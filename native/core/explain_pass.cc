@@ -224,7 +224,7 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
 }
 
 std::vector<int64_t> ExplainPass::mapSize() const {
-  if (request_.upsample) return inputs_.at(0).sizes().slice(2).vec();
+  if (request_.upsample != Upsampling::None) return inputs_.at(0).sizes().slice(2).vec();
   const auto places = [](const auto& layer) { return layer.activation.numel() / layer.activation.size(1); };
   const auto largest = std::max_element(layers_.begin(), layers_.end(),
                                         [&](const auto& a, const auto& b) { return places(a) < places(b); });
@@ -244,7 +244,7 @@ std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t r
     cancellation_.throwIfCancelled();
     const auto raw = isPerturbed(method) ? perturbedMaps(method, advance) : mapsOfMethod(method, walks);
     const LayerFusion fusion = method.multiplyLayers ? LayerFusion::Product : LayerFusion::Mean;
-    results.push_back(fuseLayers(raw, mapSize(), fusion).to(at::kCPU));
+    results.push_back(fuseLayers(raw, mapSize(), fusion, request_.upsample).to(at::kCPU));
   }
   timings.cam += stopwatch.lap();
   return results;

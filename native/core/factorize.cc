@@ -82,7 +82,7 @@ Factorization factorize(const Model& model,
   const at::AutoGradMode noGradients(false);
   CallChoice choice;
   if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
-  const auto plan = state.plan({{request.layer.path, choice}}, request.optimize);
+  const auto plan = state.plan(request.modelMethod, {{request.layer.path, choice}}, request.optimize);
   const auto inputs = state.prepareBatches(request.inputs);
   const ActivationsAndGradients captured(*plan, inputs);
   const at::Tensor activation =

@@ -10,6 +10,7 @@ namespace gradcam {
 struct FactorizationRequest {
   std::vector<std::vector<TensorHandle>> inputs;  // as ExplainRequest's
   TargetLayer layer;
+  std::string modelMethod = "forward";  // which of the model's methods runs
   ReshapeTransform reshape;
   int64_t components = 8;
   int64_t seed = 0;

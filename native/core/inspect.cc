@@ -21,16 +21,16 @@ std::vector<int64_t> outputShape(const c10::IValue& output) {
 
 }  // namespace
 
-Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs) {
+Inspection inspect(const Model& model, const std::string& method, const std::vector<TensorHandle>& inputs) {
   ModelState& state = model.state();
-  state.checkForward();
+  state.checkMethod(method);
   std::vector<std::string> paths;
   Inspection inspection;
   for (LayerInfo& layer : listLayers(state.module)) {
     paths.push_back(layer.path);
     inspection.layers.push_back({std::move(layer), {}});
   }
-  const auto plan = Plan::observeOutputs(state.module, paths);
+  const auto plan = Plan::observeOutputs(state.module, method, paths);
   const auto prepared = state.prepareInputs(inputs);
 
   const at::NoGradGuard noGrad;

@@ -24,7 +24,7 @@ struct Inspection {
   LayerSuggestion suggestion;
 };
 
-// Runs forward once and reports what each layer gave. Throws as forward does.
-Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs);
+// Runs a method once and reports what each layer gave. Throws as Model::run does.
+Inspection inspect(const Model& model, const std::string& method, const std::vector<TensorHandle>& inputs);
 
 }  // namespace gradcam

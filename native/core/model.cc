@@ -38,10 +38,12 @@ std::vector<std::string> frozenValueNames(const torch::jit::Module& module) {
 
 }  // namespace
 
-std::shared_ptr<const Plan> ModelState::plan(const std::vector<HookedLayer>& layers, bool optimize) {
-  checkForward();
+std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
+                                             const std::vector<HookedLayer>& layers,
+                                             bool optimize) {
+  checkMethod(method);
   for (const HookedLayer& layer : layers) checkLayer(layer.path);
-  const std::string key = (optimize ? "optimized\n" : "as it is\n") + keyOf(layers);
+  const std::string key = method + (optimize ? "\noptimized\n" : "\nas it is\n") + keyOf(layers);
   std::lock_guard lock(mutex_);
   const auto found =
       std::find_if(recent_.begin(), recent_.end(), [&](const auto& entry) { return entry.key == key; });
@@ -49,16 +51,17 @@ std::shared_ptr<const Plan> ModelState::plan(const std::vector<HookedLayer>& lay
     recent_.splice(recent_.begin(), recent_, found);
     return found->plan;
   }
-  recent_.push_front({key, Plan::keepOutputs(module, layers, optimize)});
+  recent_.push_front({key, Plan::keepOutputs(module, method, layers, optimize)});
   if (recent_.size() > kCachedPlans) recent_.pop_back();
   return recent_.front().plan;
 }
 
-std::shared_ptr<const Plan> ModelState::plainPlan() {
-  checkForward();
+std::shared_ptr<const Plan> ModelState::plainPlan(const std::string& method) {
+  checkMethod(method);
   std::lock_guard lock(mutex_);
-  if (!plain_) plain_ = Plan::plain(module);
-  return plain_;
+  auto& plan = plain_[method];
+  if (!plan) plan = Plan::plain(module, method);
+  return plan;
 }
 
 std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle>& inputs) const {
@@ -85,19 +88,20 @@ std::vector<at::Tensor> ModelState::prepareBatches(
   return prepared;
 }
 
-std::shared_ptr<const Plan> ModelState::inputGradientPlan(bool guidedRelu) {
-  checkForward();
+std::shared_ptr<const Plan> ModelState::inputGradientPlan(const std::string& method, bool guidedRelu) {
+  checkMethod(method);
   std::lock_guard lock(mutex_);
-  auto& plan = guidedRelu ? guided_ : recorded_;
-  if (!plan) plan = Plan::recorded(module, guidedRelu);
+  auto& plan = (guidedRelu ? guided_ : recorded_)[method];
+  if (!plan) plan = Plan::recorded(module, method, guidedRelu);
   return plan;
 }
 
-std::shared_ptr<const Plan> ModelState::attentionPlan() {
-  checkForward();
+std::shared_ptr<const Plan> ModelState::attentionPlan(const std::string& method) {
+  checkMethod(method);
   std::lock_guard lock(mutex_);
-  if (!attention_) attention_ = Plan::keepAttention(module);
-  return attention_;
+  auto& plan = attention_[method];
+  if (!plan) plan = Plan::keepAttention(module, method);
+  return plan;
 }
 
 at::Tensor ModelState::prepareInput(at::Tensor tensor) const {
@@ -116,13 +120,13 @@ at::Tensor ModelState::prepareInput(at::Tensor tensor) const {
   return copyToDevice(tensor, device);
 }
 
-void ModelState::checkForward() const {
-  if (module.find_method("forward")) return;
+void ModelState::checkMethod(const std::string& method) const {
+  if (module.find_method(method)) return;
   std::vector<std::string> methods;
-  for (const auto& method : module.get_methods()) methods.push_back(method.name());
+  for (const auto& each : module.get_methods()) methods.push_back(each.name());
   std::string list;
   for (const std::string& name : methods) list += (list.empty() ? "" : ", ") + name;
-  throw Failure("ERR_NO_FORWARD", "The model has no forward method; its methods are: " + list + ".")
+  throw Failure("ERR_NO_FORWARD", "The model has no " + method + " method; its methods are: " + list + ".")
       .withAvailable(methods);
 }
 
@@ -196,7 +200,7 @@ Model::~Model() = default;
 
 ModelFacts Model::facts() const {
   const torch::jit::Module& module = state_->module;
-  ModelFacts facts{state_->device.str(), std::nullopt, 0, 0, isFrozen(module)};
+  ModelFacts facts{state_->device.str(), std::nullopt, 0, 0, isFrozen(module), {}};
   for (const at::Tensor& parameter : module.parameters()) {
     facts.parameterCount += parameter.numel();
     facts.byteLength += static_cast<int64_t>(parameter.nbytes());
@@ -205,6 +209,7 @@ ModelFacts Model::facts() const {
     }
   }
   for (const at::Tensor& buffer : module.buffers()) facts.byteLength += static_cast<int64_t>(buffer.nbytes());
+  for (const auto& method : module.get_methods()) facts.methods.push_back(method.name());
   return facts;
 }
 
@@ -212,10 +217,30 @@ std::vector<LayerInfo> Model::layers() const {
   return listLayers(state_->module);
 }
 
-OutputTree Model::forward(const std::vector<TensorHandle>& inputs) const {
+std::vector<WeightInfo> Model::weights() const {
+  std::vector<WeightInfo> weights;
+  for (const auto& named : state_->module.named_parameters())
+    weights.push_back({named.name, named.value.sizes().vec()});
+  for (const auto& named : state_->module.named_buffers())
+    weights.push_back({named.name, named.value.sizes().vec()});
+  return weights;
+}
+
+std::optional<TensorHandle> Model::weight(const std::string& name) const {
+  const auto copyFrom = [&](const auto& list) -> std::optional<TensorHandle> {
+    for (const auto& named : list) {
+      if (named.name == name) return toHandle(named.value.detach().to(at::kCPU).clone());
+    }
+    return std::nullopt;
+  };
+  if (auto parameter = copyFrom(state_->module.named_parameters())) return parameter;
+  return copyFrom(state_->module.named_buffers());
+}
+
+OutputTree Model::run(const std::string& method, const std::vector<TensorHandle>& inputs) const {
   const at::NoGradGuard noGrad;
   const DeviceStream stream(state_->device);
-  return toOutputTree(runForward(*state_->plainPlan(), state_->prepareInputs(inputs)));
+  return toOutputTree(runForward(*state_->plainPlan(method), state_->prepareInputs(inputs)));
 }
 
 }  // namespace gradcam

@@ -19,6 +19,13 @@ struct ModelFacts {
   int64_t parameterCount;
   int64_t byteLength;  // parameters and buffers
   bool frozen;
+  std::vector<std::string> methods;
+};
+
+// A parameter or buffer.
+struct WeightInfo {
+  std::string name;  // dotted path from the root
+  std::vector<int64_t> shape;
 };
 
 // A loaded TorchScript model. Immutable, so that jobs of several threads may share it.
@@ -31,8 +38,11 @@ class Model {
 
   ModelFacts facts() const;
   std::vector<LayerInfo> layers() const;
-  // The plain forward, without gradients.
-  OutputTree forward(const std::vector<TensorHandle>& inputs) const;
+  std::vector<WeightInfo> weights() const;
+  // A copy on the CPU; none where there is no parameter or buffer of that name.
+  std::optional<TensorHandle> weight(const std::string& name) const;
+  // A method as it is, without gradients. Throws ERR_NO_FORWARD where there is none of that name.
+  OutputTree run(const std::string& method, const std::vector<TensorHandle>& inputs) const;
 
   ModelState& state() const { return *state_; }
 

@@ -7,6 +7,7 @@
 #include "core/failure.h"
 #include "core/model.h"
 #include "core/model_state.h"
+#include "core/traced_constants.h"
 
 namespace gradcam {
 namespace {
@@ -63,15 +64,25 @@ at::Device chooseDevice(const std::string& wanted) {
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
-// Parameters and buffers in place: only floating-point ones change their type.
-void castWeights(const torch::jit::Module& module, at::ScalarType type) {
+bool hasHalfPrecisionWeights(const torch::jit::Module& module) {
+  for (const at::Tensor& parameter : module.parameters()) {
+    if (parameter.scalar_type() == at::kHalf) return true;
+  }
+  return false;
+}
+
+// Parameters and buffers in place: only floating-point ones change their type. Returns the types they had.
+std::set<at::ScalarType> castWeights(const torch::jit::Module& module, at::ScalarType type) {
   const at::NoGradGuard noGrad;
-  const auto cast = [type](at::Tensor tensor) {
-    if (at::isFloatingType(tensor.scalar_type()) && tensor.scalar_type() != type)
-      tensor.set_data(tensor.to(type));
+  std::set<at::ScalarType> castTypes;
+  const auto cast = [&](at::Tensor tensor) {
+    if (!at::isFloatingType(tensor.scalar_type()) || tensor.scalar_type() == type) return;
+    castTypes.insert(tensor.scalar_type());
+    tensor.set_data(tensor.to(type));
   };
   for (at::Tensor parameter : module.parameters()) cast(parameter);
   for (at::Tensor buffer : module.buffers()) cast(buffer);
+  return castTypes;
 }
 
 at::ScalarType scalarType(ElementType type) {
@@ -96,11 +107,11 @@ std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& opt
     torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
     module.eval();
     for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
-    if (options.elementType) {
-      castWeights(module, scalarType(*options.elementType));
-    } else if (device.is_cpu() && floatingTypeOf(module) == at::kHalf) {
-      castWeights(module, at::kFloat);
-    }
+    const at::ScalarType type = options.elementType ? scalarType(*options.elementType) : at::kFloat;
+    std::set<at::ScalarType> castTypes;
+    if (options.elementType || (device.is_cpu() && hasHalfPrecisionWeights(module)))
+      castTypes = castWeights(module, type);
+    adaptTracedConstants(module, device, castTypes, type);
     if (!device.is_cpu()) {
       module.to(device);
       synchronize(device);  // executors read the weights on streams of their own

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <list>
+#include <map>
 #include <mutex>
 
 #include "core/model.h"
@@ -15,13 +16,15 @@ struct ModelState {
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
 
-  // Plans are built once per choice of layers and shared; the least recently used leave first.
-  std::shared_ptr<const Plan> plan(const std::vector<HookedLayer>& layers, bool optimize);
-  std::shared_ptr<const Plan> plainPlan();
-  // The whole forward as autograd can record it from the input on, with guided ReLUs if asked for.
-  std::shared_ptr<const Plan> inputGradientPlan(bool guidedRelu);
-  // The whole forward with hooks behind every softmax, fused attention written out.
-  std::shared_ptr<const Plan> attentionPlan();
+  // Plans are built once per method and choice of layers and shared; the least recently used leave first.
+  std::shared_ptr<const Plan> plan(const std::string& method,
+                                   const std::vector<HookedLayer>& layers,
+                                   bool optimize);
+  std::shared_ptr<const Plan> plainPlan(const std::string& method);
+  // The whole method as autograd can record it from the input on, with guided ReLUs if asked for.
+  std::shared_ptr<const Plan> inputGradientPlan(const std::string& method, bool guidedRelu);
+  // The whole method with hooks behind every softmax, fused attention written out.
+  std::shared_ptr<const Plan> attentionPlan(const std::string& method);
 
   // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
   // for a value that is not finite, ERR_INPUT_NOT_FINITE.
@@ -30,7 +33,7 @@ struct ModelState {
   std::vector<at::Tensor> prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs) const;
 
   // Throws ERR_UNKNOWN_LAYER, ERR_MODEL_FROZEN, ERR_NO_FORWARD.
-  void checkForward() const;
+  void checkMethod(const std::string& method) const;
   void checkLayer(const std::string& path) const;
 
  private:
@@ -42,7 +45,7 @@ struct ModelState {
   };
   std::mutex mutex_;
   std::list<CachedPlan> recent_;  // most recently used first
-  std::shared_ptr<const Plan> plain_, recorded_, guided_, attention_;
+  std::map<std::string, std::shared_ptr<const Plan>> plain_, recorded_, guided_, attention_;  // by method
 };
 
 std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);

@@ -14,8 +14,8 @@ using torch::jit::Value;
 
 class CallInliner {
  public:
-  CallInliner(const torch::jit::Module& root, const OnLayerOutput& onLayerOutput)
-      : root_(root), onLayerOutput_(onLayerOutput), graph_(root.get_method("forward").graph()->copy()) {}
+  CallInliner(const torch::jit::Module& root, const std::string& method, const OnLayerOutput& onLayerOutput)
+      : root_(root), onLayerOutput_(onLayerOutput), graph_(root.get_method(method).graph()->copy()) {}
 
   std::shared_ptr<Graph> run() {
     inlineBlock(graph_->block());
@@ -73,8 +73,9 @@ class CallInliner {
 }  // namespace
 
 std::shared_ptr<Graph> inlineModuleCalls(const torch::jit::Module& module,
+                                         const std::string& method,
                                          const OnLayerOutput& onLayerOutput) {
-  return CallInliner(module, onLayerOutput).run();
+  return CallInliner(module, method, onLayerOutput).run();
 }
 
 }  // namespace gradcam

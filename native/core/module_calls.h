@@ -13,10 +13,11 @@ namespace gradcam {
 using OnLayerOutput =
     std::function<void(const std::string& path, torch::jit::Value* output, torch::jit::Node* behind)>;
 
-// A copy of the graph of `module`'s forward with every call inlined. Layers are known by the path of
+// A copy of the graph of a method of `module` with every call inlined. Layers are known by the path of
 // attributes that leads to them, not by their graphs: siblings of one scripted class share a graph. The
 // module is not changed.
 std::shared_ptr<torch::jit::Graph> inlineModuleCalls(const torch::jit::Module& module,
+                                                     const std::string& method,
                                                      const OnLayerOutput& onLayerOutput);
 
 }  // namespace gradcam

@@ -78,16 +78,18 @@ void placeHooks(LayerMarks& layer, const HookedLayer& wanted, const torch::jit::
   }
 }
 
-[[noreturn]] void throwNotCalled(const torch::jit::Module& model, const std::string& path) {
+[[noreturn]] void throwNotCalled(const torch::jit::Module& model,
+                                 const std::string& method,
+                                 const std::string& path) {
   std::vector<std::string> inside;
   for (const auto& named : model.named_modules()) {
     if (named.name.rfind(path + ".", 0) == 0) inside.push_back(named.name);
   }
-  std::string hint = inside.empty() ? "Choose a layer that forward runs; inspect() tells which."
+  std::string hint = inside.empty() ? "Choose a layer that " + method + " runs; inspect() tells which."
                                     : "It may only hold other layers: choose one inside it, such as '" +
                                           inside.back() + "'.";
   throw Failure("ERR_LAYER_NOT_CALLED",
-                "Layer '" + path + "' exists, but the model's forward never calls it. " + hint)
+                "Layer '" + path + "' exists, but the model's " + method + " never calls it. " + hint)
       .withLayer(path)
       .withAvailable(inside);
 }
@@ -157,12 +159,14 @@ void prepareToRun(std::shared_ptr<Graph>& graph) {
 }  // namespace
 
 Plan::Plan(const torch::jit::Module& model,
+           const std::string& method,
            std::shared_ptr<Graph> prefix,
            std::shared_ptr<Graph> tail,
            std::vector<HookedLayer> layers,
            std::vector<c10::IValue> prefixState,
            PlanDescription facts)
     : model_(model),
+      method_(method),
       prefixState_(std::move(prefixState)),
       prefixGraph_(std::move(prefix)),
       tailGraph_(std::move(tail)),
@@ -177,11 +181,12 @@ Plan::Plan(const torch::jit::Module& model,
 }
 
 std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
+                                              const std::string& method,
                                               std::vector<HookedLayer> layers,
                                               bool optimize) {
   std::vector<std::string> otherOutputType(
       layers.size());  // where a call gives something that is not a tensor
-  auto graph = inlineModuleCalls(model, [&](const std::string& path, Value* output, Node* behind) {
+  auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
       if (layers[slot].path != path) continue;
       if (output->type()->isSubtypeOf(*c10::TensorType::get())) {
@@ -204,7 +209,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                                             ", not a tensor. Choose a layer inside it that gives one tensor.")
           .withLayer(layers[slot].path);
     }
-    if (marksOf[slot].marks.empty()) throwNotCalled(model, layers[slot].path);
+    if (marksOf[slot].marks.empty()) throwNotCalled(model, method, layers[slot].path);
   }
 
   PlanDescription facts;
@@ -216,7 +221,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
       // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
       // user, the graph as it was tells.
-      if (marksOf[slot].marks.size() != counts[slot]) return keepOutputs(model, std::move(layers), false);
+      if (marksOf[slot].marks.size() != counts[slot])
+        return keepOutputs(model, method, std::move(layers), false);
     }
   }
   prepareToRun(graph);
@@ -225,7 +231,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
   }
   if (!optimize)
-    return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers), {}, {}));
+    return std::shared_ptr<const Plan>(
+        new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
   const int batchNorms = countNodes(*graph, c10::aten::batch_norm);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
@@ -233,11 +240,12 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
                            countNodes(*split.tail, c10::aten::batch_norm);
-  return std::shared_ptr<const Plan>(new Plan(model, std::move(split.prefix), std::move(split.tail),
+  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(split.prefix), std::move(split.tail),
                                               std::move(layers), std::move(state), facts));
 }
 
 std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model,
+                                                 const std::string& method,
                                                  const std::vector<std::string>& paths) {
   std::unordered_map<std::string, int> slots;
   for (const std::string& path : paths) slots.emplace(path, static_cast<int>(slots.size()));
@@ -249,18 +257,18 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
     Value* slotConstant = owner.insertConstant(slot->second);
     owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0));
   };
-  auto graph = inlineModuleCalls(model, observe);
+  auto graph = inlineModuleCalls(model, method, observe);
   if (isFrozen(model)) {
     for (const std::string& path : paths) {
       if (Value* value = valueNamed(*graph, path)) observe(path, value, value->node()->next());
     }
   }
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
 }
 
-std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model) {
-  auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
+std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model, const std::string& method) {
+  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
   openSelfAttention(graph);
   openScaledDotProducts(graph);
   std::vector<Node*> softmaxes;
@@ -289,21 +297,24 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model)
     const torch::jit::AliasDb aliases(graph);
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
   }
-  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), std::move(layers), {}, {}));
+  return std::shared_ptr<const Plan>(
+      new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
 }
 
-std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model, bool guidedRelu) {
-  auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
+std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
+                                           const std::string& method,
+                                           bool guidedRelu) {
+  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
   openSelfAttention(graph);
   if (guidedRelu) replaceReluByGuidedRelu(graph);
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, nullptr, std::move(graph), {}, {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
 }
 
-std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model) {
-  auto graph = inlineModuleCalls(model, [](const std::string&, Value*, Node*) {});
+std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const std::string& method) {
+  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, std::move(graph), nullptr, {}, {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(graph), nullptr, {}, {}, {}));
 }
 
 namespace {
@@ -323,7 +334,7 @@ torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const 
   stack.emplace_back(model_._ivalue());
   stack.insert(stack.end(), inputs.begin(), inputs.end());
   // Checks the arguments and fills in the defaults of those not given.
-  model_.get_method("forward").function().getSchema().checkAndNormalizeInputs(stack);
+  model_.get_method(method_).function().getSchema().checkAndNormalizeInputs(stack);
   if (!prefixGraph_) return stack;
   stack.insert(stack.end(), prefixState_.begin(), prefixState_.end());
   return interpret(prefix_, std::move(stack));

@@ -21,29 +21,34 @@ struct HookedLayer {
   bool optional = false;  // may sit in a branch that the input does not take
 };
 
-// How a model's forward is run with hooks behind chosen layers: a prefix up to the first hooked layer,
-// without gradients and optimised for that, and a tail, whose operations autograd records. Built from copies
-// of the model's graphs; the model stays as it was. May be run by several threads at once.
+// How a method of a model, usually forward, is run with hooks behind chosen layers: a prefix up to the first
+// hooked layer, without gradients and optimised for that, and a tail, whose operations autograd records.
+// Built from copies of the model's graphs; the model stays as it was. May be run by several threads at once.
 class Plan {
  public:
   // Keeps the outputs of `layers` (slot = position in the list) for activations and gradients. Without
   // `optimize` nothing is frozen or split: the whole forward is the tail, and gradients start where the first
   // hook is. Throws ERR_LAYER_NOT_CALLED and ERR_LAYER_OUTPUT.
   static std::shared_ptr<const Plan> keepOutputs(const torch::jit::Module& model,
+                                                 const std::string& method,
                                                  std::vector<HookedLayer> layers,
                                                  bool optimize);
   // Observes the output of every layer in `paths` (slot = position in the list); those never called are no
   // error.
   static std::shared_ptr<const Plan> observeOutputs(const torch::jit::Module& model,
+                                                    const std::string& method,
                                                     const std::vector<std::string>& paths);
   // No hooks: the plain forward, all of it prefix.
-  static std::shared_ptr<const Plan> plain(const torch::jit::Module& model);
+  static std::shared_ptr<const Plan> plain(const torch::jit::Module& model, const std::string& method);
 
   // Keeps the results of every softmax (slot = position in the graph), with fused attention written out.
   // Nothing is frozen or split. Throws ERR_UNSUPPORTED where there is none.
-  static std::shared_ptr<const Plan> keepAttention(const torch::jit::Module& model);
+  static std::shared_ptr<const Plan> keepAttention(const torch::jit::Module& model,
+                                                   const std::string& method);
   // No hooks: the whole forward as autograd can record it, with guided ReLUs if asked for.
-  static std::shared_ptr<const Plan> recorded(const torch::jit::Module& model, bool guidedRelu);
+  static std::shared_ptr<const Plan> recorded(const torch::jit::Module& model,
+                                              const std::string& method,
+                                              bool guidedRelu);
 
   const std::vector<HookedLayer>& layers() const { return layers_; }
 
@@ -60,6 +65,7 @@ class Plan {
 
  private:
   Plan(const torch::jit::Module& model,
+       const std::string& method,
        std::shared_ptr<torch::jit::Graph> prefix,
        std::shared_ptr<torch::jit::Graph> tail,
        std::vector<HookedLayer> layers,
@@ -67,6 +73,7 @@ class Plan {
        PlanDescription facts);
 
   torch::jit::Module model_;
+  std::string method_;
   std::vector<c10::IValue> prefixState_;            // the prefix's inputs after the model's own
   std::shared_ptr<torch::jit::Graph> prefixGraph_;  // empty: everything is the tail
   std::shared_ptr<torch::jit::Graph> tailGraph_;

@@ -41,10 +41,11 @@ int64_t product(const std::vector<int64_t>& sizes) {
   throwDoesNotFit(tensor, path, problem.str());
 }
 
-at::Tensor tokensToSpace(const at::Tensor& tensor,
+at::Tensor tokensToSpace(const at::Tensor& given,
                          const ReshapeTransform& transform,
                          const std::string& path) {
-  if (tensor.dim() != 3) throwDoesNotFit(tensor, path, "tokens are [images, tokens, channels].");
+  if (given.dim() != 3) throwDoesNotFit(given, path, "tokens are [images, tokens, channels].");
+  const at::Tensor tensor = transform.batchFirst ? given : given.transpose(0, 1);
   const int64_t tokens = tensor.size(1);
   std::vector<int64_t> grid = transform.grid;
   if (grid.empty()) {

@@ -14,11 +14,12 @@ namespace gradcam {
 struct ReshapeTransform {
   enum class Kind {
     None,
-    Tokens,       // [B, prefix + places, C] of a vision transformer
+    Tokens,       // [B, prefix + places, C] of a vision transformer, or [prefix + places, B, C]
     ChannelsLast  // [B, ...space, C]
   } kind = Kind::None;
   // Tokens before those of the image (class, distillation, registers); none: what is left over of the grid.
   std::optional<int64_t> prefixTokens;
+  bool batchFirst = true;          // Tokens: the first axis is the images, else the tokens
   std::vector<int64_t> grid;       // places along each spatial axis; empty: found from the image's size
   std::vector<int64_t> imageSize;  // spatial sizes of the model's input
 };

@@ -1,6 +1,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/principal_component.h"
+#include "core/failure.h"
 #include "core/forward_hooks.h"
 #include "core/output_value.h"
 
@@ -62,6 +63,9 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
                               const PerturbedLayer& layer,
                               const std::vector<ResolvedTarget>& targets,
                               double ratio) {
+  if (!runs.reshape.batchFirst)
+    throw Failure("ERR_UNSUPPORTED",
+                  "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
   const int64_t images = runs.inputs.at(0).size(0);
   const int64_t axis = channelAxis(runs.reshape);

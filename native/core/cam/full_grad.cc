@@ -54,11 +54,11 @@ at::Tensor resizedChannels(const at::Tensor& terms, at::IntArrayRef size) {
 
 // The terms, [B, T, ...size], as one map each: their first principal component, taken at an eighth of the
 // size since there are many.
-at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size) {
+at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size, Upsampling how) {
   std::vector<int64_t> eighth;
   for (const int64_t length : size) eighth.push_back(std::max<int64_t>(1, length / 8));
   const at::Tensor small = resizedChannels(scaledChannels(terms), eighth);
-  return resizeMaps(scaleToUnitRange(firstPrincipalProjection(small)), size);
+  return resizeMaps(scaleToUnitRange(firstPrincipalProjection(small)), size, how);
 }
 
 at::Tensor inFullPrecision(const at::Tensor& tensor) {
@@ -73,11 +73,11 @@ NetworkMaps fullGrad(ModelState& state,
                      const Cancellation& cancellation,
                      StageTimings& timings) {
   Stopwatch stopwatch;
-  state.checkForward();
+  state.checkMethod(request.modelMethod);
   const auto biased = biasedLayers(state.module);
   std::vector<HookedLayer> hooked;
   for (const BiasedLayer& layer : biased) hooked.push_back({layer.path, {CallChoice::Kind::All, 0}});
-  const auto plan = state.plan(hooked, /*optimize=*/false);
+  const auto plan = state.plan(request.modelMethod, hooked, /*optimize=*/false);
   timings.plan += stopwatch.lap();
 
   if (inputs.at(0).dim() < 3 || !at::isFloatingType(inputs.at(0).scalar_type()))
@@ -117,12 +117,13 @@ NetworkMaps fullGrad(ModelState& state,
       sizes[1] = bias.size(0);
       const at::Tensor ofLayer = inFullPrecision((gradient * bias.view(sizes)).detach().abs());
       // Resizing is linear: the sum may come first.
-      terms.push_back(resizeMaps(scaledChannels(ofLayer).sum(1), size).unsqueeze(1));
+      terms.push_back(resizeMaps(scaledChannels(ofLayer).sum(1), size, request.upsample).unsqueeze(1));
     }
     const at::Tensor stacked = at::cat(terms, 1);
     const bool project = request.methods.at(0).eigenSmooth;
     const at::Tensor sum =
-        scaleToUnitRange(project ? projectTerms(stacked, size) : stacked.sum(1)).to(at::kCPU, at::kFloat);
+        scaleToUnitRange(project ? projectTerms(stacked, size, request.upsample) : stacked.sum(1))
+            .to(at::kCPU, at::kFloat);
     for (const int64_t row : rows)
       maps[static_cast<std::size_t>(row)] = sum[targets[static_cast<std::size_t>(row)].imageIndex];
   }

@@ -1,5 +1,7 @@
 #include "core/cam/heatmap.h"
 
+#include "core/failure.h"
+
 namespace gradcam {
 
 at::Tensor scaleToUnitRange(const at::Tensor& maps) {
@@ -8,9 +10,14 @@ at::Tensor scaleToUnitRange(const at::Tensor& maps) {
   return (shifted / (std::get<0>(shifted.max(1, /*keepdim=*/true)) + 1e-7)).view_as(maps);
 }
 
-at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size) {
+at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size, Upsampling how) {
+  if (how == Upsampling::Cubic && size.size() != 2)
+    throw Failure("ERR_UNSUPPORTED",
+                  "Bicubic upsampling is for images; take bilinear for signals and volumes.");
   if (maps.sizes().slice(1) == size) return maps;
   const at::Tensor channel = maps.unsqueeze(1);
+  if (how == Upsampling::Cubic)
+    return at::upsample_bicubic2d(channel, size, /*align_corners=*/false).squeeze(1);
   switch (size.size()) {
     case 1:
       return at::upsample_linear1d(channel, size, /*align_corners=*/false).squeeze(1);
@@ -21,10 +28,13 @@ at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size) {
   }
 }
 
-at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size, LayerFusion fusion) {
+at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps,
+                      at::IntArrayRef size,
+                      LayerFusion fusion,
+                      Upsampling how) {
   std::vector<at::Tensor> perLayer;
   for (const at::Tensor& maps : rawMaps) {
-    perLayer.push_back(resizeMaps(scaleToUnitRange(maps.relu()).to(at::kFloat), size));
+    perLayer.push_back(resizeMaps(scaleToUnitRange(maps.relu()).to(at::kFloat), size, how));
   }
   if (fusion == LayerFusion::Mean) return scaleToUnitRange(at::stack(perLayer).mean(0)).contiguous();
   at::Tensor product = scaleToUnitRange(perLayer.at(0).relu());

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/torch.h"
+#include "core/upsampling.h"
 
 namespace gradcam {
 
@@ -13,9 +14,9 @@ namespace gradcam {
 // [N, ...space] -> per map: minus its minimum, divided by 1e-7 + its maximum. A constant map becomes zero.
 at::Tensor scaleToUnitRange(const at::Tensor& maps);
 
-// [N, ...space] -> [N, ...size], linear interpolation, half-pixel centres (align_corners = false), no
-// antialiasing.
-at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size);
+// [N, ...space] -> [N, ...size], half-pixel centres (align_corners = false), no antialiasing. Throws
+// ERR_UNSUPPORTED for cubic interpolation of anything but images.
+at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size, Upsampling how = Upsampling::Linear);
 
 enum class LayerFusion {
   Mean,
@@ -24,6 +25,9 @@ enum class LayerFusion {
 
 // One raw map per layer, [N, ...space_l] each -> heatmaps [N, ...size], float32 in 0..1: ReLU, scaled,
 // resized, then the mean (or the product) over layers, scaled again.
-at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps, at::IntArrayRef size, LayerFusion fusion);
+at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps,
+                      at::IntArrayRef size,
+                      LayerFusion fusion,
+                      Upsampling how = Upsampling::Linear);
 
 }  // namespace gradcam

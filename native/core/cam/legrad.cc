@@ -9,15 +9,19 @@
 namespace gradcam {
 namespace {
 
+// [B, heads, queries, keys] or, as PyTorch's MultiheadAttention writes it out, [B * heads, queries, keys].
 bool isOverTokens(const at::Tensor& attention, int64_t batch) {
-  return attention.dim() == 4 && attention.size(0) == batch && attention.size(2) == attention.size(3) &&
-         attention.size(2) > 1;
+  const bool heads = attention.dim() == 4 ? attention.size(0) == batch
+                                          : attention.dim() == 3 && attention.size(0) % batch == 0;
+  return heads && attention.size(-2) == attention.size(-1) && attention.size(-1) > 1;
 }
 
-// [B, heads, queries, keys] -> [B, ...space]: how much each image token is attended to in favour of the
+// The gradient at an attention -> [B, ...space]: how much each image token is attended to in favour of the
 // score.
-at::Tensor attendedTokens(const at::Tensor& gradient, const ReshapeTransform& reshape) {
-  const at::Tensor tokens = gradient.to(at::kFloat).relu().mean(1).mean(1);  // [B, keys]
+at::Tensor attendedTokens(const at::Tensor& gradient, int64_t batch, const ReshapeTransform& reshape) {
+  const int64_t tokenCount = gradient.size(-1);
+  const at::Tensor heads = gradient.reshape({batch, -1, tokenCount, tokenCount});
+  const at::Tensor tokens = heads.to(at::kFloat).relu().mean(1).mean(1);  // [B, keys]
   return applyReshape(tokens.unsqueeze(2), reshape, "attention").select(1, 0);
 }
 
@@ -29,7 +33,7 @@ NetworkMaps leGrad(ModelState& state,
                    const Cancellation& cancellation,
                    StageTimings& timings) {
   Stopwatch stopwatch;
-  const auto plan = state.attentionPlan();
+  const auto plan = state.attentionPlan(request.modelMethod);
   timings.plan += stopwatch.lap();
   const at::Tensor& input = inputs.at(0);
   if (input.dim() < 3) throw Failure("ERR_INPUT_SHAPE", "LeGrad needs a batch of images, [B, C, H, W].");
@@ -56,7 +60,8 @@ NetworkMaps leGrad(ModelState& state,
   timings.forward += stopwatch.lap();
 
   ReshapeTransform reshape = request.reshape;
-  if (reshape.kind != ReshapeTransform::Kind::Tokens) reshape.kind = ReshapeTransform::Kind::Tokens;
+  reshape.kind = ReshapeTransform::Kind::Tokens;
+  reshape.batchFirst = true;  // attention is
   std::vector<at::Tensor> maps;
   for (std::size_t index = 0; index < targets.size(); ++index) {
     cancellation.throwIfCancelled();
@@ -69,7 +74,9 @@ NetworkMaps leGrad(ModelState& state,
                                                  /*allow_unused=*/true);
     std::vector<at::Tensor> layers;
     for (const at::Tensor& gradient : gradients) {
-      if (gradient.defined()) layers.push_back(attendedTokens(gradient, reshape)[targets[index].imageIndex]);
+      if (gradient.defined()) {
+        layers.push_back(attendedTokens(gradient, input.size(0), reshape)[targets[index].imageIndex]);
+      }
     }
     if (layers.empty()) {
       throw Failure("ERR_LAYER_DISCONNECTED",
@@ -80,8 +87,9 @@ NetworkMaps leGrad(ModelState& state,
   timings.backward += stopwatch.lap();
 
   const at::Tensor raw = at::stack(maps);
-  const auto size = request.upsample ? input.sizes().slice(2).vec() : raw.sizes().slice(1).vec();
-  const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean).to(at::kCPU);
+  const bool resized = request.upsample != Upsampling::None;
+  const auto size = resized ? input.sizes().slice(2).vec() : raw.sizes().slice(1).vec();
+  const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean, request.upsample).to(at::kCPU);
   timings.cam += stopwatch.lap();
   return {heatmaps, captured.output(), targets, scoreValues(scores)};
 }

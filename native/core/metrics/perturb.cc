@@ -21,7 +21,7 @@ class PerturbedRun {
   PerturbedRun(ModelState& state, const PerturbedScoresRequest& request, const Cancellation& cancellation)
       : request_(request),
         cancellation_(cancellation),
-        plan_(state.plainPlan()),
+        plan_(state.plainPlan(request.modelMethod)),
         inputs_(state.prepareInputs(request.inputs)) {
     if (request.heatmaps) heatmaps_ = request.heatmaps->state().tensor.to(at::kCPU, at::kFloat).contiguous();
     const at::Tensor& images = inputs_.at(0);

@@ -30,6 +30,7 @@ struct Perturbation {
 struct PerturbedScoresRequest {
   std::vector<TensorHandle> inputs;      // the first is the images, [B, C, H, W]
   std::optional<TensorHandle> heatmaps;  // [B, H, W], one for each image
+  std::string modelMethod = "forward";   // which of the model's methods runs
   OutputSelector output;
   TargetsPerImage targets;  // one for each image
   Perturbation perturbation;
