@@ -73,6 +73,8 @@ export interface NativeModel {
   readonly byteLength: number;
   /** True where the file was frozen: its modules are gone. */
   readonly frozen: boolean;
+  /** True where forward takes its images as a list. */
+  readonly takesImageList: boolean;
   readonly layers: NativeLayer[];
   readonly reference: ModelReference;
 }
@@ -139,7 +141,8 @@ export interface NativeMethodRequest {
 /** How a layer's output becomes [B, C, ...space]. */
 export type NativeReshape =
   | { kind: 'tokens'; prefixTokens: number | null; grid: readonly number[] | null }
-  | { kind: 'nhwc' };
+  | { kind: 'nhwc' }
+  | { kind: 'featurePyramid' };
 
 export interface NativeExplainRequest {
   methods: readonly NativeMethodRequest[];
@@ -262,7 +265,7 @@ export interface NativeModule {
   close(): void;
   loadModel(
     path: string,
-    options: { device: string; dtype: DType | 'auto' },
+    options: { device: string; dtype: DType | 'auto'; libraries: readonly string[] },
     cancellation: CancellationReference,
   ): Promise<NativeModel>;
   loadTarget(path: string, cancellation: CancellationReference): Promise<ScriptedTargetReference>;

@@ -8,12 +8,19 @@ import { readOptions } from '../options.js';
  *   (class, distillation, registers), `grid` is places along each axis, `[height, width]`. What is left out is found:
  *   a square grid, and as prefix what remains.
  * - `{ kind: 'nhwc' }`, or `'nhwc'` for short, for `[B, H, W, C]`, as in Swin.
+ * - `{ kind: 'featurePyramid' }`, or `'featurePyramid'` for short, for a layer that gives several maps, as the backbone
+ *   of torchvision's Faster R-CNN: a dictionary (list, tuple) of `[B, C, H, W]`. It is the default for such layers. For
+ *   methods without gradients the magnitudes of all levels are resized to the smallest level and joined, as
+ *   pytorch-grad-cam's `fasterrcnn_reshape_transform` does; for methods with gradients each level is weighted by its own
+ *   gradient, and what that gives is resized to the finest level and joined.
  */
 export type ReshapeTransform =
   | 'tokens'
   | 'nhwc'
+  | 'featurePyramid'
   | { readonly kind: 'tokens'; readonly prefixTokens?: number; readonly grid?: readonly number[] }
-  | { readonly kind: 'nhwc' };
+  | { readonly kind: 'nhwc' }
+  | { readonly kind: 'featurePyramid' };
 
 /** @internal */
 export function checkReshapeTransform(value: unknown): NativeReshape | null {
@@ -24,8 +31,9 @@ export function checkReshapeTransform(value: unknown): NativeReshape | null {
     prefixTokens?: unknown;
     grid?: unknown;
   }>('reshapeTransform', given, ['kind', 'prefixTokens', 'grid']);
-  if (kind === 'nhwc') return { kind };
-  if (kind !== 'tokens') throw invalidArgumentType('reshapeTransform.kind', "'tokens' or 'nhwc'", kind);
+  if (kind === 'nhwc' || kind === 'featurePyramid') return { kind };
+  if (kind !== 'tokens')
+    throw invalidArgumentType('reshapeTransform.kind', "'tokens', 'nhwc' or 'featurePyramid'", kind);
   if (prefixTokens !== undefined) checkCount('reshapeTransform.prefixTokens', prefixTokens, 0);
   if (grid !== undefined) {
     if (!Array.isArray(grid) || grid.length < 1 || grid.length > 3)

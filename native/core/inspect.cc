@@ -2,10 +2,33 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/forward_hooks.h"
+#include "core/image_list.h"
 #include "core/layer_suggestion.h"
 #include "core/model_state.h"
 
 namespace gradcam {
+namespace {
+
+// [B, C, ...space] of the images.
+std::vector<int64_t> inputShapeOf(const std::vector<at::Tensor>& inputs, bool imageList) {
+  if (inputs.empty()) return {};
+  std::vector<int64_t> shape = inputs[0].sizes().vec();
+  if (!imageList || shape.size() != 3) return shape;
+  shape.insert(shape.begin(), static_cast<int64_t>(inputs.size()));
+  return shape;
+}
+
+// Of the output, or of the first of several by name (segmentation models give "out" and "aux").
+std::vector<int64_t> outputShapeOf(const c10::IValue& output) {
+  if (output.isTensor()) return output.toTensor().sizes().vec();
+  if (output.isGenericDict() && output.toGenericDict().size() > 0) {
+    const c10::IValue first = output.toGenericDict().begin()->value();
+    if (first.isTensor()) return first.toTensor().sizes().vec();
+  }
+  return {};
+}
+
+}  // namespace
 
 Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs) {
   ModelState& state = model.state();
@@ -27,11 +50,11 @@ Inspection inspect(const Model& model, const std::vector<TensorHandle>& inputs) 
   for (const auto& observation : hooks.observations()) {
     LayerReport& report = inspection.layers[static_cast<std::size_t>(observation.slot)];
     report.outputShapes.push_back(observation.shape);
-    if (observation.shape) calls.push_back({report.layer.path, *observation.shape});
+    if (observation.shape) calls.push_back({report.layer.path, {*observation.shape}});
+    if (!observation.shapesOfMaps.empty()) calls.push_back({report.layer.path, observation.shapesOfMaps});
   }
   inspection.suggestion =
-      suggestLayer(calls, prepared.empty() ? std::vector<int64_t>{} : prepared[0].sizes().vec(),
-                   output.isTensor() ? output.toTensor().sizes().vec() : std::vector<int64_t>{});
+      suggestLayer(calls, inputShapeOf(prepared, takesImageList(state.module)), outputShapeOf(output));
   return inspection;
 }
 
