@@ -78,6 +78,7 @@ export {
   type SuggestedLayer,
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
+export type { TorchvisionLibrary } from './operator-libraries.js';
 export { describePlan, type PlanDescription } from './plan.js';
 export { findClass, imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export * from './targets/index.js';

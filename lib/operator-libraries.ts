@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -33,9 +33,41 @@ const findInPython = [
  * fetched, beside LibTorch, the active Python's. Null where there is none.
  * @internal
  */
-export async function findTorchvision(
-  env: NodeJS.ProcessEnv = process.env,
-): Promise<TorchvisionLibrary | null> {
+export async function findTorchvision(): Promise<TorchvisionLibrary | null> {
+  const known = findInKnownPlaces();
+  if (known) return known;
+  for (const command of pythonCommands()) {
+    const found = await promisify(execFile)(command, ['-c', findInPython], pythonOptions).catch(() => null);
+    const folder = found?.stdout.trim();
+    if (folder && libraryIn(folder)) return describe(folder, 'python');
+  }
+  return null;
+}
+
+/** @internal The same, for when nothing else is to be done meanwhile. */
+export function findTorchvisionSync(): TorchvisionLibrary | null {
+  const known = findInKnownPlaces();
+  if (known) return known;
+  for (const command of pythonCommands()) {
+    let folder = '';
+    try {
+      folder = execFileSync(command, ['-c', findInPython], { ...pythonOptions, stdio: 'pipe' }).trim();
+    } catch {
+      // not there, or broken: try the next
+    }
+    if (folder && libraryIn(folder)) return describe(folder, 'python');
+  }
+  return null;
+}
+
+const pythonOptions = { encoding: 'utf8', timeout: 30_000 } as const;
+
+function pythonCommands(): string[] {
+  return [...new Set([process.env.PYTHON, 'python3', 'python'])].filter((command) => command !== undefined);
+}
+
+function findInKnownPlaces(): TorchvisionLibrary | null {
+  const { env } = process;
   if (env.TORCHVISION_LIBRARY) return describe(resolve(env.TORCHVISION_LIBRARY), 'TORCHVISION_LIBRARY');
   const fetched = readRecord();
   if (fetched && libraryIn(fetched)) return describe(fetched, 'cache');
@@ -45,20 +77,7 @@ export async function findTorchvision(
     const found = beside.find((folder) => libraryIn(folder));
     if (found) return describe(found, 'beside LibTorch');
   }
-  for (const command of new Set([env.PYTHON, 'python3', 'python'])) {
-    const folder = command ? await askPython(command, env) : '';
-    if (folder && libraryIn(folder)) return describe(folder, 'python');
-  }
   return null;
-}
-
-async function askPython(command: string, env: NodeJS.ProcessEnv): Promise<string> {
-  try {
-    const { stdout } = await promisify(execFile)(command, ['-c', findInPython], { env, timeout: 30_000 });
-    return stdout.trim();
-  } catch {
-    return ''; // not there, or broken
-  }
 }
 
 /** What the fetching script wrote. */

@@ -13,8 +13,11 @@ namespace {
 std::vector<int64_t> inputShapeOf(const std::vector<at::Tensor>& inputs, bool imageList) {
   if (inputs.empty()) return {};
   std::vector<int64_t> shape = inputs[0].sizes().vec();
-  if (!imageList || shape.size() != 3) return shape;
-  shape.insert(shape.begin(), static_cast<int64_t>(inputs.size()));
+  if (!imageList) return shape;
+  int64_t images = 0;
+  for (const at::Tensor& input : inputs) images += input.dim() == 4 ? input.size(0) : 1;
+  if (shape.size() == 3) shape.insert(shape.begin(), images);
+  shape[0] = images;
   return shape;
 }
 
