@@ -27,7 +27,7 @@ const photo = 'examples/photos/chelsea.png';
 await mkdir(folder, { recursive: true });
 
 async function segmentation() {
-  await using model = await loadModel(`${models}/deeplabv3.pt`);
+  await using model = await loadModel(`${models}/fcn.pt`);
   const image = await loadImage(photo, { size: 224 });
   const { out } = (await model.forward(image.tensor)) as { out: Tensor };
   const categories = presentCategories(out).slice(0, 3);
@@ -47,7 +47,11 @@ async function segmentation() {
 async function detection() {
   await using model = await loadModel(`${models}/faster_rcnn.pt`);
   // Detectors normalise by themselves: give them 0 to 1.
-  const image = await loadImage(photo, { size: { width: 192, height: 128 }, mean: [0, 0, 0], std: [1, 1, 1] });
+  const image = await loadImage(photo, {
+    size: { width: 192, height: 128 },
+    mean: [0, 0, 0],
+    std: [1, 1, 1],
+  });
   const [, detections] = (await model.forward(image.tensor)) as [ModelOutput, ModelOutput[]];
   const boxes = detectedBoxes(detections[0], { minScore: 0.3 });
   // Without targetLayers the feature pyramid is taken: the layer 'backbone'.
