@@ -1,4 +1,5 @@
 import { addonPath, native, readLibTorchRecord } from './native.js';
+import { findTorchvisionSync, type TorchvisionLibrary } from './operator-libraries.js';
 
 /** What the library runs on, for bug reports and for `gradcam doctor`. */
 export interface DoctorReport {
@@ -18,6 +19,8 @@ export interface DoctorReport {
     /** Why CUDA is not available, else null. */
     readonly reason: string | null;
   };
+  /** torchvision's operators, which detection models need; null where they were not found. */
+  readonly torchvision: TorchvisionLibrary | null;
   readonly threads: {
     /** Threads that run jobs, one job each. */
     readonly executors: number;
@@ -44,6 +47,7 @@ export function doctor(): DoctorReport {
     },
     cpuCapability: build.cpuCapability,
     cuda: module.cuda(),
+    torchvision: findTorchvisionSync(),
     threads: { executors: build.executors, intraOp: build.intraOpThreads },
     node: process.version,
     platform: `${process.platform}-${process.arch}`,

@@ -6,6 +6,8 @@ export type GradCamErrorCode =
   | 'ERR_MODEL_NOT_FOUND'
   | 'ERR_MODEL_LOAD'
   | 'ERR_MODEL_FROZEN'
+  | 'ERR_MISSING_OPERATOR'
+  | 'ERR_OPERATOR_LIBRARY'
   | 'ERR_NO_FORWARD'
   | 'ERR_UNKNOWN_LAYER'
   | 'ERR_NO_LAYER_SUGGESTION'
@@ -43,6 +45,8 @@ export interface GradCamErrorDetails {
   readonly available?: readonly string[];
   /** The file in question. */
   readonly path?: string;
+  /** The missing operator, `'torchvision::nms'`. */
+  readonly operator?: string;
 }
 
 /**

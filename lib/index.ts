@@ -90,6 +90,7 @@ export {
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
 export { loadModelWithSidecar, ModelWithSidecar } from './model-with-sidecar.js';
+export type { TorchvisionLibrary } from './operator-libraries.js';
 export { describePlan, type PlanDescription } from './plan.js';
 export { imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export * from './targets/index.js';

@@ -54,6 +54,25 @@ export function outputOfImages(
 }
 
 /**
+ * The outputs for images that ran one by one, as those of one run: lists with an element for each image one behind the
+ * other, tuples and dictionaries by element, tensors as an array of them.
+ * @internal
+ */
+export function joinOutputs(outputs: readonly ModelOutput[]): ModelOutput {
+  const [first] = outputs;
+  if (first instanceof Tensor || typeof first !== 'object' || first === null) return [...outputs];
+  if (Array.isArray(first)) {
+    const lists = outputs as ModelOutput[][];
+    if (lists.every(({ length }) => length === 1)) return lists.flat();
+    return first.map((_, index) => joinOutputs(lists.map((list) => list[index] ?? null)));
+  }
+  const joined: { [key: string]: ModelOutput } = Object.create(null);
+  for (const key of Object.keys(first))
+    joined[key] = joinOutputs(outputs.map((each) => (each as { [key: string]: ModelOutput })[key] ?? null));
+  return joined;
+}
+
+/**
  * Frees every tensor of an output.
  * @internal
  */

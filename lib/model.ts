@@ -9,6 +9,7 @@ import {
   type NativeModel,
   type TensorReference,
 } from './native.js';
+import { findTorchvision, missingOperator, type TorchvisionLibrary } from './operator-libraries.js';
 import { checkSignal, readOptions } from './options.js';
 import { Tensor, type TensorLike } from './tensor.js';
 
@@ -23,6 +24,11 @@ export interface LoadModelOptions {
    * fast half-precision arithmetic.
    */
   readonly dtype?: 'auto' | 'float16' | 'bfloat16' | 'float32' | 'float64';
+  /**
+   * Libraries of custom operators that the model uses: paths of files, loaded before it, once for the whole process. They
+   * are code: load only those you trust. torchvision's is found by itself, see docs/segmentation-and-detection.md.
+   */
+  readonly libraries?: readonly string[];
   /** Stops waiting for the model. */
   readonly signal?: AbortSignal;
 }
@@ -81,19 +87,46 @@ export type ModelInput = TensorLike | readonly TensorLike[];
 /**
  * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
  * eval mode. A TorchScript file holds code: load only files you trust.
- * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_CUDA_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`,
- *   `ERR_ADDON_LOAD`
+ * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MISSING_OPERATOR`, `ERR_OPERATOR_LIBRARY`,
+ *   `ERR_CUDA_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
  * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
  */
 export async function loadModel(path: string, options?: LoadModelOptions): Promise<Model> {
   if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
-  const given = readOptions<LoadModelOptions>('loadModel options', options, ['device', 'dtype', 'signal']);
+  const given = readOptions<LoadModelOptions>('loadModel options', options, [
+    'device',
+    'dtype',
+    'libraries',
+    'signal',
+  ]);
   const device = checkDevice(given.device ?? 'cpu');
   const dtype = checkDType(given.dtype ?? 'auto');
-  const native = await callNativeAsync(checkSignal(given.signal), (module, cancellation) =>
-    module.loadModel(path, { device, dtype }, cancellation),
-  );
-  return new Model(path, native);
+  const signal = checkSignal(given.signal);
+  const named = checkLibraries(given.libraries);
+  const load = (libraries: readonly string[]) =>
+    callNativeAsync(signal, (module, cancellation) =>
+      module.loadModel(path, { device, dtype, libraries }, cancellation),
+    );
+  let torchvision: TorchvisionLibrary | null = null;
+  try {
+    return new Model(path, await load(named));
+  } catch (cause) {
+    const operator = missingOperatorOf(cause);
+    if (operator === null) throw cause;
+    if (operator.startsWith('torchvision::')) torchvision = await findTorchvision();
+    if (!torchvision || torchvision.problem) throw missingOperator(path, operator, torchvision, cause);
+  }
+  try {
+    return new Model(path, await load([...named, torchvision.path]));
+  } catch (cause) {
+    const operator = missingOperatorOf(cause);
+    throw operator === null ? cause : missingOperator(path, operator, torchvision, cause);
+  }
+}
+
+function missingOperatorOf(error: unknown): string | null {
+  const missing = error instanceof GradCamError && error.code === 'ERR_MISSING_OPERATOR';
+  return missing ? (error.details.available?.[0] ?? '') : null;
 }
 
 /**
@@ -121,6 +154,11 @@ export class Model {
   readonly methods: readonly string[];
   /** Parameters, then buffers. */
   readonly weights: readonly Weight[];
+  /**
+   * True where forward takes a list of images, `[C, H, W]` each, as torchvision's detectors do. Give it an array of
+   * images, or a batch `[B, C, H, W]`.
+   */
+  readonly takesImageList: boolean;
 
   /** @internal Use {@link loadModel}. */
   constructor(path: string, native: NativeModel) {
@@ -134,6 +172,7 @@ export class Model {
     this.frozen = native.frozen;
     this.methods = Object.freeze(native.methods);
     this.weights = Object.freeze(native.weights.map((weight) => Object.freeze(weight)));
+    this.takesImageList = native.takesImageList;
   }
 
   /** @internal */
@@ -275,6 +314,15 @@ export function toTensors(input: ModelInput, name = 'input'): Tensor[] {
 /** @internal */
 export function inputReferences(input: ModelInput): TensorReference[] {
   return toTensors(input).map(Tensor.reference);
+}
+
+function checkLibraries(libraries: unknown = []): readonly string[] {
+  if (!Array.isArray(libraries)) throw invalidArgumentType('libraries', 'an array of paths', libraries);
+  for (const [index, library] of libraries.entries()) {
+    if (typeof library !== 'string' || library === '')
+      throw invalidArgumentType(`libraries[${index}]`, 'the path of a library', library);
+  }
+  return [...libraries];
 }
 
 function checkDevice(device: unknown): string {

@@ -73,6 +73,8 @@ export interface NativeModel {
   readonly byteLength: number;
   /** True where the file was frozen: its modules are gone. */
   readonly frozen: boolean;
+  /** True where forward takes its images as a list. */
+  readonly takesImageList: boolean;
   readonly layers: NativeLayer[];
   readonly methods: string[];
   /** Parameters, then buffers. */
@@ -149,7 +151,8 @@ export interface NativeMethodRequest {
 /** How a layer's output becomes [B, C, ...space]. */
 export type NativeReshape =
   | { kind: 'tokens'; prefixTokens: number | null; grid: readonly number[] | null; batchFirst: boolean }
-  | { kind: 'nhwc' };
+  | { kind: 'nhwc' }
+  | { kind: 'featurePyramid' };
 
 export interface NativeExplainRequest {
   methods: readonly NativeMethodRequest[];
@@ -289,7 +292,7 @@ export interface NativeModule {
   close(): void;
   loadModel(
     path: string,
-    options: { device: string; dtype: DType | 'auto' },
+    options: { device: string; dtype: DType | 'auto'; libraries: readonly string[] },
     cancellation: CancellationReference,
   ): Promise<NativeModel>;
   loadTarget(path: string, cancellation: CancellationReference): Promise<ScriptedTargetReference>;

@@ -195,12 +195,7 @@ async function explain(golden: FamilyCase, optimize: boolean) {
   });
 }
 
-// A layer that gives several maps at once (the levels of a feature pyramid) cannot be explained yet.
-const isPyramid = ({ options }: FamilyCase) =>
-  (options?.reshapeTransform as { kind?: string } | undefined)?.kind === 'fpn';
-const explained = cases.filter(
-  (golden) => golden.method in constructors && golden.expected.heatmaps && !isPyramid(golden),
-);
+const explained = cases.filter((golden) => golden.method in constructors && golden.expected.heatmaps);
 for (const golden of explained) {
   test(`${golden.name}: ${golden.description}`, async (t) => {
     for (const optimize of [true, false]) {

@@ -215,7 +215,7 @@ def pyramid(w, model, x, targets, aims) -> None:
                 self.activations[names[channel // 8]][row, channel % 8] = -1000
             return self.activations
 
-    options = {"reshapeTransform": {"kind": "fpn"}}
+    options = {"reshapeTransform": {"kind": "featurePyramid"}}
     maps = library.run("EigenCAM", model, ["backbone"], x, aims, fasterrcnn_reshape_transform)
     w.case(
         "target-boxes-fpn-eigencam",

@@ -139,7 +139,8 @@ export abstract class BaseCAM {
    * Explains a batch: one heatmap per image and target, from one forward. Runs on the library's own threads. The input
    * may be changed or disposed as soon as the call has returned its promise.
    * @param input - `[B, C, H, W]` (signals `[B, C, L]`, volumes `[B, C, D, H, W]`), normalised as the model was
-   *   trained; for a model with several inputs an array, the first of which the maps belong to
+   *   trained; for a model with several inputs an array, the first of which the maps belong to; for a model that takes
+   *   a list of images (torchvision's detectors) an array of images, `[C, H, W]` each, or a batch
    * @throws {GradCamError} `ERR_LAYER_NOT_CALLED`, `ERR_LAYER_OUTPUT`, `ERR_LAYER_DISCONNECTED`, `ERR_INPUT_SHAPE`,
    *   `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`, `ERR_FORWARD`, `ERR_OUTPUT_SELECTOR`, `ERR_OUTPUT_SHAPE`,
    *   `ERR_CLASS_OUT_OF_RANGE`, `ERR_TARGET_COUNT`, `ERR_MODEL_FROZEN`, `ERR_NO_LAYER_SUGGESTION`, `ERR_DISPOSED`,
@@ -173,10 +174,13 @@ export abstract class BaseCAM {
   async explainTogether(
     cams: readonly BaseCAM[],
     inputs: readonly (readonly Tensor[])[],
-    { targets, upsample, augmentations, eigenSmooth, onProgress, signal }: Omit<ExplainArguments, 'inputs'>,
+    how: Omit<ExplainArguments, 'inputs'>,
   ): Promise<Explanation[]> {
+    const { targets, upsample, augmentations, eigenSmooth, onProgress, signal } = how;
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
     signal?.throwIfAborted();
+    if (this.#model.takesImageList && differInSize(inputs.flat()))
+      return await this.#explainEach(cams, inputs.flat(), how);
     const { layers, reshape, reason } = this.#layers
       ? { layers: this.#layers, reshape: this.#reshape, reason: null }
       : await this.#suggest(inputs.map((parts) => parts[0] as Tensor));
@@ -200,6 +204,45 @@ export abstract class BaseCAM {
     return native.methods.map((_, method) => Explanation.fromNative(native, method, reason));
   }
 
+  /** Images of different sizes, of a model that takes them as a list: each alone, so that none is padded for another. */
+  async #explainEach(
+    cams: readonly BaseCAM[],
+    images: readonly Tensor[],
+    { targets, onProgress, ...how }: Omit<ExplainArguments, 'inputs'>,
+  ): Promise<Explanation[]> {
+    const counts = images.map(imageCount);
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    if (targets.length !== 1 && targets.length !== total) {
+      throw new GradCamError(
+        'ERR_TARGET_COUNT',
+        `There are ${total} images but targets for ${targets.length}. Give one list for each image, or one for all.`,
+      );
+    }
+    const ofImages: Explanation[][] = [];
+    let start = 0;
+    for (const [index, image] of images.entries()) {
+      const end = start + (counts[index] ?? 0);
+      const progress = onProgress
+        ? (done: number, all: number) => onProgress(index * all + done, images.length * all)
+        : undefined;
+      const own = targets.length === 1 ? targets : targets.slice(start, end);
+      const arguments_ = { ...how, targets: own, onProgress: progress };
+      ofImages.push(await this.explainTogether(cams, [[image]], arguments_));
+      start = end;
+    }
+    return cams.map((_, method) =>
+      Explanation.ofDifferentSizes(
+        ofImages.map((explanations) => explanations[method] as Explanation),
+        counts,
+      ),
+    );
+  }
+
+  /** @internal */
+  get takesImageList(): boolean {
+    return this.#model.takesImageList;
+  }
+
   async #suggest(inputs: readonly Tensor[]): Promise<ChosenLayers> {
     const { path, reason, reshapeTransform }: SuggestedLayer = await this.#model.suggestLayer(inputs, {
       modelMethod: this.#modelMethod,
@@ -219,6 +262,15 @@ export abstract class BaseCAM {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
   }
+}
+
+function imageCount({ shape }: Tensor): number {
+  return shape.length === 4 ? (shape[0] ?? 0) : 1;
+}
+
+function differInSize(images: readonly Tensor[]): boolean {
+  const sizes = images.map(({ shape }) => shape.slice(-3).join('x'));
+  return new Set(sizes).size > 1;
 }
 
 /** @internal The arguments of an explain, checked. */

@@ -1,5 +1,5 @@
-import { GradCamError } from '../errors.js';
-import { disposeOutput, type ModelOutput, outputOfImages, wrapOutput } from '../model-output.js';
+import { argumentOutOfRange, GradCamError } from '../errors.js';
+import { disposeOutput, joinOutputs, type ModelOutput, outputOfImages, wrapOutput } from '../model-output.js';
 import type { NativeExplanation } from '../native.js';
 import { Tensor } from '../tensor.js';
 
@@ -46,9 +46,12 @@ type ExplanationParts = Pick<Explanation, 'heatmaps' | 'outputs' | 'maps' | 'lay
 export class Explanation {
   /**
    * float32 `[N, H, W]` (signals `[N, L]`, volumes `[N, D, H, W]`), values 0 to 1, of the input's size. One map per
-   * image and target, by image, then by target; with one target per image, N is the batch size.
+   * image and target, by image, then by target; with one target per image, N is the batch size. Images of different
+   * sizes, which models that take a list of images allow, have no one tensor: then reading it throws
+   * `ERR_OUTPUT_SHAPE`, and {@link heatmapOf} has each.
    */
   readonly heatmaps: Tensor;
+  #separate: readonly Tensor[] | null = null;
   /** The model's own output from the same forward. */
   readonly outputs: ModelOutput;
   /** What each heatmap is, in the order of {@link heatmaps}. */
@@ -82,6 +85,58 @@ export class Explanation {
   }
 
   /**
+   * One explanation of images that were explained one by one.
+   * @internal
+   */
+  static ofDifferentSizes(parts: readonly Explanation[], imageCounts: readonly number[]): Explanation {
+    const [first] = parts;
+    if (first === undefined) throw new GradCamError('ERR_INTERNAL', 'Explanations of no images.');
+    const starts = imageCounts.map((_, index) => imageCounts.slice(0, index).reduce((sum, n) => sum + n, 0));
+    const timings = parts.reduce(
+      (sums, { timings }) => ({
+        queue: sums.queue + timings.queue,
+        plan: sums.plan + timings.plan,
+        forward: sums.forward + timings.forward,
+        backward: sums.backward + timings.backward,
+        cam: sums.cam + timings.cam,
+      }),
+      { queue: 0, plan: 0, forward: 0, backward: 0, cam: 0 },
+    );
+    const joined = new Explanation({
+      heatmaps: first.heatmaps,
+      outputs: joinOutputs(parts.map(({ outputs }) => outputs)),
+      maps: parts.flatMap(({ maps }, index) =>
+        maps.map((map) => ({ ...map, imageIndex: map.imageIndex + (starts[index] ?? 0) })),
+      ),
+      layers: first.layers,
+      timings,
+    });
+    joined.#separate = parts.flatMap(({ heatmaps, maps }) => maps.map((_, index) => heatmaps.at(index)));
+    Object.defineProperty(joined, 'heatmaps', {
+      get() {
+        throw new GradCamError(
+          'ERR_OUTPUT_SHAPE',
+          'The images differ in size, so that their heatmaps are not one tensor. Take each with heatmapOf(index).',
+        );
+      },
+    });
+    return joined;
+  }
+
+  /**
+   * The heatmap of `maps[index]`, float32 `[H, W]`, of its image's size. Shares memory with this explanation.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE`
+   * @throws {GradCamError} `ERR_DISPOSED`
+   */
+  heatmapOf(index: number): Tensor {
+    if (this.#separate === null) return this.heatmaps.at(index);
+    const heatmap = this.#separate.at(Number.isInteger(index) ? index : Number.NaN);
+    if (heatmap === undefined || index < -this.#separate.length || !Number.isInteger(index))
+      throw argumentOutOfRange('index', `an integer from 0 to ${this.#separate.length - 1}`, index);
+    return heatmap;
+  }
+
+  /**
    * What belongs to `length` images of the batch from `start` on, as if they had been explained alone. Shares memory
    * with this explanation, but is disposed of on its own.
    * @internal
@@ -105,7 +160,8 @@ export class Explanation {
   }
 
   dispose(): void {
-    this.heatmaps.dispose();
+    if (this.#separate) for (const heatmap of this.#separate) heatmap.dispose();
+    else this.heatmaps.dispose();
     disposeOutput(this.outputs);
   }
 

@@ -9,17 +9,24 @@ import { readOptions } from '../options.js';
  *   largest grid of the image's shape, and as prefix what remains, 16 tokens at most.
  *   `batchFirst: false` is for `[tokens, B, C]`, as in OpenAI's CLIP.
  * - `{ kind: 'nhwc' }`, or `'nhwc'` for short, for `[B, H, W, C]`, as in Swin.
+ * - `{ kind: 'featurePyramid' }`, or `'featurePyramid'` for short, for a layer that gives several maps, as the backbone
+ *   of torchvision's Faster R-CNN: a dictionary (list, tuple) of `[B, C, H, W]`. It is the default for such layers. For
+ *   methods without gradients the magnitudes of all levels are resized to the smallest level and joined, as
+ *   pytorch-grad-cam's `fasterrcnn_reshape_transform` does; for methods with gradients each level is weighted by its own
+ *   gradient, and what that gives is resized to the finest level and joined.
  */
 export type ReshapeTransform =
   | 'tokens'
   | 'nhwc'
+  | 'featurePyramid'
   | {
       readonly kind: 'tokens';
       readonly prefixTokens?: number;
       readonly grid?: readonly number[];
       readonly batchFirst?: boolean;
     }
-  | { readonly kind: 'nhwc' };
+  | { readonly kind: 'nhwc' }
+  | { readonly kind: 'featurePyramid' };
 
 /** @internal */
 export function checkReshapeTransform(value: unknown): NativeReshape | null {
@@ -36,8 +43,9 @@ export function checkReshapeTransform(value: unknown): NativeReshape | null {
     grid?: unknown;
     batchFirst?: unknown;
   }>('reshapeTransform', given, ['kind', 'prefixTokens', 'grid', 'batchFirst']);
-  if (kind === 'nhwc') return { kind };
-  if (kind !== 'tokens') throw invalidArgumentType('reshapeTransform.kind', "'tokens' or 'nhwc'", kind);
+  if (kind === 'nhwc' || kind === 'featurePyramid') return { kind };
+  if (kind !== 'tokens')
+    throw invalidArgumentType('reshapeTransform.kind', "'tokens', 'nhwc' or 'featurePyramid'", kind);
   if (typeof batchFirst !== 'boolean')
     throw invalidArgumentType('reshapeTransform.batchFirst', 'true or false', batchFirst);
   if (prefixTokens !== undefined) checkCount('reshapeTransform.prefixTokens', prefixTokens, 0);

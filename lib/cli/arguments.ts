@@ -48,10 +48,12 @@ export function parseInputSize(value: string): number[] {
 
 /** "nhwc", "tokens", "tokens:1" (prefix tokens), "tokens:1:14x21" (and the grid), or "none" in spite of the sidecar. */
 export function parseReshape(value: string): ReshapeTransform | 'none' {
-  if (value === 'nhwc' || value === 'tokens' || value === 'none') return value;
+  if (value === 'nhwc' || value === 'tokens' || value === 'featurePyramid' || value === 'none') return value;
   const [, prefix, , height, width] = /^tokens:(\d+)(:(\d+)x(\d+))?$/.exec(value) ?? [];
   if (prefix === undefined)
-    throw new InvalidArgumentError("It must be 'tokens', 'tokens:1', 'tokens:1:14x21', 'nhwc' or 'none'.");
+    throw new InvalidArgumentError(
+      "It must be 'tokens', 'tokens:1', 'tokens:1:14x21', 'nhwc', 'featurePyramid' or 'none'.",
+    );
   return {
     kind: 'tokens',
     prefixTokens: Number(prefix),
@@ -61,8 +63,8 @@ export function parseReshape(value: string): ReshapeTransform | 'none' {
 
 /** As {@link parseReshape} reads it. */
 export function reshapeName(reshape: ReshapeTransform): string {
-  if (typeof reshape === 'string' || reshape.kind === 'nhwc')
-    return typeof reshape === 'string' ? reshape : reshape.kind;
+  if (typeof reshape === 'string') return reshape;
+  if (reshape.kind !== 'tokens') return reshape.kind;
   const { prefixTokens, grid } = reshape;
   return ['tokens', prefixTokens ?? [], grid?.join('x') ?? []].flat().join(':');
 }

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { doctor } from '../doctor.js';
+import { type DoctorReport, doctor } from '../doctor.js';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -20,9 +20,20 @@ export function doctorCommand(): Command {
         ['', libtorch.path],
         ['CPU', `${report.cpuCapability} (${report.platform})`],
         ['CUDA', cuda.available ? `available, ${devices}` : `not available: ${cuda.reason}`],
+        ...torchvisionRows(report),
         ['Threads', `${threads.executors} executor, ${threads.intraOp} inside an operation`],
         ['Node', report.node],
       ];
-      for (const [name, value] of rows) console.log(`${name.padEnd(10)}${value}`);
+      for (const [name, value] of rows) console.log(`${name.padEnd(13)}${value}`);
     });
+}
+
+function torchvisionRows({ torchvision }: DoctorReport): [string, string][] {
+  if (!torchvision) return [['torchvision', 'not found; only detection models need it']];
+  const { version, source, path, problem } = torchvision;
+  const usable = problem === null ? `found through: ${source}` : `not usable: ${problem}`;
+  return [
+    ['torchvision', `${version ?? 'of unknown version'}, ${usable}`],
+    ['', path],
+  ];
 }

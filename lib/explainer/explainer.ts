@@ -89,7 +89,10 @@ export class Explainer {
         onProgress,
       );
     signal?.throwIfAborted();
-    const images = inputs[0]?.shape[0] ?? 0;
+    const alone = this.#cam.takesImageList;
+    if (alone && (inputs.length > 1 || (inputs[0]?.shape.length === 4 && inputs[0].shape[0] !== 1)))
+      throw invalidArgumentType('input', 'one image (of a model that takes a list of images)', input);
+    const images = alone ? 1 : (inputs[0]?.shape[0] ?? 0);
     if (targets.length !== 1 && targets.length !== images) {
       throw new GradCamError(
         'ERR_TARGET_COUNT',
@@ -110,7 +113,8 @@ export class Explainer {
         images,
         targets: targets.length === images ? targets : Array.from({ length: images }, () => targets[0] ?? []),
         how,
-        compatibility: compatibilityOf(inputs, how),
+        // What a detector gives for an image is not told apart in a batch's output: each image for itself.
+        compatibility: alone ? `alone ${this.#statistics.requests}` : compatibilityOf(inputs, how),
         since: performance.now(),
         resolve,
         reject,

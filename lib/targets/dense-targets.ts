@@ -1,6 +1,7 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import { callNativeAsync, type NativeTarget, type ScriptedTargetReference } from '../native.js';
 import { Tensor, type TensorLike } from '../tensor.js';
+import type { DetectedBox } from './detections.js';
 import { checkIndex, Target } from './target.js';
 
 // Targets of models that give more than a vector per image.
@@ -56,6 +57,20 @@ export class FasterRCNNBoxScoreTarget extends Target {
     if (!(iouThreshold >= 0 && iouThreshold <= 1))
       throw argumentOutOfRange('iouThreshold', 'a number from 0 to 1', iouThreshold);
     this.iouThreshold = iouThreshold;
+  }
+
+  /**
+   * The target for boxes that the model itself found; see `detectedBoxes`.
+   * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE` (where there is no box, too), `ERR_OUT_OF_RANGE`
+   */
+  static of(boxes: readonly DetectedBox[], iouThreshold = 0.5): FasterRCNNBoxScoreTarget {
+    if (!Array.isArray(boxes) || boxes.length === 0)
+      throw invalidArgumentType('boxes', 'at least one box (is minScore too high?)', boxes);
+    return new FasterRCNNBoxScoreTarget(
+      boxes.map(({ label }) => label),
+      boxes.map(({ box }) => [...box]),
+      iouThreshold,
+    );
   }
 
   /** @internal */

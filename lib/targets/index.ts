@@ -1,3 +1,4 @@
+export { categoryMask, type PresentCategory, presentCategories } from './category-mask.js';
 export {
   BinaryClassifierOutputTarget,
   ClassifierOutputReST,
@@ -13,6 +14,7 @@ export {
   SemanticSegmentationTarget,
   TorchScriptTarget,
 } from './dense-targets.js';
+export { type DetectedBox, detectedBoxes } from './detections.js';
 export type { TargetFunction } from './function-target.js';
 export { Target, type TargetLike, type Targets } from './target.js';
 export {

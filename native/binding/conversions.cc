@@ -89,6 +89,10 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value,
     transform.kind = ReshapeTransform::Kind::ChannelsLast;
     return transform;
   }
+  if (kind == "featurePyramid") {
+    transform.kind = ReshapeTransform::Kind::FeaturePyramid;
+    return transform;
+  }
   transform.kind = ReshapeTransform::Kind::Tokens;
   const Napi::Value prefix = object.Get("prefixTokens");
   if (prefix.IsNumber()) transform.prefixTokens = prefix.As<Napi::Number>().Int64Value();
@@ -195,6 +199,7 @@ Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model) {
   object.Set("parameterCount", static_cast<double>(facts.parameterCount));
   object.Set("byteLength", static_cast<double>(facts.byteLength));
   object.Set("frozen", facts.frozen);
+  object.Set("takesImageList", facts.takesImageList);
   const auto layers = model->layers();
   Napi::Array list = Napi::Array::New(env, layers.size());
   for (uint32_t index = 0; index < layers.size(); ++index) list.Set(index, fromLayer(env, layers[index]));
@@ -338,6 +343,8 @@ LoadOptions toLoadOptions(const Napi::Value& value) {
   LoadOptions options;
   options.device = need(object, "device").ToString();
   options.elementType = elementTypeNamed(need(object, "dtype").ToString());
+  options.libraries = toVector<std::string>(
+      need(object, "libraries"), [](const Napi::Value& path) { return std::string(path.ToString()); });
   return options;
 }
 

@@ -23,8 +23,9 @@ bool containsAny(const std::string& text, std::initializer_list<const char*> par
 
 // LibTorch reports wrong shapes and types in words only.
 const char* forwardErrorCode(const std::string& message) {
-  if (containsAny(message, {"same dtype", "should be the same", "expected scalar type",
-                            "not implemented for '", "have the same dtype", "must have the same dtype"})) {
+  if (containsAny(message,
+                  {"same dtype", "should be the same", "expected scalar type", "not implemented for '",
+                   "to be of floating type", "have the same dtype", "must have the same dtype"})) {
     return "ERR_INPUT_DTYPE";
   }
   if (containsAny(message, {"channels, but got",
@@ -39,6 +40,8 @@ const char* forwardErrorCode(const std::string& message) {
                             "expected 5D",
                             "size mismatch",
                             "Kernel size can't be greater",
+                            "list of 3d tensors",
+                            "last two dimensions",
                             "is invalid for input of size",
                             "Output size is too small",
                             "must match the existing size",
@@ -53,6 +56,10 @@ const char* forwardErrorCode(const std::string& message) {
 }
 
 }  // namespace
+
+std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
+  return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
+}
 
 c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) {
   try {
@@ -96,13 +103,14 @@ void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
           .withLayer(path);
     }
     for (const LayerCall* call : ofLayer) {
-      if (!at::isFloatingType(call->activation.scalar_type())) {
+      layers_.push_back({path, call->slot, call->callIndex, call->activation, call->maps});
+      for (const at::Tensor& tensor : tensorsOf(layers_.back())) {
+        if (at::isFloatingType(tensor.scalar_type())) continue;
         throw Failure("ERR_LAYER_OUTPUT",
-                      "Layer '" + path + "' gives " + std::string(call->activation.dtype().name()) +
+                      "Layer '" + path + "' gives " + std::string(tensor.dtype().name()) +
                           " values, which have no gradient. Choose a layer with floating-point output.")
             .withLayer(path);
       }
-      layers_.push_back({path, call->slot, call->callIndex, call->activation});
     }
   }
 }
@@ -110,35 +118,53 @@ void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
 ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::Tensor& loss,
                                                                       bool last,
                                                                       bool second) const {
-  std::vector<at::Tensor> activations;
-  for (const Layer& layer : layers_) activations.push_back(layer.activation);
-  Gradients taken;
-  taken.gradients.resize(activations.size());
-  if (loss.requires_grad()) {
-    taken.gradients = torch::autograd::grad({loss}, activations, /*grad_outputs=*/{},
-                                            /*retain_graph=*/second || !last, /*create_graph=*/second,
-                                            /*allow_unused=*/true);
+  std::vector<at::Tensor> activations;  // of all layers, in order
+  for (const Layer& layer : layers_) {
+    for (const at::Tensor& tensor : tensorsOf(layer)) activations.push_back(tensor);
   }
-  for (std::size_t index = 0; index < activations.size(); ++index) {
-    at::Tensor& gradient = taken.gradients[index];
-    if (!gradient.defined()) {
+  std::vector<at::Tensor> gradients(activations.size());
+  if (loss.requires_grad()) {
+    gradients = torch::autograd::grad({loss}, activations, /*grad_outputs=*/{},
+                                      /*retain_graph=*/second || !last, /*create_graph=*/second,
+                                      /*allow_unused=*/true);
+  }
+  Gradients taken;
+  std::size_t position = 0;
+  for (const Layer& layer : layers_) {
+    std::vector<at::Tensor> ofLayer, products;
+    bool connected = false;
+    for (const at::Tensor& activation : tensorsOf(layer)) {
+      at::Tensor gradient = gradients[position++];
+      connected = connected || gradient.defined();
+      if (!gradient.defined())
+        gradient = at::zeros_like(activation).detach();  // a level that the score does not use
+      if (second) {
+        // A score that is linear in the activation has no second derivative.
+        at::Tensor product;
+        if (gradient.requires_grad()) {
+          product =
+              torch::autograd::grad({gradient}, {activation}, {activation.detach()},
+                                    /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true)[0];
+        }
+        products.push_back(product.defined() ? product : at::zeros_like(activation).detach());
+        gradient = gradient.detach();
+      }
+      ofLayer.push_back(gradient);
+    }
+    if (!connected) {
       throw Failure(
           "ERR_LAYER_DISCONNECTED",
-          "The target score does not depend on layer '" + layers_[index].path +
+          "The target score does not depend on layer '" + layer.path +
               "', so there is no gradient. Choose a layer on the way from the input to the explained output "
               "(and, for a model with several outputs, the output it feeds).")
-          .withLayer(layers_[index].path);
+          .withLayer(layer.path);
     }
+    const bool single = layer.activation.defined();
+    taken.gradients.push_back(single ? ofLayer.at(0) : at::Tensor());
+    taken.gradientsOfMaps.push_back(single ? std::vector<at::Tensor>{} : ofLayer);
     if (!second) continue;
-    // A score that is linear in the activation has no second derivative.
-    at::Tensor product;
-    if (gradient.requires_grad()) {
-      product =
-          torch::autograd::grad({gradient}, {activations[index]}, {activations[index].detach()},
-                                /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true)[0];
-    }
-    taken.hessianTimesActivations.push_back(product.defined() ? product : at::zeros_like(gradient));
-    gradient = gradient.detach();
+    taken.hessianTimesActivations.push_back(single ? products.at(0) : at::Tensor());
+    taken.hessianTimesMaps.push_back(single ? std::vector<at::Tensor>{} : products);
   }
   return taken;
 }

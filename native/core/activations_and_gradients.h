@@ -21,6 +21,8 @@ class ActivationsAndGradients {
     int slot;  // position among the plan's layers
     int callIndex;
     at::Tensor activation;  // as the layer gave it; later in-place operations do not reach it
+    std::vector<at::Tensor>
+        maps;  // instead of it, where the layer gives several: the levels of a feature pyramid
   };
 
   // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,
@@ -40,6 +42,9 @@ class ActivationsAndGradients {
   struct Gradients {
     std::vector<at::Tensor> gradients;
     std::vector<at::Tensor> hessianTimesActivations;
+    // The same of layers that give several maps: of each layer those of its maps, in order.
+    std::vector<std::vector<at::Tensor>> gradientsOfMaps;
+    std::vector<std::vector<at::Tensor>> hessianTimesMaps;
   };
   Gradients gradients(const at::Tensor& loss, bool last, bool second = false) const;
 
@@ -49,6 +54,9 @@ class ActivationsAndGradients {
   c10::IValue output_;
   std::vector<Layer> layers_;
 };
+
+// The layer's activation, or its maps.
+std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer);
 
 // Runs a plan and names what went wrong as a user's mistake where that can be told.
 c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs);

@@ -8,6 +8,7 @@
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/smooth_grad_cam.h"
 #include "core/failure.h"
+#include "core/feature_pyramid.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
 #include "core/tensor_state.h"
@@ -24,8 +25,9 @@ std::vector<ExplainPass::Layer> camLayers(const ActivationsAndGradients& capture
                                           const ReshapeTransform& reshape) {
   std::vector<ExplainPass::Layer> layers;
   for (const auto& layer : captured.layers()) {
-    layers.push_back({layer.path, layer.callIndex,
-                      inFullPrecision(applyReshape(layer.activation.detach(), reshape, layer.path))});
+    layers.push_back({layer.path, layer.callIndex, inFullPrecision(activationOf(layer, reshape)), {}});
+    for (const at::Tensor& level : layer.maps)
+      layers.back().levels.push_back(inFullPrecision(level.detach()));
   }
   return layers;
 }
@@ -84,6 +86,8 @@ at::Tensor indexTensor(const std::vector<int64_t>& indices, at::Device device) {
 struct ExplainPass::Walk {
   std::vector<at::Tensor> gradients;  // of each layer, [B, C, ...space]; undefined where nothing needs them
   std::vector<at::Tensor> hessianTimesActivations;
+  // Of each layer that is a feature pyramid those of its levels.
+  std::vector<std::vector<at::Tensor>> gradientsOfLevels, hessianTimesLevels;
 };
 
 ExplainPass::ExplainPass(const torch::jit::Module& model,
@@ -146,11 +150,14 @@ std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
     Walk walk;
     for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
       const auto inSpace = [&](const at::Tensor& tensor) {
+        if (!tensor.defined()) return tensor;  // a pyramid's are those of its levels
         return inFullPrecision(applyReshape(tensor, request_.reshape, layers_[layer].path));
       };
       walk.gradients.push_back(inSpace(taken.gradients[layer]));
       if (second) walk.hessianTimesActivations.push_back(inSpace(taken.hessianTimesActivations[layer]));
     }
+    walk.gradientsOfLevels = std::move(taken.gradientsOfMaps);
+    walk.hessianTimesLevels = std::move(taken.hessianTimesMaps);
     walks.push_back(std::move(walk));
   }
   return walks;
@@ -159,7 +166,6 @@ std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
 std::vector<at::Tensor> ExplainPass::mapsOfMethod(const MethodRequest& request,
                                                   const std::vector<Walk>& walks) {
   const CamMethod& method = methodNamed(request);
-  const MethodSettings settings{request.femDeviations, request.seed};
   const int64_t batch = inputs_.at(0).size(0);
   std::vector<int64_t> rows;
   for (const ResolvedTarget& target : targets_) {
@@ -171,16 +177,35 @@ std::vector<at::Tensor> ExplainPass::mapsOfMethod(const MethodRequest& request,
     std::vector<at::Tensor> ofWalks;
     const std::size_t count = method.needs == CamMethod::Needs::Activations ? 1 : walks.size();
     for (std::size_t walk = 0; walk < count; ++walk) {
-      MethodInput input{layers_[layer].activation, {}, {}};
-      if (method.needs != CamMethod::Needs::Activations) input.gradients = walks[walk].gradients[layer];
-      if (method.needs == CamMethod::Needs::SecondDerivatives)
-        input.hessianTimesActivations = walks[walk].hessianTimesActivations[layer];
-      ofWalks.push_back(rawMap(method, input, settings, request.eigenSmooth));
+      const bool needsWalk = method.needs != CamMethod::Needs::Activations;
+      ofWalks.push_back(mapOfWalk(method, request, layer, needsWalk ? &walks[walk] : nullptr));
     }
     const at::Tensor maps = at::cat(ofWalks);
     perLayer.push_back(maps.index_select(0, indexTensor(rows, maps.device())));
   }
   return perLayer;
+}
+
+at::Tensor ExplainPass::mapOfWalk(const CamMethod& method,
+                                  const MethodRequest& request,
+                                  std::size_t layer,
+                                  const Walk* walk) const {
+  const MethodSettings settings{request.femDeviations, request.seed};
+  const bool second = method.needs == CamMethod::Needs::SecondDerivatives;
+  const Layer& ofLayer = layers_[layer];
+  if (walk == nullptr || ofLayer.levels.empty()) {
+    MethodInput input{ofLayer.activation, {}, {}};
+    if (walk != nullptr) input.gradients = walk->gradients[layer];
+    if (second) input.hessianTimesActivations = walk->hessianTimesActivations[layer];
+    return rawMap(method, input, settings, request.eigenSmooth);
+  }
+  std::vector<MethodInput> levels;
+  for (std::size_t level = 0; level < ofLayer.levels.size(); ++level) {
+    levels.push_back({ofLayer.levels[level], inFullPrecision(walk->gradientsOfLevels[layer][level]), {}});
+    if (second)
+      levels.back().hessianTimesActivations = inFullPrecision(walk->hessianTimesLevels[layer][level]);
+  }
+  return pyramidMap(method, levels, settings, request.eigenSmooth);
 }
 
 std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
@@ -191,7 +216,15 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
     SmoothGradSettings settings{method.samples, method.deviation, method.seed, std::nullopt};
     if (method.noise) settings.noise = method.noise->state().tensor;
     std::vector<at::Tensor> activations;
-    for (const Layer& layer : layers_) activations.push_back(layer.activation);
+    for (const Layer& layer : layers_) {
+      if (!layer.levels.empty())
+        throw Failure("ERR_UNSUPPORTED",
+                      "SmoothGradCAMPlusPlus cannot explain at a feature pyramid. Choose another "
+                      "method, or a layer inside of '" +
+                          layer.path + "'.")
+            .withLayer(layer.path);
+      activations.push_back(layer.activation);
+    }
     return smoothGradCamPlusPlus(runs, activations, targets_, settings);
   }
   if (method.name == "CAM") {
@@ -211,8 +244,10 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
       weights = scoreCamWeights(runs, activation, targets_);
     } else {
       const auto& captured = captured_.layers()[layer];
-      weights = ablationCamWeights(runs, {captured.slot, captured.callIndex, captured.activation.detach()},
-                                   targets_, method.ratioToAblate);
+      PerturbedLayer perturbed{captured.slot, captured.callIndex, {}, {}};
+      if (captured.activation.defined()) perturbed.activation = captured.activation.detach();
+      for (const at::Tensor& map : captured.maps) perturbed.maps.push_back(map.detach());
+      weights = ablationCamWeights(runs, perturbed, activation, targets_, method.ratioToAblate);
     }
     std::vector<int64_t> sizes = weights.sizes().vec();
     sizes.resize(static_cast<std::size_t>(activation.dim()), 1);
@@ -225,10 +260,12 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
 
 std::vector<int64_t> ExplainPass::mapSize() const {
   if (request_.upsample != Upsampling::None) return inputs_.at(0).sizes().slice(2).vec();
-  const auto places = [](const auto& layer) { return layer.activation.numel() / layer.activation.size(1); };
-  const auto largest = std::max_element(layers_.begin(), layers_.end(),
-                                        [&](const auto& a, const auto& b) { return places(a) < places(b); });
-  return largest->activation.sizes().slice(2).vec();
+  std::vector<at::Tensor> maps;
+  for (const Layer& layer : layers_) {
+    if (layer.levels.empty()) maps.push_back(layer.activation);
+    maps.insert(maps.end(), layer.levels.begin(), layer.levels.end());
+  }
+  return finestSize(maps).vec();
 }
 
 std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t rows)>& advance,

@@ -17,6 +17,8 @@ class ExplainPass {
     std::string path;
     int callIndex;
     at::Tensor activation;  // [B, C, ...space], in full precision
+    std::vector<at::Tensor>
+        levels;  // of a feature pyramid, [B, C, ...space] each; activation is made of them
   };
 
   // Runs forward and resolves the targets.
@@ -42,6 +44,10 @@ class ExplainPass {
   std::vector<at::Tensor> mapsOfMethod(const MethodRequest& method, const std::vector<Walk>& walks);
   std::vector<at::Tensor> perturbedMaps(const MethodRequest& method,
                                         const std::function<void(int64_t rows)>& advance);
+  at::Tensor mapOfWalk(const CamMethod& method,
+                       const MethodRequest& request,
+                       std::size_t layer,
+                       const Walk* walk) const;
   std::vector<int64_t> mapSize() const;
 
   const torch::jit::Module& model_;

@@ -6,6 +6,7 @@
 #include "core/cam/heatmap.h"
 #include "core/device_stream.h"
 #include "core/failure.h"
+#include "core/feature_pyramid.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/tensor_state.h"
@@ -86,8 +87,7 @@ Factorization factorize(const Model& model,
   const auto inputs = state.prepareBatches(request.inputs);
   const ActivationsAndGradients captured(*plan, inputs);
   const at::Tensor activation =
-      applyReshape(captured.layers().at(0).activation.detach(), request.reshape, request.layer.path)
-          .to(at::kCPU, at::kFloat);
+      activationOf(captured.layers().at(0), request.reshape).to(at::kCPU, at::kFloat);
   if (activation.dim() != inputs.at(0).dim()) {
     throw Failure("ERR_LAYER_OUTPUT",
                   "Layer '" + request.layer.path +

@@ -40,6 +40,12 @@ std::string torchMessage(std::exception_ptr exception) {
   if (const auto position = message.rfind(marker); position != std::string::npos) {
     message = message.substr(position + marker.size());
   }
+  // What the model's own code raises ends with "builtins.ValueError: <the sentence>".
+  const std::string raised = "\nbuiltins.";
+  if (const auto position = message.rfind(raised); position != std::string::npos) {
+    const auto colon = message.find(": ", position);
+    if (colon != std::string::npos) message = message.substr(colon + 2);
+  }
   if (const auto position = message.find("\nException raised from"); position != std::string::npos) {
     message.resize(position);
   }

@@ -1,5 +1,6 @@
 #include "core/forward_hooks.h"
 
+#include "core/feature_maps.h"
 #include "core/operator_names.h"
 
 namespace gradcam {
@@ -11,9 +12,11 @@ void runForwardHook(torch::jit::Stack& stack) {
   const bool clone = torch::jit::pop(stack).toBool();
   const auto callIndex = static_cast<int>(torch::jit::pop(stack).toInt());
   const auto slot = static_cast<int>(torch::jit::pop(stack).toInt());
-  at::Tensor output = torch::jit::pop(stack).toTensor();
-  if (ForwardHooks* hooks = ForwardHooks::current())
-    output = hooks->keep(std::move(output), slot, callIndex, clone);
+  c10::IValue output = torch::jit::pop(stack);
+  if (ForwardHooks* hooks = ForwardHooks::current()) {
+    output = output.isTensor() ? c10::IValue(hooks->keep(output.toTensor(), slot, callIndex, clone))
+                               : hooks->keepMaps(output, slot, callIndex);
+  }
   torch::jit::push(stack, std::move(output));
 }
 
@@ -29,11 +32,11 @@ void refuseToRun(torch::jit::Stack&) {
 
 const torch::jit::RegisterOperators& registerHookOperators() {
   static const torch::jit::RegisterOperators registered({
-      torch::jit::Operator(operatorName("mark") + "(Tensor(a) output, int slot) -> Tensor(a)", refuseToRun,
+      torch::jit::Operator(operatorName("mark") + "(t(a) output, int slot) -> t(a)", refuseToRun,
                            c10::AliasAnalysisKind::FROM_SCHEMA),
-      torch::jit::Operator(operatorName("forward_hook") +
-                               "(Tensor(a) output, int slot, int call_index, bool clone) -> Tensor(a)",
-                           runForwardHook, c10::AliasAnalysisKind::FROM_SCHEMA),
+      torch::jit::Operator(
+          operatorName("forward_hook") + "(t(a) output, int slot, int call_index, bool clone) -> t(a)",
+          runForwardHook, c10::AliasAnalysisKind::FROM_SCHEMA),
       torch::jit::Operator(operatorName("observe") + "(Any output, int slot) -> ()", runObserve,
                            c10::AliasAnalysisKind::CONSERVATIVE),
   });
@@ -52,9 +55,8 @@ ForwardHooks::ForwardHooks(Mode mode, std::size_t slots)
   currentHooks = this;
 }
 
-ForwardHooks::ForwardHooks(int slot, int callIndex, at::Tensor replacement, std::size_t slots)
-    : ForwardHooks(Mode::Replace, slots) {
-  replacement_ = {slot, callIndex, std::move(replacement)};
+ForwardHooks::ForwardHooks(LayerCall replacement, std::size_t slots) : ForwardHooks(Mode::Replace, slots) {
+  replacement_ = std::move(replacement);
 }
 
 ForwardHooks::~ForwardHooks() {
@@ -65,28 +67,52 @@ ForwardHooks* ForwardHooks::current() {
   return currentHooks;
 }
 
-at::Tensor ForwardHooks::keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites) {
+int ForwardHooks::nextCallIndex(int slot, int callIndex) {
   const int dynamicIndex = callCounts_[static_cast<std::size_t>(slot)]++;
-  if (callIndex < 0) callIndex = dynamicIndex;
+  return callIndex < 0 ? dynamicIndex : callIndex;
+}
+
+bool ForwardHooks::isReplaced(int slot, int callIndex) const {
+  return slot == replacement_.slot && callIndex == replacement_.callIndex;
+}
+
+at::Tensor ForwardHooks::keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites) {
+  callIndex = nextCallIndex(slot, callIndex);
   if (mode_ == Mode::Replace) {
-    const bool meant = slot == replacement_.slot && callIndex == replacement_.callIndex;
-    if (!meant) return output;
+    if (!isReplaced(slot, callIndex)) return output;
     return cloneForLaterWrites ? replacement_.activation.clone() : replacement_.activation;
   }
   if (!at::isFloatingType(output.scalar_type())) {  // no gradient can exist; reported after forward
-    calls_.push_back({slot, callIndex, output});
+    calls_.push_back({slot, callIndex, output, {}});
     return output;
   }
   // Everything before the first hooked layer ran without gradients. From here on they are recorded.
   at::GradMode::set_enabled(true);
   if (!output.requires_grad()) output = output.detach().requires_grad_(true);
-  calls_.push_back({slot, callIndex, output});
+  calls_.push_back({slot, callIndex, output, {}});
   // An in-place ReLU or += behind the layer must not rewrite what was kept.
   return cloneForLaterWrites ? output.clone() : output;
 }
 
+c10::IValue ForwardHooks::keepMaps(const c10::IValue& output, int slot, int callIndex) {
+  callIndex = nextCallIndex(slot, callIndex);
+  if (mode_ == Mode::Replace)
+    return isReplaced(slot, callIndex) ? withMaps(output, replacement_.maps) : output;
+  std::vector<at::Tensor> kept, handedOn;
+  at::GradMode::set_enabled(true);
+  for (const at::Tensor& map : mapsOf(output)) {
+    const bool canRecord = at::isFloatingType(map.scalar_type());
+    kept.push_back(canRecord && !map.requires_grad() ? map.detach().requires_grad_(true) : map);
+    // Alias analysis does not follow tensors into containers: whoever writes to one later writes to a copy.
+    handedOn.push_back(canRecord ? kept.back().clone() : map);
+  }
+  calls_.push_back({slot, callIndex, {}, std::move(kept)});
+  return withMaps(output, handedOn);
+}
+
 void ForwardHooks::observe(const c10::IValue& output, int slot) {
-  Observation observation{slot, std::nullopt};
+  Observation observation{slot, std::nullopt, {}};
+  for (const at::Tensor& map : mapsOf(output)) observation.shapesOfMaps.push_back(map.sizes().vec());
   if (output.isTensor()) observation.shape = output.toTensor().sizes().vec();
   observations_.push_back(std::move(observation));
 }

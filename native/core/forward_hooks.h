@@ -17,6 +17,7 @@ struct LayerCall {
   int slot;       // which hooked layer
   int callIndex;  // 0 for the layer's first call in this forward
   at::Tensor activation;
+  std::vector<at::Tensor> maps;  // instead of it, where the layer gives several: a feature pyramid
 };
 
 // The hooks of one forward on this thread, from construction to destruction. Grad mode is restored at the
@@ -31,11 +32,12 @@ class ForwardHooks {
   ForwardHooks(const ForwardHooks&) = delete;
   ForwardHooks& operator=(const ForwardHooks&) = delete;
 
-  // Replaces one call's output by `replacement`; everything else passes, without gradients.
-  ForwardHooks(int slot, int callIndex, at::Tensor replacement, std::size_t slots);
+  // Replaces one call's output; everything else passes, without gradients.
+  ForwardHooks(LayerCall replacement, std::size_t slots);
 
   // Called by the operators.
   at::Tensor keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites);
+  c10::IValue keepMaps(const c10::IValue& output, int slot, int callIndex);
   void observe(const c10::IValue& output, int slot);
 
   // Calls kept, in the order in which forward made them.
@@ -44,6 +46,7 @@ class ForwardHooks {
   struct Observation {
     int slot;
     std::optional<std::vector<int64_t>> shape;
+    std::vector<std::vector<int64_t>> shapesOfMaps;  // where the output is several tensors
   };
   const std::vector<Observation>& observations() const { return observations_; }
 
@@ -56,13 +59,16 @@ class ForwardHooks {
   std::vector<LayerCall> calls_;
   std::vector<int> callCounts_;
   std::vector<Observation> observations_;
-  LayerCall replacement_{-1, -1, {}};
+  int nextCallIndex(int slot, int callIndex);
+  bool isReplaced(int slot, int callIndex) const;
+
+  LayerCall replacement_{-1, -1, {}, {}};
 };
 
 // Operator names, unique to this copy of the addon: two copies in one process must not see each other's
 // hooks.
-const c10::Symbol& markSymbol();  // (Tensor(a) output, int slot) -> Tensor(a): a note for Plan, never run
-const c10::Symbol& forwardHookSymbol();  // (Tensor output, int slot, int callIndex, bool clone) -> Tensor
+const c10::Symbol& markSymbol();         // (t(a) output, int slot) -> t(a): a note for Plan, never run
+const c10::Symbol& forwardHookSymbol();  // (t(a) output, int slot, int callIndex, bool clone) -> t(a)
 const c10::Symbol& observeSymbol();      // (Any output, int slot) -> ()
 
 }  // namespace gradcam

@@ -56,7 +56,7 @@ void collectUses(Node* node, std::vector<Value*>& uses) {
 
 // Arithmetic on sizes, which is cheaper to repeat than to hand over, and which must be repeated where the
 // tail runs on more rows than the prefix did.
-bool isSizeArithmetic(const Value* value) {
+bool isSizeArithmetic(const Value* value, const torch::jit::AliasDb& aliases) {
   static const std::unordered_set<std::string> onSizes = {
       "aten::size",
       "aten::len",
@@ -77,16 +77,20 @@ bool isSizeArithmetic(const Value* value) {
   if (onSizes.count(node->kind().toQualString()) == 0) return false;
   const std::string kind = node->kind().toQualString();
   if (kind == "aten::size" || kind == "aten::dim") return true;
-  return std::all_of(node->inputs().begin(), node->inputs().end(), isSizeArithmetic);
+  if (aliases.hasWriters(node)) return false;  // a list that is appended to is more than what made it
+  return std::all_of(node->inputs().begin(), node->inputs().end(),
+                     [&](const Value* input) { return isSizeArithmetic(input, aliases); });
 }
 
 // The operations in front of the cut that only the sizes behind it need, in program order.
-std::vector<Node*> findRepeatedNodes(const std::vector<Value*>& crossing) {
+std::vector<Node*> findRepeatedNodes(const std::vector<Value*>& crossing,
+                                     const torch::jit::AliasDb& aliases) {
   std::vector<Node*> repeated;
   std::unordered_set<Node*> seen;
   const std::function<void(Value*)> visit = [&](Value* value) {
     Node* node = value->node();
-    if (node->kind() == c10::prim::Constant || node->kind() == c10::prim::Param || !isSizeArithmetic(value))
+    if (node->kind() == c10::prim::Constant || node->kind() == c10::prim::Param ||
+        !isSizeArithmetic(value, aliases))
       return;
     if (!seen.insert(node).second) return;
     const std::string kind = node->kind().toQualString();
@@ -135,8 +139,7 @@ std::vector<Value*> withoutRepeated(const std::vector<Value*>& crossing, const s
   return handedOver;
 }
 
-bool tailWritesToShared(const std::shared_ptr<Graph>& graph, const std::vector<Value*>& crossing) {
-  const torch::jit::AliasDb aliases(graph);
+bool tailWritesToShared(const std::vector<Value*>& crossing, const torch::jit::AliasDb& aliases) {
   for (Value* value : crossing) {
     if (!aliases.hasWriters(value)) continue;
     for (Value* other : crossing) {
@@ -150,9 +153,11 @@ bool tailWritesToShared(const std::shared_ptr<Graph>& graph, const std::vector<V
 
 SplitGraph splitGraph(const std::shared_ptr<Graph>& graph, Node* cut) {
   std::vector<Value*> crossing = findCrossingValues(*graph, cut);
-  const std::vector<Node*> repeated = findRepeatedNodes(crossing);
+  const torch::jit::AliasDb aliases(graph);
+  const std::vector<Node*> repeated = findRepeatedNodes(crossing, aliases);
   crossing = withoutRepeated(crossing, repeated);
-  SplitGraph split{std::make_shared<Graph>(), std::make_shared<Graph>(), tailWritesToShared(graph, crossing)};
+  SplitGraph split{std::make_shared<Graph>(), std::make_shared<Graph>(),
+                   tailWritesToShared(crossing, aliases)};
 
   PartCopier prefix(*split.prefix);
   for (Value* input : graph->inputs()) prefix.declareInput(input);

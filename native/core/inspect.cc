@@ -2,18 +2,32 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/forward_hooks.h"
+#include "core/image_list.h"
 #include "core/layer_suggestion.h"
 #include "core/model_state.h"
 
 namespace gradcam {
 namespace {
 
-// Of the output, or of the first tensor in it.
+// [B, C, ...space] of the images.
+std::vector<int64_t> inputShapeOf(const std::vector<at::Tensor>& inputs, bool imageList) {
+  if (inputs.empty()) return {};
+  std::vector<int64_t> shape = inputs[0].sizes().vec();
+  if (!imageList) return shape;
+  int64_t images = 0;
+  for (const at::Tensor& input : inputs) images += input.dim() == 4 ? input.size(0) : 1;
+  if (shape.size() == 3) shape.insert(shape.begin(), images);
+  shape[0] = images;
+  return shape;
+}
+
+// Of the output, or of the first tensor in it; detections, a list of dictionaries, have none.
 std::vector<int64_t> outputShape(const c10::IValue& output) {
   if (output.isTensor()) return output.toTensor().sizes().vec();
   if (output.isTuple() && !output.toTupleRef().elements().empty())
     return outputShape(output.toTupleRef().elements()[0]);
-  if (output.isList() && !output.toListRef().empty()) return outputShape(output.toListRef().front());
+  if (output.isList() && !output.toListRef().empty() && !output.toListRef().front().isGenericDict())
+    return outputShape(output.toListRef().front());
   if (output.isGenericDict() && !output.toGenericDict().empty())
     return outputShape(output.toGenericDict().begin()->value());
   return {};
@@ -41,11 +55,11 @@ Inspection inspect(const Model& model, const std::string& method, const std::vec
   for (const auto& observation : hooks.observations()) {
     LayerReport& report = inspection.layers[static_cast<std::size_t>(observation.slot)];
     report.outputShapes.push_back(observation.shape);
-    calls.push_back(
-        {report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{})});
+    calls.push_back({report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{}),
+                     observation.shapesOfMaps});
   }
-  inspection.suggestion = suggestLayer(
-      calls, prepared.empty() ? std::vector<int64_t>{} : prepared[0].sizes().vec(), outputShape(output));
+  inspection.suggestion =
+      suggestLayer(calls, inputShapeOf(prepared, takesImageList(state.module)), outputShape(output));
   return inspection;
 }
 

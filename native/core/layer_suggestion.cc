@@ -109,6 +109,16 @@ LayerSuggestion suggestLayer(const std::vector<FinishedCall>& allCalls,
                              const std::vector<int64_t>& outputShape) {
   const std::size_t rank = inputShape.size();
   const std::vector<FinishedCall> calls = outsideAttention(allCalls);
+  if (outputShape.empty()) {
+    const auto isPyramid = [&](const FinishedCall& call) {
+      return call.levels.size() > 1 &&
+             std::all_of(call.levels.begin(), call.levels.end(), [&](const std::vector<int64_t>& shape) {
+               return shape.size() == rank && rank >= 3 && shape[0] == inputShape[0];
+             });
+    };
+    const auto pyramid = std::find_if(calls.rbegin(), calls.rend(), isPyramid);
+    if (pyramid != calls.rend()) return {pyramid->path, "the last layer that gives a feature pyramid", {}};
+  }
 
   // A model whose output is itself a map narrows it to one channel per class: there the widest layer is the
   // last that holds features.

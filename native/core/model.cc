@@ -5,6 +5,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/device_stream.h"
 #include "core/failure.h"
+#include "core/image_list.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/tensor_state.h"
@@ -73,10 +74,18 @@ std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle
 std::vector<at::Tensor> ModelState::prepareBatches(
     const std::vector<std::vector<TensorHandle>>& inputs) const {
   std::vector<at::Tensor> prepared;
-  for (const auto& parts : inputs) {
+  const bool imageList = takesImageList(module);
+  auto inputsInParts = inputs;
+  if (imageList) {  // one input, however the images were given
+    for (std::size_t index = 1; index < inputs.size(); ++index)
+      inputsInParts[0].insert(inputsInParts[0].end(), inputs[index].begin(), inputs[index].end());
+    inputsInParts.resize(1);
+  }
+  for (const auto& parts : inputsInParts) {
     std::vector<at::Tensor> tensors;
     for (const TensorHandle& part : parts) {
-      tensors.push_back(part.state().tensor);
+      const at::Tensor& tensor = part.state().tensor;
+      tensors.push_back(imageList && tensor.dim() == 3 ? tensor.unsqueeze(0) : tensor);
       const at::Tensor &first = tensors.front(), &last = tensors.back();
       const bool fits = first.dim() == last.dim() && first.dim() > 0 &&
                         first.sizes().slice(1) == last.sizes().slice(1) &&
@@ -200,7 +209,7 @@ Model::~Model() = default;
 
 ModelFacts Model::facts() const {
   const torch::jit::Module& module = state_->module;
-  ModelFacts facts{state_->device.str(), std::nullopt, 0, 0, isFrozen(module), {}};
+  ModelFacts facts{state_->device.str(), std::nullopt, 0, 0, isFrozen(module), takesImageList(module), {}};
   for (const at::Tensor& parameter : module.parameters()) {
     facts.parameterCount += parameter.numel();
     facts.byteLength += static_cast<int64_t>(parameter.nbytes());

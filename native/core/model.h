@@ -19,6 +19,7 @@ struct ModelFacts {
   int64_t parameterCount;
   int64_t byteLength;  // parameters and buffers
   bool frozen;
+  bool takesImageList;  // forward takes a list of images, each of a size of its own
   std::vector<std::string> methods;
 };
 
@@ -54,9 +55,11 @@ struct LoadOptions {
   std::string device = "cpu";  // "cpu", "cuda", "cuda:N" or "auto"
   std::optional<ElementType>
       elementType;  // cast floating-point weights; none: float16 becomes float32 on the CPU
+  std::vector<std::string> libraries;  // of custom operators, loaded before the model
 };
 
-// Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD, ERR_CUDA_UNAVAILABLE, ERR_OUT_OF_MEMORY.
+// Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD, ERR_MISSING_OPERATOR, ERR_OPERATOR_LIBRARY,
+// ERR_CUDA_UNAVAILABLE, ERR_OUT_OF_MEMORY.
 std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options);
 
 }  // namespace gradcam

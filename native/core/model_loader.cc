@@ -7,6 +7,7 @@
 #include "core/failure.h"
 #include "core/model.h"
 #include "core/model_state.h"
+#include "core/operator_libraries.h"
 #include "core/traced_constants.h"
 
 namespace gradcam {
@@ -103,6 +104,7 @@ at::ScalarType scalarType(ElementType type) {
 std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options) {
   checkFile(path);
   const at::Device device = chooseDevice(options.device);
+  for (const std::string& library : options.libraries) loadOperatorLibrary(library);
   try {
     torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
     module.eval();
@@ -120,6 +122,12 @@ std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& opt
   } catch (...) {
     Failure failure = toFailure(std::current_exception(), "ERR_MODEL_LOAD");
     if (failure.code != "ERR_MODEL_LOAD") throw failure;
+    if (const auto missing = missingOperator(failure.what())) {
+      throw Failure("ERR_MISSING_OPERATOR",
+                    "The model '" + path + "' uses " + *missing + ", which LibTorch itself does not have.")
+          .withPath(path)
+          .withAvailable({*missing});
+    }
     throwLoad(path, explainLoadError(failure.what()));
   }
 }

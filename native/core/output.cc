@@ -90,8 +90,11 @@ c10::IValue selectValue(const c10::IValue& output, const OutputSelector& selecto
 at::Tensor selectOutput(const c10::IValue& output, const OutputSelector& selector) {
   const c10::IValue value = selectValue(output, selector);
   if (!value.isTensor()) {
-    throwSelector("The model's output is a " + value.tagKind() + ", and one tensor of it must be explained.",
-                  value);
+    const std::string hint =
+        value.isList() ? " Detections are explained by a FasterRCNNBoxScoreTarget instead of a class." : "";
+    throwSelector(
+        "The model's output is a " + value.tagKind() + ", and one tensor of it must be explained." + hint,
+        value);
   }
   return value.toTensor();
 }

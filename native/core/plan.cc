@@ -6,10 +6,12 @@
 
 #include "core/attention.h"
 #include "core/failure.h"
+#include "core/feature_maps.h"
 #include "core/forward_hooks.h"
 #include "core/frozen_graph.h"
 #include "core/graph_split.h"
 #include "core/guided_relu.h"
+#include "core/image_list.h"
 #include "core/model_state.h"
 #include "core/module_calls.h"
 #include "core/prefix_optimization.h"
@@ -47,6 +49,7 @@ void replaceMarkByHook(Node* mark, int callIndex, bool cloneForLaterWrites) {
   Value* clone = graph.insertConstant(cloneForLaterWrites);
   Node* hook =
       graph.insertNode(graph.create(forwardHookSymbol(), {mark->input(0), mark->input(1), index, clone}, 1));
+  hook->output()->setType(mark->output()->type());
   mark->output()->replaceAllUsesWith(hook->output());
   mark->destroy();
 }
@@ -167,6 +170,7 @@ Plan::Plan(const torch::jit::Module& model,
            PlanDescription facts)
     : model_(model),
       method_(method),
+      takesImageList_(method == "forward" && takesImageList(model)),
       prefixState_(std::move(prefixState)),
       prefixGraph_(std::move(prefix)),
       tailGraph_(std::move(tail)),
@@ -189,7 +193,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
       if (layers[slot].path != path) continue;
-      if (output->type()->isSubtypeOf(*c10::TensorType::get())) {
+      if (output->type()->isSubtypeOf(*c10::TensorType::get()) || isOfMaps(output->type())) {
         insertMark(output, static_cast<int>(slot), behind);
       } else {
         otherOutputType[slot] = output->type()->repr_str();
@@ -205,8 +209,10 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   auto marksOf = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
     if (!otherOutputType[slot].empty()) {
-      throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layers[slot].path + "' gives " + otherOutputType[slot] +
-                                            ", not a tensor. Choose a layer inside it that gives one tensor.")
+      throw Failure("ERR_LAYER_OUTPUT",
+                    "Layer '" + layers[slot].path + "' gives " + otherOutputType[slot] +
+                        ", not a tensor. Choose a layer inside it that gives one tensor, or "
+                        "the levels of a feature pyramid.")
           .withLayer(layers[slot].path);
     }
     if (marksOf[slot].marks.empty()) throwNotCalled(model, method, layers[slot].path);
@@ -332,7 +338,11 @@ torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const 
   torch::jit::Stack stack;
   stack.reserve(inputs.size() + 1);
   stack.emplace_back(model_._ivalue());
-  stack.insert(stack.end(), inputs.begin(), inputs.end());
+  if (takesImageList_) {
+    stack.push_back(toImageList(inputs));
+  } else {
+    stack.insert(stack.end(), inputs.begin(), inputs.end());
+  }
   // Checks the arguments and fills in the defaults of those not given.
   model_.get_method(method_).function().getSchema().checkAndNormalizeInputs(stack);
   if (!prefixGraph_) return stack;

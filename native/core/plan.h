@@ -74,6 +74,7 @@ class Plan {
 
   torch::jit::Module model_;
   std::string method_;
+  bool takesImageList_;
   std::vector<c10::IValue> prefixState_;            // the prefix's inputs after the model's own
   std::shared_ptr<torch::jit::Graph> prefixGraph_;  // empty: everything is the tail
   std::shared_ptr<torch::jit::Graph> tailGraph_;

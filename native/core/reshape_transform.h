@@ -14,8 +14,9 @@ namespace gradcam {
 struct ReshapeTransform {
   enum class Kind {
     None,
-    Tokens,       // [B, prefix + places, C] of a vision transformer, or [prefix + places, B, C]
-    ChannelsLast  // [B, ...space, C]
+    Tokens,         // [B, prefix + places, C] of a vision transformer, or [prefix + places, B, C]
+    ChannelsLast,   // [B, ...space, C]
+    FeaturePyramid  // several maps, [B, C, ...space] each; see feature_pyramid.h
   } kind = Kind::None;
   // Tokens before those of the image (class, distillation, registers); none: what is left over of the grid.
   std::optional<int64_t> prefixTokens;

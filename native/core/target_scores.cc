@@ -70,6 +70,8 @@ at::Tensor overlaps(const at::Tensor& box, const at::Tensor& boxes) {
   return intersection / (area + areas - intersection);
 }
 
+constexpr double kSameBox = 1e-4;
+
 // FasterRCNNBoxScoreTarget: for each wanted box the detection that overlaps most; if it overlaps enough and
 // has the wanted label, its overlap plus its score.
 at::Tensor boxScore(const Target& target, const c10::IValue& ofImage) {
@@ -90,7 +92,11 @@ at::Tensor boxScore(const Target& target, const c10::IValue& ofImage) {
     const auto best = overlap.argmax().item<int64_t>();
     const bool matches = overlap[best].item<double>() > target.alpha &&
                          labels[best].item<int64_t>() == target.others.at(static_cast<std::size_t>(index));
-    if (matches) total = total + overlap[best] + scores[best];
+    if (!matches) continue;
+    // Where the box is the detection itself, the overlap is at its height and has no slope; rounding must not
+    // give it one.
+    const bool isItself = overlap[best].item<double>() > 1 - kSameBox;
+    total = total + (isItself ? overlap[best].detach() : overlap[best]) + scores[best];
   }
   return total;
 }

@@ -36,6 +36,14 @@ function pipEnvironment(env, temporary) {
   return { ...env, TMPDIR: temporary, TEMP: temporary, TMP: temporary, PIP_USER: '0' };
 }
 
+/** pip's temporary files go where they are removed with the rest. */
+export async function installWheel(python, folder, what, { env, signal }) {
+  const temporary = join(folder, 'pip-temporary');
+  mkdirSync(temporary);
+  await pipInstall(python, folder, what, pipEnvironment(env, temporary), signal);
+  rmSync(temporary, { recursive: true, force: true });
+}
+
 function pipInstall(python, folder, what, env, signal) {
   const options = ['--disable-pip-version-check', '--no-warn-conflicts', '--no-compile', '--upgrade'];
   const args = ['-m', 'pip', 'install', ...options, '--target', folder, ...what];

@@ -1,6 +1,9 @@
 /** The LibTorch that this package is built and tested with. */
 export const pinnedVersion = '2.13.0';
 
+/** The torchvision whose operators fit it. */
+export const torchvisionVersion = '0.28.0';
+
 /** What an installed LibTorch may be, in words for messages. */
 export const supportedRange = '2.13.x';
 

@@ -1,6 +1,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/principal_component.h"
+#include "core/cam/repeated_rows.h"
 #include "core/failure.h"
 #include "core/forward_hooks.h"
 #include "core/output_value.h"
@@ -8,8 +9,13 @@
 namespace gradcam {
 namespace {
 
+// pytorch-grad-cam's AblationLayerFasterRCNN: the levels of a pyramid are behind no ReLU.
+constexpr double kFillOfPyramids = -1000;
+
 int64_t channelAxis(const ReshapeTransform& reshape) {
-  return reshape.kind == ReshapeTransform::Kind::None ? 1 : -1;
+  const bool first =
+      reshape.kind == ReshapeTransform::Kind::None || reshape.kind == ReshapeTransform::Kind::FeaturePyramid;
+  return first ? 1 : -1;
 }
 
 // What stands for "this channel is not there": 0 behind a ReLU, else a value far below all others.
@@ -41,74 +47,97 @@ std::vector<int64_t> channelsToAblate(const at::Tensor& maps, double ratio) {
   return {chosen.data_ptr<int64_t>(), chosen.data_ptr<int64_t>() + chosen.numel()};
 }
 
-// The prefix's values for one image as they would be for `rows` copies of it.
-torch::jit::Stack repeated(const torch::jit::Stack& crossing, int64_t rows, bool tailWrites) {
-  torch::jit::Stack stack;
-  for (const c10::IValue& value : crossing) {
-    if (!value.isTensor() || value.toTensor().dim() == 0 || value.toTensor().size(0) != 1) {
-      stack.push_back(tailWrites && value.isTensor() ? value.toTensor().clone() : value);
-      continue;
+// A layer of one image, from which channels are taken away.
+class AblatedLayer {
+ public:
+  AblatedLayer(const PerturbedLayer& layer, int64_t image, int64_t channelAxis)
+      : layer_(layer), channelAxis_(channelAxis) {
+    if (layer.maps.empty()) {
+      activations_ = {layer.activation.narrow(0, image, 1)};
+      fill_ = fillOf(activations_[0]);
+      return;
     }
-    std::vector<int64_t> sizes = value.toTensor().sizes().vec();
-    sizes[0] = rows;
-    const at::Tensor copies = value.toTensor().expand(sizes);
-    stack.emplace_back(tailWrites ? copies.contiguous() : copies);
+    for (const at::Tensor& map : layer.maps) activations_.push_back(map.narrow(0, image, 1));
+    fill_ = kFillOfPyramids;
   }
-  return stack;
-}
+
+  // What the layer gives, a row for each of `channels`, without that channel.
+  LayerCall without(at::ArrayRef<int64_t> channels) const {
+    std::vector<at::Tensor> rows;
+    for (const at::Tensor& activation : activations_) {
+      std::vector<int64_t> sizes = activation.sizes().vec();
+      sizes[0] = static_cast<int64_t>(channels.size());
+      rows.push_back(activation.expand(sizes).contiguous());
+    }
+    for (std::size_t row = 0; row < channels.size(); ++row) {
+      int64_t channel = channels[row];
+      std::size_t map = 0;  // the channels of a pyramid's levels are counted one level behind the other
+      for (; channel >= activations_[map].size(channelAxis_); ++map)
+        channel -= activations_[map].size(channelAxis_);
+      const int64_t axis = channelAxis_ < 0 ? channelAxis_ : channelAxis_ - 1;
+      rows[map][static_cast<int64_t>(row)].select(axis, channel).fill_(fill_);
+    }
+    const bool pyramid = !layer_.maps.empty();
+    return {layer_.slot, layer_.callIndex, pyramid ? at::Tensor() : rows.at(0),
+            pyramid ? std::move(rows) : std::vector<at::Tensor>{}};
+  }
+
+  // How many rows fit into half a GiB, at least one: a pyramid of large images has 90 MB a row.
+  int64_t rowsInMemory() const {
+    std::size_t bytes = 1;
+    for (const at::Tensor& activation : activations_) bytes += activation.nbytes();
+    return std::max<int64_t>(1, static_cast<int64_t>((std::size_t{1} << 29) / bytes));
+  }
+
+ private:
+  const PerturbedLayer& layer_;
+  const int64_t channelAxis_;
+  std::vector<at::Tensor> activations_;
+  double fill_;
+};
 
 }  // namespace
 
 at::Tensor ablationCamWeights(const PerturbedRuns& runs,
                               const PerturbedLayer& layer,
+                              const at::Tensor& maps,
                               const std::vector<ResolvedTarget>& targets,
                               double ratio) {
   if (!runs.reshape.batchFirst)
     throw Failure("ERR_UNSUPPORTED",
                   "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
-  const int64_t images = runs.inputs.at(0).size(0);
-  const int64_t axis = channelAxis(runs.reshape);
-  const int64_t channels = layer.activation.size(axis);
-  at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), channels}, at::kDouble);
-  for (int64_t image = 0; image < images; ++image) {
-    std::vector<c10::IValue> inputs;
-    for (const at::Tensor& input : runs.inputs) inputs.emplace_back(input.narrow(0, image, 1));
-    const torch::jit::Stack crossing = runs.plan.runPrefix(inputs);
-    const at::Tensor activation = layer.activation.narrow(0, image, 1);
-    const double fill = fillOf(activation);
-    const c10::IValue whole =
-        selectValue(runs.plan.runTail(repeated(crossing, 1, runs.plan.tailWrites())), runs.selector);
-    const auto chosen = channelsToAblate(applyReshape(activation, runs.reshape, "").to(at::kFloat), ratio);
+  at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), maps.size(1)}, at::kDouble);
+  for (int64_t image = 0; image < runs.inputs.at(0).size(0); ++image) {
+    std::vector<at::Tensor> inputs;
+    for (const at::Tensor& input : runs.inputs) inputs.push_back(input.narrow(0, image, 1));
+    const RepeatedRows crossing(runs.plan, inputs);
+    const AblatedLayer ablated(layer, image, channelAxis(runs.reshape));
+    const c10::IValue whole = selectValue(runs.plan.runTail(crossing.of(1)), runs.selector);
+    const auto chosen = channelsToAblate(maps.narrow(0, image, 1).to(at::kFloat), ratio);
 
     const auto total = static_cast<int64_t>(chosen.size());
-    for (int64_t first = 0; first < total; first += runs.batchSize) {
+    const int64_t rows = std::min(runs.batchSize, ablated.rowsInMemory());
+    for (int64_t first = 0; first < total; first += rows) {
       runs.cancellation.throwIfCancelled();
-      const int64_t count = std::min(runs.batchSize, total - first);
-      std::vector<int64_t> sizes = activation.sizes().vec();
-      sizes[0] = count;
-      at::Tensor without = activation.expand(sizes).contiguous();
-      for (int64_t row = 0; row < count; ++row) {
-        const at::Tensor ofRow = without[row];
-        ofRow.select(axis < 0 ? axis : axis - 1, chosen[static_cast<std::size_t>(first + row)]).fill_(fill);
-      }
-      const ForwardHooks hooks(layer.slot, layer.callIndex, without, runs.plan.layers().size());
-      const c10::IValue output =
-          selectValue(runs.plan.runTail(repeated(crossing, count, runs.plan.tailWrites())), runs.selector);
+      const int64_t count = std::min(rows, total - first);
+      const at::ArrayRef<int64_t> channels(chosen.data() + first, static_cast<std::size_t>(count));
+      const ForwardHooks hooks(ablated.without(channels), runs.plan.layers().size());
+      const c10::IValue output = selectValue(runs.plan.runTail(crossing.of(count)), runs.selector);
       for (std::size_t index = 0; index < targets.size(); ++index) {
         if (targets[index].imageIndex != image) continue;
         const double score = scoreOf(targets[index].target, outputOfImage(whole, 0)).item<double>();
         const at::Tensor scores =
             scoresOfRows(targets[index].target, output, count).to(at::kCPU, at::kDouble).contiguous();
         for (int64_t row = 0; row < count; ++row) {
-          weights[static_cast<int64_t>(index)][chosen[static_cast<std::size_t>(first + row)]] =
+          weights[static_cast<int64_t>(index)][channels[static_cast<std::size_t>(row)]] =
               (score - scores[row].item<double>()) / score;
         }
       }
       runs.advance(count);
     }
   }
-  return weights.to(layer.activation.device(), at::kFloat);
+  return weights.to(maps.device(), at::kFloat);
 }
 
 }  // namespace gradcam

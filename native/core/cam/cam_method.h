@@ -30,6 +30,7 @@ struct CamMethod {
   at::Tensor (*weightedActivations)(const MethodInput&,
                                     const MethodSettings&);      // -> [B, C, ...space], or null
   at::Tensor (*map)(const MethodInput&, const MethodSettings&);  // -> [B, ...space], or null
+  bool projected = false;  // of the weighted activations always the first principal component, never the sum
 };
 
 // Null where there is no method of that name among these.

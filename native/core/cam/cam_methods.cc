@@ -77,19 +77,14 @@ at::Tensor randomCam(const MethodInput& in, const MethodSettings& settings) {
   return alongSpace(weights.to(a.device(), a.scalar_type()), a) * a;
 }
 
-// Eigen-CAM (Muhammad and Yeasin 2020): the activations on their first principal component.
-at::Tensor eigenCam(const MethodInput& in, const MethodSettings&) {
-  return firstPrincipalProjection(in.activations);
+// Eigen-CAM (Muhammad and Yeasin 2020): the activations, projected on their first principal component.
+at::Tensor unweighted(const MethodInput& in, const MethodSettings&) {
+  return in.activations;
 }
 
-// The same of gradient times activation.
-at::Tensor eigenGradCam(const MethodInput& in, const MethodSettings&) {
-  return firstPrincipalProjection(in.gradients * in.activations);
-}
-
-// pytorch-grad-cam's SegEigenCAM: of the gradient's magnitude times the activation.
+// pytorch-grad-cam's SegEigenCAM: the activation times the gradient's magnitude, projected.
 at::Tensor segEigenCam(const MethodInput& in, const MethodSettings&) {
-  return firstPrincipalProjection(in.gradients.abs() * in.activations);
+  return in.gradients.abs() * in.activations;
 }
 
 // KPCA-CAM (Karmani et al. 2024): the activations on their first kernel principal component.
@@ -117,9 +112,10 @@ constexpr CamMethod kMethods[] = {
     {"LayerCAM", Needs::Gradients, layerCam, nullptr},
     {"ShapleyCAM", Needs::SecondDerivatives, shapleyCam, nullptr},
     {"RandomCAM", Needs::Activations, randomCam, nullptr},
-    {"EigenCAM", Needs::Activations, nullptr, eigenCam},
-    {"EigenGradCAM", Needs::Gradients, nullptr, eigenGradCam},
-    {"SegEigenCAM", Needs::Gradients, nullptr, segEigenCam},
+    {"EigenCAM", Needs::Activations, unweighted, nullptr, /*projected=*/true},
+    // As HiResCAM, projected.
+    {"EigenGradCAM", Needs::Gradients, hiResCam, nullptr, /*projected=*/true},
+    {"SegEigenCAM", Needs::Gradients, segEigenCam, nullptr, /*projected=*/true},
     {"KPCACAM", Needs::Activations, nullptr, kpcaCam},
     {"FEM", Needs::Activations, nullptr, fem},
 };
@@ -141,7 +137,7 @@ at::Tensor rawMap(const CamMethod& method,
                   const MethodSettings& settings,
                   bool eigenSmooth) {
   if (method.map != nullptr) return method.map(input, settings);
-  return sumChannels(method.weightedActivations(input, settings), eigenSmooth);
+  return sumChannels(method.weightedActivations(input, settings), eigenSmooth || method.projected);
 }
 
 }  // namespace gradcam

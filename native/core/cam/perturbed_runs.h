@@ -31,7 +31,8 @@ struct PerturbedRuns {
 struct PerturbedLayer {
   int slot;
   int callIndex;
-  at::Tensor activation;  // [B, ...]
+  at::Tensor activation;         // [B, ...]
+  std::vector<at::Tensor> maps;  // instead of it, of a feature pyramid
 };
 
 // Score-CAM (Wang et al. 2020, eq. 4 to 6): a channel's weight is the softmax, over channels, of the score of
@@ -44,9 +45,10 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
 // Ablation-CAM (Desai and Ramaswamy 2020, eq. 3): a channel's weight is the relative drop of the score
 // without it. The prefix runs once for each image, the tail for batches of channels. `ratio` below 1 ablates
 // only that share of the channels, those that lie most on the activation's first principal component; the
-// others weigh nothing.
+// others weigh nothing. `maps` are the layer's, [B, C, ...space].
 at::Tensor ablationCamWeights(const PerturbedRuns& runs,
                               const PerturbedLayer& layer,
+                              const at::Tensor& maps,
                               const std::vector<ResolvedTarget>& targets,
                               double ratio);
 

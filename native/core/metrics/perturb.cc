@@ -16,13 +16,19 @@ namespace {
 
 using Kind = Perturbation::Kind;
 
+std::vector<std::vector<TensorHandle>> asParts(const std::vector<TensorHandle>& inputs) {
+  std::vector<std::vector<TensorHandle>> parts;
+  for (const TensorHandle& input : inputs) parts.push_back({input});
+  return parts;
+}
+
 class PerturbedRun {
  public:
   PerturbedRun(ModelState& state, const PerturbedScoresRequest& request, const Cancellation& cancellation)
       : request_(request),
         cancellation_(cancellation),
         plan_(state.plainPlan(request.modelMethod)),
-        inputs_(state.prepareInputs(request.inputs)) {
+        inputs_(state.prepareBatches(asParts(request.inputs))) {
     if (request.heatmaps) heatmaps_ = request.heatmaps->state().tensor.to(at::kCPU, at::kFloat).contiguous();
     const at::Tensor& images = inputs_.at(0);
     const bool fits = !request.heatmaps ||

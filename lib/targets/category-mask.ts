@@ -1,0 +1,91 @@
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
+import type { ModelOutput } from '../model-output.js';
+import { Tensor } from '../tensor.js';
+import { checkIndex } from './target.js';
+
+/** How much of an image a segmentation model gives to a category. */
+export interface PresentCategory {
+  readonly category: number;
+  /** Pixels of the output. */
+  readonly pixels: number;
+}
+
+/**
+ * The pixels that a segmentation model assigns to a category: where its output is the highest of all categories'. The
+ * mask that a `SemanticSegmentationTarget` is made with.
+ * @param output - of one image, `[categories, H, W]` or `[1, categories, H, W]`; of a model that gives a dictionary its
+ *   `out`; of a batch `output.at(index)`
+ * @returns float32 `[H, W]`, 1 where the category is assigned, else 0
+ * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_CLASS_OUT_OF_RANGE`, `ERR_DISPOSED`
+ * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ * @example
+ * const { out } = await model.forward(image.tensor);
+ * const car = new SemanticSegmentationTarget(7, categoryMask(out, 7));
+ */
+export function categoryMask(output: ModelOutput | undefined, category: number): Tensor {
+  checkIndex('category', category);
+  const { assigned, categories, height, width } = assignPixels(output);
+  if (category >= categories) {
+    throw new GradCamError(
+      'ERR_CLASS_OUT_OF_RANGE',
+      `Category ${category} does not exist: the model has ${categories} categories, 0 to ${categories - 1}.`,
+    );
+  }
+  const mask = new Float32Array(assigned.length);
+  for (let pixel = 0; pixel < mask.length; pixel++) mask[pixel] = assigned[pixel] === category ? 1 : 0;
+  return Tensor.from(mask, [height, width]);
+}
+
+/**
+ * The categories that a segmentation model assigns to pixels of an image, those with most pixels first.
+ * @param output - as for {@link categoryMask}
+ * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_DISPOSED`
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ */
+export function presentCategories(output: ModelOutput | undefined): PresentCategory[] {
+  const { assigned, categories } = assignPixels(output);
+  const pixels = new Array<number>(categories).fill(0);
+  for (const category of assigned) pixels[category] = (pixels[category] ?? 0) + 1;
+  return pixels
+    .map((count, category) => ({ category, pixels: count }))
+    .filter((each) => each.pixels > 0)
+    .sort((a, b) => b.pixels - a.pixels);
+}
+
+interface Assignment {
+  /** Of each pixel the category. */
+  readonly assigned: Int32Array;
+  readonly categories: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+function assignPixels(output: ModelOutput | undefined): Assignment {
+  if (!(output instanceof Tensor))
+    throw invalidArgumentType('output', "a Tensor (of a model that gives a dictionary its 'out')", output);
+  const sizes = output.shape.length === 4 && output.shape[0] === 1 ? output.shape.slice(1) : output.shape;
+  const [categories = 0, height = 0, width = 0] = sizes;
+  if (sizes.length !== 3 || categories === 0 || height * width === 0) {
+    throw new GradCamError(
+      'ERR_OUTPUT_SHAPE',
+      `Expected the output of one image, [categories, H, W], but received [${output.shape.join(', ')}]. ` +
+        'Of a batch take one image with output.at(index).',
+    );
+  }
+  if (categories === 1) throw argumentOutOfRange('output', 'at least two categories', 1);
+  const values = output.toTypedArray();
+  const area = height * width;
+  const best = values.slice(0, area);
+  const assigned = new Int32Array(area);
+  for (let category = 1; category < categories; category++) {
+    for (let pixel = 0; pixel < area; pixel++) {
+      const value = values[category * area + pixel] as number;
+      // Of equal outputs the first category wins, as in PyTorch's argmax.
+      if (value > (best[pixel] as number)) {
+        best[pixel] = value;
+        assigned[pixel] = category;
+      }
+    }
+  }
+  return { assigned, categories, height, width };
+}

@@ -1,0 +1,44 @@
+import { doctor, Tensor } from 'node-gradcam';
+import { fixturePath, readArray, readJson, type StoredArray } from './fixtures.js';
+
+// test/fixtures/detection, which tools/make_detection_fixtures.py wrote.
+
+export interface DetectionCase {
+  readonly name: string;
+  readonly method: string;
+  readonly model: string;
+  readonly input: StoredArray;
+  readonly layer: string;
+  readonly heatmaps: StoredArray;
+  readonly tolerance: number;
+  readonly source: string;
+  /** The model's type, where its own is not precise enough to compare. */
+  readonly dtype?: 'float64';
+  /** Segmentation: of each image the explained category, its mask, and the categories that are there. */
+  readonly categories?: readonly number[];
+  readonly masks?: StoredArray;
+  readonly present?: readonly (readonly number[])[];
+  /** Detection: of each image the wanted boxes and what the model finds. */
+  readonly boxes?: readonly {
+    readonly labels: readonly number[];
+    readonly boundingBoxes: readonly (readonly number[])[];
+    readonly iouThreshold: number;
+  }[];
+  readonly detections?: readonly Readonly<Record<'boxes' | 'labels' | 'scores', readonly number[]>>[];
+  readonly scores?: readonly number[];
+  /** A TorchScript target's file. */
+  readonly target?: string;
+}
+
+export const detectionCases = readJson<{ cases: readonly DetectionCase[] }>('detection/golden.json').cases;
+export const detectionPath = (name: string) => fixturePath(`detection/${name}`);
+export const floatsOf = (stored: StoredArray | undefined) =>
+  Float32Array.from(stored ? readArray({ ...stored, file: `detection/${stored.file}` }) : []);
+export const tensorIn = (stored: StoredArray) => Tensor.from(floatsOf(stored), stored.shape);
+
+/** Why tests that need torchvision's operators cannot run, or null: "node scripts/fetch-torchvision.mjs" gets them. */
+export function torchvisionProblem(): string | null {
+  const { torchvision } = doctor();
+  if (!torchvision) return 'torchvision was not found; node scripts/fetch-torchvision.mjs';
+  return torchvision.problem;
+}

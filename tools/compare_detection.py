@@ -1,0 +1,138 @@
+"""Compares node-gradcam with pytorch-grad-cam on torchvision's full-size Faster R-CNN (ResNet-50, FPN): the same weights
+(random, with a fixed seed), picture and boxes, which are the model's own. EigenCAM and AblationCAM of the whole pyramid,
+GradCAM at one layer; and GradCAM of the pyramid against PyTorch's autograd.
+
+Needs the built library (`npm run build`), torchvision's operators (`node scripts/fetch-torchvision.mjs`) and `node` on the
+path. Exits with 1 if heatmaps differ by more than 1e-4.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_grad_cam.ablation_layer import AblationLayerFasterRCNN
+from pytorch_grad_cam.utils.model_targets import FasterRCNNBoxScoreTarget
+from pytorch_grad_cam.utils.reshape_transforms import fasterrcnn_reshape_transform
+from torch import nn
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+import family_library as library
+import family_reference as reference
+from torchscript_file import save_torchscript
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "examples" / "photos" / "chelsea.png"
+TOLERANCE = 1e-4
+LAYER = "backbone.body.layer4"
+
+# Run in the repository's root, where the package finds itself by name.
+NODE_SCRIPT = """
+import { readFileSync, writeFileSync } from 'node:fs';
+import { AblationCAM, EigenCAM, FasterRCNNBoxScoreTarget, GradCAM, loadModel, Tensor } from 'node-gradcam';
+
+const [folder, shape, wanted, withAblation] = process.argv.slice(1);
+const bytes = readFileSync(`${folder}/input.bin`);
+const values = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+const input = Tensor.from(values, JSON.parse(shape));
+const model = await loadModel(`${folder}/model.pt`);
+const { labels, boxes } = JSON.parse(wanted);
+const targets = new FasterRCNNBoxScoreTarget(labels, boxes);
+const at = { model, targetLayers: 'backbone', output: 1 };
+const cams = {
+  eigen: new EigenCAM(at),
+  gradients: new GradCAM(at),
+  layer: new GradCAM({ ...at, targetLayers: 'backbone.body.layer4' }),
+  ...(withAblation === 'true' ? { ablation: new AblationCAM({ ...at, batchSize: 4 }) } : {}),
+};
+for (const [name, cam] of Object.entries(cams)) {
+  const started = performance.now();
+  const { heatmaps } = await cam.explain(input, { targets });
+  console.error(`  node ${name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  writeFileSync(`${folder}/${name}.bin`, heatmaps.toTypedArray());
+}
+await model.dispose();
+"""
+
+
+def make_model() -> nn.Module:
+    torch.manual_seed(0)
+    model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, min_size=224, max_size=320).eval()
+    # Untrained, all boxes would be alike and none would be sure of anything.
+    nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.05)
+    nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight, std=0.05)
+    model.roi_heads.detections_per_img = 4
+    return model
+
+
+def make_input(size: int) -> torch.Tensor:
+    picture = Image.open(PHOTO).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)[None].contiguous()
+
+
+def pyramid_by_autograd(model: nn.Module, x: torch.Tensor, targets) -> np.ndarray:
+    kept = {}
+
+    def keep(module, inputs, output):
+        kept.update({name: level.detach().requires_grad_(True) for name, level in output.items()})
+        return dict(kept)
+
+    handle = model.backbone.register_forward_hook(keep)
+    total = sum(target(row).sum() for target, row in zip(targets, model(list(x)), strict=True))
+    handle.remove()
+    gradients = torch.autograd.grad(total, list(kept.values()), allow_unused=True)
+    size = next(iter(kept.values())).shape[2:]
+    maps = 0
+    for level, gradient in zip(kept.values(), gradients, strict=True):
+        if gradient is not None:
+            weighted = (gradient.mean((2, 3), keepdim=True) * level.detach()).sum(1, keepdim=True)
+            maps = maps + nn.functional.interpolate(weighted, size=size, mode="bilinear")[:, 0]
+    return reference.heatmaps([maps], x.shape[2:]).numpy()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="threads for PyTorch (default: 2)")
+    parser.add_argument("--ablation", action="store_true", help="AblationCAM's 1280 channels too, which takes minutes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    model, x = make_model(), make_input(224)
+    with torch.no_grad():
+        (found,) = model(list(x))
+    print(f"{len(found['boxes'])} boxes, labels {found['labels'].tolist()}, scores {found['scores'].tolist()}")
+    boxes = found["boxes"].numpy() + np.float32([1.5, -1.5, 0.75, 1.5])
+    labels = [int(label) for label in found["labels"]]
+    targets = [FasterRCNNBoxScoreTarget(labels, boxes)]
+    expected = {
+        "eigen": library.run("EigenCAM", model, ["backbone"], x, targets, fasterrcnn_reshape_transform),
+        "gradients": pyramid_by_autograd(model, x, targets),
+        "layer": library.run("GradCAM", model, [LAYER], x, targets),
+    }
+    if arguments.ablation:
+        options = {"batch_size": 4, "ablation_layer": AblationLayerFasterRCNN()}
+        transform = fasterrcnn_reshape_transform
+        expected["ablation"] = library.run("AblationCAM", model, ["backbone"], x, targets, transform, constructor=options)
+    with tempfile.TemporaryDirectory() as folder:
+        save_torchscript(torch.jit.script(model), Path(folder) / "model.pt")
+        x.numpy().astype("<f4").tofile(Path(folder) / "input.bin")
+        wanted = json.dumps({"labels": labels, "boxes": boxes.tolist()})
+        command = ["node", "--input-type=module", "--eval", NODE_SCRIPT, "--", folder, str(list(x.shape)), wanted]
+        subprocess.run([*command, str(arguments.ablation).lower()], cwd=ROOT, check=True)
+        actual = {name: np.fromfile(Path(folder) / f"{name}.bin", "<f4") for name in expected}
+    agree = True
+    for name, maps in expected.items():
+        assert maps.std() > 0.03, (name, "the map says nothing")
+        difference = float(np.abs(actual[name].reshape(maps.shape) - maps).max())
+        print(f"{name:10s} std {maps.std():.3f}, largest difference {difference:.1e} (allowed {TOLERANCE:.0e})")
+        agree = agree and difference <= TOLERANCE  # NaN fails
+    return 0 if agree else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
