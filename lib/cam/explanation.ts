@@ -40,7 +40,7 @@ export interface StageTimings {
   readonly cam: number;
 }
 
-type ExplanationParts = Pick<Explanation, 'heatmaps' | 'outputs' | 'maps' | 'layers' | 'timings'>;
+type ExplanationParts = Pick<Explanation, 'heatmaps' | 'outputs' | 'maps' | 'layers' | 'timings' | 'batchSize'>;
 
 /** The result of an explain. Its tensors are freed with `dispose()` (or `using`), or when garbage collected. */
 export class Explanation {
@@ -55,6 +55,8 @@ export class Explanation {
   readonly maps: readonly ExplainedMap[];
   readonly layers: readonly ExplainedLayer[];
   readonly timings: StageTimings;
+  /** Images that were computed together, these included. From an `Explainer` that may be more than were asked for. */
+  readonly batchSize: number;
 
   /** @internal */
   constructor(parts: ExplanationParts) {
@@ -63,6 +65,7 @@ export class Explanation {
     this.maps = parts.maps;
     this.layers = parts.layers;
     this.timings = parts.timings;
+    this.batchSize = parts.batchSize;
   }
 
   /** @internal */
@@ -78,6 +81,7 @@ export class Explanation {
       })),
       layers: native.layers.map((layer) => ({ ...layer, reason: layerReason })),
       timings: native.timings,
+      batchSize: (native.maps.at(-1)?.imageIndex ?? 0) + 1,
     });
   }
 
@@ -96,6 +100,7 @@ export class Explanation {
       maps: maps.map((map) => ({ ...map, imageIndex: map.imageIndex - start })),
       layers: this.layers.map((layer) => ({ ...layer, shape: [length, ...layer.shape.slice(1)] })),
       timings: this.timings,
+      batchSize: this.batchSize,
     });
   }
 

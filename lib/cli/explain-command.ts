@@ -15,7 +15,7 @@ import {
   readLabels,
 } from './arguments.js';
 import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
-import { describeExplanation, drawExplanation, type ImageReport } from './explain-report.js';
+import { describeExplanation, drawExplanation, type ImageReport } from '../explanation-report.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 

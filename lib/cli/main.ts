@@ -8,6 +8,7 @@ import { evaluateCommand } from './evaluate-command.js';
 import { exitCodeOf, exitCodes, exitCodesHelp, reportError } from './exit-codes.js';
 import { explainCommand } from './explain-command.js';
 import { layersCommand } from './layers-command.js';
+import { serveCommand } from './serve-command.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
   version: string;
@@ -31,6 +32,7 @@ Examples:
   gradcam explain model.pt cat.jpg -m layercam      another method
   gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
+  gradcam serve -m model.pt                         over HTTP, with a page
   gradcam doctor                                    is everything in place?`,
   )
   .addHelpText('afterAll', exitCodesHelp);
@@ -38,6 +40,7 @@ for (const command of [
   explainCommand(interruption.signal),
   evaluateCommand(interruption.signal),
   layersCommand(interruption.signal),
+  serveCommand(),
   doctorCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));
