@@ -53,7 +53,7 @@ export function describeFailure(error: unknown, requestId: string): HttpFailure 
     return failure(400, `The ${where} is not valid: ${problems.join('; ')}.`, 'ERR_INVALID_REQUEST');
   }
   if (validation) return failure(400, message, 'ERR_INVALID_REQUEST');
-  const own = statusOfCode[code ?? ''];
+  const own = statusOfCode[code ?? ''] === undefined ? undefined : (statusCode ?? statusOfCode[code ?? '']);
   if (own !== undefined && (error instanceof GradCamError || code?.startsWith('ERR_'))) return failure(own, message, code);
   // Fastify's and its plugins' own: too large, of a wrong media type, too many, not authorised.
   if (statusCode !== undefined && statusCode >= 400 && (statusCode < 500 || statusCode === 503))

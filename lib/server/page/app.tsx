@@ -101,7 +101,12 @@ export function App() {
         <section class="stage" aria-label="Result">
           {failure !== null && <Problem error={failure} onToken={() => void start()} />}
           {picture && latest ? (
-            <div class={`results ${shown.length * chosenClasses.length > 1 ? 'several' : ''}`} aria-live="polite">
+            <div
+              class={`results ${shown.length * chosenClasses.length > 1 ? 'several' : ''}`}
+              style={{ '--columns': Math.min(chosenClasses.length, 4) }}
+              data-by-class={shown.length > 1 && chosenClasses.length > 1}
+              aria-live="polite"
+            >
               {shown.flatMap(({ answer, stale }) =>
                 (answer?.explained ?? []).map((explained) => (
                   <ResultCard
