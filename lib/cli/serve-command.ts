@@ -88,7 +88,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   if (flags.executors !== undefined || flags.threads !== undefined) setThreads(threadsOf(flags));
 
   let closing = false;
-  closeWithGrace({ delay: flags.drainTimeout, logger: server.log }, async ({ signal, err }) => {
+  const signals = closeWithGrace({ delay: flags.drainTimeout, logger: server.log }, async ({ signal, err }) => {
     closing = true;
     if (err) server.log.error({ err }, 'closing after a defect');
     else server.log.info({ signal }, 'draining');
@@ -103,6 +103,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
   } catch (error) {
     if (closing) return;
+    signals.uninstall();
     await server.close();
     throw error;
   }

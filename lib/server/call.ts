@@ -52,6 +52,7 @@ export class CallRunner {
   readonly #metrics: ServerMetrics;
   readonly #options: CheckedServerOptions;
   readonly #decoding: PQueue;
+  readonly #receiving = new WeakMap<FastifyRequest, NodeJS.Timeout>();
 
   constructor(models: ModelRegistry, gate: AdmissionGate, metrics: ServerMetrics, options: CheckedServerOptions) {
     this.#models = models;
@@ -68,8 +69,14 @@ export class CallRunner {
     const bytes = Number.isFinite(announced) ? announced : this.#options.maxBodyBytes;
     try {
       const ticket = this.#gate.enter(Math.min(bytes, this.#options.maxBodyBytes));
+      // Node gives up on a body that trickles in, but not any more once the server closes.
+      const late = setTimeout(() => request.raw.destroy(), this.#options.deadlineMs + 5000).unref();
+      this.#receiving.set(request, late);
       request.gradcamTicket = ticket;
-      reply.raw.once('close', () => ticket.leave());
+      reply.raw.once('close', () => {
+        clearTimeout(late);
+        ticket.leave();
+      });
     } catch (error) {
       const { model = '' } = request.params as { model?: string };
       const version = this.#models.versionOf(model);
@@ -88,6 +95,7 @@ export class CallRunner {
     target: CallTarget,
     work: (call: Call) => Promise<T>,
   ): Promise<T> {
+    clearTimeout(this.#receiving.get(request));
     const model = this.#models.get(target.model, target.version);
     const leave = model.use();
     const labels = { model: model.name, version: model.version };

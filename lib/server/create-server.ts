@@ -34,6 +34,12 @@ export function createServer(options: CreateServerOptions): ExplainServer {
     bodyLimit: checked.maxBodyBytes,
     // A body that trickles in is given up with 408.
     requestTimeout: checked.deadlineMs,
+    // Node takes the larger of the two for bodies, so headers may not have more.
+    http: {
+      connectionsCheckingInterval: 1000,
+      requestTimeout: checked.deadlineMs,
+      headersTimeout: Math.min(60_000, checked.deadlineMs),
+    },
     keepAliveTimeout: 72_000,
     // While it closes, what arrives on open connections is still answered, and each answer closes its connection.
     return503OnClosing: false,

@@ -196,6 +196,7 @@ export class ModelRegistry {
     } catch (error) {
       await fresh?.dispose();
       entry.state = entry.served ? 'READY' : 'UNAVAILABLE';
+      if (this.#closing.signal.aborted) throw error;
       entry.reason = `it could not be loaded (${(error as { code?: string }).code ?? 'ERR_INTERNAL'})`;
       this.#log?.error({ err: error, model: name }, `model ${name} could not be loaded`);
       throw error;

@@ -129,5 +129,10 @@ function configError(what: string, problem: string, cause?: unknown): GradCamErr
 }
 
 function describeIssues(error: z.ZodError): string {
-  return error.issues.map(({ path, message }) => `${path.join('.') || 'it'}: ${message}`).join('; ');
+  return error.issues
+    .map((issue) => {
+      const message = issue.code === 'invalid_key' ? issue.issues[0]?.message : issue.message;
+      return `${issue.path.join('.') || 'it'}: ${message}`;
+    })
+    .join('; ');
 }
