@@ -63,6 +63,10 @@ export async function explainServer(
   scope.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
   });
+  // A connection that stayed open after its answer would hold up the end until its client lets go.
+  scope.addHook('onSend', async (_request, reply) => {
+    if (models.closing) reply.header('connection', 'close');
+  });
   scope.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? '(none)';
     metrics.answered(request.method, route, reply.statusCode);
@@ -110,8 +114,16 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
   if (options.tokens.length > 0) {
     await scope.register(import('@fastify/bearer-auth'), {
       keys: new Set(options.tokens),
-      errorResponse: () => ({ error: 'A bearer token is needed: Authorization: Bearer TOKEN.', code: 'ERR_UNAUTHORIZED' }),
-      contentType: 'application/json',
+      // As a hook of ours, its failures are answered as all others are.
+      addHook: false,
+      verifyErrorLogLevel: 'debug',
+    });
+    scope.addHook('onRequest', (request, reply, done) => {
+      reply.header('www-authenticate', 'Bearer');
+      scope.verifyBearerAuth?.(request, reply, (error) => {
+        if (!error) reply.removeHeader('www-authenticate');
+        done(error);
+      });
     });
   }
   scope.get('/metrics', { logLevel: 'warn', schema: { hide: true } }, async (_request, reply) =>

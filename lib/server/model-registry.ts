@@ -99,6 +99,11 @@ export class ModelRegistry {
     return [...this.#atStart].every((name) => (this.#entries.get(name)?.loads ?? 0) > 0);
   }
 
+  /** True from the moment that the server begins to end. */
+  get closing(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
   get names(): string[] {
     return [...this.#entries.keys()];
   }
