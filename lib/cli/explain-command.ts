@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { type MethodName, methodNames, methods } from '../cam/methods.js';
+import { describeExplanation, drawExplanation, type ImageReport } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
 import { findClass } from '../sidecar.js';
 import { TopClassTarget } from '../targets/class-targets.js';
@@ -15,7 +16,6 @@ import {
   readLabels,
 } from './arguments.js';
 import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
-import { describeExplanation, drawExplanation, type ImageReport } from './explain-report.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 

@@ -1,10 +1,11 @@
-import type { ExplainedLayer, Explanation, StageTimings } from '../cam/explanation.js';
-import type { LoadedImage } from '../image/load-image.js';
-import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
-import { Tensor } from '../tensor.js';
-import type { Picture } from '../visualization/picture.js';
-import { showCamOnImage } from '../visualization/show-cam-on-image.js';
-import { sideBySide } from '../visualization/side-by-side.js';
+import type { ExplainedLayer, Explanation, StageTimings } from './cam/explanation.js';
+import type { LoadedImage } from './image/load-image.js';
+import { type ModelOutput, type OutputSelector, selectOutput } from './model-output.js';
+import { Tensor } from './tensor.js';
+import type { ColormapName } from './visualization/colormaps.js';
+import type { Picture } from './visualization/picture.js';
+import { showCamOnImage } from './visualization/show-cam-on-image.js';
+import { sideBySide } from './visualization/side-by-side.js';
 
 /** A class of the model's output for one image. */
 export interface ClassReport {
@@ -51,6 +52,16 @@ export function describeExplanation(
   labels: readonly string[] | undefined,
   selector: OutputSelector | undefined,
 ): SuccessReport {
+  const { top, explained } = describeClasses(explanation, labels, selector);
+  return { path, output, layers: explanation.layers, top, explained, timings: explanation.timings };
+}
+
+/** The likeliest classes of the first image, and those that were explained. */
+export function describeClasses(
+  explanation: Explanation,
+  labels: readonly string[] | undefined,
+  selector: OutputSelector | undefined,
+): Pick<SuccessReport, 'top' | 'explained'> {
   const probabilities = softmaxOfFirst(selectOutput(explanation.outputs, selector));
   const describe = (classIndex: number): ClassReport => ({
     classIndex,
@@ -60,9 +71,6 @@ export function describeExplanation(
   const ranked = probabilities.map((probability, classIndex) => ({ probability, classIndex }));
   ranked.sort((a, b) => b.probability - a.probability);
   return {
-    path,
-    output,
-    layers: explanation.layers,
     top: ranked.slice(0, 5).map(({ classIndex }) => describe(classIndex)),
     explained: explanation.maps.map(({ classIndex, score, hasPositiveEvidence }, index) => ({
       ...describe(classIndex ?? -1),
@@ -70,7 +78,6 @@ export function describeExplanation(
       hasPositiveEvidence,
       map: statisticsOf(explanation.heatmaps.at(index)),
     })),
-    timings: explanation.timings,
   };
 }
 
@@ -78,11 +85,15 @@ export function describeExplanation(
 export async function drawExplanation(
   image: LoadedImage,
   explanation: Explanation,
-  report: SuccessReport,
+  report: Pick<SuccessReport, 'explained'>,
   imageWeight: number,
+  colormap?: ColormapName,
 ): Promise<Picture> {
   const panels = report.explained.map((explained, index) => ({
-    picture: showCamOnImage(image, explanation.heatmaps.at(index), { imageWeight }),
+    picture: showCamOnImage(image, explanation.heatmaps.at(index), {
+      imageWeight,
+      ...(colormap === undefined ? {} : { colormap }),
+    }),
     caption: `${nameOf(explained)} ${percent(explained.probability)}`,
   }));
   const [only] = panels;
