@@ -6,7 +6,13 @@ export type { ChunkSummary } from './ledger.js';
 export type { ManifestClass, ManifestEntry } from './output-folder.js';
 export type { BatchQueueOptions } from './redis.js';
 export { type BatchFormat, batchFormats } from './specification.js';
-export { type BatchProgress, type BatchStatus, batchStatus, type FailedChunk } from './status.js';
+export {
+  type BatchProgress,
+  type BatchStatus,
+  batchStatus,
+  type FailedChunk,
+  type RunningChunk,
+} from './status.js';
 export { type SubmitBatchOptions, type SubmittedBatch, submitBatch } from './submit.js';
 export {
   type BatchWorkerOptions,

@@ -46,11 +46,12 @@ export class Ledger {
     await this.#redis.hset(`${this.#prefix}:batches`, batch, JSON.stringify(header));
   }
 
-  async batches(): Promise<Map<string, BatchHeader>> {
+  /** In the order of submission. */
+  async batches(): Promise<(BatchHeader & { readonly batch: string })[]> {
     const all = await this.#redis.hgetall(`${this.#prefix}:batches`);
-    return new Map(
-      Object.entries(all).map(([batch, header]) => [batch, headerSchema.parse(JSON.parse(header))]),
-    );
+    return Object.entries(all)
+      .map(([batch, header]) => ({ batch, ...headerSchema.parse(JSON.parse(header)) }))
+      .sort((a, b) => a.submittedAt - b.submittedAt);
   }
 
   async addChunk(batch: string, chunk: string, images: number): Promise<void> {

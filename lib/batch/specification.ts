@@ -98,7 +98,7 @@ export async function fileSha256(path: string): Promise<string> {
   } catch (cause) {
     throw new GradCamError(
       'ERR_MODEL_NOT_FOUND',
-      `Cannot read the model '${path}': ${(cause as Error).message}. Give a worker on another machine its path with --model.`,
+      `Cannot read the model '${path}': ${(cause as Error).message}.`,
       { cause, details: { path } },
     );
   }

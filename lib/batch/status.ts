@@ -22,6 +22,16 @@ export interface BatchProgress {
   };
 }
 
+export interface RunningChunk {
+  readonly chunk: string;
+  readonly batch: string;
+  /** Host and process id. */
+  readonly worker: string;
+  /** Images so far, of so many; told once a second. */
+  readonly done: number;
+  readonly images: number;
+}
+
 export interface FailedChunk {
   readonly chunk: string;
   readonly batch: string;
@@ -42,9 +52,9 @@ export interface BatchStatus {
     readonly delayed: number;
     readonly failed: number;
   };
-  /** Images of running chunks that are done already; they are not in the batches' numbers yet. */
-  readonly imagesRunning: number;
-  /** Images each second, over the last two minutes; null where no chunk ended in them. */
+  /** The images of these are not in the batches' numbers yet. */
+  readonly running: readonly RunningChunk[];
+  /** Images each second, by the chunks that ended in the last two minutes; null where no chunk ended in them. */
   readonly rate: number | null;
   /** Until all is done at that rate; null where it is not known. */
   readonly secondsLeft: number | null;
@@ -71,7 +81,7 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
     const { wait = 0, prioritized = 0, active = 0, delayed = 0, failed = 0 } = counts;
     const batches: BatchProgress[] = [];
     const summaries: ChunkSummary[] = [];
-    for (const [batch, header] of await ledger.batches()) {
+    for (const { batch, ...header } of await ledger.batches()) {
       const chunks = await ledger.chunks(batch);
       const finished = await ledger.finished(batch);
       const done = [...finished.values()];
@@ -95,19 +105,23 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
         },
       });
     }
-    const running = (await queue.getActive()).map(
-      ({ progress }) => (progress as { done?: number } | null)?.done ?? 0,
-    );
-    const imagesRunning = running.reduce((total, done) => total + done, 0);
+    const running = (await queue.getActive()).map((job) => ({
+      chunk: job.id ?? '',
+      batch: job.data.batch,
+      worker: job.processedBy ?? 'unknown',
+      done: (job.progress as { done?: number } | null)?.done ?? 0,
+      images: job.data.images.length,
+    }));
     const rate = rateOf(summaries, Date.now());
     const remaining =
-      batches.reduce((total, { images }) => total + images.total - images.done, 0) - imagesRunning;
+      batches.reduce((total, { images }) => total + images.total - images.done, 0) -
+      running.reduce((total, { done }) => total + done, 0);
     return {
       queue: address.queue,
       redis: address.shown,
       workers: await queue.getWorkersCount(),
       chunks: { waiting: wait + prioritized, running: active, delayed, failed },
-      imagesRunning,
+      running,
       rate,
       secondsLeft: remaining <= 0 ? 0 : rate ? remaining / rate : null,
       batches,
@@ -124,12 +138,17 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
   }
 }
 
-/** Of the chunks that ended in the window, from the start of the first of them that began in it. */
+/** Of the chunks that ended in the window, over the time in which at least one of them ran. */
 function rateOf(summaries: readonly ChunkSummary[], now: number): number | null {
-  const recent = summaries.filter(({ finishedAt }) => finishedAt > now - rateWindow);
-  if (recent.length === 0) return null;
-  const since = Math.max(now - rateWindow, Math.min(...recent.map(({ startedAt }) => startedAt)));
-  const last = Math.max(...recent.map(({ finishedAt }) => finishedAt));
+  const recent = summaries
+    .filter(({ finishedAt }) => finishedAt > now - rateWindow)
+    .sort((a, b) => a.startedAt - b.startedAt);
+  let busy = 0;
+  let until = 0;
+  for (const { startedAt, finishedAt } of recent) {
+    busy += Math.max(0, finishedAt - Math.max(startedAt, until));
+    until = Math.max(until, finishedAt);
+  }
   const images = recent.reduce((total, each) => total + each.images, 0);
-  return images / (Math.max(last - since, 1) / 1000);
+  return recent.length === 0 ? null : images / (Math.max(busy, 1) / 1000);
 }

@@ -1,5 +1,8 @@
+import { setMaxListeners } from 'node:events';
+import { hostname } from 'node:os';
 import { type Job, Queue, UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import { argumentOutOfRange } from '../errors.js';
+import { checkDevice } from '../model.js';
 import { checkSignal, readOptions } from '../options.js';
 import type { SessionOptions } from './explain-session.js';
 import { type ChunkSummary, Ledger, summaryOfEarlier } from './ledger.js';
@@ -26,6 +29,8 @@ export interface BatchWorkerOptions extends BatchQueueOptions, SessionOptions {
 
 /** What a worker tells as it goes. */
 export type WorkerEvent =
+  /** Redis was reached. */
+  | { readonly kind: 'ready' }
   | { readonly kind: 'progress'; readonly chunk: string; readonly done: number; readonly images: number }
   | { readonly kind: 'finished'; readonly chunk: string; readonly summary: ChunkSummary }
   | { readonly kind: 'failed'; readonly chunk: string; readonly reason: string; readonly willRetry: boolean }
@@ -77,6 +82,7 @@ export async function runBatchWorker(options?: BatchWorkerOptions): Promise<Batc
     (job, token, lost) => chunks.process(job, token, lost),
     {
       ...queueOptions,
+      name: `${hostname()}.${process.pid}`,
       autorun: false,
       concurrency: given.concurrency,
       lockDuration: given.takeOverAfter,
@@ -97,6 +103,7 @@ export async function runBatchWorker(options?: BatchWorkerOptions): Promise<Batc
   worker.on('lockRenewalFailed', (ids) => {
     for (const id of ids) worker.cancelJob(id);
   });
+  onEvent({ kind: 'ready' });
   const { stop } = chunks;
   const forward = () => stop.abort();
   given.signal?.addEventListener('abort', forward, { once: true });
@@ -154,7 +161,9 @@ class ChunkWorker implements AsyncDisposable {
   async process(job: Job<ChunkData>, token?: string, lost?: AbortSignal): Promise<ChunkSummary> {
     const signals = [this.stop.signal, ...(lost ? [lost] : [])];
     try {
-      const summary = await this.#finish(job, AbortSignal.any(signals));
+      const signal = AbortSignal.any(signals);
+      setMaxListeners(0, signal); // Every image in hand listens.
+      const summary = await this.#finish(job, signal);
       const { chunks, images, failed } = this.report;
       this.report = {
         chunks: chunks + 1,
@@ -228,6 +237,7 @@ function checkWorkerOptions(options: BatchWorkerOptions | undefined): CheckedOpt
     'onEvent',
   ]);
   checkSignal(given.signal);
+  if (given.device !== undefined) checkDevice(given.device);
   const { concurrency = 1, takeOverAfter = 30_000, batchSize = 8, onEvent = () => {} } = given;
   const integers = { concurrency, batchSize };
   for (const [name, value] of Object.entries(integers)) {

@@ -66,10 +66,10 @@ export function batchCommand(signal: AbortSignal): Command {
       'after',
       `
 Examples:
-  gradcam batch submit model.pt photos/ -o out/    once
-  gradcam batch work                               as often as there are cores
-  gradcam batch status --watch
-  gradcam batch collect out/                       out/manifest.jsonl`,
+  gradcam batch submit model.pt photos/ -o out/  once
+  gradcam batch work                             on as many machines as you like
+  gradcam batch status --watch                   how far is it?
+  gradcam batch collect out/                     writes out/manifest.jsonl`,
     )
     .addCommand(submitCommand(signal))
     .addCommand(workCommand(signal))

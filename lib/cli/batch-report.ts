@@ -38,12 +38,17 @@ export class WorkerReporter {
   #bar: SingleBar | null = null;
   #lastTrouble = '';
 
+  readonly #queue: string;
+
   constructor(queue: string) {
-    console.log(`Working on the queue ${queue}. Ctrl-C or SIGTERM to end.`);
+    this.#queue = queue;
   }
 
   tell(event: WorkerEvent): void {
     switch (event.kind) {
+      case 'ready':
+        console.log(`Working on the queue ${this.#queue}. Ctrl-C or SIGTERM to end.`);
+        return;
       case 'progress':
         this.#progress.set(event.chunk, event);
         this.#drawBar();
@@ -118,6 +123,8 @@ export function printStatus(status: BatchStatus): void {
     ['rate', describeRate(status)],
   ];
   print(rows);
+  for (const { chunk, worker, done, images } of status.running)
+    console.log(`  ${''.padEnd(9)}${chunk.slice(0, 8)}: ${done} of ${count(images, 'image')}, by ${worker}`);
   if (status.batches.length === 0) console.log('\nNothing was submitted to this queue.');
   for (const { batch, model, method, output, submittedAt, chunks, images } of status.batches) {
     console.log(`\nbatch ${batch}, ${method}, submitted ${submittedAt.slice(0, 16).replace('T', ' ')} UTC`);
@@ -167,7 +174,7 @@ export class BatchWatch {
       return;
     }
     const total = status.batches.reduce((sum, { images }) => sum + images.total, 0);
-    const done = status.batches.reduce((sum, { images }) => sum + images.done, status.imagesRunning);
+    const done = status.batches.reduce((sum, { images }) => sum + images.done, runningImages(status));
     const failed = status.batches.reduce((sum, { images }) => sum + images.failed, 0);
     const facts = `${describeRate(status)}, ${failed} failed, ${count(status.workers, 'worker')}`;
     if (!process.stderr.isTTY) {
@@ -185,6 +192,10 @@ export class BatchWatch {
   stop(): void {
     this.#bar?.stop();
   }
+}
+
+function runningImages({ running }: BatchStatus): number {
+  return running.reduce((total, { done }) => total + done, 0);
 }
 
 function count(number: number, noun: string): string {
