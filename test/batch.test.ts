@@ -1,15 +1,18 @@
+import { rmSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import anyTest, { type ExecutionContext, type TestFn } from 'ava';
+import anyTest, { type TestFn } from 'ava';
 import { GradCAM, loadImage, loadModel, ScoreCAM } from 'node-gradcam';
 import {
   type BatchWorkerReport,
   batchStatus,
+  cancelBatches,
   collectManifest,
   type ManifestEntry,
   runBatchWorker,
   type SubmitBatchOptions,
   submitBatch,
+  type WorkerEvent,
 } from 'node-gradcam/batch';
 import { BatchProcess, makePictures, readManifest, until, writePicture } from './helpers/batch-worker.js';
 import { fixturePath, maxDifference } from './helpers/fixtures.js';
@@ -188,6 +191,63 @@ withRedis(`SIGTERM: the worker gives its chunk back and ends; what is done stays
   t.deepEqual([images?.computed, images?.reused], [60 - finished.length, finished.length]);
 });
 
+withRedis(`a worker that slept through the take-over wakes up and does no harm${why}`, async (t) => {
+  const { root } = await makePictures(40);
+  const { address, args } = newQueue();
+  const options: Extra = { image: { size: 160 }, method: 'scorecam', targetLayers: ['down'], chunkSize: 20 };
+  await submitBatch(submission(root, address, options));
+  const sleeper = new BatchProcess(t, 'work', ...args, '--take-over', '1');
+  await until('the first images', async () => ((await batchStatus(address)).running[0]?.done ? true : null));
+  sleeper.kill('SIGSTOP');
+  t.is((await workUntilDone(address)).images, 40, 'both chunks, one of them taken over');
+  const manifests = await filesBelow(join(root, 'out', 'batches'));
+  sleeper.kill('SIGCONT');
+  await until('the sleeper to notice', async () => (/lock/.test(sleeper.stderr) ? true : null));
+  sleeper.kill('SIGTERM');
+  const { code, stdout } = await sleeper.ended;
+  t.is(code, 0);
+  t.regex(stdout, /^Ended after 0 chunks: 0 images\.$/m);
+  t.deepEqual(await filesBelow(join(root, 'out', 'batches')), manifests, 'the manifests are as they were');
+  const [batch] = (await batchStatus(address)).batches;
+  t.like(batch, { chunks: { total: 2, done: 2 }, images: { total: 40, done: 40, failed: 0 } });
+  t.like(await collectManifest(join(root, 'out')), { images: 40, results: 40, missingChunks: 0 });
+});
+
+withRedis(`a chunk that fails for a passing reason is tried again${why}`, async (t) => {
+  const { root } = await makePictures(4);
+  const { address } = newQueue();
+  await submitBatch(submission(root, address, { attempts: 2 }));
+  const obstacle = join(root, 'out', 'results');
+  await writeFile(obstacle, 'a file where the folder belongs');
+  const failures: WorkerEvent[] = [];
+  const onEvent = (event: WorkerEvent) => {
+    if (event.kind !== 'failed') return;
+    failures.push(event);
+    rmSync(obstacle);
+  };
+  t.like(await workUntilDone(address, { onEvent }), { chunks: 1, images: 4, failed: 0 });
+  t.is(failures.length, 1);
+  t.like(failures[0], { willRetry: true });
+  t.like((await batchStatus(address)).chunks, { failed: 0 });
+});
+
+withRedis(`cancelling takes a batch out of the queue and keeps what is done${why}`, async (t) => {
+  const { root } = await makePictures(6);
+  const { address } = newQueue();
+  const kept = await submitBatch(submission(root, address, { chunkSize: 2 }));
+  const { batch } = await submitBatch(submission(root, address, { chunkSize: 2, method: 'layercam' }));
+  await t.throwsAsync(cancelBatches({ ...address, batch: 'nowhere' }), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.deepEqual(await cancelBatches({ ...address, batch }), { batches: 1, removedChunks: 3, runningChunks: 0 });
+  t.deepEqual(
+    (await batchStatus(address)).batches.map((each) => each.batch),
+    [kept.batch],
+  );
+  t.is((await workUntilDone(address)).images, 6);
+  await cancelBatches(address);
+  t.like(await batchStatus(address), { batches: [], chunks: { waiting: 0 } });
+  t.is((await submitBatch(submission(root, address, { chunkSize: 2 }))).chunksDone, 3);
+});
+
 withRedis(
   `submitting again adds what is new or changed, also when Redis has forgotten all${why}`,
   async (t) => {
@@ -285,7 +345,8 @@ withRedis(`classes, layers and several methods in one folder are kept apart${why
         [4, 'eel'],
       ],
     );
-    explained.forEach(({ score }, index) => t.true(Math.abs(score - (maps[index]?.score ?? 1)) < 1e-4));
+    for (const [index, { score }] of explained.entries())
+      t.true(Math.abs(score - (maps[index]?.score ?? 1)) < 1e-4);
     const record = JSON.parse(await readFile(join(root, 'out', output), 'utf8'));
     t.is(record.layers[0].path, 'down');
     t.is(record.explained.length, 2);
@@ -372,7 +433,7 @@ withRedis(`workers wait for a Redis that is away, and go on when it is back${why
 });
 
 withRedis(`wrong options are refused with a code${why}`, async (t) => {
-  const { root, photos } = await makePictures(1);
+  const { root } = await makePictures(1);
   const { address } = newQueue();
   const good = submission(root, address);
   const invalid: readonly [options: object, code: string][] = [
@@ -382,7 +443,7 @@ withRedis(`wrong options are refused with a code${why}`, async (t) => {
     [{ model: 7 }, 'ERR_INVALID_ARG_TYPE'],
     [{ model: join(root, 'nowhere.pt') }, 'ERR_MODEL_NOT_FOUND'],
     [{ output: '' }, 'ERR_INVALID_ARG_TYPE'],
-    [{ output: join(photos, '0000.png') }, 'ERR_INVALID_ARG_TYPE'],
+    [{ output: modelPath }, 'ERR_BATCH_FOLDER'],
     [{ images: 'photos' }, 'ERR_INVALID_ARG_TYPE'],
     [{ images: [] }, 'ERR_INVALID_ARG_TYPE'],
     [{ images: [join(root, 'nowhere')] }, 'ERR_INVALID_ARG_TYPE'],
@@ -460,7 +521,7 @@ withRedis(`the command line: submit, work, status, collect, in 80 columns${why}`
 });
 
 test.serial('the command line: help in 80 columns, mistakes end with 2, no Redis with 3', async (t) => {
-  for (const args of [[], ['submit'], ['work'], ['status'], ['collect']]) {
+  for (const args of [[], ['submit'], ['work'], ['status'], ['collect'], ['cancel']]) {
     const { code, stdout } = await new BatchProcess(t, ...args, '--help').ended;
     t.is(code, 0);
     for (const line of stdout.split('\n')) t.true(line.length <= 80, line);

@@ -1,5 +1,6 @@
 /** Offline jobs over many pictures, for any number of workers: `node-gradcam/batch`. @packageDocumentation */
 
+export { type CancelBatchOptions, type CancelledBatches, cancelBatches } from './cancel.js';
 export { type CollectedManifest, collectManifest } from './collect.js';
 export type { SessionOptions } from './explain-session.js';
 export type { ChunkSummary } from './ledger.js';

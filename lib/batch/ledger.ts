@@ -65,6 +65,7 @@ export class Ledger {
   }
 
   async finishChunk(batch: string, chunk: string, summary: ChunkSummary): Promise<void> {
+    if ((await this.#redis.hexists(`${this.#prefix}:batches`, batch)) === 0) return; // It was cancelled.
     await this.#redis.hset(this.#key(batch, 'done'), chunk, JSON.stringify(summary));
   }
 
@@ -77,6 +78,12 @@ export class Ledger {
     return new Map(
       Object.entries(all).map(([chunk, summary]) => [chunk, JSON.parse(summary) as ChunkSummary]),
     );
+  }
+
+  /** Forgets a batch. */
+  async dropBatch(batch: string): Promise<void> {
+    await this.#redis.hdel(`${this.#prefix}:batches`, batch);
+    await this.#redis.del(this.#key(batch, 'chunks'), this.#key(batch, 'done'));
   }
 
   async dropChunk(batch: string, chunk: string): Promise<void> {

@@ -63,6 +63,9 @@ const passingFaults = new Set(['ERR_OUT_OF_MEMORY', 'ERR_BUSY', 'ERR_DISPOSED', 
 /** A chunk whose workers were lost that often is failed: it may well be what ends them. */
 const mostLosses = 3;
 
+/** Milliseconds that an ending worker waits for a Redis that is away. */
+const mostPatience = 5_000;
+
 /**
  * Takes chunks from the queue and explains them, until `signal` is aborted, the work is done (`exitWhenDone`) or this
  * worker cannot go on. Any number of workers, on any machines that see the same files, may share a queue.
@@ -123,8 +126,11 @@ export async function runBatchWorker(options?: BatchWorkerOptions): Promise<Batc
   } finally {
     clearInterval(watch);
     given.signal?.removeEventListener('abort', forward);
-    await worker.close();
-    await queue.close();
+    // Without Redis the chunk cannot be given back; it is taken over like that of a dead worker.
+    const patience = setTimeout(() => redis.disconnect(), mostPatience);
+    await worker.close().catch(() => {});
+    await queue.close().catch(() => {});
+    clearTimeout(patience);
     await chunks[Symbol.asyncDispose]();
     redis.disconnect();
   }
@@ -173,7 +179,8 @@ class ChunkWorker implements AsyncDisposable {
       this.#options.onEvent({ kind: 'finished', chunk: job.id ?? '', summary });
       return summary;
     } catch (error) {
-      const { code = '', message } = error as Error & { code?: string };
+      const { code: given, message } = error as Error & { code?: unknown };
+      const code = typeof given === 'string' ? given : '';
       const workersFault = faultsOfWorker.has(code);
       if (workersFault) this.fail(error);
       if (workersFault || this.stop.signal.aborted) {

@@ -74,7 +74,8 @@ Examples:
     .addCommand(submitCommand(signal))
     .addCommand(workCommand(signal))
     .addCommand(statusCommand(signal))
-    .addCommand(collectCommand());
+    .addCommand(collectCommand())
+    .addCommand(cancelCommand());
 }
 
 function withQueue(command: Command): Command {
@@ -265,5 +266,20 @@ function collectCommand(): Command {
           console.log('\nTo compute them again, delete batches/ in the folder, and submit.');
       }
       if (failed + missingChunks + missingResults.length > 0) process.exitCode = exitCodes.someImagesFailed;
+    });
+}
+
+function cancelCommand(): Command {
+  return withQueue(new Command('cancel'))
+    .summary('take batches out of the queue')
+    .description(
+      'Takes a batch, or all, out of the queue. What is done stays; submitting the same again goes on from there.',
+    )
+    .argument('[batch]', 'as submit and status name it; default: all')
+    .action(async (batch: string | undefined, { redis, queue }: QueueFlags) => {
+      const { cancelBatches } = await batchLibrary();
+      const cancelled = await cancelBatches({ redis, queue, ...(batch === undefined ? {} : { batch }) });
+      const { removedChunks, runningChunks } = cancelled;
+      console.log(`chunks  ${removedChunks} removed, ${runningChunks} running are done to their end`);
     });
 }
