@@ -5,6 +5,7 @@ export type GradCamErrorCode =
   | 'ERR_ADDON_LOAD'
   | 'ERR_MODEL_NOT_FOUND'
   | 'ERR_MODEL_LOAD'
+  | 'ERR_MODEL_CHECKSUM'
   | 'ERR_MODEL_FROZEN'
   | 'ERR_NO_FORWARD'
   | 'ERR_UNKNOWN_LAYER'

@@ -54,6 +54,13 @@ export type { ReshapeTransform } from './cam/reshape-transform.js';
 export { ScoreCAM, type ScoreCAMOptions } from './cam/score-cam.js';
 export { SmoothGradCAMPlusPlus, type SmoothGradCAMPlusPlusOptions } from './cam/smooth-grad-cam.js';
 export type { TargetLayer } from './cam/target-layers.js';
+export type {
+  ExplainBatchMessage,
+  ExplainEndMessage,
+  ExplainErrorMessage,
+  ExplainFacts,
+  ExplainStartMessage,
+} from './diagnostics.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
 export { Explainer, type ExplainerOptions } from './explainer/explainer.js';
@@ -75,6 +82,7 @@ export {
   loadModel,
   Model,
   type ModelInput,
+  type ModelStatistics,
   type SuggestedLayer,
 } from './model.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';

@@ -1,4 +1,7 @@
-import { GradCamError, invalidArgumentType } from './errors.js';
+import type { StageTimings } from './cam/explanation.js';
+import { debug } from './diagnostics.js';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from './errors.js';
+import { withFileChecks } from './model-file.js';
 import { type ModelOutput, wrapOutput } from './model-output.js';
 import {
   callNative,
@@ -22,6 +25,16 @@ export interface LoadModelOptions {
    * fast half-precision arithmetic.
    */
   readonly dtype?: 'auto' | 'float16' | 'bfloat16' | 'float32' | 'float64';
+  /**
+   * The SHA-256 of the file, as 64 hexadecimal digits. Where it is another, nothing is loaded and the error is
+   * `ERR_MODEL_CHECKSUM`. Default: not checked.
+   */
+  readonly sha256?: string;
+  /**
+   * Load the file in a process of its own first: a damaged file that crashes LibTorch's loader then gives
+   * `ERR_MODEL_LOAD`, and this process goes on. Takes about a second and twice the time to load. Default false.
+   */
+  readonly preflight?: boolean;
   /** Stops waiting for the model. */
   readonly signal?: AbortSignal;
 }
@@ -58,24 +71,62 @@ export interface Inspection {
   readonly suggestionFailure: string | null;
 }
 
+/** What a model did and holds. Times are in milliseconds, added up over all batches. */
+export interface ModelStatistics {
+  /** Forwards, inspections, explains, attributions and metrics, each counted when it has come to its end. */
+  readonly jobs: {
+    readonly done: number;
+    readonly failed: number;
+    /** Ended by their signal. */
+    readonly aborted: number;
+    readonly running: number;
+    readonly waiting: number;
+  };
+  /** Choices of target layers whose hooked graphs are kept, at most 16. */
+  readonly plans: number;
+  /** The stages of all batches that were explained. */
+  readonly timings: StageTimings;
+  readonly memory: {
+    /** Bytes of parameters and buffers; 0 once disposed. */
+    readonly weightBytes: number;
+    /** Bytes of the large blocks that tensors of this process hold, of all models and threads. */
+    readonly tensorBytes: number;
+    /** Bytes kept for the next tensors of this process; given back when no job has run for two seconds. */
+    readonly cachedBytes: number;
+  };
+}
+
 /** One input or, for a model that takes several, all of them in order. */
 export type ModelInput = TensorLike | readonly TensorLike[];
 
 /**
  * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
  * eval mode. A TorchScript file holds code: load only files you trust.
- * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_CUDA_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`,
- *   `ERR_ADDON_LOAD`
+ * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_CUDA_UNAVAILABLE`,
+ *   `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
+ * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
  */
 export async function loadModel(path: string, options?: LoadModelOptions): Promise<Model> {
   if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
-  const given = readOptions<LoadModelOptions>('loadModel options', options, ['device', 'dtype', 'signal']);
+  if (path.includes('\0')) throw argumentOutOfRange('path', 'a path without null characters', path);
+  const { sha256, preflight, ...given } = readOptions<LoadModelOptions>('loadModel options', options, [
+    'device',
+    'dtype',
+    'sha256',
+    'preflight',
+    'signal',
+  ]);
   const device = checkDevice(given.device ?? 'cpu');
   const dtype = checkDType(given.dtype ?? 'auto');
-  const native = await callNativeAsync(checkSignal(given.signal), (module, cancellation) =>
-    module.loadModel(path, { device, dtype }, cancellation),
+  const signal = checkSignal(given.signal);
+  const started = performance.now();
+  const native = await withFileChecks(path, { sha256, preflight, signal }, () =>
+    callNativeAsync(signal, (module, cancellation) =>
+      module.loadModel(path, { device, dtype }, cancellation),
+    ),
   );
+  debug(() => `loaded ${path} on ${native.device} in ${(performance.now() - started).toFixed(1)} ms`);
   return new Model(path, native);
 }
 
@@ -87,6 +138,7 @@ export class Model {
   readonly #reference: ModelReference;
   readonly #layers: readonly Layer[];
   readonly #suggestions = new Map<string, Promise<SuggestedLayer>>();
+  readonly #timings = { queue: 0, plan: 0, forward: 0, backward: 0, cam: 0 };
   #disposed = false;
 
   /** The file it was loaded from. */
@@ -116,6 +168,12 @@ export class Model {
   /** @internal */
   static reference(model: Model): ModelReference {
     return model.#reference;
+  }
+
+  /** @internal Adds the stages of one batch to the model's statistics. */
+  static addTimings(model: Model, timings: StageTimings): void {
+    for (const stage of Object.keys(model.#timings) as (keyof StageTimings)[])
+      model.#timings[stage] += timings[stage];
   }
 
   /** True from the call of {@link dispose} on. */
@@ -192,6 +250,14 @@ export class Model {
       'ERR_NO_LAYER_SUGGESTION',
       `No target layer was named, and none can be suggested: ${suggestionFailure}.`,
     );
+  }
+
+  /** What was done with this model since it was loaded, and what it holds now. Cheap, and works after dispose too. */
+  stats(): ModelStatistics {
+    const { plans, ...jobs } = callNative((module) => module.modelStatistics(this.#reference));
+    const { tensorBytes, cachedBytes } = callNative((module) => module.memory());
+    const weightBytes = this.#disposed ? 0 : this.byteLength;
+    return { jobs, plans, timings: { ...this.#timings }, memory: { weightBytes, tensorBytes, cachedBytes } };
   }
 
   /**

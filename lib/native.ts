@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
+import { unlessAborted } from './options.js';
 
 /**
  * The one description of the native module, and the only file that imports the `.node`. What is declared here is
@@ -224,6 +225,16 @@ export interface NativePlan {
   fusedOperations: number;
 }
 
+/** A model's jobs since it was loaded, and the plans of layers it keeps. */
+export interface NativeModelStatistics {
+  done: number;
+  failed: number;
+  aborted: number;
+  running: number;
+  waiting: number;
+  plans: number;
+}
+
 export interface NativeBuildInfo {
   /** LibTorch's version the addon was compiled against. */
   compiledTorchVersion: string;
@@ -258,8 +269,13 @@ export interface NativeOperationArguments {
 export interface NativeModule {
   buildInfo(): NativeBuildInfo;
   cuda(): NativeCuda;
+  /** The part of buildInfo() that changes, which costs nothing to ask. */
+  memory(): Pick<NativeBuildInfo, 'tensorBytes' | 'cachedBytes'>;
   tensorFromTypedArray(data: TensorData, shape: readonly number[]): NativeTensor;
-  tensorToTypedArray(tensor: TensorReference): TensorData;
+  /** Copies the elements into an array of exactly their kind and number. */
+  tensorCopyTo(tensor: TensorReference, array: TensorData): void;
+  /** A second handle of the same memory, which lives on when the first is disposed. */
+  tensorShare(tensor: TensorReference): NativeTensor;
   tensorAt(tensor: TensorReference, index: number): NativeTensor;
   /** `length` slices of the first dimension from `start` on. */
   tensorNarrow(tensor: TensorReference, start: number, length: number): NativeTensor;
@@ -343,6 +359,7 @@ export interface NativeModule {
     cancellation: CancellationReference,
     onProgress?: (done: number, total: number) => void,
   ): Promise<NativeExplanation>;
+  modelStatistics(model: ModelReference): NativeModelStatistics;
   /** Refuses new jobs at once; resolves when the last running one has ended and the memory is free. */
   disposeModel(model: ModelReference): Promise<void>;
 }
@@ -450,32 +467,15 @@ export async function callNativeAsync<T>(
   signal: AbortSignal | undefined,
   call: (module: NativeModule, cancellation: CancellationReference) => Promise<T>,
 ): Promise<T> {
-  signal?.throwIfAborted();
-  const module = native();
   const callSite = new Error();
-  const cancellation = module.createCancellation();
-  const { promise: aborted, reject } = promiseWithReject();
-  const onAbort = () => {
-    module.cancel(cancellation);
-    reject(signal?.reason);
-  };
-  signal?.addEventListener('abort', onAbort, { once: true });
+  const module = native();
   try {
-    const work = call(module, cancellation);
-    work.catch(() => {});
-    return await Promise.race([work, aborted]);
+    return await unlessAborted(signal, (onAbort) => {
+      const cancellation = module.createCancellation();
+      onAbort(() => module.cancel(cancellation));
+      return call(module, cancellation);
+    });
   } catch (failure) {
     throw publicError(failure, callSite);
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
   }
-}
-
-function promiseWithReject(): { promise: Promise<never>; reject: (reason: unknown) => void } {
-  let reject: (reason: unknown) => void = () => {};
-  const promise = new Promise<never>((_, rejectPromise) => {
-    reject = rejectPromise;
-  });
-  promise.catch(() => {});
-  return { promise, reject };
 }

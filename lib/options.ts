@@ -10,7 +10,8 @@ export function readOptions<T extends object>(
   options: unknown,
   known: readonly (keyof T & string)[],
 ): T {
-  if (options === undefined) return {} as T;
+  const copy: T = Object.create(null); // an option must not come from what a program put on Object.prototype
+  if (options === undefined) return copy;
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw invalidArgumentType(name, 'an object', options);
   }
@@ -21,11 +22,43 @@ export function readOptions<T extends object>(
     );
     throw Object.assign(error, { code: 'ERR_UNKNOWN_OPTION' });
   }
-  return { ...options } as T;
+  return Object.assign(copy, options);
 }
 
 /** @internal */
 export function checkSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return signal;
   throw invalidArgumentType('signal', 'an AbortSignal', signal);
+}
+
+/**
+ * The outcome of `start()`, or, as soon as the signal aborts, a rejection with its reason. What was started is told of it
+ * by the function given to `onAbort`; what comes of it then is ignored.
+ * @internal
+ */
+export async function unlessAborted<T>(
+  signal: AbortSignal | undefined,
+  start: (onAbort: (stop: () => void) => void) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  let stop = () => {};
+  let rejectAborted: (reason: unknown) => void = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    rejectAborted = reject;
+  });
+  aborted.catch(() => {});
+  const listener = () => {
+    stop();
+    rejectAborted(signal?.reason);
+  };
+  signal?.addEventListener('abort', listener, { once: true });
+  try {
+    const work = start((how) => {
+      stop = how;
+    });
+    work.catch(() => {});
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal?.removeEventListener('abort', listener);
+  }
 }

@@ -1,3 +1,4 @@
+import { type ExplainFacts, observeBatch, observeExplain } from '../diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
 import { Model, type ModelInput, type SuggestedLayer, toTensors } from '../model.js';
 import type { OutputSelector } from '../model-output.js';
@@ -7,7 +8,7 @@ import {
   type NativeMethodRequest,
   type NativeTarget,
 } from '../native.js';
-import { checkSignal, readOptions } from '../options.js';
+import { checkSignal, readOptions, unlessAborted } from '../options.js';
 import { checkSelector } from '../output-selector.js';
 import { withFunctionTargets } from '../targets/function-target.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
@@ -136,10 +137,18 @@ export abstract class BaseCAM {
    */
   async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
     const { inputs, ...rest } = checkExplainArguments(input, options);
-    return await this.explainParts(
-      inputs.map((tensor) => [tensor]),
-      rest,
-    );
+    const parts = inputs.map((tensor) => [tensor]);
+    return await observeExplain(this.facts([this], parts), () => this.explainParts(parts, rest));
+  }
+
+  /** @internal What the diagnostics channels tell of an explain. */
+  facts(cams: readonly BaseCAM[], inputs: readonly (readonly Tensor[])[]): ExplainFacts {
+    return {
+      model: this.#model.path,
+      methods: cams.map((cam) => cam.method.name),
+      layers: this.#layers?.map(({ path }) => path) ?? [],
+      images: inputs[0]?.reduce((sum, { shape }) => sum + (shape[0] ?? 1), 0) ?? 0,
+    };
   }
 
   /**
@@ -161,13 +170,29 @@ export abstract class BaseCAM {
   async explainTogether(
     cams: readonly BaseCAM[],
     inputs: readonly (readonly Tensor[])[],
-    { targets, upsample, augmentations, eigenSmooth, onProgress, signal }: Omit<ExplainArguments, 'inputs'>,
+    how: Omit<ExplainArguments, 'inputs'>,
   ): Promise<Explanation[]> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
-    signal?.throwIfAborted();
-    const { layers, reason } = this.#layers
-      ? { layers: this.#layers, reason: null }
-      : await this.#suggest(inputs.map((parts) => parts[0] as Tensor));
+    how.signal?.throwIfAborted();
+    if (this.#layers) return await this.#explainAt({ layers: this.#layers, reason: null }, cams, inputs, how);
+    // The caller may dispose of the input while the layer is looked for.
+    const held = inputs.map((parts) => parts.map((tensor) => tensor.share()));
+    try {
+      const found = await unlessAborted(how.signal, () =>
+        this.#suggest(held.flatMap(([first]) => first ?? [])),
+      );
+      return await this.#explainAt(found, cams, held, how);
+    } finally {
+      for (const tensor of held.flat()) tensor.dispose();
+    }
+  }
+
+  async #explainAt(
+    { layers, reason }: ChosenLayers,
+    cams: readonly BaseCAM[],
+    inputs: readonly (readonly Tensor[])[],
+    { targets, upsample, augmentations, eigenSmooth, onProgress, signal }: Omit<ExplainArguments, 'inputs'>,
+  ): Promise<Explanation[]> {
     const request: NativeExplainRequest = {
       methods: cams.map((cam) => ({ ...cam.method, eigenSmooth })),
       augmentations,
@@ -184,6 +209,12 @@ export abstract class BaseCAM {
         module.explain(Model.reference(this.#model), request, cancellation, onProgress),
       ),
     );
+    Model.addTimings(this.#model, native.timings);
+    observeBatch({
+      ...this.facts(cams, inputs),
+      layers: native.layers.map(({ path }) => path),
+      timings: native.timings,
+    });
     return native.methods.map((_, method) => Explanation.fromNative(native, method, reason));
   }
 

@@ -18,6 +18,7 @@ Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startPerturbedScores(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value modelStatistics(const Napi::CallbackInfo& info);
 Napi::Value disposeModel(const Napi::CallbackInfo& info);
 
 }  // namespace gradcam

@@ -51,6 +51,7 @@ std::shared_ptr<const Plan> ModelState::plan(const std::vector<HookedLayer>& lay
   }
   recent_.push_front({key, Plan::keepOutputs(module, layers, optimize)});
   if (recent_.size() > kCachedPlans) recent_.pop_back();
+  cachedPlans_ = recent_.size();
   return recent_.front().plan;
 }
 
@@ -210,6 +211,10 @@ ModelFacts Model::facts() const {
 
 std::vector<LayerInfo> Model::layers() const {
   return listLayers(state_->module);
+}
+
+std::size_t Model::cachedPlans() const {
+  return state_->cachedPlans();
 }
 
 OutputTree Model::forward(const std::vector<TensorHandle>& inputs) const {

@@ -31,6 +31,7 @@ class Model {
 
   ModelFacts facts() const;
   std::vector<LayerInfo> layers() const;
+  std::size_t cachedPlans() const;
   // The plain forward, without gradients.
   OutputTree forward(const std::vector<TensorHandle>& inputs) const;
 

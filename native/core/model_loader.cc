@@ -23,6 +23,8 @@ void checkFile(const std::string& path) {
     throw Failure("ERR_MODEL_NOT_FOUND", "There is no model file at '" + path + "'.").withPath(path);
   }
   if (status.type() == std::filesystem::file_type::directory) throwLoad(path, "it is a directory.");
+  // Opening a named pipe would wait for a writer, for ever.
+  if (!error && status.type() != std::filesystem::file_type::regular) throwLoad(path, "it is not a file.");
   std::ifstream file(path, std::ios::binary);
   char magic[4] = {};
   if (!file.read(magic, 4)) throwLoad(path, "the file is empty, too short, or cannot be read.");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <mutex>
 
@@ -18,6 +19,8 @@ struct ModelState {
   // Plans are built once per choice of layers and shared; the least recently used leave first.
   std::shared_ptr<const Plan> plan(const std::vector<HookedLayer>& layers, bool optimize);
   std::shared_ptr<const Plan> plainPlan();
+  // How many plans of layers are kept; never waits for one that is being built.
+  std::size_t cachedPlans() const { return cachedPlans_; }
   // The whole forward as autograd can record it from the input on, with guided ReLUs if asked for.
   std::shared_ptr<const Plan> inputGradientPlan(bool guidedRelu);
   // The whole forward with hooks behind every softmax, fused attention written out.
@@ -40,6 +43,7 @@ struct ModelState {
     std::string key;
     std::shared_ptr<const Plan> plan;
   };
+  std::atomic<std::size_t> cachedPlans_ = 0;
   std::mutex mutex_;
   std::list<CachedPlan> recent_;  // most recently used first
   std::shared_ptr<const Plan> plain_, recorded_, guided_, attention_;

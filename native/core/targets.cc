@@ -112,7 +112,8 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
 }
 
 std::shared_ptr<ScriptedTarget> loadScriptedTarget(const std::string& path) {
-  if (!std::filesystem::is_regular_file(path)) {
+  std::error_code unreadable;
+  if (!std::filesystem::is_regular_file(path, unreadable)) {
     throw Failure("ERR_MODEL_NOT_FOUND", "There is no TorchScript file for the target at '" + path + "'.");
   }
   try {
