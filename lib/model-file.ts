@@ -5,13 +5,14 @@ import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { argumentOutOfRange, GradCamError, type GradCamErrorCode, invalidArgumentType } from './errors.js';
+import { ownOptions } from './options.js';
 
 // What can be asked of a model's file before LibTorch's loader, which trusts it, sees it.
 
 /** @internal */
 export interface FileChecks {
-  readonly sha256: string | undefined;
-  readonly preflight: boolean | undefined;
+  readonly sha256?: string | undefined;
+  readonly preflight?: boolean | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -21,9 +22,10 @@ export interface FileChecks {
  */
 export async function withFileChecks<T>(
   path: string,
-  { sha256, preflight = false, signal }: FileChecks,
+  checks: FileChecks,
   load: () => Promise<T>,
 ): Promise<T> {
+  const { sha256, preflight = false, signal } = ownOptions(checks);
   if (typeof preflight !== 'boolean') throw invalidArgumentType('preflight', 'true or false', preflight);
   const expected = sha256 === undefined ? null : checkDigest(sha256);
   signal?.throwIfAborted();

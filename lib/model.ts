@@ -110,7 +110,7 @@ export type ModelInput = TensorLike | readonly TensorLike[];
 export async function loadModel(path: string, options?: LoadModelOptions): Promise<Model> {
   if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
   if (path.includes('\0')) throw argumentOutOfRange('path', 'a path without null characters', path);
-  const { sha256, preflight, ...given } = readOptions<LoadModelOptions>('loadModel options', options, [
+  const given = readOptions<LoadModelOptions>('loadModel options', options, [
     'device',
     'dtype',
     'sha256',
@@ -121,7 +121,7 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
   const dtype = checkDType(given.dtype ?? 'auto');
   const signal = checkSignal(given.signal);
   const started = performance.now();
-  const native = await withFileChecks(path, { sha256, preflight, signal }, () =>
+  const native = await withFileChecks(path, { ...given, signal }, () =>
     callNativeAsync(signal, (module, cancellation) =>
       module.loadModel(path, { device, dtype }, cancellation),
     ),

@@ -10,19 +10,26 @@ export function readOptions<T extends object>(
   options: unknown,
   known: readonly (keyof T & string)[],
 ): T {
-  const copy: T = Object.create(null); // an option must not come from what a program put on Object.prototype
-  if (options === undefined) return copy;
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidArgumentType(name, 'an object', options);
-  }
-  const unknown = Object.keys(options).find((key) => !(known as readonly string[]).includes(key));
+  const copy = ownOptions((options === undefined ? {} : options) as T, name);
+  const unknown = Object.keys(copy).find((key) => !(known as readonly string[]).includes(key));
   if (unknown !== undefined) {
     const error = new TypeError(
       `Unknown option '${unknown}' in ${name}. The options are: ${known.join(', ')}.`,
     );
     throw Object.assign(error, { code: 'ERR_UNKNOWN_OPTION' });
   }
-  return Object.assign(copy, options);
+  return copy;
+}
+
+/**
+ * A copy of the options that holds what they hold themselves: an option must not come from what a program put on
+ * Object.prototype.
+ * @internal
+ */
+export function ownOptions<T extends object>(options: T, name = 'options'): T {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw invalidArgumentType(name, 'an object', options);
+  return Object.assign(Object.create(null), options);
 }
 
 /** @internal */

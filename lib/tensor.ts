@@ -88,8 +88,9 @@ export class Tensor {
    * @throws {GradCamError} `ERR_DISPOSED`, `ERR_OUT_OF_MEMORY`
    */
   toTypedArray(): TensorData {
+    const reference = this.#reference;
     const elements = allocate(exportedKinds[this.dtype], this.size);
-    callNative((module) => module.tensorCopyTo(this.#reference, elements));
+    callNative((module) => module.tensorCopyTo(reference, elements));
     return elements;
   }
 

@@ -1,6 +1,7 @@
 import { observeExplain } from '../diagnostics.js';
 import { invalidArgumentType } from '../errors.js';
 import type { ModelInput } from '../model.js';
+import { ownOptions } from '../options.js';
 import { type BaseCAM, type CAMOptions, checkExplainArguments, type ExplainOptions } from './base-cam.js';
 import type { Explanation } from './explanation.js';
 import { type MethodName, methods } from './methods.js';
@@ -21,7 +22,7 @@ export async function compareMethods(
   input: ModelInput,
   explainOptions?: ExplainOptions,
 ): Promise<Map<MethodName, Explanation>> {
-  const { methods: names, ...camOptions } = options;
+  const { methods: names, ...camOptions } = ownOptions(options, 'compareMethods options');
   if (!Array.isArray(names) || names.length === 0)
     throw invalidArgumentType('methods', `some of '${Object.keys(methods).join("', '")}'`, names);
   const cams = new Map<MethodName, BaseCAM>();

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/archive_check.h"
 #include "core/device.h"
 #include "core/device_stream.h"
 #include "core/failure.h"
@@ -95,7 +96,9 @@ std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& opt
   checkFile(path);
   const at::Device device = chooseDevice(options.device);
   try {
+    checkRecords(path);
     torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
+    checkStorages(module);
     module.eval();
     for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
     if (options.elementType) {
