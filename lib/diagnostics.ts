@@ -55,6 +55,7 @@ export function describeFailure(error: unknown): string {
   return `${code ?? name ?? 'error'}: ${String(message ?? error).split('\n')[0]}`;
 }
 
+const countImages = ({ images }: ExplainFacts) => `${images} image${images === 1 ? '' : 's'}`;
 const milliseconds = (value: number) => `${value.toFixed(1)} ms`;
 
 /** @internal Runs one call of explain and tells its start and its end. */
@@ -65,7 +66,7 @@ export async function observeExplain<T>(facts: ExplainFacts, run: () => Promise<
   started.publish(message);
   debug(
     () =>
-      `explain ${id} starts: ${facts.methods.join(', ')} of ${facts.images} images at ` +
+      `explain ${id} starts: ${facts.methods.join(', ')} of ${countImages(facts)} at ` +
       `${facts.layers.join(', ') || 'a layer to be chosen'}, ${facts.model}`,
   );
   try {
@@ -87,6 +88,6 @@ export function observeBatch(message: ExplainBatchMessage): void {
   computed.publish(message);
   debug(() => {
     const stages = Object.entries(message.timings).map(([stage, time]) => `${stage} ${milliseconds(time)}`);
-    return `batch of ${message.images}: ${stages.join(', ')}`;
+    return `batch of ${countImages(message)}: ${stages.join(', ')}`;
   });
 }
