@@ -100,13 +100,14 @@ export const sidecarSchema = z.strictObject({
     .optional(),
   reshapeTransform: z
     .union([
-      z.enum(['tokens', 'nhwc']),
+      z.enum(['tokens', 'nhwc', 'featurePyramid']),
       z.strictObject({
         kind: z.literal('tokens'),
         prefixTokens: index.optional(),
         grid: z.array(z.number().int().min(1)).min(1).max(3).optional(),
+        batchFirst: z.boolean().optional(),
       }),
-      z.strictObject({ kind: z.literal('nhwc') }),
+      z.strictObject({ kind: z.enum(['nhwc', 'featurePyramid']) }),
     ])
     .describe(
       "How the layer's output becomes a map, for transformers. Default: none, or what the suggested layer needs.",

@@ -193,11 +193,16 @@ withTorchvision(`what cannot be explained at a pyramid says so, and the model go
     'ERR_INPUT_SHAPE',
     /shape/,
   );
+  // What the model's own code raises, without its traceback.
+  const forward = (data: Float32Array | Uint8Array, shape: number[]) =>
+    model.forward(Tensor.from(data, shape));
+  await fails(() => forward(new Float32Array(12), [12]), 'ERR_INPUT_SHAPE', /last two dimensions/);
   await fails(
-    () => model.forward(Tensor.from(new Float32Array(12), [12])),
+    () => forward(new Float32Array(12), [3, 4]),
     'ERR_INPUT_SHAPE',
-    /forward failed/,
+    /float: images is expected to be/,
   );
+  await fails(() => forward(new Uint8Array(12), [3, 2, 2]), 'ERR_INPUT_DTYPE', /char: Expected input images/);
   const elsewhere = new FasterRCNNBoxScoreTarget([1], [[0, 0, 0.5, 0.5]]);
   await fails(
     () => new GradCAM(at).explain(input, { targets: elsewhere }),

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { type LoadImageOptions, loadImage } from 'node-gradcam';
 import sharp from 'sharp';
-import { fixturePath, readJson } from './helpers/fixtures.js';
+import { byteDifference, fixturePath, readJson } from './helpers/fixtures.js';
 
 // How pictures become a model's input, other than by resize and crop (load-image.test.ts): against torchvision, Pillow and
 // OpenCV, tools/make_preparation_golden.py.
@@ -22,16 +22,10 @@ for (const { source, options, file } of readJson<{ cases: readonly PreparedCase[
     const { rgb } = await loadImage(photo, options);
     const expected = await sharp(fixturePath(file)).removeAlpha().raw().toBuffer();
     t.is(rgb.length, expected.length);
-    let sum = 0;
-    let largest = 0;
-    for (const [position, value] of expected.entries()) {
-      const difference = Math.abs((rgb[position] ?? Number.NaN) - value);
-      sum += difference;
-      largest = Math.max(largest, difference);
-    }
-    t.log(`mean difference ${(sum / expected.length).toFixed(3)}, largest ${largest} of 255`);
+    const { mean, largest } = byteDifference(rgb, expected);
+    t.log(`mean difference ${mean.toFixed(3)}, largest ${largest} of 255`);
     // Ours and OpenCV's differ by rounding only; Pillow and libvips by their kernels' supports, as in load-image.test.ts.
-    t.true(sum / expected.length < (options.antialias === false ? 0.3 : 1));
+    t.true(mean < (options.antialias === false ? 0.3 : 1));
     t.true(largest <= (options.antialias === false ? 1 : 12));
   });
 }

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { GradCamError, type LoadedImage, type LoadImageOptions, loadImage } from 'node-gradcam';
 import sharp from 'sharp';
-import { fixturePath, readJson } from './helpers/fixtures.js';
+import { byteDifference, fixturePath, readJson } from './helpers/fixtures.js';
 
 const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
 const jpeg = await sharp(photo).jpeg().toBuffer();
@@ -62,15 +62,9 @@ for (const [index, prepared] of readJson<{ prepared: PreparedCase[] }>(
     const { rgb } = await loadImage(photo, { size: { width, height }, resize, interpolation });
     const expected = await sharp(fixturePath(file)).raw().toBuffer();
     t.is(rgb.length, expected.length);
-    let sum = 0;
-    let largest = 0;
-    for (const [position, value] of expected.entries()) {
-      const difference = Math.abs((rgb[position] ?? Number.NaN) - value);
-      sum += difference;
-      largest = Math.max(largest, difference);
-    }
-    t.log(`mean difference ${(sum / expected.length).toFixed(2)}, largest ${largest} of 255`);
-    t.true(sum / expected.length < 1);
+    const { mean, largest } = byteDifference(rgb, expected);
+    t.log(`mean difference ${mean.toFixed(2)}, largest ${largest} of 255`);
+    t.true(mean < 1);
     t.true(largest <= 12);
   });
 }

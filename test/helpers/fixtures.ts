@@ -48,3 +48,15 @@ export function noise(length: number, seed = 1): Float32Array {
     return state / 2 ** 31 - 1;
   });
 }
+
+/** How far bytes are from those expected, on the scale 0 to 255; NaN where some are missing. */
+export function byteDifference(bytes: Uint8Array, expected: Uint8Array): { mean: number; largest: number } {
+  let sum = 0;
+  let largest = 0;
+  for (const [position, value] of expected.entries()) {
+    const difference = Math.abs((bytes[position] ?? Number.NaN) - value);
+    sum += difference;
+    largest = Math.max(largest, difference);
+  }
+  return { mean: sum / expected.length, largest };
+}
