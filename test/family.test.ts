@@ -38,6 +38,7 @@ import {
   XGradCAM,
 } from 'node-gradcam';
 import { fixturePath, maxDifference, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
+import { functionTargets } from './helpers/function-targets.js';
 
 // Every method, target, shape and smoothing against pytorch-grad-cam (or, where the case says so, a derivation by hand):
 // tools/make_family_fixtures.py.
@@ -116,20 +117,6 @@ const inFamily = (stored: StoredArray) => ({ ...stored, file: `family/${stored.f
 const floats = (stored: StoredArray) => Float32Array.from(readArray(inFamily(stored)));
 const tensorOf = (stored: StoredArray) => Tensor.from(floats(stored), stored.shape);
 
-// As library.FUNCTIONS in tools/family_library.py.
-const wanted = Tensor.from([1, -0.5, 0.25, 2, -1], [5]);
-const matrix = Tensor.from([1, 0.5, -1, 2, 0.25, -0.75, 3, 1, -2, 0.1], [5, 2]);
-const functions: Record<string, TargetFunction> = {
-  'log-odds': (output) => output.exp().mean().log().sub(output.logSoftmax().select(0, 2)),
-  'bounded-distance': (output) =>
-    output
-      .exp()
-      .sum()
-      .add(1)
-      .div(output.mul(2).sub(wanted).clamp({ min: -1.5, max: 2 }).norm(3)),
-  projection: (output) => output.reshape([1, -1]).softmax(1).matmul(matrix).max(1).mean(),
-};
-
 async function toTarget(spec: number | TargetSpec): Promise<TargetLike> {
   if (typeof spec === 'number') return spec;
   const { kind, category = 0, vector, mask, boundingBoxes } = spec;
@@ -160,7 +147,7 @@ async function toTarget(spec: number | TargetSpec): Promise<TargetLike> {
       return new FasterRCNNBoxScoreTarget(spec.labels ?? [], boxes, spec.iouThreshold);
     }
     case 'function':
-      return functions[spec.name as string] as TargetFunction;
+      return functionTargets[spec.name as string] as TargetFunction;
     case 'TorchScriptTarget':
       return await TorchScriptTarget.load(familyPath(spec.module as string));
     default:

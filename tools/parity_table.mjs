@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as exported from '../dist/lib/index.js';
+import { functionTargets } from '../dist/test/helpers/function-targets.js';
 
 const gradcam = { ...exported };
 
@@ -45,6 +46,7 @@ async function toTarget(spec) {
   if (typeof spec === 'number') return spec;
   const { kind, category = 0, vector, mask, labels, boundingBoxes, iouThreshold } = spec;
   if (kind === 'TorchScriptTarget') return await gradcam.TorchScriptTarget.load(familyPath(spec.module));
+  if (kind === 'function') return functionTargets[spec.name];
   const Target = gradcam[kind];
   if (kind === 'FinerWeightedTarget')
     return new Target(spec.mainCategory, spec.comparisonCategories, spec.alpha);
