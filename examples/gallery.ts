@@ -32,6 +32,7 @@ const cams: gradcam.BaseCAM[] = [
   new gradcam.FullGrad({ model }),
   new gradcam.AblationCAM({ ...options, ratioChannelsToAblate: 0.1 }),
   new gradcam.ScoreCAM(options),
+  new gradcam.CAM(options),
   new gradcam.RandomCAM(options),
 ];
 
@@ -51,8 +52,30 @@ for (const cam of cams) {
   process.stderr.write(`\r${caption.padEnd(40)}\n`);
 }
 
-const rows: Buffer[] = [];
-for (let from = 0; from < panels.length; from += 5)
-  rows.push(await (await gradcam.sideBySide(panels.slice(from, from + 5))).toBuffer());
-const sheet = sharp(rows, { join: { across: 1, background: 'white' } });
-await sheet.png({ palette: true }).toFile(fileIn('output/gallery.png'));
+// The methods that look at the input, and the one that asks for no class.
+const guided = new gradcam.GuidedBackprop({ model });
+const { attributions: guidedGradients } = await guided.attribute(image.tensor);
+const product = await gradcam.guidedGradCam(new gradcam.GradCAM(options), guided, image.tensor);
+const { attributions: gradients } = await new gradcam.Saliency({ model }).attribute(image.tensor);
+const { attributions: integrated } = await new gradcam.IntegratedGradients({ model }).attribute(image.tensor);
+const factorization = new gradcam.DeepFeatureFactorization({ model, targetLayer: targetLayers });
+const { explanations } = await factorization.factorize(image.tensor, { components: 4 });
+const { applyColormap, deprocessImage, signedMap } = gradcam;
+panels.push(
+  { picture: deprocessImage(guidedGradients.at(0)), caption: 'GuidedBackprop' },
+  { picture: deprocessImage(product.at(0)), caption: 'guidedGradCam' },
+  {
+    picture: applyColormap(signedMap(gradients.at(0), { sign: 'absolute' }), 'inferno'),
+    caption: 'Saliency',
+  },
+  { picture: applyColormap(signedMap(integrated.at(0)), 'diverging'), caption: 'IntegratedGradients' },
+  {
+    picture: await gradcam.showFactorizationOnImage(image, explanations.at(0)),
+    caption: 'DeepFeatureFactorization',
+  },
+);
+
+const sheet = await gradcam.sideBySide(panels, { columns: 6 });
+await sharp(await sheet.toBuffer())
+  .png({ palette: true })
+  .toFile(fileIn('output/gallery.png'));

@@ -79,7 +79,7 @@ export function checkDrawing(flags: DrawingFlags, output: string | undefined): v
   if (flags.imageWeight !== undefined) refuse('--image-weight', style === 'overlay');
 }
 
-function isRaw(path: string): boolean {
+export function isRaw(path: string): boolean {
   return ['.npy', '.json'].includes(extname(path).toLowerCase());
 }
 

@@ -3,11 +3,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../native.js';
+import { attributeCommand } from './attribute-command.js';
 import { clipCommand } from './clip-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { evaluateCommand } from './evaluate-command.js';
 import { exitCodeOf, exitCodes, exitCodesHelp, reportError } from './exit-codes.js';
 import { explainCommand } from './explain-command.js';
+import { factorizeCommand } from './factorize-command.js';
 import { initSidecarCommand } from './init-sidecar-command.js';
 import { layersCommand } from './layers-command.js';
 
@@ -33,6 +35,8 @@ Examples:
   gradcam explain model.pt cat.jpg -m layercam      another method
   gradcam explain model.pt cat.jpg --original       heat over the whole photo
   gradcam clip RN50.pt cat.jpg "the cat" "a sofa"   where is what texts say?
+  gradcam attribute model.pt cat.jpg                which pixels speak for it?
+  gradcam factorize model.pt cat.jpg -k 5           what does a layer see?
   gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam init-sidecar model.pt --labels names.txt  describe the model
@@ -42,6 +46,8 @@ Examples:
 for (const command of [
   explainCommand(interruption.signal),
   clipCommand(interruption.signal),
+  attributeCommand(interruption.signal),
+  factorizeCommand(interruption.signal),
   evaluateCommand(interruption.signal),
   layersCommand(interruption.signal),
   initSidecarCommand(interruption.signal),
