@@ -1,6 +1,6 @@
 """The usual way to explain over HTTP in Python: FastAPI, uvicorn and pytorch-grad-cam. float32 pixels in, a heatmap out.
 
-python python_server.py PORT THREADS. A lock keeps requests apart, since pytorch-grad-cam's hooks belong to one model.
+python python_server.py THREADS PORT. A lock keeps requests apart, since pytorch-grad-cam's hooks belong to one model.
 """
 
 import sys
@@ -26,7 +26,7 @@ lock = threading.Lock()
 def explain(body: bytes) -> bytes:
     x = torch.frombuffer(bytearray(body), dtype=torch.float32).reshape(1, 3, 224, 224)
     with lock:
-        return np.ascontiguousarray(cam(input_tensor=x), dtype="<f4").tobytes()
+        return np.ascontiguousarray(cam(input_tensor=x, targets=None), dtype="<f4").tobytes()
 
 
 @asynccontextmanager
@@ -47,5 +47,5 @@ async def endpoint(request: Request) -> Response:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[2]))
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    torch.set_num_threads(int(sys.argv[1]))
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")

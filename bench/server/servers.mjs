@@ -7,6 +7,18 @@ import { fileURLToPath } from 'node:url';
 
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 
+const running = new Set();
+process.once('exit', () => {
+  for (const server of running) server.kill();
+});
+
+function start(command, args, options) {
+  const server = spawn(command, args, options);
+  running.add(server);
+  server.once('exit', () => running.delete(server));
+  return server;
+}
+
 /** A server in a process of its own, ready to answer. */
 class ServerProcess {
   #process;
@@ -44,7 +56,7 @@ export async function startOurs({ folder, model, pixels, threads, maxPending = 2
     '--log-level',
     'error',
   ];
-  const server = spawn(process.execPath, [...args, '--executors', '1', '--threads', String(threads)], {
+  const server = start(process.execPath, [...args, '--executors', '1', '--threads', String(threads)], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, OMP_NUM_THREADS: String(threads) },
   });
@@ -76,7 +88,7 @@ export async function startOurs({ folder, model, pixels, threads, maxPending = 2
 
 export async function startPython({ python, pixels, threads }) {
   const port = await freePort();
-  const server = spawn(python, [file('python_server.py'), String(port), String(threads)], {
+  const server = start(python, [file('python_server.py'), String(threads), String(port)], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, OMP_NUM_THREADS: String(threads) },
   });
