@@ -17,7 +17,7 @@ import { showBoxesOnImage } from '../visualization/show-boxes-on-image.js';
 import { showCamOnImage } from '../visualization/show-cam-on-image.js';
 import { showContoursOnImage } from '../visualization/show-contours-on-image.js';
 import { showMaskOnImage } from '../visualization/show-mask-on-image.js';
-import { sideBySide } from '../visualization/side-by-side.js';
+import { type Panel, sideBySide } from '../visualization/side-by-side.js';
 import { parseWeight } from './arguments.js';
 import { UsageError } from './exit-codes.js';
 
@@ -35,11 +35,11 @@ export interface DrawingFlags {
 }
 
 /** Adds the options that say how maps are drawn. */
-export function addDrawingOptions(command: Command): Command {
+export function addDrawingOptions(command: Command, style: DrawingFlags['style'] = 'overlay'): Command {
   return command
     .optionsGroup('How maps are drawn:')
     .addOption(
-      new Option('--style <name>', 'how maps are drawn over the image').choices(styles).default('overlay'),
+      new Option('--style <name>', 'how maps are drawn over the image').choices(styles).default(style),
     )
     .addOption(new Option('--colormap <name>', 'colours of the heat; default: jet').choices(colormapNames))
     .option(
@@ -64,10 +64,11 @@ function parseThreshold(value: string): number {
 }
 
 /** Refuses options that would change nothing. */
-export function checkDrawing(flags: DrawingFlags, output: string | undefined): void {
+export function checkDrawing(flags: DrawingFlags, output: string | undefined, command: Command): void {
   const { style } = flags;
   if (isRaw(output ?? '') || flags.format === 'npy' || flags.format === 'json') {
-    const useless = style !== 'overlay' ? '--style' : flags.colormap ? '--colormap' : null;
+    const isStyleGiven = command.getOptionValueSource('style') !== 'default';
+    const useless = isStyleGiven ? '--style' : flags.colormap ? '--colormap' : null;
     if (useless) throw new UsageError(`${useless} changes nothing about raw maps (.npy, .json).`);
   }
   const hasColours = style === 'overlay' || style === 'attention' || style === 'heat';
@@ -83,13 +84,17 @@ export function isRaw(path: string): boolean {
   return ['.npy', '.json'].includes(extname(path).toLowerCase());
 }
 
-/** Writes the maps of one image: drawn, with several captioned side by side; or raw, as the file's extension says. */
+/**
+ * Writes the maps of one image: drawn, with several captioned side by side; or raw, as the file's extension says.
+ * @param beside - put the image itself to the left of its maps
+ */
 export async function writeMaps(
   image: LoadedImage,
   { heatmaps }: Explanation,
   captions: readonly string[],
   flags: DrawingFlags,
   path: string,
+  { beside = false } = {},
 ): Promise<void> {
   const maps = captions.map((_, index) => heatmaps.at(index));
   if (isRaw(path)) {
@@ -104,9 +109,10 @@ export async function writeMaps(
         : await draw(image, prepared(map, flags), flags),
     );
   }
-  const panels = pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' }));
+  const panels: Panel[] = pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' }));
+  if (beside) panels.unshift({ picture: flags.original ? await image.original() : image });
   const [only] = pictures;
-  await (pictures.length === 1 && only ? only : await sideBySide(panels)).toFile(path);
+  await (panels.length === 1 && only ? only : await sideBySide(panels)).toFile(path);
 }
 
 /** The blur of an attention map belongs to the model's view, also where the photo is much larger. */
