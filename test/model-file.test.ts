@@ -91,6 +91,44 @@ test('preflight stops with its signal', async (t) => {
   await t.throwsAsync(pending, { is: reason });
 });
 
+test('a loader that hangs ends by the time limit of preflight, and leaves no process', async (t) => {
+  // Preloaded into that process alone, a module that hangs as a loader may, and tells which process it is.
+  const folder = temporaryFolder(t);
+  const told = join(folder, 'pid');
+  writeFileSync(
+    join(folder, 'hang.cjs'),
+    `if (/preflight/.test(process.argv[1])) { require('fs').writeFileSync('${told}', String(process.pid)); for (;;); }`,
+  );
+  const { code, stderr } = await runScript(`
+    import { loadModel } from 'node-gradcam';
+    process.env.NODE_OPTIONS = '--require ${folder}/hang.cjs';
+    const started = performance.now();
+    const preflight = { timeout: 1500 };
+    const error = await loadModel('test/fixtures/scripted.pt', { preflight }).catch((error) => error);
+    const took = performance.now() - started;
+    if (error.code !== 'ERR_MODEL_LOAD' || !/did not come to its end within 1.5 s/.test(error.message)) throw error;
+    if (took < 1400 || took > 20000) throw new Error(took);`);
+  t.is(code, 0, stderr);
+  const pid = Number(readFileSync(told, 'utf8'));
+  t.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+});
+
+test('BAD CALL - the time limit of preflight', async (t) => {
+  for (const timeout of ['1', null, {}])
+    await t.throwsAsync(loadModel(path, { preflight: { timeout: timeout as never } }), {
+      code: 'ERR_INVALID_ARG_TYPE',
+      message: /preflight\.timeout/,
+    });
+  for (const timeout of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])
+    await t.throwsAsync(loadModel(path, { preflight: { timeout } }), { code: 'ERR_OUT_OF_RANGE' });
+  await t.throwsAsync(loadModel(path, { preflight: { timeOut: 5 } as never }), {
+    code: 'ERR_UNKNOWN_OPTION',
+    message: /'timeOut' in preflight/,
+  });
+  await t.throwsAsync(loadModel(path, { preflight: [] as never }), { code: 'ERR_INVALID_ARG_TYPE' });
+  await (await loadModel(path, { preflight: {} })).dispose();
+});
+
 test('a crash in the process that tries the file first is an error', async (t) => {
   // Preloaded into that process alone, a module that ends it as a crash of the loader would.
   const folder = temporaryFolder(t);
