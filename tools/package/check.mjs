@@ -1,6 +1,6 @@
 // npm run check:package: what a user gets from the registry, before anyone does. See the help.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -75,16 +75,22 @@ function packed() {
   return JSON.parse(stdout.slice(stdout.indexOf('[\n')))[0];
 }
 
+/** With what a user who writes TypeScript has, in the versions that the repository pins. */
 function install(tarball) {
+  const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const wanted = [
+    tarball,
+    ...['typescript', '@types/node'].map((name) => `${name}@${devDependencies[name]}`),
+  ];
   writeFileSync(join(project, 'package.json'), '{ "name": "a-user", "private": true }\n');
   const flags = ['--no-audit', '--no-fund', '--prefer-offline', '--foreground-scripts'];
   if (options['from-source']) {
-    const { stdout, stderr } = run('npm', ['install', ...flags, tarball]);
+    const { stdout, stderr } = run('npm', ['install', ...flags, ...wanted]);
     const said = /built in \d+ s/.exec(stdout + stderr)?.[0];
     if (!said) throw new Error(`the install script built nothing:\n${stdout}${stderr}`);
     return said;
   }
-  run('npm', ['install', ...flags, tarball], { env: { GRADCAM_SKIP_BUILD: '1' } });
+  run('npm', ['install', ...flags, ...wanted], { env: { GRADCAM_SKIP_BUILD: '1' } });
   for (const name of ['stamp', 'libtorch.json', 'cmake/gradcam.node', 'cmake/placeholders'])
     cpSync(join(root, 'build', name), join(installed, 'build', name), { recursive: true });
   // The install script compares the tarball's sources with what the addon was made of.
@@ -118,7 +124,7 @@ function example(kind) {
     cpSync(join(root, 'node_modules', '@types'), join(project, 'node_modules', '@types'), {
       recursive: true,
     });
-    run(inRepository('tsc'), [...flags, '--types', 'node', 'example.mts']);
+    run('npx', ['--no-install', 'tsc', ...flags, '--types', 'node', 'example.mts']);
     return 'no error of TypeScript';
   }
   const file = kind === 'require' ? 'example.cjs' : 'example.mjs';

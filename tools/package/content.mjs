@@ -10,7 +10,7 @@ const allowed = [
   /^lib\/clip\/(vocabulary\.txt\.gz|LICENSE-CLIP\.txt)$/,
   /^native\/(binding|core|placeholders)\/.+\.(cc|h)$/,
   /^scripts\/.+\.(mjs|d\.mts)$/,
-  /^docs\/.+\.(md|png|json|jpg|svg)$/,
+  /^docs\/.+\.(md|png|webp|svg|json)$/,
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|CMakeLists\.txt|binding\.gyp)$/,
 ];
 const required = [
