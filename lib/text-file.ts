@@ -19,7 +19,7 @@ export async function readTextFile(path: string): Promise<string> {
     const { bytesRead } = await file.read(bytes, 0, size, 0);
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, bytesRead));
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ERR_ENCODING_INVALID_ENCODED_DATA') throw cause;
+    if (!(cause instanceof TypeError)) throw cause; // the decoder's
     throw new Error('it is not text in UTF-8', { cause });
   } finally {
     await file.close();

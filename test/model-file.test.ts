@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { GradCamError, loadModel, TorchScriptTarget } from 'node-gradcam';
 import { fixturePath } from './helpers/fixtures.js';
+import { packageWith, temporaryFolder } from './helpers/package-copy.js';
 import { runScript } from './helpers/run-script.js';
 
 // What is checked before LibTorch sees a file, and before the addon uses a LibTorch.
@@ -15,12 +15,6 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const path = fixturePath('scripted.pt');
 const content = readFileSync(path);
 const sha256 = createHash('sha256').update(content).digest('hex');
-
-function temporaryFolder(t: ExecutionContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'gradcam-model-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 test('a file with the pinned SHA-256 is loaded, in any case of letters', async (t) => {
   await using model = await loadModel(path, { sha256: sha256.toUpperCase() });
@@ -182,19 +176,6 @@ test('EXPECTED FAILURE - a pickle that would take gigabytes', async (t) => {
     message: /a pickle of \d+ bytes numbers a value 1500000000/,
   });
 });
-
-/** A copy of the package with an addon of one's choice. */
-function packageWith(t: ExecutionContext, addon: string | Buffer | null): string {
-  const folder = temporaryFolder(t);
-  cpSync(join(root, 'dist/lib'), join(folder, 'dist/lib'), { recursive: true });
-  cpSync(join(root, 'package.json'), join(folder, 'package.json'));
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-  mkdirSync(join(folder, 'build/cmake'), { recursive: true });
-  const file = join(folder, 'build/cmake/gradcam.node');
-  if (typeof addon === 'string') cpSync(addon, file);
-  else if (addon) writeFileSync(file, addon);
-  return join(folder, 'dist/lib/index.js');
-}
 
 const expectAddonError = async (t: ExecutionContext, index: string, message: RegExp, environment = {}) => {
   const script = `
