@@ -127,7 +127,7 @@ function sanitizedEnvironment(reports) {
     // LibTorch's code, which is not instrumented, has grown looks overrun to ours. exitcode: no exit code of a test's.
     ASAN_OPTIONS: `detect_odr_violation=0:detect_container_overflow=0:exitcode=99:log_path=${join(reports, 'report')}`,
     LSAN_OPTIONS: 'exitcode=0', // which leaks are ours is judged afterwards
-    UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1:log_path=${join(reports, 'report')}`,
+    UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1:exitcode=99:log_path=${join(reports, 'report')}`,
     OMP_NUM_THREADS: '1',
     GRADCAM_WORKERS: process.env.GRADCAM_WORKERS ?? '20',
   };
