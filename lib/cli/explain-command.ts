@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { type MethodName, methodNames, methods } from '../cam/methods.js';
+import { describeExplanation, type ImageReport, nameOf, percent } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
 import { findClass } from '../labels.js';
 import { sidecarPath } from '../sidecar.js';
@@ -21,7 +22,6 @@ import {
 } from './arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags, writeMaps } from './drawing.js';
 import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
-import { describeExplanation, type ImageReport, nameOf, percent } from './explain-report.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 

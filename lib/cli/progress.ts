@@ -1,6 +1,6 @@
 import { SingleBar } from 'cli-progress';
+import { nameOf, percent, type SuccessReport } from '../explanation-report.js';
 import { reportError } from './exit-codes.js';
-import { nameOf, percent, type SuccessReport } from './explain-report.js';
 
 /** Up to this many images are told in full, more in a line each. */
 const fullReports = 3;

@@ -1,6 +1,6 @@
-import type { ExplainedLayer, Explanation, StageTimings } from '../cam/explanation.js';
-import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
-import { Tensor } from '../tensor.js';
+import type { ExplainedLayer, Explanation, StageTimings } from './cam/explanation.js';
+import { type ModelOutput, type OutputSelector, selectOutput } from './model-output.js';
+import { Tensor } from './tensor.js';
 
 /** A class of the model's output for one image. */
 export interface ClassReport {
