@@ -35,6 +35,7 @@ const usageCodes = new Set([
   'ERR_LAYER_OUTPUT',
   'ERR_LAYER_DISCONNECTED',
   'ERR_OUTPUT_SELECTOR',
+  'ERR_SERVER_CONFIG',
 ]);
 
 function isUsageFailure(error: unknown): boolean {

@@ -12,6 +12,7 @@ import { explainCommand } from './explain-command.js';
 import { factorizeCommand } from './factorize-command.js';
 import { initSidecarCommand } from './init-sidecar-command.js';
 import { layersCommand } from './layers-command.js';
+import { serveCommand } from './serve-command.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
   version: string;
@@ -40,6 +41,7 @@ Examples:
   gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam init-sidecar model.pt --labels names.txt  describe the model
+  gradcam serve -m model.pt                         over HTTP, with a page
   gradcam doctor                                    is everything in place?`,
   )
   .addHelpText('afterAll', exitCodesHelp);
@@ -51,6 +53,7 @@ for (const command of [
   evaluateCommand(interruption.signal),
   layersCommand(interruption.signal),
   initSidecarCommand(interruption.signal),
+  serveCommand(),
   doctorCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));

@@ -244,11 +244,12 @@ export class Explainer {
 
 function shareOut(whole: Explanation, items: readonly WaitingItem[], started: number): void {
   let start = 0;
+  const batchSize = items.reduce((sum, { images }) => sum + images, 0);
   for (const item of items) {
     if (!item.aborted) {
       const part = whole.ofImages(start, item.images);
       const queue = part.timings.queue + started - item.since;
-      item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue } }));
+      item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue }, batchSize }));
     }
     start += item.images;
   }

@@ -1,0 +1,94 @@
+import type { LoadedImage } from './image/load-image.js';
+import { Tensor } from './tensor.js';
+import { applyColormap } from './visualization/apply-colormap.js';
+import { binaryMask } from './visualization/binary-mask.js';
+import { boxFromMap } from './visualization/box-from-map.js';
+import type { ColormapName } from './visualization/colormaps.js';
+import { drawOnOriginal, mapOfOriginal } from './visualization/draw-on-original.js';
+import { gaussianBlur } from './visualization/gaussian-blur.js';
+import type { Picture } from './visualization/picture.js';
+import type { RgbImage } from './visualization/rgb-image.js';
+import { showAttentionMap } from './visualization/show-attention-map.js';
+import { showBoxesOnImage } from './visualization/show-boxes-on-image.js';
+import { showCamOnImage } from './visualization/show-cam-on-image.js';
+import { showContoursOnImage } from './visualization/show-contours-on-image.js';
+import { showMaskOnImage } from './visualization/show-mask-on-image.js';
+import { sideBySide } from './visualization/side-by-side.js';
+
+export const drawingStyles = ['overlay', 'attention', 'heat', 'contour', 'box', 'mask'] as const;
+export type DrawingStyle = (typeof drawingStyles)[number];
+
+/** How maps are drawn, as the command line and the server say it. */
+export interface MapDrawing {
+  readonly style: DrawingStyle;
+  readonly colormap?: ColormapName | undefined;
+  readonly imageWeight?: number | undefined;
+  readonly threshold?: number | undefined;
+  readonly original?: boolean | undefined;
+}
+
+/** The name of what would change nothing about a style; null where all has an effect. */
+export function uselessFor({
+  style,
+  colormap,
+  threshold,
+  imageWeight,
+}: MapDrawing): 'colormap' | 'threshold' | 'imageWeight' | null {
+  const hasColours = style === 'overlay' || style === 'attention' || style === 'heat';
+  if (colormap !== undefined && !hasColours) return 'colormap';
+  if (threshold !== undefined && hasColours) return 'threshold';
+  if (imageWeight !== undefined && style !== 'overlay') return 'imageWeight';
+  return null;
+}
+
+/** The maps of one image drawn, several captioned side by side. */
+export async function drawMaps(
+  image: LoadedImage,
+  maps: readonly Tensor[],
+  captions: readonly string[],
+  drawing: MapDrawing,
+): Promise<Picture> {
+  const pictures: Picture[] = [];
+  for (const map of maps) {
+    pictures.push(
+      drawing.original
+        ? await drawOnOriginal(image, prepared(map, drawing), (seen, heat) => draw(seen, heat, drawing))
+        : await draw(image, prepared(map, drawing), drawing),
+    );
+  }
+  const [only] = pictures;
+  if (pictures.length === 1 && only) return only;
+  return await sideBySide(pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' })));
+}
+
+/** `[maps, H, W]` of the whole photo, 0 where the model saw nothing. */
+export function mapsOfOriginal(image: LoadedImage, maps: readonly Tensor[]): Tensor {
+  return stack(maps.map((map) => mapOfOriginal(image, map)));
+}
+
+/** The blur of an attention map belongs to the model's view, also where the photo is much larger. */
+function prepared(map: Tensor, { style }: MapDrawing): Tensor {
+  return style === 'attention' ? gaussianBlur(map, 0.02 * Math.max(...map.shape)) : map;
+}
+
+async function draw(image: RgbImage, map: Tensor, drawing: MapDrawing): Promise<Picture> {
+  const { style, colormap, threshold = 0.5, imageWeight = 0.5 } = drawing;
+  const colours = colormap === undefined ? {} : { colormap };
+  if (style === 'attention') return showAttentionMap(image, map, colours);
+  if (style === 'heat') return applyColormap(map, colormap);
+  if (style === 'contour') return await showContoursOnImage(image, map, { threshold });
+  if (style === 'mask') return showMaskOnImage(image, binaryMask(map, threshold));
+  if (style === 'box') {
+    const box = boxFromMap(map, threshold);
+    return await showBoxesOnImage(image, box ? [box] : []);
+  }
+  return showCamOnImage(image, map, { imageWeight, ...colours });
+}
+
+function stack(maps: readonly Tensor[]): Tensor {
+  const shape = maps[0]?.shape ?? [];
+  const size = shape.reduce((product, length) => product * length, 1);
+  const values = new Float32Array(size * maps.length);
+  for (const [index, map] of maps.entries()) values.set(map.toTypedArray() as Float32Array, index * size);
+  return Tensor.from(values, [maps.length, ...shape]);
+}

@@ -1,0 +1,383 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { Explanation } from '../../cam/explanation.js';
+import { methodNames } from '../../cam/methods.js';
+import { drawingStyles, drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../draw-maps.js';
+import { describeClasses, nameOf, percent } from '../../explanation-report.js';
+import type { LoadedImage } from '../../image/load-image.js';
+import type { InspectedLayer, Layer } from '../../model.js';
+import { TopClassTarget } from '../../targets/class-targets.js';
+import { tensorToNpy } from '../../tensor-files.js';
+import { type ColormapName, colormapNames } from '../../visualization/colormaps.js';
+import type { Call, CallRunner } from '../call.js';
+import { invalidRequest } from '../http-errors.js';
+import type { ModelRegistry } from '../model-registry.js';
+import {
+  classReportSchema,
+  deadlineSchema,
+  errorSchema,
+  layerReportSchema,
+  layerSchema,
+  methodSchema,
+  modelParams,
+  reshapeSchema,
+  timingsSchema,
+} from '../schemas.js';
+import { bytesOf } from '../typed-array-bytes.js';
+
+// For people, scripts and the page: a picture in, the same picture with heat on it out.
+
+const formats = {
+  png: 'image/png',
+  jpeg: 'image/jpeg',
+  webp: 'image/webp',
+  avif: 'image/avif',
+  json: 'application/json',
+  npy: 'application/x-npy',
+} as const;
+type Format = keyof typeof formats;
+const formatNames = Object.keys(formats) as [Format, ...Format[]];
+
+const severalTexts = (one: z.ZodString) =>
+  z.union([one, z.array(one).max(100)]).transform((value) => (typeof value === 'string' ? [value] : value));
+const flag = z.enum(['true', 'false', '1', '0', '']).transform((value) => value !== 'false' && value !== '0');
+
+const query = z.strictObject({
+  method: methodSchema.optional(),
+  layer: severalTexts(layerSchema).optional(),
+  class: severalTexts(z.string().min(1).max(200))
+    .optional()
+    .describe('Index or label; several are explained from one forward'),
+  top: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(20)
+    .optional()
+    .describe("Instead of class: the model's likeliest classes"),
+  reshape: reshapeSchema.optional(),
+  style: z.enum(drawingStyles).default('overlay').describe('How the map is drawn over the picture'),
+  colormap: z
+    .enum(colormapNames as [ColormapName, ...ColormapName[]])
+    .optional()
+    .describe('Of overlay, attention and heat; default jet'),
+  image_weight: z.coerce
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .describe('Of an overlay: how much of the picture stays under the heat; default 0.5'),
+  threshold: z.coerce
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe('Of contour, box and mask: the value from which on; default 0.5'),
+  original: flag
+    .optional()
+    .describe('Draw on the whole picture in its own size, not on what the model saw of it'),
+  quality: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('Of JPEG, WebP and AVIF; default 90, 90, 60'),
+  format: z.enum(formatNames).optional().describe('Instead of the Accept header; default png'),
+  aug_smooth: flag.optional().describe('Average over six changed copies of the image'),
+  eigen_smooth: flag.optional().describe('Keep the main pattern only'),
+  deadline_ms: z.coerce.number().pipe(deadlineSchema).optional(),
+});
+type Query = z.output<typeof query>;
+
+const answerSchema = z
+  .object({
+    model: z.string(),
+    version: z.string(),
+    method: z.string(),
+    layers: z.array(layerReportSchema),
+    top: z.array(classReportSchema).describe('The five likeliest classes'),
+    explained: z.array(
+      classReportSchema.extend({
+        score: z.number(),
+        has_positive_evidence: z.boolean(),
+        mean: z.number(),
+        hot_share: z.number().describe('Share of the picture where the map is at least 0.5'),
+        peak: z.object({ x: z.number().int(), y: z.number().int() }),
+        heatmap: z.object({
+          shape: z.array(z.number().int()),
+          datatype: z.literal('FP32'),
+          data: z.string().describe('Base64 of little-endian float32, 0 to 1, row by row'),
+        }),
+      }),
+    ),
+    image: z
+      .object({
+        width: z.number().int(),
+        height: z.number().int(),
+        original_width: z.number().int(),
+        original_height: z.number().int(),
+        resized_width: z.number().int(),
+        resized_height: z.number().int(),
+        crop_left: z.number().int(),
+        crop_top: z.number().int(),
+      })
+      .describe('How the picture became what the model saw: resized, then cut out'),
+    batch_size: z.number().int().describe('Images that were computed together with this one'),
+    pending: z.number().int().describe('Images on their way through the server at that moment'),
+    timings_ms: timingsSchema,
+    request_id: z.string(),
+  })
+  .meta({ id: 'Explanation' });
+type Answer = z.output<typeof answerSchema>;
+
+const descriptionSchema = z
+  .object({
+    name: z.string(),
+    version: z.string(),
+    title: z.string(),
+    description: z.string().nullable(),
+    input: z.object({ width: z.number(), height: z.number(), channels: z.number() }),
+    labels: z.array(z.string()).nullable(),
+    method: z.string(),
+    methods: z.array(z.string()),
+    layers: z.array(
+      z.object({
+        path: z.string(),
+        type: z.string(),
+        depth: z.number().int(),
+        shape: z.array(z.number().int()).nullable(),
+        called: z.boolean(),
+      }),
+    ),
+    layer: z.array(z.string()).describe('The layers when none is named'),
+  })
+  .meta({ id: 'ModelDescription' });
+
+export interface PlainOptions {
+  readonly models: ModelRegistry;
+  readonly calls: CallRunner;
+  readonly pending: () => number;
+  readonly maxBodyBytes: number;
+}
+
+/** `POST /explain/:model` with a picture, `GET /explain/:model` for what can be asked. */
+export async function plainProtocol(scope: FastifyInstance, options: PlainOptions): Promise<void> {
+  const { models, calls } = options;
+  const server = scope.withTypeProvider<ZodTypeProvider>();
+  // Whatever the client calls it (curl calls everything a form): sharp looks at the bytes themselves.
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  await scope.register(import('@fastify/multipart'), {
+    limits: { files: 1, fields: 0, parts: 2, fileSize: options.maxBodyBytes },
+  });
+  await scope.register(import('@fastify/accepts'));
+
+  server.get(
+    '/explain',
+    { schema: { summary: 'The models', response: { 200: z.object({ models: z.array(z.string()) }) } } },
+    async () => ({ models: models.loaded().map(({ name }) => name) }),
+  );
+
+  server.get(
+    '/explain/:model',
+    {
+      schema: {
+        summary: 'What can be asked of a model: its layers, classes and methods',
+        params: modelParams,
+        response: { 200: descriptionSchema, '4xx': errorSchema, '5xx': errorSchema },
+      },
+    },
+    async (request) => {
+      const served = models.get(request.params.model);
+      const { sidecar, inputShape } = served;
+      const inspection = await served.inspect().catch(() => null);
+      const [channels, height, width] = inputShape;
+      const layers = inspection?.layers ?? served.model.layers();
+      const chosen = served.defaultLayers ?? inspection?.suggested?.path ?? [];
+      return {
+        name: served.name,
+        version: served.version,
+        title: sidecar?.name ?? served.name,
+        description: sidecar?.description ?? null,
+        input: { width, height, channels },
+        labels: sidecar?.labels ? [...sidecar.labels] : null,
+        method: served.defaultMethod,
+        methods: methodNames,
+        layers: layers.map((layer: Layer | InspectedLayer) => {
+          const { path, type, depth } = layer;
+          const shape = 'calls' in layer ? layer.outputShapes.at(-1) : null;
+          return {
+            path,
+            type,
+            depth,
+            shape: shape ? [...shape] : null,
+            called: !('calls' in layer) || layer.calls > 0,
+          };
+        }),
+        layer: [chosen].flat().map((layer) => (typeof layer === 'string' ? layer : layer.path)),
+      };
+    },
+  );
+
+  server.post(
+    '/explain/:model',
+    {
+      config: { computes: true },
+      schema: {
+        summary: 'The heat over a picture: as a picture, as JSON or as NumPy array',
+        params: modelParams,
+        querystring: query,
+        response: { 200: answerSchema, '4xx': errorSchema, '5xx': errorSchema },
+      },
+    },
+    async (request, reply) => {
+      const format = chooseFormat(request, request.query.format);
+      const picture = await readPicture(request);
+      const { deadline_ms: deadlineMs } = request.query;
+      const answer = await calls.run(request, reply, { model: request.params.model, deadlineMs }, (call) =>
+        explainPicture(call, picture, request.query, format, () => ({
+          pending: options.pending(),
+          request_id: request.id,
+        })),
+      );
+      // A picture passes the schema by: Fastify sends bytes as they are.
+      return reply
+        .header('x-batch-size', answer.batchSize)
+        .type(formats[format])
+        .send(answer.body as Answer);
+    },
+  );
+}
+
+function chooseFormat(request: FastifyRequest, asked: Format | undefined): Format {
+  if (asked) return asked;
+  const wanted = request.accepts().type([...Object.values(formats)]);
+  const format = formatNames.find((name) => formats[name] === wanted);
+  if (format) return format;
+  throw Object.assign(
+    invalidRequest(`None of what you accept can be given. There is: ${Object.values(formats).join(', ')}.`),
+    {
+      statusCode: 406,
+    },
+  );
+}
+
+/** The bytes of the picture, from the body or from the first file of a form. */
+async function readPicture(request: FastifyRequest): Promise<Buffer> {
+  if (request.isMultipart()) {
+    const file = await request.file();
+    if (!file)
+      throw invalidRequest('The form has no file. Send the picture as a file of the form, or as the body.');
+    return await file.toBuffer();
+  }
+  if (Buffer.isBuffer(request.body) && request.body.length > 0) return request.body;
+  throw invalidRequest(
+    'There is no picture. Send it as the body (curl --data-binary @cat.jpg) or as a file of a form.',
+  );
+}
+
+function readDrawing(asked: Query): MapDrawing {
+  const { style, colormap, image_weight: imageWeight, threshold, original } = asked;
+  const drawing = { style, colormap, imageWeight, threshold, original };
+  const useless = uselessFor(drawing);
+  if (useless === null) return drawing;
+  const name = useless === 'imageWeight' ? 'image_weight' : useless;
+  throw invalidRequest(`${name} changes nothing about the style '${style}'.`);
+}
+
+async function explainPicture(
+  call: Call,
+  bytes: Uint8Array,
+  asked: Query,
+  format: Format,
+  now: () => Pick<Answer, 'pending' | 'request_id'>,
+): Promise<{ batchSize: number; body: Buffer | Answer }> {
+  if (asked.class && asked.top) throw invalidRequest('Give class or top, not both.');
+  const drawing = readDrawing(asked);
+  const { model } = call;
+  const classes = asked.class?.map((each) => model.findClass(each));
+  const targets = classes
+    ? [classes]
+    : [Array.from({ length: asked.top ?? 1 }, (_, rank) => new TopClassTarget(rank))];
+  const started = performance.now();
+  const image = await call.stage('preprocess', () => call.decode(bytes));
+  const decode = performance.now() - started;
+  using input = image.tensor;
+  using explanation = await call.explain(input, {
+    method: asked.method,
+    layers: asked.layer,
+    reshape: asked.reshape,
+    targets,
+    augSmooth: asked.aug_smooth,
+    eigenSmooth: asked.eigen_smooth,
+  });
+  const { batchSize } = explanation;
+  const body = await call.stage('postprocess', async () => {
+    if (format === 'json') return describe(call, asked, image, explanation, decode, now());
+    const maps = explanation.maps.map((_, index) => explanation.heatmaps.at(index));
+    if (format === 'npy')
+      return tensorToNpy(asked.original ? mapsOfOriginal(image, maps) : explanation.heatmaps);
+    const { explained } = describeClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+    const captions = explained.map((each) => `${nameOf(each)} ${percent(each.probability)}`);
+    const picture = await drawMaps(image, maps, captions, drawing);
+    return await picture.toBuffer(format, asked.quality === undefined ? {} : { quality: asked.quality });
+  });
+  return { batchSize, body };
+}
+
+function describe(
+  { model, elapsed }: Call,
+  { method }: Query,
+  image: LoadedImage,
+  explanation: Explanation,
+  decode: number,
+  now: Pick<Answer, 'pending' | 'request_id'>,
+): Answer {
+  const { top, explained } = describeClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+  const { geometry } = image;
+  const finite = (value: number) => (Number.isFinite(value) ? value : null);
+  return {
+    model: model.name,
+    version: model.version,
+    method: method ?? model.defaultMethod,
+    layers: explanation.layers.map(({ shape, ...layer }) => ({ ...layer, shape: [...shape] })),
+    top: top.map(({ classIndex, label, probability }) => ({
+      class: classIndex,
+      label,
+      probability: finite(probability),
+    })),
+    explained: explained.map(({ classIndex, label, probability, score, hasPositiveEvidence, map }, index) => {
+      using heatmap = explanation.heatmaps.at(index);
+      return {
+        class: classIndex,
+        label,
+        probability: finite(probability),
+        score,
+        has_positive_evidence: hasPositiveEvidence,
+        mean: map.mean,
+        hot_share: map.hotShare,
+        peak: map.peak,
+        heatmap: {
+          shape: [...heatmap.shape],
+          datatype: 'FP32',
+          data: bytesOf(heatmap.toTypedArray()).toString('base64'),
+        },
+      };
+    }),
+    image: {
+      width: image.width,
+      height: image.height,
+      original_width: geometry.originalWidth,
+      original_height: geometry.originalHeight,
+      resized_width: geometry.resizedWidth,
+      resized_height: geometry.resizedHeight,
+      crop_left: geometry.cropLeft,
+      crop_top: geometry.cropTop,
+    },
+    batch_size: explanation.batchSize,
+    timings_ms: { decode, ...explanation.timings, total: elapsed },
+    ...now,
+  };
+}
