@@ -4,6 +4,18 @@ import type { ClassReport } from './explain-client.js';
 export const nameOf = (label: string | null | undefined, index: number) =>
   label?.split(',')[0] ?? `class ${index}`;
 
+/** What somebody means who typed so much: a number, one of a label's names, or the beginning of just one; else -1. */
+function findClass(labels: readonly string[] | null, text: string): number {
+  if (/^\d+$/.test(text))
+    return Number(text) < (labels?.length ?? Number.POSITIVE_INFINITY) ? Number(text) : -1;
+  if (!labels || text === '') return -1;
+  const names = labels.map((label) => label.toLowerCase().split(/, */));
+  const exact = names.findIndex((each) => each.includes(text));
+  if (exact >= 0) return exact;
+  const begins = names.flatMap((each, index) => (each.some((name) => name.startsWith(text)) ? [index] : []));
+  return begins.length === 1 ? (begins[0] ?? -1) : -1;
+}
+
 interface ClassPickerProps {
   readonly top: readonly ClassReport[];
   readonly labels: readonly string[] | null;
@@ -23,13 +35,10 @@ export function ClassPicker({ top, labels, chosen, onChange }: ClassPickerProps)
     const next = chosen.includes(index) ? chosen.filter((each) => each !== index) : [...chosen, index];
     if (next.length > 0) onChange(next);
   };
-  const add = (text: string) => {
-    setSearch(text);
-    const index = labels?.indexOf(text) ?? -1;
-    const wanted = index >= 0 ? index : /^\d+$/.test(text) && !labels ? Number(text) : -1;
-    if (wanted < 0 || chosen.includes(wanted)) return;
+  const add = (index: number) => {
+    if (index < 0 || chosen.includes(index)) return;
     setSearch('');
-    onChange([...chosen, wanted]);
+    onChange([...chosen, index]);
   };
   return (
     <fieldset class="classes">
@@ -53,7 +62,13 @@ export function ClassPicker({ top, labels, chosen, onChange }: ClassPickerProps)
         aria-label="Add another class"
         placeholder={labels ? 'Add another class …' : 'Add a class by its number …'}
         value={search}
-        onInput={({ currentTarget }) => add(currentTarget.value)}
+        onInput={({ currentTarget: { value } }) => {
+          setSearch(value);
+          add(labels?.indexOf(value) ?? -1);
+        }}
+        onKeyDown={({ key, currentTarget: { value } }) => {
+          if (key === 'Enter') add(findClass(labels, value.trim().toLowerCase()));
+        }}
       />
       {labels && (
         <datalist id="labels">
