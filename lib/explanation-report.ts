@@ -48,15 +48,25 @@ export function describeExplanation(
   selector: OutputSelector | undefined,
 ): SuccessReport {
   const { top, explained } = describeClasses(explanation, labels, selector);
-  return { path, output, layers: explanation.layers, top, explained, timings: explanation.timings };
+  return {
+    path,
+    output,
+    layers: explanation.layers,
+    top,
+    explained: explained.map((each, index) => ({
+      ...each,
+      map: statisticsOf(explanation.heatmaps.at(index)),
+    })),
+    timings: explanation.timings,
+  };
 }
 
-/** The likeliest classes of the first image, and those that were explained. */
+/** The likeliest classes of the first image, and those that were explained, without looking at their maps. */
 export function describeClasses(
   explanation: Explanation,
   labels: readonly string[] | undefined,
   selector: OutputSelector | undefined,
-): Pick<SuccessReport, 'top' | 'explained'> {
+): { top: ClassReport[]; explained: Omit<ExplainedClassReport, 'map'>[] } {
   const probabilities = softmaxOfFirst(selectOutput(explanation.outputs, selector));
   const describe = (classIndex: number): ClassReport => ({
     classIndex,
@@ -67,11 +77,10 @@ export function describeClasses(
   ranked.sort((a, b) => b.probability - a.probability);
   return {
     top: ranked.slice(0, 5).map(({ classIndex }) => describe(classIndex)),
-    explained: explanation.maps.map(({ classIndex, score, hasPositiveEvidence }, index) => ({
+    explained: explanation.maps.map(({ classIndex, score, hasPositiveEvidence }) => ({
       ...describe(classIndex ?? -1),
       score,
       hasPositiveEvidence,
-      map: statisticsOf(explanation.heatmaps.at(index)),
     })),
   };
 }

@@ -36,10 +36,10 @@ const mebibyte = 1024 ** 2;
 
 export function serveCommand(): Command {
   return new Command('serve')
-    .summary('explain over HTTP, for many clients at once')
+    .summary('explain over HTTP, with a page')
     .description(
-      'Serves models over HTTP: a page for people at /, KServe V1, the Open Inference Protocol V2, and plain\n' +
-        'pictures in and out (POST /explain/NAME). Sidecars (model.json) say how pictures are prepared.',
+      'Serves models over HTTP: a page for people at /, KServe V1, the Open Inference Protocol V2, and plain pictures ' +
+        'in and out (POST /explain/NAME). Sidecars (model.json) say how pictures are prepared. docs/server.md has more.',
     )
     .option('-m, --model <name=path>', 'model to serve, as model.pt or name=model.pt; several times', collect)
     .option('--model-repository <folder>', 'serve every NAME.pt in it')
@@ -74,8 +74,9 @@ export function serveCommand(): Command {
       `
 Examples:
   gradcam serve -m resnet50.pt
-  gradcam serve -m cats=cats.pt -m dogs=dogs.pt --host 0.0.0.0 --token-file tokens
-  curl --data-binary @cat.jpg 'localhost:8080/explain/resnet50?class=tabby' -o heat.png`,
+  gradcam serve -m cats=cats.pt -m dogs=dogs.pt --watch
+  gradcam serve -c server.json --host 0.0.0.0 --token-file tokens
+  curl --data-binary @cat.jpg localhost:8080/explain/resnet50 -o heat.png`,
     )
     .action(serve);
 }

@@ -1,7 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify';
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyServerOptions,
+  LogController,
+} from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import { explainServer } from './explain-server.js';
+import { answerParserFailure, describeFailure } from './http-errors.js';
 import type { ModelRegistry } from './model-registry.js';
 import { checkServerOptions, type ExplainServerOptions } from './server-options.js';
 
@@ -47,6 +53,12 @@ export function createServer(options: CreateServerOptions): ExplainServer {
     // One line for each answer, written by explainServer.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     requestIdHeader: false,
+    // What is wrong before any route is found is answered as all other failures are.
+    frameworkErrors: (error, request, reply) => {
+      const { status, body } = describeFailure(error, request.id);
+      void (reply as FastifyReply).code(status).send(body);
+    },
+    clientErrorHandler: answerParserFailure,
     genReqId: ({ headers }) => clientsId(headers['x-request-id']) ?? randomUUID(),
   });
   // Not encapsulated: what it decorates and handles is the whole server's.

@@ -12,7 +12,7 @@ import { errorHandler } from './http-errors.js';
 import { ServerMetrics } from './metrics.js';
 import { ModelRegistry } from './model-registry.js';
 import { openApi } from './openapi.js';
-import { pageFiles } from './page-files.js';
+import { alive, pageFiles } from './page-files.js';
 import { kserveV1 } from './protocols/kserve-v1.js';
 import { modelRepository } from './protocols/model-repository.js';
 import { openInference } from './protocols/open-inference.js';
@@ -94,6 +94,7 @@ export async function explainServer(
   if (!scope.hasDecorator('swagger')) await openApi(scope, { version, secured: options.tokens.length > 0 });
   await scope.register(health, { models });
   if (options.page) await scope.register(pageFiles);
+  else scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
   await scope.register(protectedRoutes, { options, models, gate, metrics, calls });
 
   let watcher: ReturnType<typeof watchModels> | undefined;
@@ -104,7 +105,8 @@ export async function explainServer(
         name,
         typeof each === 'string' ? each : each.path,
       ]);
-      watcher = watchModels(models, Object.fromEntries(paths), scope.log);
+      const watched = { paths: Object.fromEntries(paths), repository: options.modelRepository };
+      watcher = watchModels(models, watched, scope.log);
     }
   });
   scope.addHook('preClose', async () => {

@@ -1,3 +1,6 @@
+import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { GradCamError } from '../errors.js';
@@ -82,6 +85,29 @@ export function errorHandler(
     if (status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', retryAfter());
     await reply.code(status).type('application/json').serializer(JSON.stringify).send(body);
   };
+}
+
+const parserFailures: Readonly<Record<string, readonly [status: number, code: string, text: string]>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'ERR_DEADLINE_EXCEEDED', 'The request did not arrive in time.'],
+  HPE_HEADER_OVERFLOW: [431, 'ERR_INVALID_REQUEST', 'The headers of the request are too large.'],
+};
+
+/** Answers what never became a request: Node's parser refused it, so there is only the connection. */
+export function answerParserFailure(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, code, text] = parserFailures[error.code ?? ''] ?? [
+    400,
+    'ERR_INVALID_REQUEST',
+    'This is not a request of HTTP/1.1.',
+  ];
+  const body = JSON.stringify({ error: text, code, request_id: randomUUID() });
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\nconnection: close\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
 }
 
 export function invalidRequest(message: string, cause?: unknown): GradCamError {

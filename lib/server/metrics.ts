@@ -15,6 +15,7 @@ const tritonLabels = ['model', 'version'] as const;
 export class ServerMetrics {
   readonly #registry = new Registry();
   readonly #stages: Record<Stage, Histogram<'model_name'>>;
+  readonly #response: Histogram<'model' | 'version'>;
   readonly #success: Counter<'model' | 'version'>;
   readonly #failure: Counter<'model' | 'version' | 'reason'>;
   readonly #durations: Record<
@@ -40,6 +41,13 @@ export class ServerMetrics {
       explain: stage('explain'),
       postprocess: stage('postprocess'),
     };
+    this.#response = new Histogram({
+      name: 'nv_inference_first_response_histogram_ms',
+      help: 'Milliseconds from the arrival of a request to its answer',
+      labelNames: tritonLabels,
+      buckets: seconds.map((each) => each * 1000),
+      registers,
+    });
     this.#success = new Counter({
       name: 'nv_inference_request_success',
       help: 'Requests that were answered',
@@ -148,6 +156,7 @@ export class ServerMetrics {
 
   succeeded(labels: { model: string; version: string }, milliseconds: number): void {
     this.#success.inc(labels);
+    this.#response.observe(labels, milliseconds);
     this.#durations.request.inc(labels, Math.round(milliseconds * 1000));
   }
 

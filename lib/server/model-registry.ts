@@ -16,6 +16,8 @@ interface Entry {
   /** Why it is unavailable. */
   reason: string;
   loads: number;
+  /** It was asked for, and not unloaded since. */
+  wanted: boolean;
   /** Of versions that are gone: counters must not go back. */
   readonly retired: (BatchTotals & { version: string })[];
   /** Loads and unloads of a model take turns. */
@@ -59,6 +61,7 @@ export class ModelRegistry {
       state: 'UNAVAILABLE',
       reason: 'not loaded',
       loads: 0,
+      wanted: false,
       retired: [],
       work: Promise.resolve(),
     };
@@ -137,6 +140,11 @@ export class ModelRegistry {
     return this.#entries.get(name)?.served?.version ?? null;
   }
 
+  /** True for a model that is loaded, or would be if its file were good. */
+  isWanted(name: string): boolean {
+    return this.#entries.get(name)?.wanted ?? false;
+  }
+
   isReady(name: string): boolean {
     return this.#entry(name).served !== null && !this.#closing.signal.aborted;
   }
@@ -180,6 +188,7 @@ export class ModelRegistry {
    */
   async load(name: string): Promise<void> {
     const entry = this.#entries.get(name) ?? this.#define(name, await this.#findInRepository(name));
+    entry.wanted = true;
     await this.#inTurn(entry, () => this.#load(name, entry));
   }
 
@@ -241,6 +250,7 @@ export class ModelRegistry {
   /** Takes no new requests for a model, finishes those it has and frees it. */
   async unload(name: string): Promise<void> {
     const entry = this.#entry(name);
+    entry.wanted = false;
     await this.#inTurn(entry, async () => {
       const { served } = entry;
       if (!served) return;

@@ -6,10 +6,14 @@ import { packageRoot } from '../native.js';
 /** Where the built page is, in the package as in the repository. */
 const folder = join(packageRoot, 'dist', 'lib', 'server', 'page');
 
+/** What KServe's first protocol has at `/`, for clients that want no HTML. */
+export const alive = { status: 'alive' } as const;
+
 /** The page for people at `/`: files of the package, with headers that let it load nothing from elsewhere. */
 export async function pageFiles(scope: FastifyInstance): Promise<void> {
   if (!existsSync(join(folder, 'index.html'))) {
-    scope.log.warn('the page was not built (npm run build): / answers with 404');
+    scope.log.warn('the page was not built (npm run build): / only tells that the server is alive');
+    scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
     return;
   }
   await scope.register(import('@fastify/helmet'), {
@@ -27,5 +31,9 @@ export async function pageFiles(scope: FastifyInstance): Promise<void> {
     // The server speaks HTTP; whoever puts TLS before it decides about this.
     strictTransportSecurity: false,
   });
-  await scope.register(import('@fastify/static'), { root: folder, index: 'index.html', schemaHide: true });
+  await scope.register(import('@fastify/accepts'));
+  await scope.register(import('@fastify/static'), { root: folder, index: false, schemaHide: true });
+  scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async (request, reply) =>
+    request.accepts().type(['html', 'json']) === 'json' ? alive : reply.sendFile('index.html'),
+  );
 }

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Explanation } from '../../cam/explanation.js';
 import { methodNames } from '../../cam/methods.js';
 import { drawingStyles, drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../draw-maps.js';
-import { describeClasses, nameOf, percent } from '../../explanation-report.js';
+import { describeClasses, nameOf, percent, statisticsOf } from '../../explanation-report.js';
 import type { LoadedImage } from '../../image/load-image.js';
 import type { InspectedLayer, Layer } from '../../model.js';
 import { TopClassTarget } from '../../targets/class-targets.js';
@@ -267,10 +267,10 @@ function chooseFormat(request: FastifyRequest, asked: Format | undefined): Forma
 /** The bytes of the picture, from the body or from the first file of a form. */
 async function readPicture(request: FastifyRequest): Promise<Buffer> {
   if (request.isMultipart()) {
-    const file = await request.file();
+    const file = await readForm(() => request.file());
     if (!file)
       throw invalidRequest('The form has no file. Send the picture as a file of the form, or as the body.');
-    return await file.toBuffer();
+    return await readForm(() => file.toBuffer());
   }
   if (Buffer.isBuffer(request.body) && request.body.length > 0) return request.body;
   throw invalidRequest(
@@ -285,6 +285,16 @@ function readDrawing(asked: Query): MapDrawing {
   if (useless === null) return drawing;
   const name = useless === 'imageWeight' ? 'image_weight' : useless;
   throw invalidRequest(`${name} changes nothing about the style '${style}'.`);
+}
+
+/** What the parser of forms throws of a broken form has no status. */
+async function readForm<T>(read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    if ((cause as { statusCode?: number }).statusCode !== undefined) throw cause;
+    throw invalidRequest(`The form cannot be read: ${(cause as Error).message}.`, cause);
+  }
 }
 
 async function explainPicture(
@@ -348,8 +358,9 @@ function describe(
       label,
       probability: finite(probability),
     })),
-    explained: explained.map(({ classIndex, label, probability, score, hasPositiveEvidence, map }, index) => {
+    explained: explained.map(({ classIndex, label, probability, score, hasPositiveEvidence }, index) => {
       using heatmap = explanation.heatmaps.at(index);
+      const map = statisticsOf(heatmap);
       return {
         class: classIndex,
         label,
