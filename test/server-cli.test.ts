@@ -89,7 +89,9 @@ test.serial('SIGTERM loses no accepted request', async (t) => {
 });
 
 test.serial('logs are JSON lines with request ids, and tell no tokens', async (t) => {
-  const run = gradcamServe(['-m', `lite=${liteModel}`, '--port', '0'], { GRADCAM_TOKEN: 'correct horse' });
+  const run = gradcamServe(['-m', `lite=${fixturePath('scripted.pt')}`, '--port', '0'], {
+    GRADCAM_TOKEN: 'correct horse',
+  });
   const url = await addressOf(run);
   await run.says(/^Ready: lite$/m);
   const response = await fetch(`${url}/explain/lite`, {
@@ -122,9 +124,21 @@ test.serial('a configuration file, and flags that win over it', async (t) => {
   const run = gradcamServe(['--config', file, '--port', '0']);
   const url = await addressOf(run);
   await run.says(/^Ready: tiny$/m);
-  t.is((await fetch(`${url}/`)).status, 404);
+  t.deepEqual(await (await fetch(`${url}/`)).json(), { status: 'alive' }, 'no page');
   run.child.kill('SIGTERM');
   t.is(await run.exited, 0);
+});
+
+test.serial('the help fits 80 columns', async (t) => {
+  for (const command of ['serve', '']) {
+    const child = spawn(process.execPath, [program, ...(command ? [command] : []), '--help'], {
+      env: { ...process.env, COLUMNS: '80' },
+    });
+    let help = '';
+    for await (const chunk of child.stdout) help += String(chunk);
+    t.regex(help, /gradcam serve -m/);
+    for (const line of help.split('\n')) t.true(line.length <= 80, line);
+  }
 });
 
 const refused = test.macro(async (t, args: readonly string[], code: number, message: RegExp) => {

@@ -166,7 +166,7 @@ test.serial('the work of a client that has gone is dropped', async (t) => {
 });
 
 test.serial('a body that trickles in is given up with 408', async (t) => {
-  await using running = await startServer({ deadlineMs: 1000 });
+  await using running = await startServer({ models: { lite: fixturePath('scripted.pt') }, deadlineMs: 1000 });
   const { port, hostname } = new URL(running.url);
   const socket = connect(Number(port), hostname);
   socket.write(
@@ -184,7 +184,10 @@ test.serial('a body that trickles in is given up with 408', async (t) => {
 });
 
 test.serial('bearer tokens guard all but health, page and document', async (t) => {
-  await using running = await startServer({ tokens: ['correct horse', 'another one'] });
+  await using running = await startServer({
+    models: { lite: fixturePath('scripted.pt') },
+    tokens: ['correct horse', 'another one'],
+  });
   const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
   for (const path of ['/v1/models', '/v2/models/lite', '/explain/lite', '/metrics', '/v2']) {
     const refused = await running.get(path);
@@ -201,7 +204,10 @@ test.serial('bearer tokens guard all but health, page and document', async (t) =
 });
 
 test.serial('a rate limit answers with 429', async (t) => {
-  await using running = await startServer({ rateLimit: { max: 3, timeWindowMs: 60_000 } });
+  await using running = await startServer({
+    models: { lite: fixturePath('scripted.pt') },
+    rateLimit: { max: 3, timeWindowMs: 60_000 },
+  });
   const statuses: number[] = [];
   for (let index = 0; index < 5; index++) statuses.push((await running.get('/v1/models')).status);
   t.deepEqual(statuses, [200, 200, 200, 429, 429]);
@@ -209,7 +215,10 @@ test.serial('a rate limit answers with 429', async (t) => {
 });
 
 test.serial('under memory pressure requests are refused, health is not', async (t) => {
-  await using running = await startServer({ maxRssBytes: 1024 ** 2 });
+  await using running = await startServer({
+    models: { lite: fixturePath('scripted.pt') },
+    maxRssBytes: 1024 ** 2,
+  });
   await eventually(t, 'the pressure was seen', async () => {
     const response = await running.post('/explain/lite', photo);
     return response.status === 503 && response.headers.has('retry-after');
@@ -226,7 +235,7 @@ test.serial('models are loaded and unloaded by request, without losing any', asy
   await using running = await startServer({
     modelRepository: folder,
     modelControl: true,
-    maxBatch: 64,
+    maxBatch: 20,
     maxDelayMs: 500,
   });
   const control = (path: string) => running.post(`/v2/repository/models/${path}`, {});
@@ -265,7 +274,7 @@ test.serial('models are loaded and unloaded by request, without losing any', asy
 });
 
 test.serial('without modelControl nobody loads or unloads', async (t) => {
-  await using running = await startServer();
+  await using running = await startServer({ models: { lite: fixturePath('scripted.pt') } });
   for (const verb of ['load', 'unload']) {
     const response = await running.post(`/v2/repository/models/lite/${verb}`, {});
     t.is(response.status, 403);
@@ -301,6 +310,24 @@ test.serial('a changed file is served without a gap, a broken one is not', async
   );
 });
 
+test.serial('a repository is watched, too, and a broken file is tried again when it changes', async (t) => {
+  const folder = await newFolder();
+  await copyFile(fixturePath('scripted.pt'), join(folder, 'one.pt'));
+  await writeFile(join(folder, 'two.pt'), 'not yet a model');
+  await using running = await startServer(
+    { models: {}, modelRepository: folder, watch: true },
+    { wait: false },
+  );
+  await t.throwsAsync(running.server.gradcamModels.whenLoaded(), { code: 'ERR_MODEL_LOAD' });
+  t.is((await running.get('/v2/health/ready')).status, 503);
+  await copyFile(fixturePath('traced.pt'), join(folder, 'two.pt'));
+  await eventually(t, 'ready', async () => (await running.get('/v2/health/ready')).ok);
+  t.is((await infer(running, 1, 'two')).status, 200);
+  await copyFile(fixturePath('scripted.pt'), join(folder, 'three.pt'));
+  await sleep(1000);
+  t.is((await running.get('/v1/models/three')).status, 404, 'what nobody asked for is not loaded');
+});
+
 test.serial('ready only when warm; alive before', async (t) => {
   await using running = await startServer({}, { wait: false });
   t.is((await running.get('/v2/health/live')).status, 200);
@@ -328,7 +355,7 @@ test.serial('a model that cannot be loaded leaves the server alive and not ready
 
 test.serial('close() answers what was accepted', async (t) => {
   // The batch waits for company: all are under way when the server is closed.
-  const running = await startServer({ maxBatch: 64, maxDelayMs: 500 });
+  const running = await startServer({ maxBatch: 20, maxDelayMs: 500 });
   const accepted = Array.from({ length: 16 }, (_, index) => infer(running, index + 1));
   await eventually(
     t,

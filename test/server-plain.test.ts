@@ -1,5 +1,7 @@
 import test from 'ava';
 import {
+  applyColormap,
+  drawOnOriginal,
   GradCAM,
   imageOptions,
   LayerCAM,
@@ -8,7 +10,9 @@ import {
   loadModel,
   loadSidecar,
   type Model,
+  methodNames,
   showCamOnImage,
+  showContoursOnImage,
 } from 'node-gradcam';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
@@ -114,6 +118,53 @@ test.serial('a form with a file is the same as the file', async (t) => {
   t.is((await running.post('/explain/lite', empty)).status, 413, 'fields are not taken');
 });
 
+test.serial('every method can be asked for by its name', async (t) => {
+  // Score-CAM would run this model 1280 times; that it starts is seen by its deadline.
+  const expected: Record<string, number> = { scorecam: 504, legrad: 501 };
+  for (const method of methodNames) {
+    const layers = method === 'refinecam' ? '&layer=_blocks.10&layer=_conv_head' : '';
+    const deadline = method === 'scorecam' ? '&deadline_ms=300' : '';
+    const path = `/explain/lite?format=json&method=${encodeURIComponent(method)}${layers}${deadline}`;
+    const response = await running.post(path, photo);
+    const text = await response.text();
+    t.is(response.status, expected[method] ?? 200, `${method}: ${text.slice(0, 300)}`);
+    if (response.ok) t.is((JSON.parse(text) as { method: string }).method, method);
+  }
+});
+
+test.serial("styles and the original picture are the library's", async (t) => {
+  const { heatmaps } = await new GradCAM({ model }).explain(image.tensor, { targets: 281 });
+  const map = heatmaps.at(0);
+  const overlay = await drawOnOriginal(image, map, (seen, heat) =>
+    showCamOnImage(seen, heat, { colormap: 'viridis' }),
+  );
+  const contour = await showContoursOnImage(image, map, { threshold: 0.7 });
+  for (const [query, expected] of [
+    [
+      'original=true&colormap=viridis&format=webp&quality=40',
+      await overlay.toBuffer('webp', { quality: 40 }),
+    ],
+    ['style=contour&threshold=0.7', await contour.toBuffer('png')],
+    ['style=heat&colormap=inferno', await applyColormap(map, 'inferno').toBuffer('png')],
+  ] as const)
+    t.true(
+      (await bytesOf(await running.post(`/explain/lite?class=281&${query}`, photo))).equals(expected),
+      query,
+    );
+  const whole = await bytesOf(await running.post('/explain/lite?class=281&original=1&format=npy', photo));
+  t.deepEqual(
+    [...parse(whole.buffer.slice(whole.byteOffset, whole.byteOffset + whole.length) as ArrayBuffer).shape],
+    [1, 300, 451],
+  );
+});
+
+test.serial('at / there is a page for people, and a sign of life for clients of KServe', async (t) => {
+  const page = await running.get('/', { headers: { accept: 'text/html,*/*' } });
+  t.regex(page.headers.get('content-type') ?? '', /^text\/html/);
+  const alive = await running.get('/', { headers: { accept: 'application/json' } });
+  t.deepEqual(await alive.json(), { status: 'alive' });
+});
+
 test.serial('top explains the likeliest classes, side by side', async (t) => {
   const response = await running.post('/explain/lite?top=3', photo);
   const { width } = await sharp(await bytesOf(response)).metadata();
@@ -146,6 +197,14 @@ test.serial('refused: an unknown model', refused, 'light', 404, /does not exist\
 test.serial('refused: a misspelt option', refused, 'lite?clas=1', 400, /Unrecognized key: "clas"/);
 test.serial('refused: an unknown method', refused, 'lite?method=magic', 400, /gradcam/);
 test.serial('refused: an unknown colour map', refused, 'lite?colormap=rainbow', 400, /colormap/);
+test.serial(
+  'refused: what changes nothing',
+  refused,
+  'lite?style=box&colormap=jet',
+  400,
+  /colormap changes nothing/,
+);
+test.serial('refused: a reshape transform that is none', refused, 'lite?reshape=magic', 400, /tokens/);
 test.serial('refused: class and top', refused, 'lite?class=1&top=2', 400, /not both/);
 test.serial('refused: an unknown label', refused, 'lite?class=tabbycat', 400, /nearest/);
 test.serial('refused: an endless label', refused, `lite?class=${'x'.repeat(5000)}`, 400, /200/);
