@@ -3,17 +3,25 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import test, { type ExecutionContext, type Implementation } from 'ava';
 import axe from 'axe-core';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
 import sharp from 'sharp';
 import { photoPath, type RunningServer, startServer } from './helpers/server.js';
 
 // The page in a real browser: Debian's chromium, or the one that CHROMIUM names. Nothing is installed from here.
-const executablePath = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'].find(
-  (path) => path !== undefined && existsSync(path),
-);
-const inBrowser = executablePath ? test.serial : test.serial.skip;
+const executablePath = (
+  process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromium', '/usr/bin/google-chrome']
+).find((path) => existsSync(path));
+/** A test, or one that is skipped and says what it lacks. */
+function inBrowser(title: string, work: Implementation<[]>): void {
+  if (executablePath) test.serial(title, work);
+  else
+    test.serial.skip(
+      `${title} (skipped: there is no Chromium; apt-get install chromium, or set CHROMIUM)`,
+      work,
+    );
+}
 
 const args = [
   '--no-sandbox',

@@ -1,3 +1,8 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import test from 'ava';
 import {
   applyColormap,
@@ -16,7 +21,15 @@ import {
 } from 'node-gradcam';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import { liteModel, photo, type RunningServer, sameBits, startServer } from './helpers/server.js';
+import {
+  liteModel,
+  photo,
+  photoPath,
+  type RunningServer,
+  rootPath,
+  sameBits,
+  startServer,
+} from './helpers/server.js';
 
 let running: RunningServer;
 let model: Model;
@@ -244,5 +257,24 @@ test.serial('paths lead nowhere', async (t) => {
       `${path}: ${response.status}`,
     );
     t.false((await response.text()).includes('exports'), path);
+  }
+});
+
+test.serial('the example of a client asks a server that runs, or its own', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-client-'));
+  const ask = (...args: string[]) =>
+    promisify(execFile)(process.execPath, [rootPath('dist/examples/server-client.js'), photoPath, ...args], {
+      cwd: rootPath(''),
+    });
+  for (const address of [[running.url], []]) {
+    const overlay = join(folder, `${address.length}.png`);
+    const { stdout, stderr } = await ask(overlay, ...address);
+    t.is(stderr, '');
+    t.regex(
+      stdout,
+      /^ 40\.\d% {2}tiger cat\n 34\.\d% {2}Egyptian cat\n 1\d\.\d% {2}tabby\nin \d+ ms\n.*: what speaks for tiger cat\n$/,
+    );
+    const { width, height } = await sharp(overlay).metadata();
+    t.deepEqual([width, height], [451, 300]);
   }
 });
