@@ -1,8 +1,7 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { CallRunner } from '../call.js';
-import { invalidRequest } from '../http-errors.js';
 import type { ModelRegistry } from '../model-registry.js';
 import {
   classSchema,
@@ -15,14 +14,8 @@ import {
   versionedParams,
 } from '../schemas.js';
 import type { ServedModel } from '../served-model.js';
+import { readBinaryTail } from './inference-body.js';
 import { infer, outputNames } from './open-inference-infer.js';
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** What stands behind the JSON of an inference request; null where there is only JSON. */
-    gradcamBinary: Buffer | null;
-  }
-}
 
 // The Open Inference Protocol, version 2, with Triton's binary tensor extension. It has no explain of its own: an
 // inference that asks for the output `heatmap`, or that has a parameter of explains, is one.
@@ -180,31 +173,6 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
       },
     );
   }
-}
-
-/** JSON, with bytes behind it where the header says how long the JSON is. */
-function readBinaryTail(scope: FastifyInstance): void {
-  const parseJson = scope.getDefaultJsonParser('error', 'error');
-  scope.decorateRequest('gradcamBinary', null);
-  scope.removeContentTypeParser('application/json');
-  scope.addContentTypeParser(
-    ['application/json', 'application/octet-stream'],
-    { parseAs: 'buffer' },
-    (request: FastifyRequest, body: Buffer, done) => {
-      const header = request.headers['inference-header-content-length'];
-      const length = header === undefined ? body.length : Number(header);
-      if (!Number.isInteger(length) || length < 1 || length > body.length) {
-        done(
-          invalidRequest(
-            `Inference-Header-Content-Length is ${header}, but the body has ${body.length} bytes.`,
-          ),
-        );
-        return;
-      }
-      if (header !== undefined) request.gradcamBinary = body.subarray(length);
-      parseJson(request, body.toString('utf8', 0, length), done);
-    },
-  );
 }
 
 function describe(served: ServedModel) {
