@@ -5,9 +5,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import Fastify from 'fastify';
+import { GradCAM, LayerCAM, loadModel } from 'node-gradcam';
 import { createServer, explainServer, readServerConfiguration } from 'node-gradcam/server';
 import { fixturePath, noise } from './helpers/fixtures.js';
-import { binaryInference, liteModel, photo, type RunningServer, startServer } from './helpers/server.js';
+import {
+  binaryInference,
+  floatsOf,
+  liteModel,
+  photo,
+  type RunningServer,
+  readInference,
+  startServer,
+} from './helpers/server.js';
 
 const newFolder = () => mkdtemp(join(tmpdir(), 'gradcam-server-'));
 const image = (seed: number) =>
@@ -52,6 +61,64 @@ test.serial('requests of many connections share batches, each with its own class
   t.is((await metric(running, /^nv_inference_count\{.*\} (\d+)$/m)) - before, 24);
   const used = (await metric(running, /^nv_inference_exec_count\{.*\} (\d+)$/m)) - batches;
   t.true(used >= 3 && used <= 12, `${used} batches`);
+});
+
+test.serial('what shares batches is what the library gives for each alone', async (t) => {
+  await using running = await startServer();
+  const ask = async (seed: number, method: string) => {
+    const { body, headers } = binaryInference(
+      {
+        inputs: [{ name: 'input', shape: [1, 3, 224, 224], datatype: 'FP32' }],
+        parameters: { class: seed * 40, method, binary_data_output: true },
+        outputs: [{ name: 'heatmap' }],
+      },
+      noise(3 * 224 * 224, seed),
+    );
+    const { json, outputs } = await readInference(await running.post('/v2/models/lite/infer', body, headers));
+    return {
+      seed,
+      method,
+      map: floatsOf(outputs.heatmap?.bytes ?? null),
+      batch: Number(json.parameters?.batch_size),
+    };
+  };
+  const methods = { gradcam: GradCAM, layercam: LayerCAM };
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, (_, index) => ask(index + 1, index % 2 ? 'gradcam' : 'layercam')),
+  );
+  t.true(
+    answers.some(({ batch }) => batch >= 4),
+    answers.map(({ batch }) => batch).join(),
+  );
+  await using model = await loadModel(liteModel, { dtype: 'float32' });
+  for (const { seed, method, map } of answers) {
+    const cam = new methods[method as keyof typeof methods]({ model });
+    const input = { data: noise(3 * 224 * 224, seed), shape: [1, 3, 224, 224] };
+    using alone = await cam.explain(input, { targets: seed * 40 });
+    const expected = alone.heatmaps.toTypedArray() as Float32Array;
+    t.is(map.length, expected.length);
+    const largest = map.reduce(
+      (most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? Number.NaN))),
+      0,
+    );
+    t.true(largest < 1e-5, `image ${seed}, ${method}: ${largest}`);
+  }
+});
+
+test.serial('a model that is no classifier predicts, and says why it does not explain', async (t) => {
+  const folder = await newFolder();
+  await copyFile(fixturePath('dict-output.pt'), join(folder, 'dense.pt'));
+  await writeFile(join(folder, 'dense.json'), JSON.stringify({ input: { width: 16, height: 16 } }));
+  await using running = await startServer({ models: { dense: join(folder, 'dense.pt') }, maxPending: 10 });
+  const b64 = photo.toString('base64');
+  t.is((await running.post('/v1/models/dense:predict', { instances: [{ b64 }] })).status, 200);
+  const refused = await running.post('/v1/models/dense:explain', { instances: [{ b64 }] });
+  t.is(refused.status, 400);
+  t.is(((await refused.json()) as { code: string }).code, 'ERR_OUTPUT_SELECTOR');
+  // More in one request than there will ever be room for: trying again would not help.
+  const many = await running.post('/v1/models/dense:predict', { instances: Array(11).fill({ b64 }) });
+  t.is(many.status, 413);
+  t.regex(((await many.json()) as { error: string }).error, /11 images, but at most 10/);
 });
 
 test.serial("metrics have KServe's and Triton's names", async (t) => {

@@ -51,6 +51,10 @@ export class AdmissionGate {
     return {
       setImages: (count) => {
         if (!inside) return;
+        if (count > this.#maxPending) {
+          const message = `The request has ${count} images, but at most ${this.#maxPending} may be on their way. Send them in parts.`;
+          throw Object.assign(new GradCamError('ERR_INVALID_REQUEST', message), { statusCode: 413 });
+        }
         const others = this.#images - images;
         if (others + count > this.#maxPending && others > 0)
           throw this.#busy(`${others} images are on their way already, and ${count} more would be too many`);

@@ -38,6 +38,8 @@ export interface ModelStatus {
   readonly reason: string;
 }
 
+const notAClassifier = new Set(['ERR_OUTPUT_SHAPE', 'ERR_OUTPUT_SELECTOR', 'ERR_CLASS_OUT_OF_RANGE']);
+
 /** The models of a server by name, loaded and not. */
 export class ModelRegistry {
   readonly #entries = new Map<string, Entry>();
@@ -225,16 +227,22 @@ export class ModelRegistry {
     if (old) void this.#retire(entry, old);
   }
 
-  /** A model without a sidecar may want other inputs than the warm-up has; then its first request warms it. */
+  /**
+   * A model without a sidecar may want other inputs than the warm-up has, and one that is no classifier has no class to
+   * explain: then its first request warms it.
+   */
   async #warmUp(fresh: ServedModel): Promise<void> {
     try {
       await fresh.warmUp(this.#closing.signal);
     } catch (error) {
       const { code } = error as { code?: string };
-      if (fresh.sidecar || code === 'ERR_OUT_OF_MEMORY' || this.#closing.signal.aborted) throw error;
+      const isExpected = !fresh.sidecar || notAClassifier.has(code ?? '');
+      if (!isExpected || code === 'ERR_OUT_OF_MEMORY' || this.#closing.signal.aborted) throw error;
       this.#log?.warn(
         { err: error, model: fresh.name },
-        `model ${fresh.name} was not warmed up: it has no sidecar, and does not take ImageNet's pictures`,
+        fresh.sidecar
+          ? `model ${fresh.name} was not warmed up: its output is not that of a classifier`
+          : `model ${fresh.name} was not warmed up: it has no sidecar, and does not take ImageNet's pictures`,
       );
     }
   }

@@ -97,6 +97,11 @@ export class ServedModel {
     return new ServedModel(name, version, definition, model, sidecar, defaults);
   }
 
+  /** Images that can be handed over together. */
+  get largestPart(): number {
+    return this.model.takesImageList ? 1 : this.maxBatch;
+  }
+
   get defaultMethod(): MethodName {
     return this.definition.method ?? 'gradcam';
   }
@@ -144,7 +149,7 @@ export class ServedModel {
    * kernels on the first run of a shape, and lays out the weights anew on the second.
    */
   async warmUp(signal: AbortSignal): Promise<void> {
-    for (const images of [1, 1, this.maxBatch, this.maxBatch]) {
+    for (const images of [1, 1, this.largestPart, this.largestPart]) {
       using input = this.#zeros(images);
       using _ = await this.explain(input, {}, signal);
     }
