@@ -13,7 +13,7 @@ import { showBoxesOnImage } from './visualization/show-boxes-on-image.js';
 import { showCamOnImage } from './visualization/show-cam-on-image.js';
 import { showContoursOnImage } from './visualization/show-contours-on-image.js';
 import { showMaskOnImage } from './visualization/show-mask-on-image.js';
-import { sideBySide } from './visualization/side-by-side.js';
+import { type Panel, sideBySide } from './visualization/side-by-side.js';
 
 export const drawingStyles = ['overlay', 'attention', 'heat', 'contour', 'box', 'mask'] as const;
 export type DrawingStyle = (typeof drawingStyles)[number];
@@ -41,12 +41,16 @@ export function uselessFor({
   return null;
 }
 
-/** The maps of one image drawn, several captioned side by side. */
+/**
+ * The maps of one image drawn, several captioned side by side.
+ * @param beside - put the image itself to the left of its maps
+ */
 export async function drawMaps(
   image: LoadedImage,
   maps: readonly Tensor[],
   captions: readonly string[],
   drawing: MapDrawing,
+  { beside = false } = {},
 ): Promise<Picture> {
   const pictures: Picture[] = [];
   for (const map of maps) {
@@ -56,9 +60,10 @@ export async function drawMaps(
         : await draw(image, prepared(map, drawing), drawing),
     );
   }
+  const panels: Panel[] = pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' }));
+  if (beside) panels.unshift({ picture: drawing.original ? await image.original() : image });
   const [only] = pictures;
-  if (pictures.length === 1 && only) return only;
-  return await sideBySide(pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' })));
+  return panels.length === 1 && only ? only : await sideBySide(panels);
 }
 
 /** `[maps, H, W]` of the whole photo, 0 where the model saw nothing. */

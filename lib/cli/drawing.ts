@@ -21,13 +21,11 @@ export interface DrawingFlags {
 }
 
 /** Adds the options that say how maps are drawn. */
-export function addDrawingOptions(command: Command): Command {
+export function addDrawingOptions(command: Command, style: DrawingFlags['style'] = 'overlay'): Command {
   return command
     .optionsGroup('How maps are drawn:')
     .addOption(
-      new Option('--style <name>', 'how maps are drawn over the image')
-        .choices(drawingStyles)
-        .default('overlay'),
+      new Option('--style <name>', 'how maps are drawn over the image').choices(drawingStyles).default(style),
     )
     .addOption(new Option('--colormap <name>', 'colours of the heat; default: jet').choices(colormapNames))
     .option(
@@ -52,10 +50,11 @@ function parseThreshold(value: string): number {
 }
 
 /** Refuses options that would change nothing. */
-export function checkDrawing(flags: DrawingFlags, output: string | undefined): void {
+export function checkDrawing(flags: DrawingFlags, output: string | undefined, command: Command): void {
   const { style } = flags;
   if (isRaw(output ?? '') || flags.format === 'npy' || flags.format === 'json') {
-    const useless = style !== 'overlay' ? '--style' : flags.colormap ? '--colormap' : null;
+    const isStyleGiven = command.getOptionValueSource('style') !== 'default';
+    const useless = isStyleGiven ? '--style' : flags.colormap ? '--colormap' : null;
     if (useless) throw new UsageError(`${useless} changes nothing about raw maps (.npy, .json).`);
   }
   const useless = uselessFor(flags);
@@ -68,18 +67,22 @@ export function isRaw(path: string): boolean {
   return ['.npy', '.json'].includes(extname(path).toLowerCase());
 }
 
-/** Writes the maps of one image: drawn, with several captioned side by side; or raw, as the file's extension says. */
+/**
+ * Writes the maps of one image: drawn, with several captioned side by side; or raw, as the file's extension says.
+ * @param beside - put the image itself to the left of its maps
+ */
 export async function writeMaps(
   image: LoadedImage,
   { heatmaps }: Explanation,
   captions: readonly string[],
   flags: DrawingFlags,
   path: string,
+  { beside = false } = {},
 ): Promise<void> {
   const maps = captions.map((_, index) => heatmaps.at(index));
   if (isRaw(path)) {
     await writeTensor(flags.original ? mapsOfOriginal(image, maps) : heatmaps, path);
     return;
   }
-  await (await drawMaps(image, maps, captions, flags)).toFile(path);
+  await (await drawMaps(image, maps, captions, flags, { beside })).toFile(path);
 }
