@@ -302,7 +302,7 @@ test.serial('models are loaded and unloaded by request, without losing any', asy
   await using running = await startServer({
     modelRepository: folder,
     modelControl: true,
-    maxBatch: 20,
+    maxBatch: 13,
     maxDelayMs: 500,
   });
   const control = (path: string) => running.post(`/v2/repository/models/${path}`, {});
@@ -422,7 +422,7 @@ test.serial('a model that cannot be loaded leaves the server alive and not ready
 
 test.serial('close() answers what was accepted', async (t) => {
   // The batch waits for company: all are under way when the server is closed.
-  const running = await startServer({ maxBatch: 20, maxDelayMs: 500 });
+  const running = await startServer({ maxBatch: 17, maxDelayMs: 500 });
   const accepted = Array.from({ length: 16 }, (_, index) => infer(running, index + 1));
   await eventually(
     t,
