@@ -33,6 +33,10 @@ export type GradCamErrorCode =
   | 'ERR_SIDECAR'
   | 'ERR_UNKNOWN_LABEL'
   | 'ERR_UNSUPPORTED'
+  | 'ERR_REDIS'
+  | 'ERR_BATCH_FOLDER'
+  | 'ERR_BATCH_MODEL'
+  | 'ERR_BATCH_VERSION'
   | 'ERR_INTERNAL';
 
 /** Facts that belong to an error, for programs that handle it. Which are set depends on the code. */

@@ -2,12 +2,12 @@ import { Command, Option } from 'commander';
 import { type MethodName, methodNames } from '../cam/methods.js';
 import { ClipExplainer } from '../clip/clip-explainer.js';
 import type { ClipExplanation } from '../clip/clip-explanation.js';
+import { type MapStatistics, percent, statisticsOf } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
 import { type Device, loadModel } from '../model.js';
 import { showCamOnImage } from '../visualization/show-cam-on-image.js';
 import { sideBySide } from '../visualization/side-by-side.js';
 import { collect, parseWeight } from './arguments.js';
-import { type MapStatistics, percent, statisticsOf } from './explain-report.js';
 import { findImages, outputFiles } from './image-files.js';
 
 interface ClipFlags {

@@ -1,0 +1,145 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GradCamError } from '../errors.js';
+import type { ClassReport } from '../explanation-report.js';
+import { packageVersion } from '../package-version.js';
+import { writeWholeFile } from '../whole-file.js';
+import { type BatchFormat, type BatchSpecification, batchId, specificationSchema } from './specification.js';
+
+// The output folder is the truth about what is done; Redis only hands out the work.
+//
+//   batches/<batch>/batch.json      what is computed
+//   batches/<batch>/chunks.jsonl    its chunks, in order: { chunk, images }
+//   batches/<batch>/<chunk>.jsonl   of a finished chunk, an entry per picture
+//   results/<ab>/<key>.png (.npy)   of one content, by the hash of content, model and options
+//   results/<ab>/<key>.record.json  its classes and scores; written last
+//   manifest.jsonl                  all entries, from `collect`
+
+/** A class that was explained, as a manifest tells it. */
+export interface ManifestClass extends ClassReport {
+  /** The value that was differentiated: the class's output before any softmax. */
+  readonly score: number;
+  /** False where nothing speaks for the class: the map is zero everywhere. */
+  readonly hasPositiveEvidence: boolean;
+}
+
+/** A line of a manifest: what became of one picture. */
+export type ManifestEntry =
+  | {
+      /** Absolute path. */
+      readonly input: string;
+      /** SHA-256 of the file's content. */
+      readonly sha256: string;
+      /** Relative to the output folder. */
+      readonly output: string;
+      readonly explained: readonly ManifestClass[];
+    }
+  | { readonly input: string; readonly error: { readonly code: string; readonly message: string } };
+
+export function batchFolder(folder: string, batch: string): string {
+  return join(folder, 'batches', batch);
+}
+
+export function chunkManifestPath(folder: string, batch: string, chunk: string): string {
+  return join(batchFolder(folder, batch), `${chunk}.jsonl`);
+}
+
+export function chunkListPath(folder: string, batch: string): string {
+  return join(batchFolder(folder, batch), 'chunks.jsonl');
+}
+
+/** Of a result the file that holds its figures; it is written last, so where it is, the result is complete. */
+export function recordPath(key: string): string {
+  return join('results', key.slice(0, 2), `${key}.record.json`);
+}
+
+/** Of a result the file that people want. */
+export function resultPath(key: string, format: BatchFormat): string {
+  return format === 'none' ? recordPath(key) : join('results', key.slice(0, 2), `${key}.${format}`);
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null)) !== null;
+}
+
+/** @throws {GradCamError} `ERR_BATCH_FOLDER` where it cannot be written */
+export async function writeSpecification(
+  folder: string,
+  batch: string,
+  specification: BatchSpecification,
+): Promise<void> {
+  const path = join(batchFolder(folder, batch), 'batch.json');
+  try {
+    await writeWholeFile(path, `${JSON.stringify(specification, null, 2)}\n`);
+  } catch (cause) {
+    throw folderError(`Cannot write '${path}': ${(cause as Error).message}`, path, cause);
+  }
+}
+
+/**
+ * What a batch computes.
+ * @throws {GradCamError} `ERR_BATCH_FOLDER`, `ERR_BATCH_VERSION`
+ */
+export async function readSpecification(folder: string, batch: string): Promise<BatchSpecification> {
+  const path = join(batchFolder(folder, batch), 'batch.json');
+  let content: unknown;
+  try {
+    content = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    throw folderError(
+      `Cannot read '${path}': ${(cause as Error).message}. The output folder must be at the same path for all workers`,
+      path,
+      cause,
+    );
+  }
+  checkVersion((content as { version?: unknown } | null)?.version);
+  const parsed = specificationSchema.safeParse(content);
+  if (!parsed.success || batchId(parsed.data, folder) !== batch) {
+    const reason = parsed.error?.issues[0]?.message ?? 'it was changed since it was submitted';
+    throw folderError(`'${path}' is not valid: ${reason}. Submit the batch again`, path, parsed.error);
+  }
+  return parsed.data;
+}
+
+/** @throws {GradCamError} `ERR_BATCH_VERSION` */
+export function checkVersion(version: unknown): void {
+  if (version === packageVersion) return;
+  throw new GradCamError(
+    'ERR_BATCH_VERSION',
+    `The batch was submitted by node-gradcam ${String(version)}, and this is ${packageVersion}. Use the same version for submit and work, or submit again with this one.`,
+  );
+}
+
+function folderError(message: string, path: string, cause: unknown): GradCamError {
+  return new GradCamError('ERR_BATCH_FOLDER', `${message}.`, { cause, details: { path } });
+}
+
+/** Writes what became of a chunk's pictures: that makes the chunk done. */
+export async function writeChunkManifest(
+  folder: string,
+  batch: string,
+  chunk: string,
+  entries: readonly ManifestEntry[],
+): Promise<void> {
+  const lines = entries.map((entry) => `${JSON.stringify(entry)}\n`);
+  await writeWholeFile(chunkManifestPath(folder, batch, chunk), lines.join(''));
+}
+
+/** The entries of a finished chunk; null where it is not finished. */
+export async function readChunkManifest(
+  folder: string,
+  batch: string,
+  chunk: string,
+): Promise<ManifestEntry[] | null> {
+  const path = chunkManifestPath(folder, batch, chunk);
+  try {
+    const text = await readFile(path, 'utf8');
+    return text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as ManifestEntry);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw folderError(`Cannot read '${path}': ${(error as Error).message}`, path, error);
+  }
+}

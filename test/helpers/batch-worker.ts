@@ -1,0 +1,89 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { ExecutionContext } from 'ava';
+import type { ManifestEntry } from 'node-gradcam/batch';
+import sharp from 'sharp';
+import { noise } from './fixtures.js';
+
+const program = fileURLToPath(new URL('../../../dist/lib/cli/main.js', import.meta.url));
+
+export interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** `gradcam batch ...` in a process of its own. */
+export class BatchProcess {
+  readonly #child: ChildProcess;
+  readonly ended: Promise<Ending>;
+  stdout = '';
+  stderr = '';
+
+  constructor(t: ExecutionContext, ...args: string[]) {
+    this.#child = spawn(process.execPath, [program, 'batch', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    t.teardown(() => this.#child.kill('SIGKILL'));
+    this.#child.stdout?.on('data', (text) => {
+      this.stdout += text;
+    });
+    this.#child.stderr?.on('data', (text) => {
+      this.stderr += text;
+    });
+    this.ended = new Promise((resolve) => {
+      this.#child.once('close', (code, signal) => {
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr });
+      });
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+}
+
+/** Folder with `count` different pictures, every third in a folder below. */
+export async function makePictures(count: number, seed = 0): Promise<{ root: string; photos: string }> {
+  const root = await mkdtemp(join(tmpdir(), 'gradcam-batch-'));
+  const photos = join(root, 'photos');
+  await mkdir(join(photos, 'below'), { recursive: true });
+  for (let index = 0; index < count; index++) {
+    const path = join(photos, index % 3 ? '' : 'below', `${String(index).padStart(4, '0')}.png`);
+    await writePicture(path, seed + index);
+  }
+  return { root, photos };
+}
+
+/** A small picture whose content the seed decides. */
+export async function writePicture(path: string, seed: number): Promise<void> {
+  const values = noise(8 * 8 * 3, seed + 1).map((value) => 127.5 * (value + 1));
+  const raw = { width: 8, height: 8, channels: 3 as const };
+  await sharp(Uint8Array.from(values), { raw }).resize(48, 48, { kernel: 'nearest' }).png().toFile(path);
+}
+
+export async function readManifest(output: string): Promise<ManifestEntry[]> {
+  const text = await readFile(join(output, 'manifest.jsonl'), 'utf8');
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as ManifestEntry);
+}
+
+/** Asks again and again until the answer is not null. */
+export async function until<T>(what: string, ask: () => Promise<T | null>): Promise<T> {
+  const deadline = Date.now() + 60_000;
+  while (Date.now() < deadline) {
+    const answer = await ask();
+    if (answer !== null) return answer;
+    await wait(20);
+  }
+  throw new Error(`Waited a minute for ${what}.`);
+}
