@@ -11,7 +11,7 @@ import { writeMaps } from '../map-files.js';
 import { type Device, loadModel, type Model } from '../model.js';
 import { TopClassTarget } from '../targets/class-targets.js';
 import { writeWholeFile } from '../whole-file.js';
-import { exists, type ManifestClass, recordPath, resultPath } from './output-folder.js';
+import { exists, type ManifestClass, recordPath, resultPath, writing } from './output-folder.js';
 import { type BatchSpecification, digestOf, fileSha256, resultDigest } from './specification.js';
 
 /** How a worker runs the model of a batch; no part of what comes out. */
@@ -102,7 +102,7 @@ export class ExplainSession implements AsyncDisposable {
 
   /**
    * Explains a picture and writes its result, the record last.
-   * @throws {GradCamError} `ERR_IMAGE_LOAD`, and those of `Explainer.explain`
+   * @throws {GradCamError} `ERR_IMAGE_LOAD`, `ERR_BATCH_FOLDER`, and those of `Explainer.explain`
    */
   async explain(
     folder: string,
@@ -116,10 +116,12 @@ export class ExplainSession implements AsyncDisposable {
     const { top, explained } = describeClasses(explanation, labels, output);
     const key = this.keyOf(sha256);
     const captions = explained.map((each) => `${nameOf(each)} ${percent(each.probability)}`);
-    if (format !== 'none')
-      await writeMaps(image, explanation, captions, drawing, join(folder, this.outputOf(key)));
     const record: ResultRecord = { sha256, top, explained, layers: explanation.layers };
-    await writeWholeFile(join(folder, recordPath(key)), `${JSON.stringify(record)}\n`);
+    await writing(folder, async () => {
+      if (format !== 'none')
+        await writeMaps(image, explanation, captions, drawing, join(folder, this.outputOf(key)));
+      await writeWholeFile(join(folder, recordPath(key)), `${JSON.stringify(record)}\n`);
+    });
     return manifestClasses(record);
   }
 

@@ -15,6 +15,8 @@ export interface PictureSources {
   readonly list?: string;
   /** A folder that is not looked into: the output. */
   readonly except: string;
+  /** Ends the waiting for standard input as well. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -23,9 +25,9 @@ export interface PictureSources {
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` for a path that does not exist
  * @throws {GradCamError} `ERR_IMAGE_LOAD` for a folder that cannot be read
  */
-export async function* findPictures({ paths, list, except }: PictureSources): AsyncGenerator<string> {
+export async function* findPictures({ paths, list, except, signal }: PictureSources): AsyncGenerator<string> {
   const sources = paths.map((path) => picturesOf(path, resolve(except)));
-  if (list !== undefined) sources.push(listed(list));
+  if (list !== undefined) sources.push(listed(list, signal));
   const seen = sources.length > 1 || list !== undefined ? new Set<string>() : null;
   for (const source of sources) {
     for await (const path of source) {
@@ -71,11 +73,17 @@ async function* walk(
   }
 }
 
-async function* listed(list: string): AsyncGenerator<string> {
+async function* listed(list: string, signal: AbortSignal | undefined): AsyncGenerator<string> {
   if (list !== '-' && !(await stat(list).catch(() => null))?.isFile())
     throw invalidArgumentType('list', 'a file with one path a line', list);
   const input = list === '-' ? process.stdin : createReadStream(list);
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  const lines = createInterface({
+    input,
+    crlfDelay: Number.POSITIVE_INFINITY,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  for await (const line of lines) {
     if (line.trim() !== '') yield resolve(line.trim());
   }
+  signal?.throwIfAborted(); // It ends the lines as if there were no more.
 }

@@ -1,7 +1,12 @@
 /** Offline jobs over many pictures, for any number of workers: `node-gradcam/batch`. @packageDocumentation */
 
 export { type CancelBatchOptions, type CancelledBatches, cancelBatches } from './cancel.js';
-export { type CollectedManifest, collectManifest } from './collect.js';
+export {
+  type CollectedEntry,
+  type CollectedManifest,
+  type CollectOptions,
+  collectManifest,
+} from './collect.js';
 export type { SessionOptions } from './explain-session.js';
 export type { ChunkSummary } from './ledger.js';
 export type { ManifestClass, ManifestEntry } from './output-folder.js';

@@ -23,6 +23,8 @@ const headerSchema = z.object({
   method: z.string(),
   folder: z.string(),
   submittedAt: z.number(),
+  /** Whether all its images were found and queued. */
+  complete: z.boolean(),
 });
 
 /** What `status` tells of a batch beyond numbers. */
@@ -44,6 +46,16 @@ export class Ledger {
 
   async openBatch(batch: string, header: BatchHeader): Promise<void> {
     await this.#redis.hset(`${this.#prefix}:batches`, batch, JSON.stringify(header));
+  }
+
+  /** The number of a submission that begins. */
+  async beginSubmission(batch: string): Promise<number> {
+    return await this.#redis.incr(this.#key(batch, 'submissions'));
+  }
+
+  /** Whether no other submission of the batch began after this one. */
+  async isNewest(batch: string, submission: number): Promise<boolean> {
+    return Number(await this.#redis.get(this.#key(batch, 'submissions'))) === submission;
   }
 
   /** In the order of submission. */
@@ -83,7 +95,8 @@ export class Ledger {
   /** Forgets a batch. */
   async dropBatch(batch: string): Promise<void> {
     await this.#redis.hdel(`${this.#prefix}:batches`, batch);
-    await this.#redis.del(this.#key(batch, 'chunks'), this.#key(batch, 'done'));
+    const keys = (['chunks', 'done', 'submissions'] as const).map((what) => this.#key(batch, what));
+    await this.#redis.del(...keys);
   }
 
   async dropChunk(batch: string, chunk: string): Promise<void> {
@@ -91,7 +104,7 @@ export class Ledger {
     await this.#redis.hdel(this.#key(batch, 'done'), chunk);
   }
 
-  #key(batch: string, what: 'chunks' | 'done'): string {
+  #key(batch: string, what: 'chunks' | 'done' | 'submissions'): string {
     return `${this.#prefix}:${batch}:${what}`;
   }
 }

@@ -58,6 +58,36 @@ export function resultPath(key: string, format: BatchFormat): string {
   return format === 'none' ? recordPath(key) : join('results', key.slice(0, 2), `${key}.${format}`);
 }
 
+/** These will not pass by themselves: the disk is full, or the folder is not this process's to write. */
+const lastingFaults = new Set([
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'ENOSPC',
+  'EDQUOT',
+  'ENOTDIR',
+  'ENOENT',
+  'EEXIST',
+]);
+
+/**
+ * Runs what writes into the output folder.
+ * @throws {GradCamError} `ERR_BATCH_FOLDER` where writing again is as useless; else what the file system says
+ */
+export async function writing<T>(folder: string, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    if (!lastingFaults.has(code)) throw error;
+    throw folderError(
+      `Cannot write into the output folder '${folder}': ${message}. Free space or give this process the right to write`,
+      folder,
+      error,
+    );
+  }
+}
+
 export async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => null)) !== null;
 }
@@ -69,11 +99,7 @@ export async function writeSpecification(
   specification: BatchSpecification,
 ): Promise<void> {
   const path = join(batchFolder(folder, batch), 'batch.json');
-  try {
-    await writeWholeFile(path, `${JSON.stringify(specification, null, 2)}\n`);
-  } catch (cause) {
-    throw folderError(`Cannot write '${path}': ${(cause as Error).message}`, path, cause);
-  }
+  await writing(folder, () => writeWholeFile(path, `${JSON.stringify(specification, null, 2)}\n`));
 }
 
 /**
@@ -122,7 +148,7 @@ export async function writeChunkManifest(
   entries: readonly ManifestEntry[],
 ): Promise<void> {
   const lines = entries.map((entry) => `${JSON.stringify(entry)}\n`);
-  await writeWholeFile(chunkManifestPath(folder, batch, chunk), lines.join(''));
+  await writing(folder, () => writeWholeFile(chunkManifestPath(folder, batch, chunk), lines.join('')));
 }
 
 /** The entries of a finished chunk; null where it is not finished. */

@@ -43,6 +43,9 @@ export function checkAddress({
   return { url: redis, queue, shown: parsed.href };
 }
 
+/** Milliseconds until a Redis that does not answer is taken for absent. */
+const longestWait = 5_000;
+
 /**
  * A connection that is there. Later losses are mended: with `patient` for as long as it takes, as workers need it, else
  * commands fail after a few tries.
@@ -54,13 +57,19 @@ export async function connect(address: Address, { patient }: { readonly patient:
   let lastError: Error | undefined;
   const client = new Redis(address.url, {
     lazyConnect: true,
-    connectTimeout: 5_000,
+    connectTimeout: longestWait,
     maxRetriesPerRequest: patient ? null : 3,
+    ...(patient ? {} : { commandTimeout: longestWait }),
     retryStrategy: (times) => (connected ? Math.min(times * 500, 5_000) : null),
   });
   client.on('error', (error: Error) => {
     lastError = error;
   });
+  // What listens there may be no Redis, and never answer.
+  const deadline = setTimeout(() => {
+    lastError = new Error(`no answer in ${longestWait / 1000} seconds`);
+    client.disconnect();
+  }, longestWait);
   try {
     await client.connect();
     connected = true;
@@ -68,6 +77,8 @@ export async function connect(address: Address, { patient }: { readonly patient:
   } catch (error) {
     client.disconnect();
     throw redisError(address, lastError ?? error);
+  } finally {
+    clearTimeout(deadline);
   }
 }
 
@@ -95,6 +106,7 @@ export function orRedisError(address: Address, error: unknown): unknown {
   const isRedis =
     redisFailures.has(name) ||
     message === 'Connection is closed.' ||
+    message === 'Command timed out' ||
     syscall === 'connect' ||
     syscall === 'read';
   return isRedis && !(error instanceof GradCamError) ? redisError(address, error) : error;

@@ -10,6 +10,8 @@ export interface BatchProgress {
   readonly output: string;
   /** When it was submitted last, ISO 8601. */
   readonly submittedAt: string;
+  /** False while it is being submitted, or where that was interrupted: then submit it again. */
+  readonly submissionComplete: boolean;
   readonly chunks: { readonly total: number; readonly done: number };
   readonly images: {
     readonly total: number;
@@ -94,6 +96,7 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
         method: header.method,
         output: header.folder,
         submittedAt: new Date(header.submittedAt).toISOString(),
+        submissionComplete: header.complete,
         chunks: { total: chunks.size, done: done.length },
         images: {
           total: [...chunks.values()].reduce((total, images) => total + images, 0),

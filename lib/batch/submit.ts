@@ -16,8 +16,8 @@ import { writeWholeFile } from '../whole-file.js';
 import { type Chunk, chunksOf } from './chunks.js';
 import { ExplainSession } from './explain-session.js';
 import { findPictures } from './find-pictures.js';
-import { Ledger, summaryOfEarlier } from './ledger.js';
-import { chunkListPath, readChunkManifest, writeSpecification } from './output-folder.js';
+import { type BatchHeader, Ledger, summaryOfEarlier } from './ledger.js';
+import { chunkListPath, readChunkManifest, writeSpecification, writing } from './output-folder.js';
 import { type BatchQueueOptions, checkAddress, OpenQueue, orRedisError } from './redis.js';
 import {
   type BatchFormat,
@@ -102,9 +102,15 @@ export async function submitBatch(options: SubmitBatchOptions): Promise<Submitte
   const folder = resolve(given.output);
   const batch = batchId(specification, folder);
   const { images: paths = [], list } = given;
-  const pictures = findPictures({ paths, except: folder, ...(list === undefined ? {} : { list }) });
+  const pictures = findPictures({
+    paths,
+    except: folder,
+    ...(list === undefined ? {} : { list }),
+    ...(signal === undefined ? {} : { signal }),
+  });
   const submission = new Submission(open, new Ledger(open.client, address.queue), batch, folder, attempts);
   try {
+    await submission.enrol();
     let group: Chunk[] = [];
     for await (const chunk of chunksOf(pictures, batch, chunkSize)) {
       signal?.throwIfAborted();
@@ -139,6 +145,8 @@ class Submission {
   readonly #folder: string;
   readonly #jobOptions: JobsOptions;
   readonly #chunks = new Map<string, number>();
+  #number = 0;
+  #header: BatchHeader | undefined;
 
   constructor(open: OpenQueue, ledger: Ledger, batch: string, folder: string, attempts: number) {
     this.#open = open;
@@ -153,14 +161,21 @@ class Submission {
     };
   }
 
+  /** Before the first file is looked for. */
+  async enrol(): Promise<void> {
+    this.#number = await this.#ledger.beginSubmission(this.#batch);
+  }
+
   async begin(specification: BatchSpecification): Promise<void> {
     await writeSpecification(this.#folder, this.#batch, specification);
-    await this.#ledger.openBatch(this.#batch, {
+    this.#header = {
       model: specification.model.path,
       method: specification.method,
       folder: this.#folder,
       submittedAt: Date.now(),
-    });
+      complete: false,
+    };
+    await this.#ledger.openBatch(this.#batch, this.#header);
   }
 
   list({ id, images }: Chunk): void {
@@ -187,15 +202,22 @@ class Submission {
     await queue.add('explain', data, { ...this.#jobOptions, jobId: id });
   }
 
-  /** Writes the list of chunks, and takes chunks back that an earlier submission had and this one has not. */
+  /**
+   * Writes the list of chunks, and takes chunks back that an earlier submission had and this one has not. Of several
+   * submissions at once the one that began last does so: it has seen the newest files.
+   */
   async end(): Promise<void> {
+    if (!(await this.#ledger.isNewest(this.#batch, this.#number))) return;
     const lines = Array.from(this.#chunks, ([chunk, images]) => `${JSON.stringify({ chunk, images })}\n`);
-    await writeWholeFile(chunkListPath(this.#folder, this.#batch), lines.join(''));
+    await writing(this.#folder, () =>
+      writeWholeFile(chunkListPath(this.#folder, this.#batch), lines.join('')),
+    );
     for (const chunk of (await this.#ledger.chunks(this.#batch)).keys()) {
       if (this.#chunks.has(chunk)) continue;
       await this.#open.queue.remove(chunk).catch(() => {}); // One that runs ends by itself.
       await this.#ledger.dropChunk(this.#batch, chunk);
     }
+    if (this.#header) await this.#ledger.openBatch(this.#batch, { ...this.#header, complete: true });
   }
 }
 

@@ -3,9 +3,9 @@ import type { BatchStatus } from '../batch/index.js';
 import type { Device } from '../model.js';
 import { parseCount } from './arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from './batch-queue.js';
-import { BatchWatch, printStatus, WorkerReporter } from './batch-report.js';
+import { BatchWatch, printCollected, printStatus, WorkerReporter } from './batch-report.js';
 import { submitCommand } from './batch-submit-command.js';
-import { exitCodes } from './exit-codes.js';
+import { exitCodes, UsageError } from './exit-codes.js';
 
 interface WorkFlags extends QueueFlags {
   readonly concurrency: number;
@@ -24,7 +24,7 @@ interface StatusFlags extends QueueFlags {
 
 export function batchCommand(signal: AbortSignal): Command {
   return new Command('batch')
-    .summary('explain very many images with many workers')
+    .summary('explain very many images, by workers')
     .description('Explains very many images with any number of workers, which share a queue in Redis.')
     .addHelpText(
       'after',
@@ -131,22 +131,14 @@ function collectCommand(): Command {
       'Writes manifest.jsonl: a line for every image with its result, class and score. Needs no Redis. Ends with 1 if an image is missing or could not be explained.',
     )
     .argument('<folder>', 'the output folder of a batch')
+    .option('--batch <batch>', 'as submit and status name it; default: all of the folder')
     .option('--json', 'print JSON')
-    .action(async (folder: string, { json }: { json?: boolean }) => {
+    .action(async (folder: string, { batch, json }: { batch?: string; json?: boolean }) => {
       const { collectManifest } = await batchLibrary();
-      const collected = await collectManifest(folder);
-      const { manifest, images, failed, results, missingChunks, missingImages, missingResults } = collected;
+      const collected = await collectManifest(folder, batch === undefined ? {} : { batch });
       if (json) console.log(JSON.stringify(collected, null, 2));
-      else {
-        console.log(`${manifest}\n`);
-        console.log(`images   ${images}, of which ${failed} could not be explained`);
-        console.log(`results  ${results}; images of the same content share one`);
-        if (missingChunks > 0)
-          console.log(`missing  ${missingImages} images of ${missingChunks} unfinished chunks`);
-        for (const path of missingResults) console.log(`missing  ${path}`);
-        if (missingResults.length > 0)
-          console.log('\nTo compute them again, delete batches/ in the folder, and submit.');
-      }
+      else printCollected(collected);
+      const { failed, missingChunks, missingResults } = collected;
       if (failed + missingChunks + missingResults.length > 0) process.exitCode = exitCodes.someImagesFailed;
     });
 }
@@ -155,10 +147,12 @@ function cancelCommand(): Command {
   return withQueue(new Command('cancel'))
     .summary('take batches out of the queue')
     .description(
-      'Takes a batch, or all, out of the queue. What is done stays; submitting the same again goes on from there.',
+      'Takes a batch out of the queue. What is done stays; submitting the same again goes on from there.',
     )
-    .argument('[batch]', 'as submit and status name it; default: all')
-    .action(async (batch: string | undefined, { redis, queue }: QueueFlags) => {
+    .argument('[batch]', 'as submit and status name it')
+    .option('--all', 'all batches of the queue')
+    .action(async (batch: string | undefined, { redis, queue, all }: QueueFlags & { all?: boolean }) => {
+      if ((batch === undefined) === (all !== true)) throw new UsageError('Name a batch, or give --all.');
       const { cancelBatches } = await batchLibrary();
       const cancelled = await cancelBatches({ redis, queue, ...(batch === undefined ? {} : { batch }) });
       const { removedChunks, runningChunks } = cancelled;

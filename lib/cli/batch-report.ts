@@ -1,5 +1,11 @@
 import type { SingleBar } from 'cli-progress';
-import type { BatchStatus, BatchWorkerReport, SubmittedBatch, WorkerEvent } from '../batch/index.js';
+import type {
+  BatchStatus,
+  BatchWorkerReport,
+  CollectedManifest,
+  SubmittedBatch,
+  WorkerEvent,
+} from '../batch/index.js';
 import { progressBar } from './progress.js';
 
 /** Tells how many pictures were found as a batch is submitted. */
@@ -126,13 +132,19 @@ export function printStatus(status: BatchStatus): void {
   for (const { chunk, worker, done, images } of status.running)
     console.log(`  ${''.padEnd(9)}${chunk.slice(0, 8)}: ${done} of ${count(images, 'image')}, by ${worker}`);
   if (status.batches.length === 0) console.log('\nNothing was submitted to this queue.');
-  for (const { batch, model, method, output, submittedAt, chunks, images } of status.batches) {
+  for (const each of status.batches) {
+    const { batch, model, method, output, submittedAt, submissionComplete, chunks, images } = each;
     console.log(`\nbatch ${batch}, ${method}, submitted ${submittedAt.slice(0, 16).replace('T', ' ')} UTC`);
-    const share = images.total === 0 ? 0 : (images.done / images.total) * 100;
+    const share = images.total === 0 ? 0 : images.done / images.total;
+    const filled = Math.floor(share * 40);
     print([
+      ['', `${'█'.repeat(filled)}${'░'.repeat(40 - filled)} ${(share * 100).toFixed(1)}%`],
+      ...(submissionComplete
+        ? []
+        : [['', 'being submitted; if that was interrupted, submit it again'] as [string, string]]),
       ['model', model],
       ['output', output],
-      ['images', `${images.done} of ${images.total} done (${share.toFixed(1)}%), ${images.failed} failed`],
+      ['images', `${images.done} of ${images.total} done, ${images.failed} failed`],
       ['', `${images.computed} explained, ${images.reused} there already, ${images.duplicates} repeated`],
       ['chunks', `${chunks.done} of ${chunks.total} done`],
     ]);
@@ -142,6 +154,24 @@ export function printStatus(status: BatchStatus): void {
     console.log(
       `  ${chunk.slice(0, 8)}  ${count(images, 'image')}, ${count(attempts, 'attempt')}: ${reason}`,
     );
+}
+
+/** Failures are shown up to this many; the manifest has all. */
+const shownFailures = 10;
+
+export function printCollected(collected: CollectedManifest): void {
+  const { manifest, images, failed, failures, results, missingChunks, missingImages, missingResults } =
+    collected;
+  console.log(`${manifest}\n`);
+  console.log(`images   ${images}, of which ${failed} could not be explained`);
+  console.log(`results  ${results}; images of the same content share one`);
+  for (const { message } of failures.slice(0, shownFailures)) console.log(`failed   ${message}`);
+  if (failed > shownFailures) console.log(`         and ${failed - shownFailures} more`);
+  if (missingChunks > 0)
+    console.log(`missing  ${count(missingImages, 'image')} of ${count(missingChunks, 'unfinished chunk')}`);
+  for (const path of missingResults) console.log(`missing  ${path}`);
+  if (missingResults.length > 0)
+    console.log('\nTo compute them again, delete batches/ in the folder, and submit.');
 }
 
 function print(rows: readonly (readonly [string, string])[]): void {

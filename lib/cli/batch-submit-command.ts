@@ -75,7 +75,11 @@ export function submitCommand(signal: AbortSignal): Command {
     .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
     .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
     .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers);
-  return addDrawingOptions(command, [...mapFormats, 'none']).action(
+  const format = new Option(
+    '--format <name>',
+    'of the results; none: only classes and scores, in the manifest; default: png',
+  ).choices([...mapFormats, 'none']);
+  return addDrawingOptions(command, format).action(
     async (model: string, images: string[], flags: SubmitFlags) => {
       if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
       if (images.length === 0 && flags.list === undefined)

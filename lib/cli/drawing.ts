@@ -11,7 +11,7 @@ export interface DrawingFlags extends MapDrawing {
 }
 
 /** Adds the options that say how maps are drawn. */
-export function addDrawingOptions(command: Command, formats: readonly string[] = mapFormats): Command {
+export function addDrawingOptions(command: Command, format = formatOption()): Command {
   return command
     .optionsGroup('How maps are drawn:')
     .addOption(
@@ -29,7 +29,11 @@ export function addDrawingOptions(command: Command, formats: readonly string[] =
       parseThreshold,
     )
     .option('--original', 'draw on the whole photo in its own size, not on what the model saw of it')
-    .addOption(new Option('--format <name>', 'of the files in a folder; default: png').choices(formats));
+    .addOption(format);
+}
+
+function formatOption(): Option {
+  return new Option('--format <name>', 'of the files in a folder; default: png').choices(mapFormats);
 }
 
 function parseThreshold(value: string): number {
