@@ -68,9 +68,10 @@ withRedis('Ctrl-C of submit: what is queued stays, and submitting again goes on'
   t.like(await collectManifest(output), { images: 40, results: 40, missingChunks: 0 });
 });
 
-test.serial('the command line: help in 80 columns, mistakes end with 2, no Redis with 3', async (t) => {
-  for (const args of [[], ['submit'], ['work'], ['status'], ['collect'], ['cancel']]) {
-    const { code, stdout } = await new BatchProcess(t, ...args, '--help').ended;
+test('the command line: help in 80 columns, mistakes end with 2, no Redis with 3', async (t) => {
+  const commands = [[], ['submit'], ['work'], ['status'], ['collect'], ['cancel']];
+  const helps = commands.map((args) => new BatchProcess(t, ...args, '--help').ended);
+  for (const { code, stdout } of await Promise.all(helps)) {
     t.is(code, 0);
     for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
     t.regex(stdout, /Exit codes:\n {2}0 /);
@@ -85,11 +86,12 @@ test.serial('the command line: help in 80 columns, mistakes end with 2, no Redis
     [['status', '--redis', 'localhost'], /ERR_INVALID_ARG_TYPE/],
     [['wrok'], /unknown command 'wrok'/],
   ];
-  for (const [args, message] of mistakes) {
+  const runs = mistakes.map(async ([args, message]) => {
     const { code, stderr } = await new BatchProcess(t, ...args).ended;
     t.is(code, 2, args.join(' '));
     t.regex(stderr, message);
-  }
+  });
+  await Promise.all(runs);
   const { code, stdout, stderr } = await new BatchProcess(t, 'work', '--redis', 'redis://:word@127.0.0.1:1')
     .ended;
   t.deepEqual([code, stdout], [3, '']);
