@@ -35,6 +35,7 @@ export type GradCamErrorCode =
   | 'ERR_UNSUPPORTED'
   | 'ERR_REDIS'
   | 'ERR_BATCH_FOLDER'
+  | 'ERR_BATCH_CHANGED'
   | 'ERR_BATCH_MODEL'
   | 'ERR_BATCH_VERSION'
   | 'ERR_INTERNAL';

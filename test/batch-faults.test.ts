@@ -1,7 +1,13 @@
 import { rmSync } from 'node:fs';
-import { copyFile, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { batchStatus, collectManifest, submitBatch, type WorkerEvent } from 'node-gradcam/batch';
+import {
+  batchStatus,
+  cancelBatches,
+  collectManifest,
+  submitBatch,
+  type WorkerEvent,
+} from 'node-gradcam/batch';
 import {
   BatchProcess,
   type Extra,
@@ -61,17 +67,55 @@ withRedis('a worker that cannot do a chunk gives it back and says why', async (t
   await refused('ERR_MODEL_NOT_FOUND', /elsewhere/, { model: join(root, 'elsewhere.pt') });
   await writeFile(specification, original.replace(/"version": "[^"]+"/, '"version": "0.0.1"'));
   await refused('ERR_BATCH_VERSION', /submitted by node-gradcam 0\.0\.1/);
-  await writeFile(specification, original.replace('"gradcam"', '"layercam"'));
-  await refused('ERR_BATCH_FOLDER', /changed/);
-  await writeFile(specification, '{');
-  await refused('ERR_BATCH_FOLDER', /batch\.json/);
-  await rm(specification);
-  await refused('ERR_BATCH_FOLDER', /same path for all workers/);
   await writeFile(specification, original);
   await writeFile(join(root, 'out', 'results'), 'a file where the folder belongs');
   await refused('ERR_BATCH_FOLDER', /Cannot write into the output folder/, { model: modelPath });
   await rm(join(root, 'out', 'results'));
+  await rename(join(root, 'out'), join(root, 'elsewhere'));
+  await refused('ERR_BATCH_FOLDER', /same path for all workers/);
+  await rename(join(root, 'elsewhere'), join(root, 'out'));
   t.like(await workUntilDone(address, { model: modelPath }), { images: 3, failed: 0 });
+});
+
+withRedis('a batch that was deleted or edited fails, and does not stop the others', async (t) => {
+  const { root } = await makePictures(3);
+  const { address } = newQueue();
+  const options = submission(root, address);
+  const { batch } = await submitBatch(options);
+  const specification = join(root, 'out', 'batches', batch, 'batch.json');
+  const original = await readFile(specification, 'utf8');
+  for (const content of [original.replace('"gradcam"', '"layercam"'), '{', null]) {
+    if (content === null) await rm(specification);
+    else await writeFile(specification, content);
+    await submitBatch(submission(root, address, { method: 'eigencam', targetLayers: ['down'] }));
+    t.true((await workUntilDone(address)).chunks <= 1);
+    const { chunks, failedChunks } = await batchStatus(address);
+    t.like(chunks, { waiting: 0, failed: 1 });
+    t.regex(failedChunks[0]?.reason ?? '', /batch\.json.*Submit the batch again.*\(ERR_BATCH_CHANGED\)/);
+    if (content !== null) {
+      await submitBatch(options);
+      t.like((await batchStatus(address)).chunks, { waiting: 1, failed: 0 });
+    }
+  }
+  await submitBatch(options);
+  t.like(await workUntilDone(address), { images: 3, failed: 0 });
+  t.like(await collectManifest(join(root, 'out')), { images: 6, missingChunks: 0 });
+});
+
+withRedis('cancelled while a worker has a chunk and dies: the chunk is dropped', async (t) => {
+  const { root } = await makePictures(20);
+  const { address, args } = newQueue();
+  await submitBatch(submission(root, address, { ...slow, chunkSize: 20 }));
+  const victim = new BatchProcess(t, 'work', ...args, '--take-over', '1');
+  await until('the first images', async () => ((await batchStatus(address)).running[0]?.done ? true : null));
+  t.like(await cancelBatches(address), { removedChunks: 0, runningChunks: 1 });
+  victim.kill('SIGKILL');
+  await victim.ended;
+  const events: string[] = [];
+  const onEvent = ({ kind }: WorkerEvent) => events.push(kind);
+  t.is((await workUntilDone(address, { onEvent })).images, 0);
+  t.true(events.includes('cancelled'), events.join());
+  t.like((await batchStatus(address)).chunks, { waiting: 0, running: 0, failed: 0 });
 });
 
 withRedis('a chunk that cannot be done fails with its reason, and can be submitted again', async (t) => {

@@ -62,7 +62,7 @@ export class ExplainSession implements AsyncDisposable {
     if ((await fileSha256(path)) !== specification.model.sha256) {
       throw new GradCamError(
         'ERR_BATCH_MODEL',
-        `The model '${path}' is not the one the batch was submitted with. Give this worker the same file (--model), or submit again.`,
+        `The model '${path}' is not the one the batch was submitted with. Give this worker the same file (--model), or cancel the batch and submit again.`,
         { details: { path } },
       );
     }

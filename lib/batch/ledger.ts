@@ -58,6 +58,10 @@ export class Ledger {
     return Number(await this.#redis.get(this.#key(batch, 'submissions'))) === submission;
   }
 
+  async isCancelled(batch: string): Promise<boolean> {
+    return (await this.#redis.hexists(`${this.#prefix}:batches`, batch)) === 0;
+  }
+
   /** In the order of submission. */
   async batches(): Promise<(BatchHeader & { readonly batch: string })[]> {
     const all = await this.#redis.hgetall(`${this.#prefix}:batches`);
@@ -77,7 +81,7 @@ export class Ledger {
   }
 
   async finishChunk(batch: string, chunk: string, summary: ChunkSummary): Promise<void> {
-    if ((await this.#redis.hexists(`${this.#prefix}:batches`, batch)) === 0) return; // It was cancelled.
+    if (await this.isCancelled(batch)) return;
     await this.#redis.hset(this.#key(batch, 'done'), chunk, JSON.stringify(summary));
   }
 
@@ -108,6 +112,17 @@ export class Ledger {
     return `${this.#prefix}:${batch}:${what}`;
   }
 }
+
+/** @internal Of a chunk that is not done, for its batch was cancelled. */
+export const cancelledSummary: ChunkSummary = {
+  images: 0,
+  computed: 0,
+  reused: 0,
+  duplicates: 0,
+  failed: 0,
+  startedAt: 0,
+  finishedAt: 0,
+};
 
 /** @internal The summary of a chunk whose manifest was there already. */
 export function summaryOfEarlier(entries: readonly ManifestEntry[]): ChunkSummary {

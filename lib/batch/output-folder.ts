@@ -104,7 +104,8 @@ export async function writeSpecification(
 
 /**
  * What a batch computes.
- * @throws {GradCamError} `ERR_BATCH_FOLDER`, `ERR_BATCH_VERSION`
+ * @throws {GradCamError} `ERR_BATCH_FOLDER` where the folder is not there, `ERR_BATCH_CHANGED` where it is and the batch
+ *   was deleted or edited, `ERR_BATCH_VERSION`
  */
 export async function readSpecification(folder: string, batch: string): Promise<BatchSpecification> {
   const path = join(batchFolder(folder, batch), 'batch.json');
@@ -112,19 +113,29 @@ export async function readSpecification(folder: string, batch: string): Promise<
   try {
     content = JSON.parse(await readFile(path, 'utf8'));
   } catch (cause) {
+    const { message } = cause as Error;
+    // Where not even the folder of all batches is, it is not mounted here.
+    if (cause instanceof SyntaxError || (await exists(join(folder, 'batches'))))
+      throw changedError(path, message, cause);
     throw folderError(
-      `Cannot read '${path}': ${(cause as Error).message}. The output folder must be at the same path for all workers`,
+      `Cannot read '${path}': ${message}. The output folder must be at the same path for all workers. If it was deleted, cancel the batch ${batch}`,
       path,
       cause,
     );
   }
   checkVersion((content as { version?: unknown } | null)?.version);
   const parsed = specificationSchema.safeParse(content);
-  if (!parsed.success || batchId(parsed.data, folder) !== batch) {
-    const reason = parsed.error?.issues[0]?.message ?? 'it was changed since it was submitted';
-    throw folderError(`'${path}' is not valid: ${reason}. Submit the batch again`, path, parsed.error);
-  }
+  if (!parsed.success) throw changedError(path, parsed.error.issues[0]?.message ?? '', parsed.error);
+  if (batchId(parsed.data, folder) !== batch) throw changedError(path, 'it was edited', null);
   return parsed.data;
+}
+
+function changedError(path: string, reason: string, cause: unknown): GradCamError {
+  return new GradCamError(
+    'ERR_BATCH_CHANGED',
+    `'${path}' is not as it was submitted: ${reason}. Submit the batch again.`,
+    { cause, details: { path } },
+  );
 }
 
 /** @throws {GradCamError} `ERR_BATCH_VERSION` */
@@ -132,7 +143,7 @@ export function checkVersion(version: unknown): void {
   if (version === packageVersion) return;
   throw new GradCamError(
     'ERR_BATCH_VERSION',
-    `The batch was submitted by node-gradcam ${String(version)}, and this is ${packageVersion}. Use the same version for submit and work, or submit again with this one.`,
+    `The batch was submitted by node-gradcam ${String(version)}, and this is ${packageVersion}. Use the same version for submit and work, or cancel the batch and submit again with this one.`,
   );
 }
 

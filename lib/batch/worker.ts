@@ -5,7 +5,7 @@ import { argumentOutOfRange } from '../errors.js';
 import { checkDevice } from '../model.js';
 import { checkSignal, readOptions } from '../options.js';
 import type { SessionOptions } from './explain-session.js';
-import { type ChunkSummary, Ledger, summaryOfEarlier } from './ledger.js';
+import { type ChunkSummary, cancelledSummary, Ledger, summaryOfEarlier } from './ledger.js';
 import { checkVersion, readChunkManifest, writeChunkManifest } from './output-folder.js';
 import { type BatchQueueOptions, checkAddress, connect, keyPrefix } from './redis.js';
 import { runChunk } from './run-chunk.js';
@@ -36,6 +36,8 @@ export type WorkerEvent =
   | { readonly kind: 'failed'; readonly chunk: string; readonly reason: string; readonly willRetry: boolean }
   /** A chunk of a worker that is gone waits again. */
   | { readonly kind: 'taken-back'; readonly chunk: string }
+  /** A chunk that another worker had when its batch was cancelled; it is dropped. */
+  | { readonly kind: 'cancelled'; readonly chunk: string }
   /** Most often that Redis is away; the worker goes on trying. */
   | { readonly kind: 'trouble'; readonly message: string };
 
@@ -167,6 +169,11 @@ class ChunkWorker implements AsyncDisposable {
   async process(job: Job<ChunkData>, token?: string, lost?: AbortSignal): Promise<ChunkSummary> {
     const signals = [this.stop.signal, ...(lost ? [lost] : [])];
     try {
+      // Its worker had it when the batch was cancelled, and is gone.
+      if (await this.#ledger.isCancelled(job.data.batch)) {
+        this.#options.onEvent({ kind: 'cancelled', chunk: job.id ?? '' });
+        return cancelledSummary;
+      }
       const signal = AbortSignal.any(signals);
       setMaxListeners(0, signal); // Every image in hand listens.
       const summary = await this.#finish(job, signal);

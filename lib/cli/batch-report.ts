@@ -77,6 +77,9 @@ export class WorkerReporter {
       case 'taken-back':
         this.#print(event.chunk, 'taken back from a worker that is gone');
         break;
+      case 'cancelled':
+        this.#print(event.chunk, 'dropped, its batch was cancelled');
+        break;
       case 'trouble':
         if (event.message !== this.#lastTrouble) this.#print('', `warning: ${event.message}`);
         this.#lastTrouble = event.message;
