@@ -192,3 +192,29 @@ withRedis('Redis is killed in the middle and forgets all: submitting again goes 
   t.is((await worker.ended).code, 0);
   t.like(await collectManifest(join(root, 'out')), { images: 60, results: 60, missingChunks: 0 });
 });
+
+withRedis('a chunk over which three workers are lost is failed, and the others are done', async (t) => {
+  const { root } = await makePictures(24);
+  const { address, args } = newQueue();
+  await submitBatch(submission(root, address, { ...slow, chunkSize: 20 }));
+  const workers = Array.from({ length: 3 }, () => new BatchProcess(t, 'work', ...args, '--take-over', '1'));
+  const deadly = await until('a chunk', async () => (await batchStatus(address)).running[0] ?? null);
+  for (let losses = 0; losses < 3; losses++) {
+    const victim = await until('a worker to have it', async () => {
+      const { running } = await batchStatus(address);
+      const holder = running.find(({ chunk }) => chunk === deadly.chunk)?.worker;
+      return workers.find(({ pid, alive }) => alive && holder?.endsWith(`.${pid}`)) ?? null;
+    });
+    victim.kill('SIGKILL');
+    await victim.ended;
+  }
+  await workUntilDone(address);
+  const { chunks, failedChunks, batches } = await batchStatus(address);
+  t.is(batches[0]?.images.done, 24 - deadly.images);
+  t.like(chunks, { waiting: 0, running: 0, failed: 1 });
+  t.like(failedChunks[0], { chunk: deadly.chunk });
+  t.regex(failedChunks[0]?.reason ?? '', /three workers were lost/);
+  await submitBatch(submission(root, address, { ...slow, chunkSize: 20 }));
+  await workUntilDone(address);
+  t.like(await collectManifest(join(root, 'out')), { images: 24, failed: 0, missingChunks: 0 });
+});

@@ -133,12 +133,18 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
         batch: job.data.batch,
         images: job.data.images.length,
         attempts: job.attemptsMade,
-        reason: job.failedReason ?? '',
+        reason: reasonOf(job.failedReason),
       })),
     };
   } catch (error) {
     throw orRedisError(address, error);
   }
+}
+
+/** In the library's words what BullMQ says in its own. */
+function reasonOf(reason = ''): string {
+  if (!/stalled more than/.test(reason)) return reason;
+  return 'three workers were lost over it. One of its pictures may be what ends them.';
 }
 
 /** Of the chunks that ended in the window, over the time in which at least one of them ran. */

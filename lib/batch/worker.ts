@@ -62,8 +62,8 @@ const faultsOfWorker = new Set([
 /** These may be gone next time. */
 const passingFaults = new Set(['ERR_OUT_OF_MEMORY', 'ERR_BUSY', 'ERR_DISPOSED', 'ERR_INTERNAL']);
 
-/** A chunk whose workers were lost that often is failed: it may well be what ends them. */
-const mostLosses = 3;
+/** A chunk whose workers were lost more often than this is failed: it may well be what ends them. */
+const mostLosses = 2;
 
 /** Milliseconds that an ending worker waits for a Redis that is away. */
 const mostPatience = 5_000;

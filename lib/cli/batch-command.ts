@@ -97,8 +97,8 @@ function statusCommand(signal: AbortSignal): Command {
         return;
       }
       const watch = new BatchWatch(flags.json ?? false);
+      let status: BatchStatus;
       try {
-        let status: BatchStatus;
         do {
           status = await read();
           watch.show(status);
@@ -106,6 +106,7 @@ function statusCommand(signal: AbortSignal): Command {
       } finally {
         watch.stop();
       }
+      if (!flags.json && process.stderr.isTTY) printStatus(status); // The bar is gone.
     });
 }
 

@@ -56,6 +56,10 @@ export class BatchProcess {
     this.#child.stdin?.end();
   }
 
+  get alive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   get pid(): number {
     return this.#child.pid ?? 0;
   }
