@@ -144,9 +144,9 @@ withRedis('a chunk that cannot be done fails with its reason, and can be submitt
 withRedis('Redis is killed in the middle, keeps what it had: the worker waits and goes on', async (t) => {
   const redis = await RedisServer.start('--appendonly', 'yes', '--appendfsync', 'always');
   t.teardown(() => redis.stop());
-  const { root } = await makePictures(60);
+  const { root } = await makePictures(40);
   const address = { redis: redis.url, queue: 'kept' };
-  await submitBatch(submission(root, address, { ...slow, chunkSize: 6 }));
+  await submitBatch(submission(root, address, { ...slow, chunkSize: 4 }));
   const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'kept', '--take-over', '1');
   await until('a chunk', async () => (/ images: /.test(worker.stdout) ? true : null));
   await redis.kill();
@@ -158,21 +158,21 @@ withRedis('Redis is killed in the middle, keeps what it had: the worker waits an
   await redis.revive();
   await until('all images', async () => {
     const { chunks, batches } = await batchStatus(address);
-    return batches[0]?.images.done === 60 && chunks.running === 0 ? true : null;
+    return batches[0]?.images.done === 40 && chunks.running === 0 ? true : null;
   });
   worker.kill('SIGINT');
   t.is((await worker.ended).code, 0);
   t.deepEqual((await batchStatus(address)).chunks, { waiting: 0, running: 0, delayed: 0, failed: 0 });
   const collected = await collectManifest(join(root, 'out'));
-  t.like(collected, { images: 60, failed: 0, results: 60, missingChunks: 0, missingResults: [] });
+  t.like(collected, { images: 40, failed: 0, results: 40, missingChunks: 0, missingResults: [] });
 });
 
 withRedis('Redis is killed in the middle and forgets all: submitting again goes on', async (t) => {
   const redis = await RedisServer.start('--appendonly', 'no');
   t.teardown(() => redis.stop());
-  const { root } = await makePictures(60);
+  const { root } = await makePictures(40);
   const address = { redis: redis.url, queue: 'forgot' };
-  const options = submission(root, address, { ...slow, chunkSize: 6 });
+  const options = submission(root, address, { ...slow, chunkSize: 4 });
   await submitBatch(options);
   const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'forgot', '--take-over', '1');
   await until('a chunk', async () => (/ images: /.test(worker.stdout) ? true : null));
@@ -186,11 +186,11 @@ withRedis('Redis is killed in the middle and forgets all: submitting again goes 
   t.true(again.chunksDone >= 10 - missingChunks);
   await until('all images', async () => {
     const [batch] = (await batchStatus(address)).batches;
-    return batch?.images.done === 60 ? true : null;
+    return batch?.images.done === 40 ? true : null;
   });
   worker.kill('SIGINT');
   t.is((await worker.ended).code, 0);
-  t.like(await collectManifest(join(root, 'out')), { images: 60, results: 60, missingChunks: 0 });
+  t.like(await collectManifest(join(root, 'out')), { images: 40, results: 40, missingChunks: 0 });
 });
 
 withRedis('a chunk over which three workers are lost is failed, and the others are done', async (t) => {

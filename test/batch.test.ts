@@ -23,7 +23,7 @@ import { maxDifference } from './helpers/fixtures.js';
 const slow: Extra = { image: { size: 160 }, method: 'scorecam', targetLayers: ['down'] };
 
 withRedis('three workers, one killed in the middle: every image once, none lost', async (t) => {
-  const { root, photos } = await makePictures(135);
+  const { root, photos } = await makePictures(75);
   const output = join(root, 'out');
   for (const copy of ['copy-a.png', 'copy-b.png', 'copy-c.png'])
     await copyFile(join(photos, '0001.png'), join(photos, copy));
@@ -33,10 +33,10 @@ withRedis('three workers, one killed in the middle: every image once, none lost'
   const options = submission(root, address, {
     ...slow,
     format: 'npy',
-    chunkSize: 10,
+    chunkSize: 8,
   });
   const submitted = await submitBatch(options);
-  t.deepEqual([submitted.images, submitted.chunks, submitted.chunksDone], [140, 14, 0]);
+  t.deepEqual([submitted.images, submitted.chunks, submitted.chunksDone], [80, 10, 0]);
 
   const work = ['work', ...args, '--take-over', '2', '--exit-when-done'];
   const workers = Array.from({ length: 3 }, () => new BatchProcess(t, ...work));
@@ -71,14 +71,14 @@ withRedis('three workers, one killed in the middle: every image once, none lost'
   const status = await batchStatus(address);
   t.deepEqual(status.chunks, { waiting: 0, running: 0, delayed: 0, failed: 0 });
   const [batch] = status.batches;
-  t.deepEqual(batch?.chunks, { total: 14, done: 14 });
+  t.deepEqual(batch?.chunks, { total: 10, done: 10 });
   const { total, done, computed = 0, reused = 0, duplicates = 0, failed } = batch?.images ?? {};
-  t.deepEqual([total, done, failed, computed + reused + duplicates], [140, 140, 2, 138]);
+  t.deepEqual([total, done, failed, computed + reused + duplicates], [80, 80, 2, 78]);
   t.true((status.rate ?? 0) > 0);
   t.is(status.secondsLeft, 0);
 
   const collected = await collectManifest(output);
-  t.like(collected, { images: 140, failed: 2, results: 135, missingChunks: 0, missingResults: [] });
+  t.like(collected, { images: 80, failed: 2, results: 75, missingChunks: 0, missingResults: [] });
   const entries = await readManifest(output);
   const names = await readdir(photos, { recursive: true, withFileTypes: true });
   const inputs = names
@@ -97,7 +97,7 @@ withRedis('three workers, one killed in the middle: every image once, none lost'
   // What the manifest says is what the library says.
   await using model = await loadModel(modelPath);
   const cam = new ScoreCAM({ model, targetLayers: 'down' });
-  for (const { input, output: result, explained } of successes(entries).slice(100, 105)) {
+  for (const { input, output: result, explained } of successes(entries).slice(50, 55)) {
     const image = await loadImage(input, { size: 160 });
     const { maps, heatmaps } = await cam.explain(image.tensor);
     t.is(explained[0]?.classIndex, maps[0]?.classIndex ?? -1);
@@ -109,7 +109,7 @@ withRedis('three workers, one killed in the middle: every image once, none lost'
 
   const before = await filesBelow(join(output, 'results'));
   const again = await submitBatch(options);
-  t.deepEqual([again.batch, again.images, again.chunksDone], [submitted.batch, 140, 14]);
+  t.deepEqual([again.batch, again.images, again.chunksDone], [submitted.batch, 80, 10]);
   t.deepEqual(await workUntilDone(address), { chunks: 0, images: 0, failed: 0 });
   t.deepEqual(await filesBelow(join(output, 'results')), before, 'submitted again, nothing is computed');
 });
@@ -123,9 +123,9 @@ function readNpy(file: Buffer): { shape: number[]; values: Float32Array } {
 }
 
 withRedis('SIGTERM: the worker gives its chunk back and ends; what is done stays done', async (t) => {
-  const { root } = await makePictures(60);
+  const { root } = await makePictures(40);
   const { address, args } = newQueue();
-  const options: Extra = { image: { size: 192 }, method: 'scorecam', targetLayers: ['down'], chunkSize: 60 };
+  const options: Extra = { image: { size: 192 }, method: 'scorecam', targetLayers: ['down'], chunkSize: 40 };
   await submitBatch(submission(root, address, options));
   const first = new BatchProcess(t, 'work', ...args);
   await until('the first images', async () => ((await batchStatus(address)).running[0]?.done ? true : null));
@@ -135,23 +135,23 @@ withRedis('SIGTERM: the worker gives its chunk back and ends; what is done stays
   t.regex(stdout, /^Ended after 0 chunks: 0 images\.$/m);
   t.like(await batchStatus(address), { chunks: { waiting: 1, running: 0, delayed: 0, failed: 0 } });
   const finished = [...(await filesBelow(join(root, 'out', 'results'))).keys()];
-  t.true(finished.length > 0 && finished.length < 60, `${finished.length} of 60 were done`);
+  t.true(finished.length > 0 && finished.length < 40, `${finished.length} of 40 were done`);
   t.true(finished.every((path) => path.endsWith('.json')));
 
-  t.is((await workUntilDone(address)).images, 60);
+  t.is((await workUntilDone(address)).images, 40);
   const { images } = (await batchStatus(address)).batches[0] ?? {};
-  t.deepEqual([images?.computed, images?.reused], [60 - finished.length, finished.length]);
+  t.deepEqual([images?.computed, images?.reused], [40 - finished.length, finished.length]);
 });
 
 withRedis('a worker that slept through the take-over wakes up and does no harm', async (t) => {
-  const { root } = await makePictures(40);
+  const { root } = await makePictures(24);
   const { address, args } = newQueue();
-  const options: Extra = { ...slow, chunkSize: 20 };
+  const options: Extra = { ...slow, chunkSize: 12 };
   await submitBatch(submission(root, address, options));
   const sleeper = new BatchProcess(t, 'work', ...args, '--take-over', '1');
   await until('the first images', async () => ((await batchStatus(address)).running[0]?.done ? true : null));
   sleeper.kill('SIGSTOP');
-  t.is((await workUntilDone(address)).images, 40, 'both chunks, one of them taken over');
+  t.is((await workUntilDone(address)).images, 24, 'both chunks, one of them taken over');
   const manifests = await filesBelow(join(root, 'out', 'batches'));
   sleeper.kill('SIGCONT');
   await until('the sleeper to notice', async () => (/lock/.test(sleeper.stderr) ? true : null));
@@ -161,6 +161,6 @@ withRedis('a worker that slept through the take-over wakes up and does no harm',
   t.regex(stdout, /^Ended after 0 chunks: 0 images\.$/m);
   t.deepEqual(await filesBelow(join(root, 'out', 'batches')), manifests, 'the manifests are as they were');
   const [batch] = (await batchStatus(address)).batches;
-  t.like(batch, { chunks: { total: 2, done: 2 }, images: { total: 40, done: 40, failed: 0 } });
-  t.like(await collectManifest(join(root, 'out')), { images: 40, results: 40, missingChunks: 0 });
+  t.like(batch, { chunks: { total: 2, done: 2 }, images: { total: 24, done: 24, failed: 0 } });
+  t.like(await collectManifest(join(root, 'out')), { images: 24, results: 24, missingChunks: 0 });
 });
