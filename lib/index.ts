@@ -57,6 +57,13 @@ export type { TargetLayer } from './cam/target-layers.js';
 export { ClipExplainer, type ClipExplainerOptions, type ClipExplainOptions } from './clip/clip-explainer.js';
 export { ClipExplanation } from './clip/clip-explanation.js';
 export { ClipTokenizer, type TokenizeOptions } from './clip/tokenizer.js';
+export type {
+  ExplainBatchMessage,
+  ExplainEndMessage,
+  ExplainErrorMessage,
+  ExplainFacts,
+  ExplainStartMessage,
+} from './diagnostics.js';
 export { type DoctorReport, doctor } from './doctor.js';
 export { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
 export {
@@ -84,6 +91,7 @@ export {
   loadModel,
   Model,
   type ModelInput,
+  type ModelStatistics,
   type RunOptions,
   type SuggestedLayer,
   type Weight,

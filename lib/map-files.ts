@@ -16,7 +16,7 @@ import { showBoxesOnImage } from './visualization/show-boxes-on-image.js';
 import { showCamOnImage } from './visualization/show-cam-on-image.js';
 import { showContoursOnImage } from './visualization/show-contours-on-image.js';
 import { showMaskOnImage } from './visualization/show-mask-on-image.js';
-import { sideBySide } from './visualization/side-by-side.js';
+import { type Panel, sideBySide } from './visualization/side-by-side.js';
 
 export const mapStyles = ['overlay', 'attention', 'heat', 'contour', 'box', 'mask'] as const;
 export const mapFormats = ['png', 'jpg', 'webp', 'avif', 'npy', 'json'] as const;
@@ -39,13 +39,17 @@ export function isRaw(path: string): boolean {
   return ['.npy', '.json'].includes(extname(path).toLowerCase());
 }
 
-/** Writes the maps of one image: drawn, with several captioned side by side; or raw, as the file's extension says. */
+/**
+ * Writes the maps of one image: drawn, with several captioned side by side; or raw, as the file's extension says.
+ * @param beside - put the image itself to the left of its maps
+ */
 export async function writeMaps(
   image: LoadedImage,
   { heatmaps }: Explanation,
   captions: readonly string[],
   drawing: MapDrawing,
   path: string,
+  { beside = false } = {},
 ): Promise<void> {
   const maps = captions.map((_, index) => heatmaps.at(index));
   if (isRaw(path)) {
@@ -63,9 +67,10 @@ export async function writeMaps(
         : await draw(image, prepared(map, drawing), drawing),
     );
   }
-  const panels = pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' }));
+  const panels: Panel[] = pictures.map((picture, index) => ({ picture, caption: captions[index] ?? '' }));
+  if (beside) panels.unshift({ picture: drawing.original ? await image.original() : image });
   const [only] = pictures;
-  await (pictures.length === 1 && only ? only : await sideBySide(panels)).toFile(path);
+  await (panels.length === 1 && only ? only : await sideBySide(panels)).toFile(path);
 }
 
 /** The blur of an attention map belongs to the model's view, also where the photo is much larger. */

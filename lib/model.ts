@@ -1,11 +1,15 @@
+import type { StageTimings } from './cam/explanation.js';
 import type { ReshapeTransform } from './cam/reshape-transform.js';
-import { GradCamError, invalidArgumentType } from './errors.js';
+import { debug } from './diagnostics.js';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from './errors.js';
+import { withFileChecks } from './model-file.js';
 import { type ModelOutput, wrapOutput } from './model-output.js';
 import {
   callNative,
   callNativeAsync,
   type DType,
   type ModelReference,
+  type NativeLoadOptions,
   type NativeModel,
   type TensorReference,
 } from './native.js';
@@ -29,6 +33,16 @@ export interface LoadModelOptions {
    * are code: load only those you trust. torchvision's is found by itself, see docs/segmentation-and-detection.md.
    */
   readonly libraries?: readonly string[];
+  /**
+   * The SHA-256 of the file, as 64 hexadecimal digits. Where it is another, nothing is loaded and the error is
+   * `ERR_MODEL_CHECKSUM`. Default: not checked.
+   */
+  readonly sha256?: string;
+  /**
+   * Load the file in a process of its own first: a damaged file that crashes LibTorch's loader then gives
+   * `ERR_MODEL_LOAD`, and this process goes on. Takes about a second and twice the time to load. Default false.
+   */
+  readonly preflight?: boolean;
   /** Stops waiting for the model. */
   readonly signal?: AbortSignal;
 }
@@ -81,35 +95,78 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What a model did and holds. Times are in milliseconds, added up over all batches. */
+export interface ModelStatistics {
+  /** Forwards, inspections, explains, attributions and metrics, each counted when it has come to its end. */
+  readonly jobs: {
+    readonly done: number;
+    readonly failed: number;
+    /** Ended by their signal. */
+    readonly aborted: number;
+    readonly running: number;
+    readonly waiting: number;
+  };
+  /** Choices of target layers whose hooked graphs are kept, at most 16. */
+  readonly plans: number;
+  /** The stages of all batches that were explained. */
+  readonly timings: StageTimings;
+  readonly memory: {
+    /** Bytes of parameters and buffers; 0 once disposed. */
+    readonly weightBytes: number;
+    /** Bytes of the large blocks that tensors of this process hold, of all models and threads. */
+    readonly tensorBytes: number;
+    /** Bytes kept for the next tensors of this process; given back when no job has run for two seconds. */
+    readonly cachedBytes: number;
+  };
+}
+
 /** One input or, for a model that takes several, all of them in order. */
 export type ModelInput = TensorLike | readonly TensorLike[];
 
 /**
  * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
  * eval mode. A TorchScript file holds code: load only files you trust.
- * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MISSING_OPERATOR`, `ERR_OPERATOR_LIBRARY`,
- *   `ERR_CUDA_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
+ * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_MISSING_OPERATOR`,
+ *   `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
+ * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
  */
 export async function loadModel(path: string, options?: LoadModelOptions): Promise<Model> {
   if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
+  if (path.includes('\0')) throw argumentOutOfRange('path', 'a path without null characters', path);
   const given = readOptions<LoadModelOptions>('loadModel options', options, [
     'device',
     'dtype',
     'libraries',
+    'sha256',
+    'preflight',
     'signal',
   ]);
   const device = checkDevice(given.device ?? 'cpu');
   const dtype = checkDType(given.dtype ?? 'auto');
   const signal = checkSignal(given.signal);
-  const named = checkLibraries(given.libraries);
-  const load = (libraries: readonly string[]) =>
+  const libraries = checkLibraries(given.libraries);
+  const started = performance.now();
+  const native = await withFileChecks(path, { ...given, device, dtype, libraries, signal }, () =>
+    loadWithOperators(path, { device, dtype, libraries }, signal),
+  );
+  debug(() => `loaded ${path} on ${native.device} in ${(performance.now() - started).toFixed(1)} ms`);
+  return new Model(path, native);
+}
+
+/** Loads the file; where it needs operators of torchvision, together with torchvision's library. */
+async function loadWithOperators(
+  path: string,
+  { libraries, ...how }: NativeLoadOptions,
+  signal: AbortSignal | undefined,
+): Promise<NativeModel> {
+  const load = (all: readonly string[]) =>
     callNativeAsync(signal, (module, cancellation) =>
-      module.loadModel(path, { device, dtype, libraries }, cancellation),
+      module.loadModel(path, { ...how, libraries: all }, cancellation),
     );
   let torchvision: TorchvisionLibrary | null = null;
   try {
-    return new Model(path, await load(named));
+    return await load(libraries);
   } catch (cause) {
     const operator = missingOperatorOf(cause);
     if (operator === null) throw cause;
@@ -117,7 +174,7 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
     if (!torchvision || torchvision.problem) throw missingOperator(path, operator, torchvision, cause);
   }
   try {
-    return new Model(path, await load([...named, torchvision.path]));
+    return await load([...libraries, torchvision.path]);
   } catch (cause) {
     const operator = missingOperatorOf(cause);
     throw operator === null ? cause : missingOperator(path, operator, torchvision, cause);
@@ -136,7 +193,8 @@ function missingOperatorOf(error: unknown): string | null {
 export class Model {
   readonly #reference: ModelReference;
   readonly #layers: readonly Layer[];
-  readonly #suggestions = new Map<string, Promise<SuggestedLayer>>();
+  readonly #inspections = new Map<string, Promise<Inspection>>(); // by method and the shape of the input
+  readonly #timings = { queue: 0, plan: 0, forward: 0, backward: 0, cam: 0 };
   #disposed = false;
 
   /** The file it was loaded from. */
@@ -178,6 +236,12 @@ export class Model {
   /** @internal */
   static reference(model: Model): ModelReference {
     return model.#reference;
+  }
+
+  /** @internal Adds the stages of one batch to the model's statistics. */
+  static addTimings(model: Model, timings: StageTimings): void {
+    for (const stage of Object.keys(model.#timings) as (keyof StageTimings)[])
+      model.#timings[stage] += timings[stage];
   }
 
   /** True from the call of {@link dispose} on. */
@@ -248,26 +312,30 @@ export class Model {
    * input.
    * @throws {GradCamError} `ERR_NO_LAYER_SUGGESTION`, and as {@link forward}
    */
-  suggestLayer(input: ModelInput, options?: Pick<RunOptions, 'modelMethod'>): Promise<SuggestedLayer> {
+  async suggestLayer(input: ModelInput, options?: Pick<RunOptions, 'modelMethod'>): Promise<SuggestedLayer> {
     const modelMethod = checkModelMethod(options?.modelMethod);
     const tensors = toTensors(input);
     const key = [modelMethod, ...tensors.map((tensor) => tensor.shape.slice(1).join('x'))].join(',');
-    let suggestion = this.#suggestions.get(key);
-    if (suggestion === undefined) {
-      suggestion = this.#findSuggestion(tensors, modelMethod);
-      this.#suggestions.set(key, suggestion);
-      suggestion.catch(() => this.#suggestions.delete(key));
+    let inspection = this.#inspections.get(key);
+    if (inspection === undefined) {
+      inspection = this.inspect(tensors, { modelMethod });
+      this.#inspections.set(key, inspection);
+      inspection.catch(() => this.#inspections.delete(key));
     }
-    return suggestion;
-  }
-
-  async #findSuggestion(inputs: readonly Tensor[], modelMethod: string): Promise<SuggestedLayer> {
-    const { suggested, suggestionFailure } = await this.inspect(inputs, { modelMethod });
+    const { suggested, suggestionFailure } = await inspection;
     if (suggested) return suggested;
     throw new GradCamError(
       'ERR_NO_LAYER_SUGGESTION',
       `No target layer was named, and none can be suggested: ${suggestionFailure}.`,
     );
+  }
+
+  /** What was done with this model since it was loaded, and what it holds now. Cheap, and works after dispose too. */
+  stats(): ModelStatistics {
+    const { plans, ...jobs } = callNative((module) => module.modelStatistics(this.#reference));
+    const { tensorBytes, cachedBytes } = callNative((module) => module.memory());
+    const weightBytes = this.#disposed ? 0 : this.byteLength;
+    return { jobs, plans, timings: { ...this.#timings }, memory: { weightBytes, tensorBytes, cachedBytes } };
   }
 
   /**

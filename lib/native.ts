@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { GradCamError, type GradCamErrorCode, type GradCamErrorDetails } from './errors.js';
+import { unlessAborted } from './options.js';
 
 /**
  * The one description of the native module, and the only file that imports the `.node`. What is declared here is
@@ -63,6 +64,13 @@ export interface NativeLayer {
   path: string;
   type: string;
   depth: number;
+}
+
+/** How a model is loaded. */
+export interface NativeLoadOptions {
+  device: string;
+  dtype: DType | 'auto';
+  libraries: readonly string[];
 }
 
 export interface NativeModel {
@@ -237,6 +245,16 @@ export interface NativePlan {
   fusedOperations: number;
 }
 
+/** A model's jobs since it was loaded, and the plans of layers it keeps. */
+export interface NativeModelStatistics {
+  done: number;
+  failed: number;
+  aborted: number;
+  running: number;
+  waiting: number;
+  plans: number;
+}
+
 export interface NativeBuildInfo {
   /** LibTorch's version the addon was compiled against. */
   compiledTorchVersion: string;
@@ -271,8 +289,13 @@ export interface NativeOperationArguments {
 export interface NativeModule {
   buildInfo(): NativeBuildInfo;
   cuda(): NativeCuda;
+  /** The part of buildInfo() that changes, which costs nothing to ask. */
+  memory(): Pick<NativeBuildInfo, 'tensorBytes' | 'cachedBytes'>;
   tensorFromTypedArray(data: TensorData, shape: readonly number[]): NativeTensor;
-  tensorToTypedArray(tensor: TensorReference): TensorData;
+  /** Copies the elements into an array of exactly their kind and number. */
+  tensorCopyTo(tensor: TensorReference, array: TensorData): void;
+  /** A second handle of the same memory, which lives on when the first is disposed. */
+  tensorShare(tensor: TensorReference): NativeTensor;
   tensorAt(tensor: TensorReference, index: number): NativeTensor;
   /** `length` slices of the first dimension from `start` on. */
   tensorNarrow(tensor: TensorReference, start: number, length: number): NativeTensor;
@@ -292,7 +315,7 @@ export interface NativeModule {
   close(): void;
   loadModel(
     path: string,
-    options: { device: string; dtype: DType | 'auto'; libraries: readonly string[] },
+    options: NativeLoadOptions,
     cancellation: CancellationReference,
   ): Promise<NativeModel>;
   loadTarget(path: string, cancellation: CancellationReference): Promise<ScriptedTargetReference>;
@@ -362,6 +385,7 @@ export interface NativeModule {
   ): Promise<NativeExplanation>;
   /** A copy of a parameter or buffer on the CPU; null where there is none of that name. */
   modelWeight(model: ModelReference, name: string): NativeTensor | null;
+  modelStatistics(model: ModelReference): NativeModelStatistics;
   /** Refuses new jobs at once; resolves when the last running one has ended and the memory is free. */
   disposeModel(model: ModelReference): Promise<void>;
 }
@@ -429,6 +453,10 @@ function loadAddon(): NativeModule {
     throw new GradCamError(
       'ERR_ADDON_LOAD',
       `The native addon was found but could not be loaded: ${(cause as Error).message}\n` +
+        (/undefined symbol/.test((cause as Error).message)
+          ? 'Another version of LibTorch was loaded: check LD_LIBRARY_PATH and LD_PRELOAD, and whether another ' +
+            'library of this process brought its own.\n'
+          : '') +
         `It was built against ${from}. If that folder moved or was removed, find or fetch LibTorch again with: ` +
         'npm rebuild node-gradcam (in a clone: npm run build). "gradcam doctor" shows what is found.',
       { cause, details: { path: addonPath } },
@@ -469,32 +497,15 @@ export async function callNativeAsync<T>(
   signal: AbortSignal | undefined,
   call: (module: NativeModule, cancellation: CancellationReference) => Promise<T>,
 ): Promise<T> {
-  signal?.throwIfAborted();
-  const module = native();
   const callSite = new Error();
-  const cancellation = module.createCancellation();
-  const { promise: aborted, reject } = promiseWithReject();
-  const onAbort = () => {
-    module.cancel(cancellation);
-    reject(signal?.reason);
-  };
-  signal?.addEventListener('abort', onAbort, { once: true });
+  const module = native();
   try {
-    const work = call(module, cancellation);
-    work.catch(() => {});
-    return await Promise.race([work, aborted]);
+    return await unlessAborted(signal, (onAbort) => {
+      const cancellation = module.createCancellation();
+      onAbort(() => module.cancel(cancellation));
+      return call(module, cancellation);
+    });
   } catch (failure) {
     throw publicError(failure, callSite);
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
   }
-}
-
-function promiseWithReject(): { promise: Promise<never>; reject: (reason: unknown) => void } {
-  let reject: (reason: unknown) => void = () => {};
-  const promise = new Promise<never>((_, rejectPromise) => {
-    reject = rejectPromise;
-  });
-  promise.catch(() => {});
-  return { promise, reject };
 }

@@ -10,22 +10,63 @@ export function readOptions<T extends object>(
   options: unknown,
   known: readonly (keyof T & string)[],
 ): T {
-  if (options === undefined) return {} as T;
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidArgumentType(name, 'an object', options);
-  }
-  const unknown = Object.keys(options).find((key) => !(known as readonly string[]).includes(key));
+  const copy = ownOptions((options === undefined ? {} : options) as T, name);
+  const unknown = Object.keys(copy).find((key) => !(known as readonly string[]).includes(key));
   if (unknown !== undefined) {
     const error = new TypeError(
       `Unknown option '${unknown}' in ${name}. The options are: ${known.join(', ')}.`,
     );
     throw Object.assign(error, { code: 'ERR_UNKNOWN_OPTION' });
   }
-  return { ...options } as T;
+  return copy;
+}
+
+/**
+ * A copy of the options that holds what they hold themselves: an option must not come from what a program put on
+ * Object.prototype.
+ * @internal
+ */
+export function ownOptions<T extends object>(options: T, name = 'options'): T {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw invalidArgumentType(name, 'an object', options);
+  return Object.assign(Object.create(null), options);
 }
 
 /** @internal */
 export function checkSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return signal;
   throw invalidArgumentType('signal', 'an AbortSignal', signal);
+}
+
+/**
+ * The outcome of `start()`, or, as soon as the signal aborts, a rejection with its reason. What was started is told of it
+ * by the function given to `onAbort`; what comes of it then is ignored.
+ * @internal
+ */
+export async function unlessAborted<T>(
+  signal: AbortSignal | undefined,
+  start: (onAbort: (stop: () => void) => void) => Promise<T>,
+): Promise<T> {
+  if (signal === undefined) return await start(() => {}); // so that stacks lead to the caller
+  signal.throwIfAborted();
+  let stop = () => {};
+  let rejectAborted: (reason: unknown) => void = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    rejectAborted = reject;
+  });
+  aborted.catch(() => {});
+  const listener = () => {
+    stop();
+    rejectAborted(signal.reason);
+  };
+  signal.addEventListener('abort', listener, { once: true });
+  try {
+    const work = start((how) => {
+      stop = how;
+    });
+    work.catch(() => {});
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', listener);
+  }
 }

@@ -1,4 +1,5 @@
-import { argumentOutOfRange, invalidArgumentType } from './errors.js';
+import { types } from 'node:util';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from './errors.js';
 import {
   callNative,
   type DType,
@@ -84,10 +85,13 @@ export class Tensor {
   /**
    * A copy of the elements in row-major order: float16, bfloat16 and float32 as Float32Array, float64 as
    * Float64Array, bool and uint8 as Uint8Array, int64 as BigInt64Array.
-   * @throws {GradCamError} `ERR_DISPOSED`
+   * @throws {GradCamError} `ERR_DISPOSED`, `ERR_OUT_OF_MEMORY`
    */
   toTypedArray(): TensorData {
-    return callNative((module) => module.tensorToTypedArray(this.#reference));
+    const reference = this.#reference;
+    const elements = allocate(exportedKinds[this.dtype], this.size);
+    callNative((module) => module.tensorCopyTo(reference, elements));
+    return elements;
   }
 
   /**
@@ -225,6 +229,11 @@ export class Tensor {
     return new Tensor(callNative((module) => module.tensorOperation(name, operands, how)));
   }
 
+  /** @internal A second handle of the same memory, which stays when the caller disposes this one. */
+  share(): Tensor {
+    return new Tensor(callNative((module) => module.tensorShare(this.#reference)));
+  }
+
   /** @internal `length` slices of the first dimension from `start` on, sharing memory. */
   narrow(start: number, length: number): Tensor {
     return new Tensor(callNative((module) => module.tensorNarrow(this.#reference, start, length)));
@@ -251,7 +260,7 @@ function checkNumber(name: string, value: unknown): number {
   return value;
 }
 
-const typedArrayKinds = [
+const typedArrayKinds = {
   Float32Array,
   Float64Array,
   Uint8Array,
@@ -260,7 +269,39 @@ const typedArrayKinds = [
   Int32Array,
   BigInt64Array,
   Uint8ClampedArray,
-] as const;
+} as const;
+
+/** The kind of array that elements of a type are read into. */
+const exportedKinds = {
+  float16: Float32Array,
+  bfloat16: Float32Array,
+  float32: Float32Array,
+  float64: Float64Array,
+  uint8: Uint8Array,
+  int8: Int8Array,
+  int16: Int16Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  bool: Uint8Array,
+} as const;
+
+function allocate(kind: (typeof exportedKinds)[DType], length: number): TensorData {
+  try {
+    return new kind(length);
+  } catch (cause) {
+    throw new GradCamError(
+      'ERR_OUT_OF_MEMORY',
+      `Not enough memory for an array of ${length} elements: ${(cause as Error).message}.`,
+      { cause },
+    );
+  }
+}
+
+// JavaScript's own way to tell the kind of a typed array, also of another realm's; undefined for everything else.
+const kindOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)?.get as (this: unknown) => string | undefined;
 
 function checkData(data: unknown): TensorData {
   if (Array.isArray(data)) {
@@ -268,25 +309,33 @@ function checkData(data: unknown): TensorData {
     if (position >= 0) throw invalidArgumentType(`data[${position}]`, 'a number', data[position]);
     return Float32Array.from(data);
   }
-  if (!typedArrayKinds.some((kind) => data instanceof kind)) {
+  const kind = kindOf.call(data);
+  if (kind === undefined || !Object.hasOwn(typedArrayKinds, kind)) {
     throw invalidArgumentType('data', 'a Float32Array (or another typed array, or numbers)', data);
   }
   const elements = data as TensorData;
+  if (!types.isSharedArrayBuffer(elements.buffer)) return elements;
   // Another thread may write to shared memory at any time: take what is there now.
-  return elements.buffer instanceof SharedArrayBuffer ? elements.slice() : elements;
+  return new typedArrayKinds[kind as 'Float32Array'](elements as Float32Array);
 }
+
+const mostDimensions = 64;
 
 function checkShape(shape: unknown, elementCount: number): readonly number[] {
   if (!Array.isArray(shape)) throw invalidArgumentType('shape', 'an array of integers', shape);
   const sizes = [...shape];
+  if (sizes.length > mostDimensions)
+    throw argumentOutOfRange('shape', `at most ${mostDimensions} dimensions`, sizes.length);
   let product = 1;
+  let extent = 1; // with lengths of 0 counted as 1: LibTorch computes strides with these
   for (const [index, length] of sizes.entries()) {
     if (!Number.isSafeInteger(length) || length < 0) {
       throw argumentOutOfRange(`shape[${index}]`, 'an integer of at least 0', length);
     }
     product *= length;
+    extent *= Math.max(length, 1);
   }
-  if (product !== elementCount) {
+  if (product !== elementCount || extent > Number.MAX_SAFE_INTEGER) {
     throw argumentOutOfRange(
       'shape',
       `a shape for the ${elementCount} elements of data (its product is ${product})`,

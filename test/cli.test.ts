@@ -416,9 +416,29 @@ test.serial('clip draws the picture and heat for each text, and tells how well e
   const [one, other] = json.texts;
   t.true(Math.abs(one.probability + other.probability - 1) < 1e-9);
   t.is((await sharp(join(folder, 'out.jpg')).metadata()).format, 'jpeg');
+
+  // The attention map is how it is drawn unless another style is asked for; the photo stays beside it.
+  const draw = async (...options: string[]) => {
+    t.is(
+      (await gradcam(['clip', archive, 'cat.png', 'the cat', '-o', 'drawn.png', ...options], folder)).code,
+      0,
+    );
+    return await sharp(join(folder, 'drawn.png')).raw().toBuffer({ resolveWithObject: true });
+  };
+  const [usual, attention, overlay, original] = [
+    await draw(),
+    await draw('--style', 'attention'),
+    await draw('--style', 'overlay'),
+    await draw('--original', '--style', 'contour'),
+  ];
+  t.is(Buffer.compare(usual.data, attention.data), 0);
+  t.not(Buffer.compare(usual.data, overlay.data), 0);
+  t.true(original.info.width > 2 * 451, 'the whole photo, twice');
+  await gradcam(['clip', archive, 'cat.png', 'the cat', 'a dog', '-o', 'maps.npy'], folder);
+  t.regex((await readFile(join(folder, 'maps.npy'))).toString('latin1'), /'shape': \(2, 128, 128\)/);
 });
 
-test.serial('clip refuses what is no CLIP, and texts that are too long', async (t) => {
+test.serial('clip refuses what is no CLIP, texts that are too long, options without effect', async (t) => {
   await refused(t, ['clip', demoModel, photo, 'a cat'], 3, /no encode_image method.*ERR_NO_FORWARD/);
   const archive = fixturePath('clip/resnet.pt');
   await refused(
@@ -428,5 +448,6 @@ test.serial('clip refuses what is no CLIP, and texts that are too long', async (
     /99 tokens.*truncate.*ERR_PROMPT_TOO_LONG/,
   );
   await refused(t, ['clip', archive, 'no.png', 'cat'], 2, /no file or folder/);
+  await refused(t, ['clip', archive, photo, 'cat', '--threshold', '0.2'], 2, /--threshold.*'attention'/);
   await refused(t, ['clip', archive, photo, 'cat', '-l', 'layer4'], 2, /visual\.layer4/);
 });

@@ -129,6 +129,10 @@ withTorchvision(`images of different sizes in one explain, each as if it were al
     t.deepEqual(together.heatmapOf(index).toTypedArray(), alone.heatmapOf(0).toTypedArray());
   }
   t.throws(() => together.heatmaps, { code: 'ERR_OUTPUT_SHAPE', message: /heatmapOf/ });
+  const passing = images.map((image) => Tensor.from(image.toTypedArray(), image.shape));
+  const pending = cam.explain(passing, { targets });
+  for (const image of passing) image.dispose();
+  t.deepEqual((await pending).heatmapOf(2).toTypedArray(), together.heatmapOf(2).toTypedArray());
   const mixed = await model.forward(images);
   t.is(detectionsOf(mixed).length, 3);
   together.dispose();
@@ -280,7 +284,8 @@ const inAnotherProcess = async (script: string, env: NodeJS.ProcessEnv, ...args:
 const loadScript = `
   import { loadModel } from 'node-gradcam';
   const [path, ...libraries] = process.argv.slice(1);
-  const result = await loadModel(path, { libraries }).then(
+  const preflight = process.env.PREFLIGHT === 'yes';
+  const result = await loadModel(path, { libraries, preflight }).then(
     (model) => ({ layers: model.layers().length }),
     ({ code, message, details }) => ({ code, message, details }),
   );
@@ -288,16 +293,23 @@ const loadScript = `
 `;
 
 test('EXPECTED FAILURE - a TORCHVISION_LIBRARY that is not there', async (t) => {
-  const env = { TORCHVISION_LIBRARY: '/nowhere/_C.so' };
-  const result = await inAnotherProcess(loadScript, env, detectionPath('faster_rcnn.pt'));
-  t.like(result, { code: 'ERR_MISSING_OPERATOR', details: { operator: 'torchvision::nms' } });
-  t.regex(result.message, /\/nowhere\/_C\.so \(TORCHVISION_LIBRARY\) cannot be used: there is no such file/);
-  t.regex(result.message, /fetch-torchvision/);
+  for (const PREFLIGHT of ['no', 'yes']) {
+    const env = { TORCHVISION_LIBRARY: '/nowhere/_C.so', PREFLIGHT };
+    const result = await inAnotherProcess(loadScript, env, detectionPath('faster_rcnn.pt'));
+    t.like(result, { code: 'ERR_MISSING_OPERATOR', details: { operator: 'torchvision::nms' } });
+    t.regex(
+      result.message,
+      /\/nowhere\/_C\.so \(TORCHVISION_LIBRARY\) cannot be used: there is no such file/,
+    );
+    t.regex(result.message, /fetch-torchvision/);
+  }
 });
 
 withTorchvision(`a library may be named instead of found${why}`, async (t) => {
-  const env = { TORCHVISION_LIBRARY: '/nowhere/_C.so' };
   const library = doctor().torchvision?.path as string;
-  const result = await inAnotherProcess(loadScript, env, detectionPath('faster_rcnn.pt'), library);
-  t.true(result.layers > 30);
+  for (const PREFLIGHT of ['no', 'yes']) {
+    const env = { TORCHVISION_LIBRARY: '/nowhere/_C.so', PREFLIGHT };
+    const result = await inAnotherProcess(loadScript, env, detectionPath('faster_rcnn.pt'), library);
+    t.true(result.layers > 30, JSON.stringify(result));
+  }
 });

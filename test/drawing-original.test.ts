@@ -106,6 +106,25 @@ const geometries: readonly Geometry[] = [
     size: 64,
     resize: 200,
   },
+  {
+    what: 'all of a wide photo, with bars above and below',
+    photo: [600, 400],
+    square: { left: 40, top: 130, side: 60 },
+    fit: 'contain',
+  },
+  {
+    what: 'all of a high photo, with bars at its sides',
+    photo: [300, 700],
+    square: { left: 200, top: 620, side: 50 },
+    fit: 'contain',
+    size: { width: 256, height: 192 },
+  },
+  {
+    what: 'stretched',
+    photo: [600, 400],
+    square: { left: 500, top: 20, side: 70 },
+    fit: 'stretch',
+  },
   { what: 'enlarged for the model', photo: [90, 60], square: { left: 40, top: 25, side: 12 } },
   {
     what: 'EXIF 3: upside down',
@@ -180,6 +199,21 @@ test('the edge of what the model saw is where the cut was', async (t) => {
   );
   t.log(`${expected.map((value) => value.toFixed(2))}: ${found}`);
   for (const [index, value] of expected.entries()) t.true(Math.abs((found[index] ?? -9) - value) <= 0.5);
+});
+
+test('of a photo with bars around it nothing is cut off, and nothing of the bars is drawn', async (t) => {
+  for (const [width, height] of [
+    [600, 400],
+    [301, 700],
+  ] as const) {
+    const photo = await photoWith({ left: 0, top: 0, side: 9 }, width, height);
+    const image = await loadImage(photo, { size: 224, fit: 'contain' });
+    const ones = Tensor.from(new Float32Array(224 * 224).fill(1), [224, 224]);
+    const values = mapOfOriginal(image, ones).toTypedArray() as Float32Array;
+    t.deepEqual(new Set(values), new Set([1])); // every pixel was seen
+    const plain = await drawOnOriginal(image, ones, (seen) => seen);
+    t.is(Buffer.compare(plain.rgb, (await image.original()).rgb), 0);
+  }
 });
 
 test('what the model did not see is dimmed, or plain; a transparent heat layer shows the photo below', async (t) => {

@@ -212,6 +212,8 @@ test('a masked image keeps what the mask covers and is gray and darker elsewhere
     if (inside[pixel]) t.deepEqual([red, green, blue], pixelAt(image, x, y));
     else t.true(red === green && green === blue && red <= 0.4 * Math.max(...pixelAt(image, x, y)) + 1);
   }
+  const floats = Tensor.from(Float32Array.from(inside as Uint8Array), [height, width]); // as categoryMask() gives it
+  t.deepEqual(showMaskOnImage(image, floats).rgb, drawn.rgb);
 });
 
 test('contours and boxes are drawn where they are, and leave the rest alone', async (t) => {
@@ -297,7 +299,11 @@ const misuses: readonly [what: string, act: () => unknown, code: string][] = [
   ['a threshold of NaN', () => binaryMask(map, Number.NaN), 'ERR_OUT_OF_RANGE'],
   ['a threshold as text', () => boxFromMap(map, 'half' as never), 'ERR_INVALID_ARG_TYPE'],
   ['an infinite threshold', () => contoursFromMap(map, Number.POSITIVE_INFINITY), 'ERR_OUT_OF_RANGE'],
-  ['a mask of floats', () => showMaskOnImage(small, any([2, 2])), 'ERR_INVALID_ARG_TYPE'],
+  [
+    'a heatmap as a mask',
+    () => showMaskOnImage(small, Tensor.from([0, 1, 0.5, 1], [2, 2])),
+    'ERR_INVALID_ARG_TYPE',
+  ],
   ['a mask of another size', () => showMaskOnImage(small, any([2, 3], 'bytes')), 'ERR_OUT_OF_RANGE'],
   [
     'a colour of two',

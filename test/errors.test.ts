@@ -116,6 +116,23 @@ test(
   (model) => new GradCAM({ model, targetLayers: 'side', output: 0 }).explain(image(), { targets: 0 }),
   'disconnected.pt',
 );
+test('EXPECTED FAILURE - a layer without a map', withModel, 'ERR_LAYER_OUTPUT', /spatial axes/, (model) =>
+  new GradCAM({ model, targetLayers: 'fc' }).explain(image()),
+);
+test(
+  'EXPECTED FAILURE - no layer with a map to suggest',
+  withModel,
+  'ERR_NO_LAYER_SUGGESTION',
+  /no layer gives a map/,
+  async (model) => await new GradCAM({ model }).explain(Tensor.from(noise(3), [1, 3, 1, 1])),
+);
+test(
+  'EXPECTED FAILURE - too few inputs',
+  withModel,
+  'ERR_FORWARD',
+  /missing value for argument|expected at most/i,
+  (model) => model.forward([image(), image(), image(), image()]),
+);
 test(
   'EXPECTED FAILURE - a call that the layer does not have',
   withModel,

@@ -13,57 +13,155 @@ const runScript = (script: string) =>
     ${script}
   `);
 
-const endings: readonly [name: string, script: string, code: number, stderr: RegExp][] = [
-  ['the script ends while jobs wait and run', 'cam.explain(batch); cam.explain(batch);', 0, /^$/],
-  ['process.exit() while a job runs', 'cam.explain(batch); setTimeout(() => process.exit(7), 60);', 7, /^$/],
-  [
-    'an exception while a job runs',
-    "cam.explain(batch); setTimeout(() => { throw new Error('on purpose'); }, 60);",
-    1,
-    /^\S+\n.*\n\s*\^\n\nError: on purpose\n/,
-  ],
-  ['process.exit() while a model loads', 'loadModel(modelPath); process.exit(7);', 7, /^$/],
-  ['nothing is disposed', 'await cam.explain(batch);', 0, /^$/],
-  [
-    'all is disposed',
-    '(await cam.explain(batch)).dispose(); batch.dispose(); await model.dispose();',
-    0,
-    /^$/,
-  ],
-  [
-    'the explainer is collected while its job runs',
-    `let forgotten = new GradCAM({ model: await loadModel(modelPath) });
-     const pending = forgotten.explain(batch);
-     forgotten = null;
-     for (let i = 0; i < 20; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 5)); }
-     if ((await pending).heatmaps.shape[0] !== 8) process.exit(9);`,
-    0,
-    /^$/,
-  ],
-  [
-    'workers that use the addon are terminated, the main thread goes on',
-    `for (let i = 0; i < 3; i++) {
-       const worker = new Worker(\`
-         import { parentPort } from 'node:worker_threads';
-         import { GradCAM, loadModel, Tensor } from 'node-gradcam';
-         const model = await loadModel('\${modelPath}');
-         const batch = Tensor.from(new Float32Array(8 * 3 * 224 * 224).fill(0.1), [8, 3, 224, 224]);
-         const pending = new GradCAM({ model }).explain(batch);
-         parentPort.postMessage('busy');
-         await pending;\`, { eval: true });
-       await new Promise((resolve) => worker.once('message', resolve));
-       await worker.terminate();
-     }
-     if ((await cam.explain(batch)).heatmaps.shape[0] !== 8) process.exit(9);`,
-    0,
-    /^$/,
-  ],
+interface Stage {
+  readonly name: string;
+  readonly script: string;
+}
+
+const stages: readonly Stage[] = [
+  { name: 'a loaded model', script: '' },
+  { name: 'queued jobs', script: 'for (let i = 0; i < 4; i++) cam.explain(batch).catch(() => {});' },
+  {
+    name: 'a running job',
+    script: `
+      for (let i = 0; i < 2; i++) cam.explain(batch).catch(() => {});
+      while (model.stats().jobs.running === 0) await new Promise((resolve) => setTimeout(resolve, 1));`,
+  },
+  {
+    name: 'all disposed',
+    script:
+      '(await cam.explain(batch)).dispose(); batch.dispose(); await cam.dispose(); await model.dispose();',
+  },
+  { name: 'nothing disposed', script: 'globalThis.kept = await cam.explain(batch);' },
 ];
 
-for (const [name, script, code, stderr] of endings) {
+interface EndOfProcess {
+  readonly name: string;
+  readonly script: string;
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stderr: RegExp;
+}
+
+const endings: readonly EndOfProcess[] = [
+  { name: 'the script returns', script: '', code: 0, signal: null, stderr: /^$/ },
+  { name: 'process.exit()', script: 'process.exit(7);', code: 7, signal: null, stderr: /^$/ },
+  {
+    name: 'an exception',
+    script: "setImmediate(() => { throw new Error('on purpose'); });",
+    code: 1,
+    signal: null,
+    stderr: /^\S+\n.*\n\s*\^\n\nError: on purpose\n/,
+  },
+  {
+    name: 'SIGTERM',
+    script: "process.kill(process.pid, 'SIGTERM'); setInterval(() => {}, 1000);",
+    code: null,
+    signal: 'SIGTERM',
+    stderr: /^$/,
+  },
+];
+
+for (const stage of stages) {
+  for (const ending of endings) {
+    test.serial(`${stage.name}, then ${ending.name}`, async (t) => {
+      const { code, signal, stderr } = await runScript(`${stage.script} ${ending.script}`);
+      t.is(signal, ending.signal, stderr);
+      t.is(code, ending.code, stderr);
+      t.regex(stderr, ending.stderr);
+    });
+  }
+  test.serial(`${stage.name}, then worker.terminate(), and the main thread goes on`, async (t) => {
+    const { code, signal, stderr } = await runScript(`
+      const worker = new Worker(\`
+        import { parentPort } from 'node:worker_threads';
+        import { GradCAM, loadModel, Tensor } from 'node-gradcam';
+        const model = await loadModel('\${modelPath}');
+        const cam = new GradCAM({ model, targetLayers: '_conv_head' });
+        const batch = Tensor.from(new Float32Array(8 * 3 * 224 * 224).fill(0.1), [8, 3, 224, 224]);
+        ${stage.script}
+        parentPort.postMessage('now');
+        setInterval(() => {}, 1000);\`, { eval: true });
+      await new Promise((resolve, reject) => { worker.once('message', resolve); worker.once('error', reject); });
+      await worker.terminate();
+      if ((await cam.explain(batch)).heatmaps.shape[0] !== 8) process.exit(9);`);
+    t.is(signal, null, stderr);
+    t.is(code, 0, stderr);
+    t.is(stderr, '');
+  });
+}
+
+const others: readonly EndOfProcess[] = [
+  {
+    name: 'process.exit() while a model loads',
+    script: 'loadModel(modelPath); process.exit(7);',
+    code: 7,
+    signal: null,
+    stderr: /^$/,
+  },
+  {
+    name: 'a load is aborted, and what it loaded is freed at once',
+    script: `
+      const { createRequire } = await import('node:module');
+      const { externalMemory } = createRequire(process.cwd() + '/')('./build/cmake/gradcam.node');
+      const before = externalMemory();
+      const controller = new AbortController();
+      const pending = loadModel(modelPath, { signal: controller.signal });
+      controller.abort(new Error('on purpose'));
+      const reason = await pending.catch((error) => error);
+      await cam.explain(batch);
+      if (reason.message !== 'on purpose') process.exit(8);
+      if (Math.abs(externalMemory() - before) > 3e6) process.exit(9);`,
+    code: 0,
+    signal: null,
+    stderr: /^$/,
+  },
+  {
+    name: 'every handle is collected while its job runs',
+    script: `
+      const { VectorTarget } = await import('node-gradcam');
+      const start = async () => {
+        const model = await loadModel(modelPath);
+        const cam = new GradCAM({ model });
+        const input = Tensor.from(new Float32Array(4 * 3 * 224 * 224).fill(0.2), [4, 3, 224, 224]);
+        const target = new VectorTarget(new Float32Array(1000).fill(1));
+        return { pending: cam.explain(input, { targets: target, signal: new AbortController().signal }) };
+      };
+      const { pending } = await start();
+      for (let i = 0; i < 30; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 5)); }
+      if ((await pending).heatmaps.shape[0] !== 4) process.exit(9);`,
+    code: 0,
+    signal: null,
+    stderr: /^$/,
+  },
+  {
+    name: 'process.exit() inside a target function',
+    script: 'cam.explain(batch, { targets: () => process.exit(7) });',
+    code: 7,
+    signal: null,
+    stderr: /^$/,
+  },
+  {
+    name: 'a worker ends while its target function is awaited',
+    script: `
+      const worker = new Worker(\`
+        import { GradCAM, loadModel, Tensor } from 'node-gradcam';
+        const model = await loadModel('\${modelPath}');
+        const batch = Tensor.from(new Float32Array(3 * 224 * 224).fill(0.1), [1, 3, 224, 224]);
+        await new GradCAM({ model }).explain(batch, { targets: () => { for (;;); } });\`, { eval: true });
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await worker.terminate();
+      if ((await cam.explain(batch)).heatmaps.shape[0] !== 8) process.exit(9);`,
+    code: 0,
+    signal: null,
+    stderr: /^$/,
+  },
+];
+
+for (const { name, script, code, signal, stderr } of others) {
   test.serial(name, async (t) => {
     const ending = await runScript(script);
-    t.is(ending.signal, null, ending.stderr);
+    t.is(ending.signal, signal, ending.stderr);
     t.is(ending.code, code, ending.stderr);
     t.regex(ending.stderr, stderr);
   });

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import test from 'ava';
 import { detectionPath, torchvisionProblem } from './helpers/detection-fixtures.js';
 
-// The programs of docs/segmentation-and-detection.md and its example, run with the small models of the fixtures.
+// The programs of docs/segmentation-and-detection.md, run with the small models of the fixtures.
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const page = readFileSync(join(root, 'docs', 'segmentation-and-detection.md'), 'utf8');
@@ -49,17 +49,3 @@ for (const [index, program] of programs.entries()) {
       t.true(existsSync(join(folder, name)), name);
   });
 }
-
-test('the example writes its pictures', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'gradcam-example-'));
-  const output = await run([join(root, 'dist', 'examples', 'segmentation-and-detection.js'), folder]);
-  t.regex(output, /^segmentation\.png: categories \d/m);
-  t.regex(output, /^yolo\.png: score \d/m);
-  t.regex(
-    output,
-    problem === null
-      ? /^detection\.png: [1-9]\d* boxes, at backbone$/m
-      : /^detection left out\. .*fetch-torchvision/m,
-  );
-  t.true(existsSync(join(folder, 'yolo.png')));
-});

@@ -16,8 +16,11 @@ export async function guidedGradCam(
   input: ModelInput,
   options: Omit<AttributeOptions, 'onProgress'> = {},
 ): Promise<Tensor> {
-  using explanation = await cam.explain(input, options);
-  using attribution = await guided.attribute(input, options);
+  // Both start now, of the input as it is now.
+  const [explaining, attributing] = [cam.explain(input, options), guided.attribute(input, options)];
+  attributing.catch(() => {});
+  using explanation = await explaining;
+  using attribution = await attributing;
   const heat = explanation.heatmaps.toTypedArray() as Float32Array;
   const gradients = attribution.attributions.toTypedArray() as Float32Array;
   const { shape } = attribution.attributions;

@@ -1,4 +1,5 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
+import { ownOptions } from '../options.js';
 import { type AttributionOptions, InputAttribution } from './attribution.js';
 
 export interface IntegratedGradientsOptions extends AttributionOptions {
@@ -20,14 +21,15 @@ export class IntegratedGradients extends InputAttribution {
   protected override readonly request;
 
   /** @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION` */
-  constructor({
-    steps = 50,
-    method = 'gausslegendre',
-    baseline = 0,
-    batchSize = 16,
-    ...options
-  }: IntegratedGradientsOptions) {
-    super(options);
+  constructor(options: IntegratedGradientsOptions) {
+    const {
+      steps = 50,
+      method = 'gausslegendre',
+      baseline = 0,
+      batchSize = 16,
+      ...common
+    } = ownOptions(options);
+    super(common);
     if (!Number.isInteger(steps) || steps < 1 || steps > 10_000)
       throw argumentOutOfRange('steps', 'an integer from 1 to 10000', steps);
     if (method !== 'gausslegendre' && method !== 'riemann_trapezoid')

@@ -1,4 +1,5 @@
 import { argumentOutOfRange } from '../errors.js';
+import { ownOptions } from '../options.js';
 import { BaseCAM, type CAMOptions } from './base-cam.js';
 import { checkBatchSize } from './score-cam.js';
 
@@ -20,8 +21,9 @@ export class AblationCAM extends BaseCAM {
   protected override readonly method: { name: 'AblationCAM'; batchSize: number; ratioToAblate: number };
 
   /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
-  constructor({ batchSize = 64, ratioChannelsToAblate = 1, ...options }: AblationCAMOptions) {
-    super(options);
+  constructor(options: AblationCAMOptions) {
+    const { batchSize = 64, ratioChannelsToAblate = 1, ...common } = ownOptions(options);
+    super(common);
     if (!(ratioChannelsToAblate > 0 && ratioChannelsToAblate <= 1))
       throw argumentOutOfRange('ratioChannelsToAblate', 'a number above 0, up to 1', ratioChannelsToAblate);
     this.method = {

@@ -1,4 +1,5 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
+import { ownOptions } from '../options.js';
 import { BaseCAM, type CAMOptions } from './base-cam.js';
 
 // Methods that project or select activations. The formulas are in native/core/cam/cam_methods.cc.
@@ -33,8 +34,9 @@ export class FEM extends BaseCAM {
   protected override readonly method: { name: 'FEM'; femDeviations: number };
 
   /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
-  constructor({ k = 2, ...options }: FEMOptions) {
-    super(options);
+  constructor(options: FEMOptions) {
+    const { k = 2, ...common } = ownOptions(options);
+    super(common);
     if (typeof k !== 'number') throw invalidArgumentType('k', 'a number', k);
     if (!Number.isFinite(k)) throw argumentOutOfRange('k', 'a finite number', k);
     this.method = { name: 'FEM', femDeviations: k };
@@ -51,8 +53,9 @@ export class RandomCAM extends BaseCAM {
   protected override readonly method: { name: 'RandomCAM'; seed: number };
 
   /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
-  constructor({ seed = 0, ...options }: RandomCAMOptions) {
-    super(options);
+  constructor(options: RandomCAMOptions) {
+    const { seed = 0, ...common } = ownOptions(options);
+    super(common);
     if (!Number.isSafeInteger(seed) || seed < 0)
       throw argumentOutOfRange('seed', 'an integer of at least 0', seed);
     this.method = { name: 'RandomCAM', seed };

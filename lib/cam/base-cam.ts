@@ -1,3 +1,4 @@
+import { type ExplainFacts, observeBatch, observeExplain } from '../diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
 import { checkModelMethod, Model, type ModelInput, type SuggestedLayer, toTensors } from '../model.js';
 import type { OutputSelector } from '../model-output.js';
@@ -7,7 +8,7 @@ import {
   type NativeMethodRequest,
   type NativeTarget,
 } from '../native.js';
-import { checkSignal, readOptions } from '../options.js';
+import { checkSignal, readOptions, unlessAborted } from '../options.js';
 import { checkSelector } from '../output-selector.js';
 import { withFunctionTargets } from '../targets/function-target.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
@@ -149,10 +150,25 @@ export abstract class BaseCAM {
    */
   async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
     const { inputs, ...rest } = checkExplainArguments(input, options);
-    return await this.explainParts(
-      inputs.map((tensor) => [tensor]),
-      rest,
-    );
+    const parts = inputs.map((tensor) => [tensor]);
+    return await observeExplain(this.facts([this], parts), () => this.explainParts(parts, rest));
+  }
+
+  /** @internal What the diagnostics channels tell of an explain. */
+  facts(cams: readonly BaseCAM[], inputs: readonly (readonly Tensor[])[]): ExplainFacts {
+    return {
+      model: this.#model.path,
+      methods: cams.map((cam) => cam.method.name),
+      layers: this.#layers?.map(({ path }) => path) ?? [],
+      images: this.#count(inputs),
+    };
+  }
+
+  #count(inputs: readonly (readonly Tensor[])[]): number {
+    const counts = this.takesImageList
+      ? inputs.flat().map(imageCount)
+      : (inputs[0] ?? []).map(({ shape }) => shape[0] ?? 0);
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   /**
@@ -176,14 +192,32 @@ export abstract class BaseCAM {
     inputs: readonly (readonly Tensor[])[],
     how: Omit<ExplainArguments, 'inputs'>,
   ): Promise<Explanation[]> {
-    const { targets, upsample, augmentations, eigenSmooth, onProgress, signal } = how;
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
-    signal?.throwIfAborted();
-    if (this.#model.takesImageList && differInSize(inputs.flat()))
-      return await this.#explainEach(cams, inputs.flat(), how);
-    const { layers, reshape, reason } = this.#layers
-      ? { layers: this.#layers, reshape: this.#reshape, reason: null }
-      : await this.#suggest(inputs.map((parts) => parts[0] as Tensor));
+    how.signal?.throwIfAborted();
+    const apart = this.#model.takesImageList && differInSize(inputs.flat());
+    if (this.#layers && !apart) {
+      const chosen = { layers: this.#layers, reshape: this.#reshape, reason: null };
+      return await this.#explainAt(chosen, cams, inputs, how);
+    }
+    // The caller may dispose of the input while the layer is looked for, or while its images run one by one.
+    const held = inputs.map((parts) => parts.map((tensor) => tensor.share()));
+    try {
+      if (apart) return await this.#explainEach(cams, held.flat(), how);
+      const found = await unlessAborted(how.signal, () =>
+        this.#suggest(held.flatMap(([first]) => first ?? [])),
+      );
+      return await this.#explainAt(found, cams, held, how);
+    } finally {
+      for (const tensor of held.flat()) tensor.dispose();
+    }
+  }
+
+  async #explainAt(
+    { layers, reshape, reason }: ChosenLayers,
+    cams: readonly BaseCAM[],
+    inputs: readonly (readonly Tensor[])[],
+    { targets, upsample, augmentations, eigenSmooth, onProgress, signal }: Omit<ExplainArguments, 'inputs'>,
+  ): Promise<Explanation[]> {
     const request: NativeExplainRequest = {
       methods: cams.map((cam) => ({ ...cam.method, eigenSmooth })),
       augmentations,
@@ -201,6 +235,12 @@ export abstract class BaseCAM {
         module.explain(Model.reference(this.#model), request, cancellation, onProgress),
       ),
     );
+    Model.addTimings(this.#model, native.timings);
+    observeBatch({
+      ...this.facts(cams, inputs),
+      layers: native.layers.map(({ path }) => path),
+      timings: native.timings,
+    });
     return native.methods.map((_, method) => Explanation.fromNative(native, method, reason));
   }
 

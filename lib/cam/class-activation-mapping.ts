@@ -1,4 +1,5 @@
 import { invalidArgumentType } from '../errors.js';
+import { ownOptions } from '../options.js';
 import { BaseCAM, type CAMOptions } from './base-cam.js';
 
 export interface ClassActivationMappingOptions extends CAMOptions {
@@ -18,8 +19,9 @@ export class CAM extends BaseCAM {
   protected override readonly method: { name: 'CAM'; linear: string };
 
   /** @throws {TypeError} `ERR_INVALID_ARG_TYPE`, and all of {@link BaseCAM} */
-  constructor({ linear = '', ...options }: ClassActivationMappingOptions) {
-    super(options);
+  constructor(options: ClassActivationMappingOptions) {
+    const { linear = '', ...common } = ownOptions(options);
+    super(common);
     if (typeof linear !== 'string') throw invalidArgumentType('linear', "a linear layer's path", linear);
     this.method = { name: 'CAM', linear };
   }

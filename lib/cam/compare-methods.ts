@@ -1,5 +1,7 @@
+import { observeExplain } from '../diagnostics.js';
 import { invalidArgumentType } from '../errors.js';
 import type { ModelInput } from '../model.js';
+import { ownOptions } from '../options.js';
 import { type BaseCAM, type CAMOptions, checkExplainArguments, type ExplainOptions } from './base-cam.js';
 import type { Explanation } from './explanation.js';
 import { type MethodName, methods } from './methods.js';
@@ -20,7 +22,7 @@ export async function compareMethods(
   input: ModelInput,
   explainOptions?: ExplainOptions,
 ): Promise<Map<MethodName, Explanation>> {
-  const { methods: names, ...camOptions } = options;
+  const { methods: names, ...camOptions } = ownOptions(options, 'compareMethods options');
   if (!Array.isArray(names) || names.length === 0)
     throw invalidArgumentType('methods', `some of '${Object.keys(methods).join("', '")}'`, names);
   const cams = new Map<MethodName, BaseCAM>();
@@ -30,17 +32,25 @@ export async function compareMethods(
     cams.set(name, new methods[name as MethodName](camOptions));
   }
   const { inputs, ...how } = checkExplainArguments(input, explainOptions);
-  const parts = inputs.map((tensor) => [tensor]);
-  const found = new Map<MethodName, Explanation>();
-  const sharing = [...cams].filter(([name]) => methods[name].shareable);
-  const leader = sharing[0]?.[1];
-  if (leader) {
-    const together = sharing.map(([, cam]) => cam);
-    const explanations = await leader.explainTogether(together, parts, how);
-    for (const [index, [name]] of sharing.entries()) found.set(name, explanations[index] as Explanation);
+  // The caller may dispose of the input, or change it, while the methods run one after the other.
+  const parts = inputs.map((tensor) => [tensor.share()]);
+  try {
+    const found = new Map<MethodName, Explanation>();
+    const sharing = [...cams].filter(([name]) => methods[name].shareable);
+    const leader = sharing[0]?.[1];
+    if (leader) {
+      const together = sharing.map(([, cam]) => cam);
+      const explanations = await observeExplain(leader.facts(together, parts), () =>
+        leader.explainTogether(together, parts, how),
+      );
+      for (const [index, [name]] of sharing.entries()) found.set(name, explanations[index] as Explanation);
+    }
+    for (const [name, cam] of cams) {
+      if (methods[name].shareable) continue;
+      found.set(name, await observeExplain(cam.facts([cam], parts), () => cam.explainParts(parts, how)));
+    }
+    return new Map([...cams.keys()].map((name) => [name, found.get(name) as Explanation]));
+  } finally {
+    for (const tensor of parts.flat()) tensor.dispose();
   }
-  for (const [name, cam] of cams) {
-    if (!methods[name].shareable) found.set(name, await cam.explain(input, explainOptions));
-  }
-  return new Map([...cams.keys()].map((name) => [name, found.get(name) as Explanation]));
 }

@@ -1,5 +1,6 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import type { NativeTarget } from '../native.js';
+import { ownOptions } from '../options.js';
 import { BaseCAM, type CAMOptions } from './base-cam.js';
 
 const bases = {
@@ -31,13 +32,9 @@ export class FinerCAM extends BaseCAM {
   readonly #ranks: readonly number[];
 
   /** @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
-  constructor({
-    base = 'gradcam',
-    alpha = 1,
-    comparisonCategories = [1, 2, 3],
-    ...options
-  }: FinerCAMOptions) {
-    super(options);
+  constructor(options: FinerCAMOptions) {
+    const { base = 'gradcam', alpha = 1, comparisonCategories = [1, 2, 3], ...common } = ownOptions(options);
+    super(common);
     if (!Object.hasOwn(bases, base))
       throw invalidArgumentType('base', `one of '${Object.keys(bases).join("', '")}'`, base);
     if (!Number.isFinite(alpha)) throw argumentOutOfRange('alpha', 'a finite number', alpha);

@@ -1,4 +1,5 @@
 import { invalidArgumentType } from '../errors.js';
+import { ownOptions } from '../options.js';
 import { BaseCAM, type CAMOptions } from './base-cam.js';
 
 const bases = {
@@ -22,8 +23,9 @@ export class RefineCAM extends BaseCAM {
   protected override readonly method: { name: string; multiplyLayers: true };
 
   /** @throws {TypeError} `ERR_INVALID_ARG_TYPE`, and all of {@link BaseCAM} */
-  constructor({ base = 'gradcam++', ...options }: RefineCAMOptions) {
-    super(options);
+  constructor(options: RefineCAMOptions) {
+    const { base = 'gradcam++', ...common } = ownOptions(options);
+    super(common);
     if (!Object.hasOwn(bases, base))
       throw invalidArgumentType('base', `one of '${Object.keys(bases).join("', '")}'`, base);
     this.method = { name: bases[base], multiplyLayers: true };

@@ -1,4 +1,5 @@
 import { argumentOutOfRange } from '../errors.js';
+import { ownOptions } from '../options.js';
 import { BaseCAM, type CAMOptions } from './base-cam.js';
 
 export interface ScoreCAMOptions extends CAMOptions {
@@ -14,8 +15,9 @@ export class ScoreCAM extends BaseCAM {
   protected override readonly method: { name: 'ScoreCAM'; batchSize: number };
 
   /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
-  constructor({ batchSize = 16, ...options }: ScoreCAMOptions) {
-    super(options);
+  constructor(options: ScoreCAMOptions) {
+    const { batchSize = 16, ...common } = ownOptions(options);
+    super(common);
     this.method = { name: 'ScoreCAM', batchSize: checkBatchSize(batchSize) };
   }
 }

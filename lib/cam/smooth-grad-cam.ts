@@ -1,4 +1,5 @@
 import { argumentOutOfRange } from '../errors.js';
+import { ownOptions } from '../options.js';
 import { Tensor, type TensorLike } from '../tensor.js';
 import { BaseCAM, type CAMOptions } from './base-cam.js';
 
@@ -21,8 +22,9 @@ export class SmoothGradCAMPlusPlus extends BaseCAM {
   protected override readonly method;
 
   /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
-  constructor({ samples = 4, std = 0.3, seed = 0, noise, ...options }: SmoothGradCAMPlusPlusOptions) {
-    super(options);
+  constructor(options: SmoothGradCAMPlusPlusOptions) {
+    const { samples = 4, std = 0.3, seed = 0, noise, ...common } = ownOptions(options);
+    super(common);
     if (!Number.isInteger(samples) || samples < 1 || samples > 10_000)
       throw argumentOutOfRange('samples', 'an integer from 1 to 10000', samples);
     if (!(std >= 0 && Number.isFinite(std))) throw argumentOutOfRange('std', 'a number of at least 0', std);

@@ -79,12 +79,12 @@ export function submitCommand(signal: AbortSignal): Command {
     '--format <name>',
     'of the results; none: only classes and scores, in the manifest; default: png',
   ).choices([...mapFormats, 'none']);
-  return addDrawingOptions(command, format).action(
+  return addDrawingOptions(command, { format }).action(
     async (model: string, images: string[], flags: SubmitFlags) => {
       if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
       if (images.length === 0 && flags.list === undefined)
         throw new UsageError('Give images, folders or patterns, or a file with --list.');
-      checkDrawing(flags, undefined);
+      checkDrawing(flags, undefined, command);
       const { submitBatch } = await batchLibrary();
       const found = new FoundPictures();
       try {

@@ -4,13 +4,13 @@ import { ClipExplainer } from '../clip/clip-explainer.js';
 import type { ClipExplanation } from '../clip/clip-explanation.js';
 import { type MapStatistics, percent, statisticsOf } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
+import { writeMaps } from '../map-files.js';
 import { type Device, loadModel } from '../model.js';
-import { showCamOnImage } from '../visualization/show-cam-on-image.js';
-import { sideBySide } from '../visualization/side-by-side.js';
-import { collect, parseWeight } from './arguments.js';
+import { collect } from './arguments.js';
+import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { findImages, outputFiles } from './image-files.js';
 
-interface ClipFlags {
+interface ClipFlags extends DrawingFlags {
   readonly layer?: string[];
   readonly method?: MethodName;
   readonly similarity: 'dot' | 'cosine';
@@ -18,7 +18,6 @@ interface ClipFlags {
   readonly output?: string;
   readonly json?: boolean;
   readonly device: string;
-  readonly imageWeight: number;
 }
 
 /** What is told of one prompt; this is also the JSON. */
@@ -34,7 +33,7 @@ interface PromptReport {
 }
 
 export function clipCommand(signal: AbortSignal): Command {
-  return new Command('clip')
+  const command = new Command('clip')
     .summary('draw heat for what texts say')
     .description(
       "Draws heatmaps of where an image shows what texts say, with a CLIP: OpenAI's TorchScript archives, or an " +
@@ -58,19 +57,24 @@ export function clipCommand(signal: AbortSignal): Command {
         .default('dot'),
     )
     .option('--truncate', 'cut texts that are too long, instead of refusing them')
-    .option('-o, --output <path>', 'picture (.png .jpg .webp .avif) or folder to write; default: this folder')
+    .option(
+      '-o, --output <path>',
+      'file to write (.png .jpg .webp .avif, raw maps: .npy .json) or folder; default: this folder',
+    )
     .option('--json', 'print JSON instead of text')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .option('--image-weight <weight>', 'how much of the image stays under the heat, 0 to 1', parseWeight, 0.5)
     .addHelpText(
       'after',
       `
 Example:
   gradcam clip RN50.pt photo.jpg "the cat" "the sofa"`,
-    )
-    .action(async (modelPath: string, image: string, texts: string[], flags: ClipFlags) => {
+    );
+  return addDrawingOptions(command, { style: 'attention' }).action(
+    async (modelPath: string, image: string, texts: string[], flags: ClipFlags) => {
+      checkDrawing(flags, flags.output, command);
       await explainTexts(modelPath, image, texts, flags, signal);
-    });
+    },
+  );
 }
 
 async function explainTexts(
@@ -81,7 +85,7 @@ async function explainTexts(
   signal: AbortSignal,
 ): Promise<void> {
   const [path = imagePath] = await findImages([imagePath]);
-  const [output = ''] = outputFiles([path], flags.output);
+  const [output = ''] = outputFiles([path], flags.output, flags.format);
   await using model = await loadModel(modelPath, { device: flags.device as Device, signal });
   const clip = new ClipExplainer({
     model,
@@ -95,11 +99,9 @@ async function explainTexts(
     signal,
   });
   const reports = reportsOf(explanation);
-  const panels = reports.map((report, index) => ({
-    picture: showCamOnImage(image, explanation.heatmaps.at(index), { imageWeight: flags.imageWeight }),
-    caption: `${figureOf(report, reports.length)} ${report.prompt}`, // the figure is not to be cut off
-  }));
-  await (await sideBySide([{ picture: image }, ...panels])).toFile(output);
+  // The figure first: of a long text the end is cut off.
+  const captions = reports.map((report) => `${figureOf(report, reports.length)} ${report.prompt}`);
+  await writeMaps(image, explanation, captions, flags, output, { beside: true });
   if (flags.json) {
     const { layers, timings } = explanation;
     console.log(

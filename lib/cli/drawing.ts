@@ -11,11 +11,14 @@ export interface DrawingFlags extends MapDrawing {
 }
 
 /** Adds the options that say how maps are drawn. */
-export function addDrawingOptions(command: Command, format = formatOption()): Command {
+export function addDrawingOptions(
+  command: Command,
+  { style = 'overlay' as DrawingFlags['style'], format = formatOption() } = {},
+): Command {
   return command
     .optionsGroup('How maps are drawn:')
     .addOption(
-      new Option('--style <name>', 'how maps are drawn over the image').choices(mapStyles).default('overlay'),
+      new Option('--style <name>', 'how maps are drawn over the image').choices(mapStyles).default(style),
     )
     .addOption(new Option('--colormap <name>', 'colours of the heat; default: jet').choices(colormapNames))
     .option(
@@ -44,10 +47,11 @@ function parseThreshold(value: string): number {
 }
 
 /** Refuses options that would change nothing. */
-export function checkDrawing(flags: DrawingFlags, output: string | undefined): void {
+export function checkDrawing(flags: DrawingFlags, output: string | undefined, command: Command): void {
   const { style } = flags;
   if (isRaw(output ?? '') || flags.format === 'npy' || flags.format === 'json') {
-    const useless = style !== 'overlay' ? '--style' : flags.colormap ? '--colormap' : null;
+    const isStyleGiven = command.getOptionValueSource('style') !== 'default';
+    const useless = isStyleGiven ? '--style' : flags.colormap ? '--colormap' : null;
     if (useless) throw new UsageError(`${useless} changes nothing about raw maps (.npy, .json).`);
   }
   const hasColours = style === 'overlay' || style === 'attention' || style === 'heat';

@@ -71,6 +71,7 @@ export function explainCommand(signal: AbortSignal): Command {
     .option('--labels <file>', 'class names: a JSON array, or one a line');
   return addDrawingOptions(command).action(
     async (modelPath: string, images: string[], flags: ExplainFlags) => {
+      checkDrawing(flags, flags.output, command);
       await explainImages(modelPath, images, flags, signal);
     },
   );
@@ -84,7 +85,6 @@ async function explainImages(
 ): Promise<void> {
   if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
   const images = await findImages(paths);
-  checkDrawing(flags, flags.output);
   if (flags.output !== undefined && resolve(flags.output) === resolve(sidecarPath(modelPath)))
     throw new UsageError(`--output '${flags.output}' would overwrite the model's sidecar.`);
   const outputs = outputFiles(images, flags.output, flags.format);

@@ -6,6 +6,7 @@ import {
 } from '../cam/base-cam.js';
 import { Explanation } from '../cam/explanation.js';
 import { type MethodName, methods } from '../cam/methods.js';
+import { observeExplain } from '../diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
 import type { ModelInput } from '../model.js';
 import { readOptions } from '../options.js';
@@ -107,14 +108,32 @@ export class Explainer {
       );
     }
     this.#statistics.requests++;
-    return await new Promise<Explanation>((resolve, reject) => {
+    // The caller may dispose of the input while it waits.
+    const held = inputs.map((tensor) => tensor.share());
+    const facts = this.#cam.facts([this.#cam], [held]);
+    const answer = () => this.#answer(held, images, targets, how, signal);
+    return await observeExplain({ ...facts, images }, answer).finally(() => {
+      for (const tensor of held) tensor.dispose();
+    });
+  }
+
+  #answer(
+    inputs: WaitingItem['inputs'],
+    images: number,
+    targets: WaitingItem['targets'],
+    how: WaitingItem['how'],
+    signal: AbortSignal | undefined,
+  ): Promise<Explanation> {
+    return new Promise<Explanation>((resolve, reject) => {
       const item: WaitingItem = {
         inputs,
         images,
         targets: targets.length === images ? targets : Array.from({ length: images }, () => targets[0] ?? []),
         how,
         // What a detector gives for an image is not told apart in a batch's output: each image for itself.
-        compatibility: alone ? `alone ${this.#statistics.requests}` : compatibilityOf(inputs, how),
+        compatibility: this.#cam.takesImageList
+          ? `alone ${this.#statistics.requests}`
+          : compatibilityOf(inputs, how),
         since: performance.now(),
         resolve,
         reject,

@@ -6,12 +6,13 @@ import { bytePixels, type RgbImage } from './rgb-image.js';
 /**
  * The image where the mask is not 0; elsewhere what is left of it, gray and dark.
  * @param image - the pixels; a `LoadedImage` fits
- * @param mask - `[H, W]` of the image's size, uint8 or bool: `binaryMask(heatmaps.at(0), 0.5)`, or a segmentation
+ * @param mask - `[H, W]` of the image's size: `binaryMask(heatmaps.at(0), 0.5)`, `categoryMask(out, 15)`, or your own; of
+ *   floats only 0 and 1, so that a heatmap is not taken for a mask
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
  */
 export function showMaskOnImage(image: RgbImage, mask: Tensor): Picture {
   if (!(mask instanceof Tensor)) throw invalidArgumentType('mask', 'a Tensor', mask);
-  const given = bytePixels(image);
+  const pixels = bytePixels(image);
   const { width, height } = image;
   if (mask.shape.length !== 2 || mask.shape[0] !== height || mask.shape[1] !== width) {
     throw argumentOutOfRange(
@@ -20,13 +21,17 @@ export function showMaskOnImage(image: RgbImage, mask: Tensor): Picture {
       `[${mask.shape.join(', ')}]`,
     );
   }
-  const inside = mask.toTypedArray();
-  if (!(inside instanceof Uint8Array))
-    throw invalidArgumentType('mask', 'a uint8 or bool tensor, such as binaryMask() gives', mask.dtype);
-  const rgb = dimmed(given);
+  const given = mask.toTypedArray();
+  const inside = given instanceof Uint8Array ? given : Uint8Array.from(given as ArrayLike<number>, Number);
+  if (
+    !(given instanceof Uint8Array) &&
+    !inside.every((value, index) => value === Number(given[index]) && value <= 1)
+  )
+    throw invalidArgumentType('mask', 'a mask: uint8, bool, or floats of only 0 and 1', mask.dtype);
+  const rgb = dimmed(pixels);
   for (let pixel = 0; pixel < inside.length; pixel++) {
     if (inside[pixel] === 0) continue;
-    for (let index = pixel * 3; index < pixel * 3 + 3; index++) rgb[index] = given[index] as number;
+    for (let index = pixel * 3; index < pixel * 3 + 3; index++) rgb[index] = pixels[index] as number;
   }
   return new Picture(rgb, width, height);
 }

@@ -15,11 +15,11 @@ namespace gradcam {
 // One per JavaScript environment: the main thread and each worker thread have their own. No state is static.
 class GradCamAddon : public Napi::Addon<GradCamAddon> {
  public:
-  GradCamAddon(Napi::Env env, Napi::Object exports) : channel_(JobChannel::create(env)) {
-    installCachingAllocator();
+  GradCamAddon(Napi::Env env, Napi::Object exports) : channel_(start(env)) {
     DefineAddon(exports, {
                              InstanceMethod("buildInfo", &GradCamAddon::getBuildInfo),
                              InstanceMethod("cuda", &GradCamAddon::getCuda),
+                             InstanceMethod("memory", &GradCamAddon::getMemory),
                              InstanceMethod("createCancellation", &GradCamAddon::createCancellation),
                              InstanceMethod("cancel", &GradCamAddon::cancel),
                              InstanceMethod("close", &GradCamAddon::close),
@@ -37,16 +37,29 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                          });
     exports.Set("tensorFromTypedArray",
                 Napi::Function::New(env, tensorFromTypedArray, "tensorFromTypedArray"));
-    exports.Set("tensorToTypedArray", Napi::Function::New(env, tensorToTypedArray, "tensorToTypedArray"));
+    exports.Set("tensorCopyTo", Napi::Function::New(env, tensorCopyTo, "tensorCopyTo"));
+    exports.Set("tensorShare", Napi::Function::New(env, tensorShare, "tensorShare"));
     exports.Set("tensorAt", Napi::Function::New(env, tensorAt, "tensorAt"));
     exports.Set("tensorNarrow", Napi::Function::New(env, tensorNarrow, "tensorNarrow"));
     exports.Set("tensorOperation", Napi::Function::New(env, tensorOperation, "tensorOperation"));
     exports.Set("tensorDispose", Napi::Function::New(env, tensorDispose, "tensorDispose"));
+    exports.Set("modelStatistics", Napi::Function::New(env, modelStatistics, "modelStatistics"));
     exports.Set("disposeModel", Napi::Function::New(env, disposeModel, "disposeModel"));
     exports.Set("modelWeight", Napi::Function::New(env, modelWeight, "modelWeight"));
   }
 
  private:
+  // Another LibTorch than the one compiled against has other layouts: say so before anything of it is used.
+  static std::shared_ptr<JobChannel> start(Napi::Env env) {
+    try {
+      checkTorchVersion();
+    } catch (const Failure& failure) {
+      throw toJsError(env, failure);
+    }
+    installCachingAllocator();
+    return JobChannel::create(env);
+  }
+
   Napi::Value getBuildInfo(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
       const BuildInfo build = buildInfo();
@@ -58,11 +71,23 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
       object.Set("libtorchPath", build.libtorchPath);
       object.Set("executors", threads.executors);
       object.Set("intraOpThreads", threads.intraOpThreads);
-      const MemoryUse memory = memoryUse();
-      object.Set("tensorBytes", static_cast<double>(memory.inUse));
-      object.Set("cachedBytes", static_cast<double>(memory.cached));
+      setMemory(object);
       return object;
     });
+  }
+
+  Napi::Value getMemory(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      Napi::Object object = Napi::Object::New(info.Env());
+      setMemory(object);
+      return object;
+    });
+  }
+
+  static void setMemory(Napi::Object& object) {
+    const MemoryUse memory = memoryUse();
+    object.Set("tensorBytes", static_cast<double>(memory.inUse));
+    object.Set("cachedBytes", static_cast<double>(memory.cached));
   }
 
   Napi::Value getCuda(const Napi::CallbackInfo& info) {

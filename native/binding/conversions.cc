@@ -94,10 +94,10 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value,
     return transform;
   }
   transform.kind = ReshapeTransform::Kind::Tokens;
-  const Napi::Value prefix = object.Get("prefixTokens");
+  const Napi::Value prefix = optional(object, "prefixTokens");
   if (prefix.IsNumber()) transform.prefixTokens = prefix.As<Napi::Number>().Int64Value();
   transform.batchFirst = need(object, "batchFirst").ToBoolean();
-  const Napi::Value grid = object.Get("grid");
+  const Napi::Value grid = optional(object, "grid");
   if (grid.IsArray()) {
     transform.grid =
         toVector<int64_t>(grid, [](const Napi::Value& side) { return side.ToNumber().Int64Value(); });
@@ -127,19 +127,19 @@ MethodRequest toMethodRequest(const Napi::Object& object) {
   method.name = need(object, "name").ToString();
   method.eigenSmooth = need(object, "eigenSmooth").ToBoolean();
   const auto number = [&](const char* key, double otherwise) {
-    const Napi::Value value = object.Get(key);
+    const Napi::Value value = optional(object, key);
     return value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : otherwise;
   };
-  method.multiplyLayers = object.Get("multiplyLayers").ToBoolean();
+  method.multiplyLayers = optional(object, "multiplyLayers").ToBoolean();
   method.femDeviations = number("femDeviations", method.femDeviations);
   method.seed = static_cast<int64_t>(number("seed", 0));
   method.batchSize = static_cast<int64_t>(number("batchSize", static_cast<double>(method.batchSize)));
   method.ratioToAblate = number("ratioToAblate", method.ratioToAblate);
-  const Napi::Value linear = object.Get("linear");
+  const Napi::Value linear = optional(object, "linear");
   if (linear.IsString()) method.linear = linear.ToString();
   method.samples = static_cast<int64_t>(number("samples", static_cast<double>(method.samples)));
   method.deviation = number("deviation", method.deviation);
-  const Napi::Value noise = object.Get("noise");
+  const Napi::Value noise = optional(object, "noise");
   if (noise.IsExternal() || noise.IsObject()) method.noise = toTensor(noise);
   return method;
 }
@@ -380,9 +380,9 @@ FactorizationRequest toFactorizationRequest(const Napi::Value& value) {
   request.reshape = toReshapeTransform(need(object, "reshape"), request.inputs);
   request.components = need(object, "components").ToNumber().Int64Value();
   request.seed = need(object, "seed").ToNumber().Int64Value();
-  const Napi::Value concepts = object.Get("startConcepts");
+  const Napi::Value concepts = optional(object, "startConcepts");
   if (concepts.IsExternal() || concepts.IsObject()) request.startConcepts = toTensor(concepts);
-  const Napi::Value explanations = object.Get("startExplanations");
+  const Napi::Value explanations = optional(object, "startExplanations");
   if (explanations.IsExternal() || explanations.IsObject())
     request.startExplanations = toTensor(explanations);
   request.linear = need(object, "linear").ToString();
@@ -414,7 +414,7 @@ PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value, const 
   const Napi::Object object = value.ToObject();
   PerturbedScoresRequest request;
   request.inputs = toTensors(need(object, "inputs"));
-  const Napi::Value heatmaps = object.Get("heatmaps");
+  const Napi::Value heatmaps = optional(object, "heatmaps");
   if (!heatmaps.IsNull()) request.heatmaps = toTensor(heatmaps);
   request.modelMethod = need(object, "modelMethod").ToString();
   request.output = toOutputSelector(need(object, "output"));
@@ -422,7 +422,7 @@ PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value, const 
   const auto kind = kinds.find(need(object, "kind").ToString());
   if (kind == kinds.end()) throw Napi::TypeError::New(object.Env(), "Unknown perturbation.");
   request.perturbation.kind = kind->second;
-  const Napi::Value percentile = object.Get("percentile");
+  const Napi::Value percentile = optional(object, "percentile");
   if (percentile.IsNumber()) request.perturbation.percentile = percentile.As<Napi::Number>().DoubleValue();
   request.perturbation.noise = need(object, "noise").ToNumber().DoubleValue();
   request.perturbation.seed = need(object, "seed").ToNumber().Int64Value();

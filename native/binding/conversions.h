@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,7 +26,10 @@ struct JobContext;  // target_conversions.h
 struct ModelBox {
   std::shared_ptr<Model> model;  // empty once disposed and no job uses it any more
   int64_t byteLength = 0;
-  std::size_t activeJobs = 0;
+  std::size_t activeJobs = 0;  // that wait or run
+  std::size_t doneJobs = 0, failedJobs = 0, cancelledJobs = 0;
+  // Of the active jobs those that an executor works on; executors count.
+  const std::shared_ptr<std::atomic<std::size_t>> runningJobs = std::make_shared<std::atomic<std::size_t>>(0);
   bool disposed = false;
   std::vector<Napi::Promise::Deferred> waitingForDisposal;
 };

@@ -20,8 +20,8 @@ std::shared_ptr<JobChannel> JobChannel::create(Napi::Env env) {
 }
 
 void JobChannel::submit(std::shared_ptr<JobBase> job) {
-  if (pending_++ == 0) napi_ref_threadsafe_function(env_, toJavaScript_);
   runOnExecutor([channel = shared_from_this(), job = std::move(job)] { channel->runOnThisExecutor(job); });
+  if (pending_++ == 0) napi_ref_threadsafe_function(env_, toJavaScript_);
 }
 
 void JobChannel::runOnThisExecutor(const std::shared_ptr<JobBase>& job) {

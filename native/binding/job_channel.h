@@ -60,6 +60,8 @@ class JobChannel : public std::enable_shared_from_this<JobChannel> {
   bool closed_ = false;
 };
 
+enum class JobOutcome { Done, Failed, Cancelled };
+
 // `work` runs on an executor and must not touch JavaScript; `convert` makes the promise's value; `finished`
 // is called on the JavaScript thread before the promise settles, either way.
 template <typename Result>
@@ -69,7 +71,7 @@ class Job final : public JobBase {
       std::shared_ptr<Cancellation> stop,
       std::function<Result()> work,
       std::function<Napi::Value(Napi::Env, Result&&)> convert,
-      std::function<void(Napi::Env)> finished = {})
+      std::function<void(Napi::Env, JobOutcome)> finished = {})
       : JobBase(env, std::move(stop)),
         work_(std::move(work)),
         convert_(std::move(convert)),
@@ -78,7 +80,9 @@ class Job final : public JobBase {
   void execute() noexcept override {
     try {
       cancellation->throwIfCancelled();
-      outcome_.template emplace<Result>(work_());
+      Result result = work_();
+      cancellation->throwIfCancelled();  // nobody waits: free it now, not when it is garbage collected
+      outcome_.template emplace<Result>(std::move(result));
     } catch (...) {
       outcome_.template emplace<Failure>(toFailure(std::current_exception()));
     }
@@ -88,7 +92,7 @@ class Job final : public JobBase {
   void settle(Napi::Env env) override {
     Napi::HandleScope scope(env);
     try {
-      if (finished_) finished_(env);
+      if (finished_) finished_(env, outcome());
       if (auto* failure = std::get_if<Failure>(&outcome_)) {
         deferred.Reject(toJsError(env, *failure).Value());
       } else {
@@ -102,9 +106,14 @@ class Job final : public JobBase {
   }
 
  private:
+  JobOutcome outcome() const {
+    if (std::holds_alternative<Result>(outcome_)) return JobOutcome::Done;
+    return cancellation->cancelled() ? JobOutcome::Cancelled : JobOutcome::Failed;
+  }
+
   std::function<Result()> work_;
   std::function<Napi::Value(Napi::Env, Result&&)> convert_;
-  std::function<void(Napi::Env)> finished_;
+  std::function<void(Napi::Env, JobOutcome)> finished_;
   std::variant<Failure, Result> outcome_ = Failure("ERR_INTERNAL", "The job did not run.");
 };
 

@@ -1,5 +1,6 @@
 #include "binding/model_functions.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "binding/conversions.h"
@@ -20,6 +21,17 @@ void releaseIfUnused(Napi::Env env, ModelBox& box) {
   box.waitingForDisposal.clear();
 }
 
+class RunningJob {
+ public:
+  explicit RunningJob(std::atomic<std::size_t>& running) : running_(running) { ++running_; }
+  ~RunningJob() { --running_; }
+  RunningJob(const RunningJob&) = delete;
+  RunningJob& operator=(const RunningJob&) = delete;
+
+ private:
+  std::atomic<std::size_t>& running_;
+};
+
 // A job that uses a model keeps it until it has ended, whatever becomes of the JavaScript object.
 template <typename Result>
 Napi::Value startModelJob(
@@ -34,14 +46,21 @@ Napi::Value startModelJob(
     const auto work = prepare();
     auto job = std::make_shared<Job<Result>>(
         info.Env(), cancellation,
-        [model = box->model, cancellation, work] { return work(*model, *cancellation); }, std::move(convert),
-        [box](Napi::Env env) {
+        [model = box->model, cancellation, work, running = box->runningJobs] {
+          const RunningJob counted(*running);
+          return work(*model, *cancellation);
+        },
+        std::move(convert),
+        [box](Napi::Env env, JobOutcome outcome) {
           --box->activeJobs;
+          ++(outcome == JobOutcome::Done     ? box->doneJobs
+             : outcome == JobOutcome::Failed ? box->failedJobs
+                                             : box->cancelledJobs);
           releaseIfUnused(env, *box);
         });
-    ++box->activeJobs;
     const Napi::Value promise = job->deferred.Promise();
     channel.submit(std::move(job));
+    ++box->activeJobs;  // the job settles on this thread, so not before
     return promise;
   });
 }
@@ -186,6 +205,22 @@ Napi::Value modelWeight(const Napi::CallbackInfo& info) {
     if (box->disposed) throw Failure("ERR_DISPOSED", "The model was disposed and cannot be used any more.");
     auto weight = box->model->weight(info[1].ToString());
     return weight ? Napi::Value(fromTensor(info.Env(), std::move(*weight))) : info.Env().Null();
+  });
+}
+
+Napi::Value modelStatistics(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<ModelBox> box = toModelBox(info[0]);
+    Napi::Object object = Napi::Object::New(info.Env());
+    const auto set = [&](const char* key, std::size_t count) { object.Set(key, static_cast<double>(count)); };
+    set("done", box->doneJobs);
+    set("failed", box->failedJobs);
+    set("aborted", box->cancelledJobs);
+    const std::size_t running = std::min(box->activeJobs, box->runningJobs->load());
+    set("running", running);
+    set("waiting", box->activeJobs - running);
+    set("plans", box->model ? box->model->cachedPlans() : 0);
+    return object;
   });
 }
 

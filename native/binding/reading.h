@@ -15,6 +15,11 @@ inline Napi::Value need(const Napi::Object& object, const char* key) {
   return value;
 }
 
+// A property that may be absent. What a program put on Object.prototype is not ours.
+inline Napi::Value optional(const Napi::Object& object, const char* key) {
+  return object.HasOwnProperty(key) ? object.Get(key) : object.Env().Undefined();
+}
+
 template <typename T, typename Convert>
 std::vector<T> toVector(const Napi::Value& value, const Convert& convert) {
   if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "Expected an array.");

@@ -33,17 +33,17 @@ Target toTarget(const Napi::Object& object, const JobContext& context) {
   if (kind == kinds.end()) throw Napi::TypeError::New(object.Env(), "Unknown target kind '" + name + "'.");
   Target target;
   target.kind = kind->second;
-  const Napi::Value category = object.Get("category");
+  const Napi::Value category = optional(object, "category");
   if (category.IsNumber()) target.category = category.As<Napi::Number>().Int64Value();
-  const Napi::Value others = object.Get("others");
+  const Napi::Value others = optional(object, "others");
   if (others.IsArray())
     target.others =
         toVector<int64_t>(others, [](const Napi::Value& each) { return each.ToNumber().Int64Value(); });
-  const Napi::Value alpha = object.Get("alpha");
+  const Napi::Value alpha = optional(object, "alpha");
   if (alpha.IsNumber()) target.alpha = alpha.As<Napi::Number>().DoubleValue();
-  const Napi::Value tensor = object.Get("tensor");
+  const Napi::Value tensor = optional(object, "tensor");
   if (tensor.IsExternal() || tensor.IsObject()) target.tensor = toTensor(tensor);
-  const Napi::Value scripted = object.Get("scripted");
+  const Napi::Value scripted = optional(object, "scripted");
   if (scripted.IsExternal() || scripted.IsObject()) target.scripted = toScriptedTarget(scripted);
   if (target.kind == Target::Kind::Function) {
     target.function =

@@ -52,6 +52,12 @@ napi_typedarray_type arrayTypeOf(ElementType type) {
   }
 }
 
+Napi::RangeError outOfRange(Napi::Env env, const char* message) {
+  auto error = Napi::RangeError::New(env, message);
+  error.Set("code", Napi::String::New(env, "ERR_OUT_OF_RANGE"));
+  return error;
+}
+
 // The shape, checked to describe exactly `length` elements without overflow.
 std::vector<int64_t> toShape(const Napi::Value& value, std::size_t length) {
   if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "Expected an array for shape.");
@@ -62,12 +68,11 @@ std::vector<int64_t> toShape(const Napi::Value& value, std::size_t length) {
     const int64_t size = array.Get(index).ToNumber().Int64Value();
     const bool overflows =
         size > 0 && count > std::numeric_limits<uint64_t>::max() / static_cast<uint64_t>(size);
-    if (size < 0 || overflows) throw Napi::RangeError::New(value.Env(), "The shape is not valid.");
+    if (size < 0 || overflows) throw outOfRange(value.Env(), "The shape is not valid.");
     count *= static_cast<uint64_t>(size);
     shape.push_back(size);
   }
-  if (count != length)
-    throw Napi::RangeError::New(value.Env(), "The shape does not match the number of elements.");
+  if (count != length) throw outOfRange(value.Env(), "The shape does not match the number of elements.");
   return shape;
 }
 
@@ -84,19 +89,21 @@ Napi::Value tensorFromTypedArray(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value tensorToTypedArray(const Napi::CallbackInfo& info) {
+Napi::Value tensorCopyTo(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const TensorHandle tensor = toTensor(info[0]);
-    const auto count = static_cast<std::size_t>(tensor.elementCount());
-    auto buffer = Napi::ArrayBuffer::New(info.Env(), count * exportedElementSize(tensor.elementType()));
-    tensor.copyTo(buffer.Data());
-    napi_value array = nullptr;
-    if (napi_create_typedarray(info.Env(), arrayTypeOf(tensor.elementType()), count, buffer, 0, &array) !=
-        napi_ok) {
-      throw Napi::Error::New(info.Env());
-    }
-    return {info.Env(), array};
+    if (!info[1].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "Expected a typed array.");
+    const auto array = info[1].As<Napi::TypedArray>();
+    const bool fits = array.TypedArrayType() == arrayTypeOf(tensor.elementType()) &&
+                      array.ElementLength() == static_cast<std::size_t>(tensor.elementCount());
+    if (!fits) throw Napi::TypeError::New(info.Env(), "The typed array does not fit the tensor.");
+    tensor.copyTo(static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset());
+    return info.Env().Undefined();
   });
+}
+
+Napi::Value tensorShare(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value { return fromTensor(info.Env(), toTensor(info[0])); });
 }
 
 Napi::Value tensorAt(const Napi::CallbackInfo& info) {
@@ -116,7 +123,7 @@ Napi::Value tensorOperation(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object given = info[2].ToObject();
     const auto scalar = [&](const char* key) -> std::optional<double> {
-      const Napi::Value value = given.Get(key);
+      const Napi::Value value = optional(given, key);
       if (value.IsNumber()) return value.As<Napi::Number>().DoubleValue();
       return std::nullopt;
     };
@@ -126,7 +133,7 @@ Napi::Value tensorOperation(const Napi::CallbackInfo& info) {
     });
     arguments.first = scalar("first");
     arguments.second = scalar("second");
-    arguments.keepDimensions = given.Get("keepDimensions").ToBoolean();
+    arguments.keepDimensions = optional(given, "keepDimensions").ToBoolean();
     return fromTensor(info.Env(), applyOperation(info[0].ToString(), toTensors(info[1]), arguments));
   });
 }

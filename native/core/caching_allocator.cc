@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <typeinfo>
 #include <unordered_map>
 
 #include "core/torch.h"
@@ -107,9 +109,16 @@ class BlockCache {
   }
 
   Block* newSegment(std::size_t size) {
-    const std::size_t whole = std::max(size, kSmallestSegment);
-    auto* data = static_cast<char*>(c10::alloc_cpu(whole));
-    auto* block = new Block{data, whole};
+    std::size_t whole = std::max(size, kSmallestSegment);
+    void* data = nullptr;
+    try {
+      data = c10::alloc_cpu(whole);
+    } catch (const c10::Error&) {
+      if (whole == size) throw;
+      whole = size;  // memory is short: what is needed and no more
+      data = c10::alloc_cpu(whole);
+    }
+    auto* block = new Block{static_cast<char*>(data), whole};
     free_.insert(block);
     return block;
   }
@@ -194,7 +203,13 @@ class CachingAllocator final : public c10::Allocator {
 
 void installCachingAllocator() {
   static std::once_flag once;
-  std::call_once(once, [] { c10::SetCPUAllocator(new CachingAllocator); });
+  std::call_once(once, [] {
+    // Another copy of this addon in the process may have installed its own. Memory must go back to the
+    // allocator it came from, and oneDNN asks for the process's allocator anew when it frees: leave that one.
+    const c10::Allocator& installed = *c10::GetCPUAllocator();
+    if (std::strcmp(typeid(installed).name(), typeid(CachingAllocator).name()) == 0) return;
+    c10::SetCPUAllocator(new CachingAllocator);
+  });
 }
 
 void keepFreedMemory() {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <mutex>
 
+#include "core/failure.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -51,6 +52,19 @@ CudaInfo loadCuda() {
 
 BuildInfo buildInfo() {
   return {TORCH_VERSION, runtimeTorchVersion(), at::get_cpu_capability(), libtorchFile()};
+}
+
+void checkTorchVersion() {
+  const BuildInfo build = buildInfo();
+  const auto releaseLine = [](const std::string& version) {
+    return version.substr(0, version.find('.', version.find('.') + 1));
+  };
+  if (releaseLine(build.torchVersion) == releaseLine(build.compiledTorchVersion)) return;
+  throw Failure("ERR_ADDON_LOAD", "the addon was compiled against LibTorch " + build.compiledTorchVersion +
+                                      ", but LibTorch " + build.torchVersion + " was loaded, from " +
+                                      build.libtorchPath +
+                                      ". Check LD_LIBRARY_PATH and LD_PRELOAD, and whether another library "
+                                      "of this process brought its own LibTorch");
 }
 
 CudaInfo cudaInfo() {

@@ -19,6 +19,9 @@ struct CudaInfo {
 
 BuildInfo buildInfo();
 
+// Throws ERR_ADDON_LOAD when the LibTorch that was loaded is not of the release line compiled against.
+void checkTorchVersion();
+
 // Loads torch_cuda beside LibTorch on first use; the addon itself links only the CPU part.
 CudaInfo cudaInfo();
 

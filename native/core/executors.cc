@@ -6,9 +6,11 @@
 #include <deque>
 #include <fstream>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "core/caching_allocator.h"
+#include "core/failure.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -45,10 +47,7 @@ class ExecutorPool {
     {
       std::lock_guard lock(mutex_);
       tasks_.push_back(std::move(task));
-      if (idle_ < static_cast<int>(tasks_.size()) && threads_ < counts_.executors) {
-        ++threads_;
-        std::thread([this] { work(); }).detach();
-      }
+      if (idle_ < static_cast<int>(tasks_.size()) && threads_ < counts_.executors) startThread();
     }
     available_.notify_one();
   }
@@ -67,6 +66,20 @@ class ExecutorPool {
   }
 
  private:
+  // Where the system has no more threads to give, those that run must do; without any the task is refused.
+  void startThread() {
+    try {
+      std::thread([this] { work(); }).detach();
+      ++threads_;
+    } catch (const std::system_error& error) {
+      if (threads_ > 0) return;
+      tasks_.pop_back();
+      throw Failure("ERR_OUT_OF_MEMORY",
+                    std::string("No thread could be started: ") + error.what() +
+                        ". Raise the limits of this process on threads and memory, or free some.");
+    }
+  }
+
   void work() {
     int intraOpThreads = 0;
     bool released = false;

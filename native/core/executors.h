@@ -12,6 +12,7 @@ struct ThreadCounts {
 // Queues `task` for the library's own threads, which start when needed. Libuv's four threads are shared with
 // the file system and DNS, so nothing heavy runs there. The threads live as long as the process; when all
 // have been idle for a while, memory kept for the next job goes back to the system. `task` must not throw.
+// Throws Failure ERR_OUT_OF_MEMORY where no thread can be started; then the task is not kept.
 void runOnExecutor(std::function<void()> task);
 
 // Of this process: at first one executor per eight cores that the process may use (its affinity and its

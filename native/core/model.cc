@@ -54,6 +54,7 @@ std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
   }
   recent_.push_front({key, Plan::keepOutputs(module, method, layers, optimize)});
   if (recent_.size() > kCachedPlans) recent_.pop_back();
+  cachedPlans_ = recent_.size();
   return recent_.front().plan;
 }
 
@@ -244,6 +245,10 @@ std::optional<TensorHandle> Model::weight(const std::string& name) const {
   };
   if (auto parameter = copyFrom(state_->module.named_parameters())) return parameter;
   return copyFrom(state_->module.named_buffers());
+}
+
+std::size_t Model::cachedPlans() const {
+  return state_->cachedPlans();
 }
 
 OutputTree Model::run(const std::string& method, const std::vector<TensorHandle>& inputs) const {

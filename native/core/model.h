@@ -42,6 +42,7 @@ class Model {
   std::vector<WeightInfo> weights() const;
   // A copy on the CPU; none where there is no parameter or buffer of that name.
   std::optional<TensorHandle> weight(const std::string& name) const;
+  std::size_t cachedPlans() const;
   // A method as it is, without gradients. Throws ERR_NO_FORWARD where there is none of that name.
   OutputTree run(const std::string& method, const std::vector<TensorHandle>& inputs) const;
 

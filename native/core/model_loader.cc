@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/archive_check.h"
 #include "core/device.h"
 #include "core/device_stream.h"
 #include "core/failure.h"
@@ -25,6 +26,8 @@ void checkFile(const std::string& path) {
     throw Failure("ERR_MODEL_NOT_FOUND", "There is no model file at '" + path + "'.").withPath(path);
   }
   if (status.type() == std::filesystem::file_type::directory) throwLoad(path, "it is a directory.");
+  // Opening a named pipe would wait for a writer, for ever.
+  if (!error && status.type() != std::filesystem::file_type::regular) throwLoad(path, "it is not a file.");
   std::ifstream file(path, std::ios::binary);
   char magic[4] = {};
   if (!file.read(magic, 4)) throwLoad(path, "the file is empty, too short, or cannot be read.");
@@ -106,7 +109,9 @@ std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& opt
   const at::Device device = chooseDevice(options.device);
   for (const std::string& library : options.libraries) loadOperatorLibrary(library);
   try {
+    checkRecords(path);
     torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
+    checkStorages(module);
     module.eval();
     for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
     const at::ScalarType type = options.elementType ? scalarType(*options.elementType) : at::kFloat;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <map>
 #include <mutex>
@@ -21,6 +22,8 @@ struct ModelState {
                                    const std::vector<HookedLayer>& layers,
                                    bool optimize);
   std::shared_ptr<const Plan> plainPlan(const std::string& method);
+  // How many plans of layers are kept; never waits for one that is being built.
+  std::size_t cachedPlans() const { return cachedPlans_; }
   // The whole method as autograd can record it from the input on, with guided ReLUs if asked for.
   std::shared_ptr<const Plan> inputGradientPlan(const std::string& method, bool guidedRelu);
   // The whole method with hooks behind every softmax, fused attention written out.
@@ -43,6 +46,7 @@ struct ModelState {
     std::string key;
     std::shared_ptr<const Plan> plan;
   };
+  std::atomic<std::size_t> cachedPlans_ = 0;
   std::mutex mutex_;
   std::list<CachedPlan> recent_;  // most recently used first
   std::map<std::string, std::shared_ptr<const Plan>> plain_, recorded_, guided_, attention_;  // by method

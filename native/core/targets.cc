@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "core/archive_check.h"
 #include "core/failure.h"
 #include "core/target_scores.h"
 
@@ -112,11 +113,14 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
 }
 
 std::shared_ptr<ScriptedTarget> loadScriptedTarget(const std::string& path) {
-  if (!std::filesystem::is_regular_file(path)) {
+  std::error_code unreadable;
+  if (!std::filesystem::is_regular_file(path, unreadable)) {
     throw Failure("ERR_MODEL_NOT_FOUND", "There is no TorchScript file for the target at '" + path + "'.");
   }
   try {
+    checkRecords(path);
     auto scripted = std::make_shared<ScriptedTarget>(ScriptedTarget{torch::jit::load(path)});
+    checkStorages(scripted->module);
     scripted->module.eval();
     for (at::Tensor parameter : scripted->module.parameters()) parameter.set_requires_grad(false);
     return scripted;

@@ -9,11 +9,12 @@ export interface Ending {
   readonly stderr: string;
 }
 
-/** Runs a script in a process of its own, in the package's folder. */
-export function runScript(script: string): Promise<Ending> {
+/** Runs a script in a process of its own, in the package's folder, with more in its environment if need be. */
+export function runScript(script: string, environment: NodeJS.ProcessEnv = {}): Promise<Ending> {
   const args = ['--expose-gc', '--input-type=module', '--eval', script];
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, args, { cwd: packageFolder }, (_error, _stdout, stderr) => {
+    const options = { cwd: packageFolder, env: { ...process.env, ...environment } };
+    const child = execFile(process.execPath, args, options, (_error, _stdout, stderr) => {
       resolve({ code: child.exitCode, signal: child.signalCode, stderr });
     });
   });

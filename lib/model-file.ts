@@ -1,0 +1,140 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
+import {
+  argumentOutOfRange,
+  GradCamError,
+  type GradCamErrorCode,
+  type GradCamErrorDetails,
+  invalidArgumentType,
+} from './errors.js';
+import type { NativeLoadOptions } from './native.js';
+import { ownOptions } from './options.js';
+
+// What can be asked of a model's file before LibTorch's loader, which trusts it, sees it.
+
+/** @internal How the file is to be loaded, and what is asked of it first. */
+export interface FileChecks extends NativeLoadOptions {
+  readonly sha256?: string | undefined;
+  readonly preflight?: boolean | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Checks a file as its options ask for, then runs `load`.
+ * @internal
+ */
+export async function withFileChecks<T>(
+  path: string,
+  checks: FileChecks,
+  load: () => Promise<T>,
+): Promise<T> {
+  const { sha256, preflight = false, signal, device, dtype, libraries } = ownOptions(checks);
+  if (typeof preflight !== 'boolean') throw invalidArgumentType('preflight', 'true or false', preflight);
+  const expected = sha256 === undefined ? null : checkDigest(sha256);
+  signal?.throwIfAborted();
+  const before = expected === null ? null : await identify(path);
+  if (expected !== null) await compareDigest(path, expected, signal);
+  if (preflight) await loadInChild(path, { device, dtype, libraries }, signal);
+  const loaded = await load();
+  if (before !== null && before !== (await identify(path))) {
+    throw new GradCamError(
+      'ERR_MODEL_CHECKSUM',
+      `'${path}' was changed or replaced between the check of its SHA-256 and the end of its load.`,
+      { details: { path } },
+    );
+  }
+  return loaded;
+}
+
+function checkDigest(sha256: unknown): string {
+  if (typeof sha256 !== 'string') throw invalidArgumentType('sha256', 'a string', sha256);
+  if (!/^[0-9a-f]{64}$/i.test(sha256)) throw argumentOutOfRange('sha256', '64 hexadecimal digits', sha256);
+  return sha256.toLowerCase();
+}
+
+/** Changes when the file is written to or another takes its place. */
+async function identify(path: string): Promise<string> {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
+async function compareDigest(path: string, expected: string, signal: AbortSignal | undefined): Promise<void> {
+  const hash = createHash('sha256');
+  try {
+    // Of a named pipe nothing would ever come; LibTorch's loader says what is wrong with what is no file.
+    if (!(await stat(path)).isFile()) return;
+    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, {
+      ...(signal ? { signal } : {}),
+    });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw unreadable(path, cause);
+  }
+  const actual = hash.digest('hex');
+  if (actual === expected) return;
+  throw new GradCamError(
+    'ERR_MODEL_CHECKSUM',
+    `'${path}' is not the pinned file: its SHA-256 is ${actual}, and ${expected} was asked for. ` +
+      'Nothing was loaded. Copy the file again, or update the pin if the new file is meant.',
+    { details: { path } },
+  );
+}
+
+function unreadable(path: string, cause: unknown): GradCamError {
+  const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+  return new GradCamError(
+    missing ? 'ERR_MODEL_NOT_FOUND' : 'ERR_MODEL_LOAD',
+    missing ? `There is no model file at '${path}'.` : `Cannot read '${path}': ${(cause as Error).message}`,
+    { cause, details: { path } },
+  );
+}
+
+/** @internal What the child process writes to its standard output. */
+export type PreflightReport =
+  | { ok: true }
+  | { code: GradCamErrorCode; message: string; details: GradCamErrorDetails };
+
+const preflightScript = fileURLToPath(new URL('./preflight.js', import.meta.url));
+
+/** Loads the file in a process that may crash. */
+function loadInChild(path: string, how: NativeLoadOptions, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const options = { env: { ...process.env, OMP_NUM_THREADS: '1' }, ...(signal ? { signal } : {}) };
+    const command = [preflightScript, path, JSON.stringify(how)];
+    const child = execFile(process.execPath, command, options, (error, stdout) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const report = parseReport(stdout);
+      if (report !== null && 'ok' in report) return resolve();
+      if (report !== null)
+        return reject(
+          new GradCamError(report.code, report.message, { details: { ...report.details, path } }),
+        );
+      const how =
+        child.signalCode ?? `exit code ${child.exitCode ?? (error as NodeJS.ErrnoException | null)?.code}`;
+      return reject(
+        new GradCamError(
+          'ERR_MODEL_LOAD',
+          `Cannot load '${path}': LibTorch's loader crashed on it (${how}) in the process that tried it first. ` +
+            'The file is damaged, or made to do harm; copy or export it again.',
+          { cause: error, details: { path } },
+        ),
+      );
+    });
+  });
+}
+
+function parseReport(stdout: string): PreflightReport | null {
+  try {
+    return JSON.parse(stdout) as PreflightReport;
+  } catch {
+    return null;
+  }
+}

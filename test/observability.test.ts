@@ -1,0 +1,133 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import test from 'ava';
+import {
+  compareMethods,
+  type ExplainBatchMessage,
+  type ExplainEndMessage,
+  type ExplainErrorMessage,
+  Explainer,
+  type ExplainStartMessage,
+  GradCAM,
+  loadModel,
+  setThreads,
+  Tensor,
+  threads,
+} from 'node-gradcam';
+import { fixturePath, noise } from './helpers/fixtures.js';
+import { runScript } from './helpers/run-script.js';
+
+const path = fixturePath('scripted.pt');
+const image = () => Tensor.from(noise(3 * 24 * 24), [1, 3, 24, 24]);
+
+test.serial('stats() counts what was done, by outcome', async (t) => {
+  const counts = threads();
+  t.teardown(() => setThreads(counts));
+  setThreads({ executors: 1 });
+  await using model = await loadModel(path);
+  const zero = { done: 0, failed: 0, aborted: 0, running: 0, waiting: 0 };
+  t.deepEqual(model.stats().jobs, zero);
+  t.is(model.stats().memory.weightBytes, model.byteLength);
+  const cam = new GradCAM({ model, targetLayers: 'layer2' });
+  const pending = [cam.explain(image()), cam.explain(image()), cam.explain(image())];
+  const { running, waiting } = model.stats().jobs;
+  t.is(running + waiting, 3);
+  await Promise.all(pending);
+  await cam.explain(image(), { targets: 5000 }).catch(() => {});
+  await new GradCAM({ model, targetLayers: 'layer1' }).explain(image());
+  t.deepEqual(model.stats().jobs, { ...zero, done: 4, failed: 1 });
+  t.is(model.stats().plans, 2);
+  t.true(model.stats().timings.forward > 0);
+
+  const controller = new AbortController();
+  const busy = cam.explain(Tensor.from(noise(16 * 3 * 96 * 96), [16, 3, 96, 96])); // so that the next one waits
+  const aborted = cam.explain(image(), { signal: controller.signal });
+  controller.abort();
+  await aborted.catch(() => {});
+  await busy;
+  await cam.explain(image()); // the aborted job has ended when a later one has
+  t.deepEqual(model.stats().jobs, { ...zero, done: 6, failed: 1, aborted: 1 });
+  await model.dispose();
+  const { jobs, plans, memory } = model.stats();
+  t.is(jobs.done, 6);
+  t.is(plans, 0);
+  t.is(memory.weightBytes, 0);
+});
+
+test.serial('the channels tell of start, batch, end and error', async (t) => {
+  await using model = await loadModel(path);
+  const heard: [string, object][] = [];
+  const messageAt = <T>(index: number) => heard[index]?.[1] as T;
+  const listeners = ['start', 'batch', 'end', 'error'].map((event) => {
+    const name = `gradcam:explain:${event}`;
+    const listener = (message: unknown) => heard.push([event, message as object]);
+    subscribe(name, listener);
+    return () => unsubscribe(name, listener);
+  });
+  t.teardown(() => {
+    for (const stop of listeners) stop();
+  });
+  const cam = new GradCAM({ model, targetLayers: 'layer2' });
+  await cam.explain(image());
+  t.deepEqual(
+    heard.map(([event]) => event),
+    ['start', 'batch', 'end'],
+  );
+  const [start, batch, end] = heard.splice(0).map(([, message]) => message) as [
+    ExplainStartMessage,
+    ExplainBatchMessage,
+    ExplainEndMessage,
+  ];
+  const facts = { model: path, methods: ['GradCAM'], layers: ['layer2'], images: 1 };
+  t.deepEqual(start, { id: start.id, ...facts });
+  t.deepEqual(batch, { ...facts, timings: batch.timings });
+  t.true(batch.timings.forward > 0);
+  t.deepEqual(end, { id: start.id, ...facts, duration: end.duration });
+  t.true(end.duration > 0);
+
+  const failure = await t.throwsAsync(cam.explain(image(), { targets: 5000 }));
+  t.deepEqual(
+    heard.map(([event]) => event),
+    ['start', 'error'],
+  );
+  t.is(messageAt<ExplainErrorMessage>(1).error, failure);
+  heard.length = 0;
+
+  const explainer = new Explainer({ model, targetLayers: 'layer2' });
+  await Promise.all([explainer.explain(image()), explainer.explain(image())]);
+  t.deepEqual(
+    heard.map(([event]) => event),
+    ['start', 'start', 'batch', 'end', 'end'],
+  );
+  t.is(messageAt<ExplainBatchMessage>(2).images, 2);
+  heard.length = 0;
+
+  await compareMethods({ model, targetLayers: 'layer2', methods: ['gradcam', 'layercam'] }, image());
+  t.deepEqual(messageAt<ExplainStartMessage>(0).methods, ['GradCAM', 'LayerCAM']);
+});
+
+test.serial('NODE_DEBUG=gradcam prints loads, calls and the stages of their batches', async (t) => {
+  const script = `
+    import { GradCAM, loadModel, Tensor } from 'node-gradcam';
+    const model = await loadModel('test/fixtures/scripted.pt');
+    const cam = new GradCAM({ model, targetLayers: 'layer2' });
+    const image = Tensor.from(new Float32Array(3 * 24 * 24).fill(0.5), [1, 3, 24, 24]);
+    await cam.explain(image);
+    await cam.explain(image, { targets: 5000 }).catch(() => {});`;
+  const { code, stderr } = await runScript(script, { NODE_DEBUG: 'gradcam' });
+  t.is(code, 0, stderr);
+  const lines = stderr
+    .trim()
+    .split('\n')
+    .map((line) => line.replace(/^GRADCAM \d+: /, ''));
+  const expected = [
+    /^loaded test\/fixtures\/scripted\.pt on cpu in [\d.]+ ms$/,
+    /^explain 1 starts: GradCAM of 1 image at layer2, test\/fixtures\/scripted\.pt$/,
+    /^batch of 1 image: queue [\d.]+ ms, plan [\d.]+ ms, forward [\d.]+ ms, backward [\d.]+ ms, cam [\d.]+ ms$/,
+    /^explain 1 ends after [\d.]+ ms$/,
+    /^explain 2 starts/,
+    /^explain 2 fails after [\d.]+ ms: ERR_CLASS_OUT_OF_RANGE: Class 5000 does not exist/,
+  ];
+  t.is(lines.length, expected.length, stderr);
+  for (const [index, pattern] of expected.entries()) t.regex(lines[index] ?? '', pattern);
+  t.is((await runScript(script)).stderr, '', 'nothing without it');
+});
