@@ -24,7 +24,7 @@ interface StatusFlags extends QueueFlags {
 
 export function batchCommand(signal: AbortSignal): Command {
   return new Command('batch')
-    .summary('explain very many images, by workers')
+    .summary('explain very many images')
     .description('Explains very many images with any number of workers, which share a queue in Redis.')
     .addHelpText(
       'after',
