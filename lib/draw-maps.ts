@@ -15,21 +15,25 @@ import { showContoursOnImage } from './visualization/show-contours-on-image.js';
 import { showMaskOnImage } from './visualization/show-mask-on-image.js';
 import { type Panel, sideBySide } from './visualization/side-by-side.js';
 
-export const drawingStyles = ['overlay', 'attention', 'heat', 'contour', 'box', 'mask'] as const;
-export type DrawingStyle = (typeof drawingStyles)[number];
+export const mapStyles = ['overlay', 'attention', 'heat', 'contour', 'box', 'mask'] as const;
 
-/** How maps are drawn, as the command line and the server say it. */
+/** How maps are drawn. */
 export interface MapDrawing {
-  readonly style: DrawingStyle;
+  /** Default `'overlay'`. */
+  readonly style?: (typeof mapStyles)[number] | undefined;
+  /** Colours of the heat. Default jet. */
   readonly colormap?: ColormapName | undefined;
+  /** Of an overlay: how much of the image stays, 0 to 1. Default 0.5. */
   readonly imageWeight?: number | undefined;
+  /** Of contour, box and mask: the value from which on, above 0, up to 1. Default 0.5. */
   readonly threshold?: number | undefined;
+  /** Draw on the whole photo in its own size, not on what the model saw of it. Default false. */
   readonly original?: boolean | undefined;
 }
 
 /** The name of what would change nothing about a style; null where all has an effect. */
 export function uselessFor({
-  style,
+  style = 'overlay',
   colormap,
   threshold,
   imageWeight,
@@ -77,7 +81,7 @@ function prepared(map: Tensor, { style }: MapDrawing): Tensor {
 }
 
 async function draw(image: RgbImage, map: Tensor, drawing: MapDrawing): Promise<Picture> {
-  const { style, colormap, threshold = 0.5, imageWeight = 0.5 } = drawing;
+  const { style = 'overlay', colormap, threshold = 0.5, imageWeight = 0.5 } = drawing;
   const colours = colormap === undefined ? {} : { colormap };
   if (style === 'attention') return showAttentionMap(image, map, colours);
   if (style === 'heat') return applyColormap(map, colormap);

@@ -48,21 +48,27 @@ export function describeExplanation(
   selector: OutputSelector | undefined,
 ): SuccessReport {
   const { top, explained } = describeClasses(explanation, labels, selector);
+  return { path, output, layers: explanation.layers, top, explained, timings: explanation.timings };
+}
+
+/** The likeliest classes of the first image, and those that were explained. */
+export function describeClasses(
+  explanation: Explanation,
+  labels: readonly string[] | undefined,
+  selector: OutputSelector | undefined,
+): Pick<SuccessReport, 'top' | 'explained'> {
+  const { top, explained } = rankClasses(explanation, labels, selector);
   return {
-    path,
-    output,
-    layers: explanation.layers,
     top,
     explained: explained.map((each, index) => ({
       ...each,
       map: statisticsOf(explanation.heatmaps.at(index)),
     })),
-    timings: explanation.timings,
   };
 }
 
-/** The likeliest classes of the first image, and those that were explained, without looking at their maps. */
-export function describeClasses(
+/** As {@link describeClasses}, without looking at the maps. */
+export function rankClasses(
   explanation: Explanation,
   labels: readonly string[] | undefined,
   selector: OutputSelector | undefined,

@@ -1,31 +1,25 @@
-import { extname } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Explanation } from '../cam/explanation.js';
-import { type DrawingStyle, drawingStyles, drawMaps, mapsOfOriginal, uselessFor } from '../draw-maps.js';
-import type { LoadedImage } from '../image/load-image.js';
-import { writeTensor } from '../tensor-files.js';
-import { type ColormapName, colormapNames } from '../visualization/colormaps.js';
+import { type MapDrawing, mapStyles, uselessFor } from '../draw-maps.js';
+import { isRaw, mapFormats } from '../map-files.js';
+import { colormapNames } from '../visualization/colormaps.js';
 import { parseWeight } from './arguments.js';
 import { UsageError } from './exit-codes.js';
 
-const formats = ['png', 'jpg', 'webp', 'avif', 'npy', 'json'] as const;
-
 /** How maps are drawn, as the command line says it. */
-export interface DrawingFlags {
-  readonly style: DrawingStyle;
-  readonly colormap?: ColormapName;
-  readonly imageWeight?: number;
-  readonly threshold?: number;
-  readonly original?: boolean;
-  readonly format?: (typeof formats)[number];
+export interface DrawingFlags extends MapDrawing {
+  readonly style: NonNullable<MapDrawing['style']>;
+  readonly format?: string;
 }
 
 /** Adds the options that say how maps are drawn. */
-export function addDrawingOptions(command: Command, style: DrawingFlags['style'] = 'overlay'): Command {
+export function addDrawingOptions(
+  command: Command,
+  { style = 'overlay' as DrawingFlags['style'], format = formatOption() } = {},
+): Command {
   return command
     .optionsGroup('How maps are drawn:')
     .addOption(
-      new Option('--style <name>', 'how maps are drawn over the image').choices(drawingStyles).default(style),
+      new Option('--style <name>', 'how maps are drawn over the image').choices(mapStyles).default(style),
     )
     .addOption(new Option('--colormap <name>', 'colours of the heat; default: jet').choices(colormapNames))
     .option(
@@ -39,7 +33,11 @@ export function addDrawingOptions(command: Command, style: DrawingFlags['style']
       parseThreshold,
     )
     .option('--original', 'draw on the whole photo in its own size, not on what the model saw of it')
-    .addOption(new Option('--format <name>', 'of the files in a folder; default: png').choices(formats));
+    .addOption(format);
+}
+
+function formatOption(): Option {
+  return new Option('--format <name>', 'of the files in a folder; default: png').choices(mapFormats);
 }
 
 function parseThreshold(value: string): number {
@@ -62,27 +60,3 @@ export function checkDrawing(flags: DrawingFlags, output: string | undefined, co
 }
 
 const flagOf = { colormap: '--colormap', threshold: '--threshold', imageWeight: '--image-weight' } as const;
-
-export function isRaw(path: string): boolean {
-  return ['.npy', '.json'].includes(extname(path).toLowerCase());
-}
-
-/**
- * Writes the maps of one image: drawn, with several captioned side by side; or raw, as the file's extension says.
- * @param beside - put the image itself to the left of its maps
- */
-export async function writeMaps(
-  image: LoadedImage,
-  { heatmaps }: Explanation,
-  captions: readonly string[],
-  flags: DrawingFlags,
-  path: string,
-  { beside = false } = {},
-): Promise<void> {
-  const maps = captions.map((_, index) => heatmaps.at(index));
-  if (isRaw(path)) {
-    await writeTensor(flags.original ? mapsOfOriginal(image, maps) : heatmaps, path);
-    return;
-  }
-  await (await drawMaps(image, maps, captions, flags, { beside })).toFile(path);
-}

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { describeClasses } from '../../explanation-report.js';
+import { rankClasses } from '../../explanation-report.js';
 import { type ModelOutput, selectOutput } from '../../model-output.js';
 import { Tensor } from '../../tensor.js';
 import type { Call, CallRunner } from '../call.js';
@@ -214,7 +214,7 @@ async function explainInstance(
     eigenSmooth: body.eigen_smooth,
   });
   return await call.stage('postprocess', () => {
-    const { top, explained } = describeClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+    const { top, explained } = rankClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
     const values = explanation.heatmaps.toTypedArray() as Float32Array;
     const shape = explanation.heatmaps.shape.slice(1);
     const size = shape.reduce((product, length) => product * length, 1);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { drawingStyles } from '../../draw-maps.js';
+import { mapStyles } from '../../draw-maps.js';
 import { type ColormapName, colormapNames } from '../../visualization/colormaps.js';
 import {
   classReportSchema,
@@ -42,7 +42,7 @@ export const query = z.strictObject({
     .optional()
     .describe("Instead of class: the model's likeliest classes"),
   reshape: reshapeSchema.optional(),
-  style: z.enum(drawingStyles).default('overlay').describe('How the map is drawn over the picture'),
+  style: z.enum(mapStyles).default('overlay').describe('How the map is drawn over the picture'),
   colormap: z
     .enum(colormapNames as [ColormapName, ...ColormapName[]])
     .optional()

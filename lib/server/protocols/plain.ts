@@ -3,7 +3,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Explanation } from '../../cam/explanation.js';
 import { methodNames } from '../../cam/methods.js';
 import { drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../draw-maps.js';
-import { describeClasses, nameOf, percent, statisticsOf } from '../../explanation-report.js';
+import { nameOf, percent, rankClasses, statisticsOf } from '../../explanation-report.js';
 import type { LoadedImage } from '../../image/load-image.js';
 import type { InspectedLayer, Layer } from '../../model.js';
 import { TopClassTarget } from '../../targets/class-targets.js';
@@ -201,7 +201,7 @@ async function explainPicture(
     const maps = explanation.maps.map((_, index) => explanation.heatmaps.at(index));
     if (format === 'npy')
       return tensorToNpy(asked.original ? mapsOfOriginal(image, maps) : explanation.heatmaps);
-    const { explained } = describeClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+    const { explained } = rankClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
     const captions = explained.map((each) => `${nameOf(each)} ${percent(each.probability)}`);
     const picture = await drawMaps(image, maps, captions, drawing);
     return await picture.toBuffer(format, asked.quality === undefined ? {} : { quality: asked.quality });
@@ -217,7 +217,7 @@ function describe(
   decode: number,
   now: Pick<Answer, 'pending' | 'request_id'>,
 ): Answer {
-  const { top, explained } = describeClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+  const { top, explained } = rankClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
   const { geometry } = image;
   const finite = (value: number) => (Number.isFinite(value) ? value : null);
   return {
