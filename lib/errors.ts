@@ -34,6 +34,18 @@ export type GradCamErrorCode =
   | 'ERR_SIDECAR'
   | 'ERR_UNKNOWN_LABEL'
   | 'ERR_UNSUPPORTED'
+  | 'ERR_INVALID_REQUEST'
+  | 'ERR_UNKNOWN_MODEL'
+  | 'ERR_MODEL_NOT_READY'
+  | 'ERR_MODEL_CONTROL'
+  | 'ERR_DEADLINE_EXCEEDED'
+  | 'ERR_CLIENT_GONE'
+  | 'ERR_SERVER_CONFIG'
+  | 'ERR_REDIS'
+  | 'ERR_BATCH_FOLDER'
+  | 'ERR_BATCH_CHANGED'
+  | 'ERR_BATCH_MODEL'
+  | 'ERR_BATCH_VERSION'
   | 'ERR_INTERNAL';
 
 /** Facts that belong to an error, for programs that handle it. Which are set depends on the code. */

@@ -400,7 +400,8 @@ function checkLibraries(libraries: unknown = []): readonly string[] {
   return [...libraries];
 }
 
-function checkDevice(device: unknown): string {
+/** @internal */
+export function checkDevice(device: unknown): string {
   if (typeof device === 'string' && /^(cpu|auto|cuda(:\d{1,2})?)$/.test(device)) return device;
   throw invalidArgumentType('device', "'cpu', 'cuda', 'cuda:0' (or another index) or 'auto'", device);
 }

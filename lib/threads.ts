@@ -19,6 +19,18 @@ export function threads(): Required<ThreadOptions> {
   return { executors, intraOpThreads };
 }
 
+let known = { executors: 0, until: 0 };
+
+/**
+ * As `threads().executors`, but cheap: asked anew once a second, since another of Node's threads may have changed it.
+ * @internal
+ */
+export function executorCount(): number {
+  const now = performance.now();
+  if (now >= known.until) known = { executors: threads().executors, until: now + 1000 };
+  return known.executors;
+}
+
 /**
  * Changes the number of threads, from the next job on; what is left out stays. More executors raise the throughput of
  * many small jobs, more intra-op threads lower the time of each; their product should not exceed the number of cores.
@@ -33,4 +45,5 @@ export function setThreads(options: ThreadOptions): void {
       throw argumentOutOfRange(name, 'an integer from 1 to 1024', count);
   }
   native().setThreads(executors, intraOpThreads);
+  known = { executors, until: 0 };
 }

@@ -1,6 +1,7 @@
-// Builds what is missing or stale: the native addon, then the TypeScript. With --typescript only the latter.
+// Builds what is missing or stale: the native addon, then the TypeScript and the server's page. With --typescript only
+// the latter two.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +17,20 @@ async function build() {
   const { status } = spawnSync(process.execPath, [compiler, '-p', root], { stdio: 'inherit' });
   if (status !== 0) throw new Error('The TypeScript could not be compiled.');
   chmodSync(join(root, 'dist', 'lib', 'cli', 'main.js'), 0o755);
+  await buildPage();
+}
+
+/** The server's page, unless it is newer than all it is made of. */
+async function buildPage() {
+  const sources = join(root, 'lib', 'server', 'page');
+  const built = join(root, 'dist', 'lib', 'server', 'page', 'index.html');
+  const newest = Math.max(
+    ...readdirSync(sources, { recursive: true }).map((name) => statSync(join(sources, name)).mtimeMs),
+    statSync(join(root, 'package-lock.json')).mtimeMs,
+  );
+  if (existsSync(built) && statSync(built).mtimeMs > newest) return;
+  const { build: bundle } = await import('vite');
+  await bundle({ configFile: join(sources, 'vite.config.ts'), logLevel: 'warn' });
 }
 
 try {

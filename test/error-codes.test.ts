@@ -19,8 +19,10 @@ import { callNative } from '../lib/native.js';
 import { fixturePath, noise } from './helpers/fixtures.js';
 import { packageWith } from './helpers/package-copy.js';
 import { runScript } from './helpers/run-script.js';
+import { type ServiceCode, serviceCodes } from './helpers/service-codes.js';
 
-// Every code of lib/errors.ts is in docs/errors.md, no other code is anywhere, and each is raised here.
+// Every code of lib/errors.ts is in docs/errors.md, no other code is anywhere, and each is raised: here, or, of the server
+// and batches, in error-codes-of-services.test.ts.
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const read = (path: string) => readFileSync(`${root}${path}`, 'utf8');
@@ -83,7 +85,7 @@ async function inChild(script: string): Promise<never> {
 
 type Raise = (t: ExecutionContext) => unknown;
 
-const raise: Record<GradCamErrorCode, Raise> = {
+const raise: Record<Exclude<GradCamErrorCode, ServiceCode>, Raise> = {
   ERR_ADDON_LOAD: (t) =>
     inChild(`
     const { loadModel } = await import(${JSON.stringify(packageWith(t, Buffer.from('no library')))});
@@ -151,7 +153,7 @@ const misuse: Record<string, Raise> = {
 };
 
 test('every code has its row', (t) => {
-  t.deepEqual(Object.keys(raise).sort(), [...failures].sort());
+  t.deepEqual([...Object.keys(raise), ...serviceCodes].sort(), [...failures].sort());
   t.deepEqual(Object.keys(misuse).sort(), [...misuses].sort());
 });
 

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readdir, readFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -79,6 +79,21 @@ for (const { name, inputs = [], says, picture = 'picture.png', frames, problem =
     t.is((await written.metadata()).pages, frames);
   });
 }
+
+test.serial('batch-of-files: a broken photo is told, the others are drawn', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-example-'));
+  for (const width of [200, 300, 400])
+    await sharp(join(root, photo))
+      .resize(width)
+      .toFile(join(folder, `cat-${width}.jpg`));
+  await writeFile(join(folder, 'broken.jpg'), 'no picture');
+  const program = join(root, 'dist', 'examples', 'batch-of-files.js');
+  const run = promisify(execFile)(process.execPath, [program, folder, join(folder, 'out')], { cwd: root });
+  const { code, stdout } = await t.throwsAsync<Error & { code?: number; stdout?: string }>(run);
+  t.is(code, 1);
+  t.regex(stdout ?? '', /^broken\.jpg {2}not explained: .*\n(cat-\d00\.jpg {2}.*\n){3}\n4 photos, /);
+  t.deepEqual((await readdir(join(folder, 'out'))).sort(), ['cat-200.png', 'cat-300.png', 'cat-400.png']);
+});
 
 test('the page shows each example with its command and picture, and each is short', async (t) => {
   const shown = [...page.matchAll(/^## .*\(\.\.\/examples\/([\w-]+)\.ts\)$/gm)].map(([, name]) => name ?? '');

@@ -40,7 +40,10 @@ export interface StageTimings {
   readonly cam: number;
 }
 
-type ExplanationParts = Pick<Explanation, 'heatmaps' | 'outputs' | 'maps' | 'layers' | 'timings'>;
+type ExplanationParts = Pick<
+  Explanation,
+  'heatmaps' | 'outputs' | 'maps' | 'layers' | 'timings' | 'batchSize'
+>;
 
 /** The result of an explain. Its tensors are freed with `dispose()` (or `using`), or when garbage collected. */
 export class Explanation {
@@ -58,6 +61,8 @@ export class Explanation {
   readonly maps: readonly ExplainedMap[];
   readonly layers: readonly ExplainedLayer[];
   readonly timings: StageTimings;
+  /** Images that were computed together, these included. From an `Explainer` that may be more than were asked for. */
+  readonly batchSize: number;
 
   /** @internal */
   constructor(parts: ExplanationParts) {
@@ -66,6 +71,7 @@ export class Explanation {
     this.maps = parts.maps;
     this.layers = parts.layers;
     this.timings = parts.timings;
+    this.batchSize = parts.batchSize;
   }
 
   /** @internal */
@@ -81,6 +87,7 @@ export class Explanation {
       })),
       layers: native.layers.map((layer) => ({ ...layer, reason: layerReason })),
       timings: native.timings,
+      batchSize: (native.maps.at(-1)?.imageIndex ?? 0) + 1,
     });
   }
 
@@ -110,6 +117,7 @@ export class Explanation {
       ),
       layers: first.layers,
       timings,
+      batchSize: Math.max(...imageCounts),
     });
     joined.#separate = parts.flatMap(({ heatmaps, maps }) => maps.map((_, index) => heatmaps.at(index)));
     Object.defineProperty(joined, 'heatmaps', {
@@ -151,6 +159,7 @@ export class Explanation {
       maps: maps.map((map) => ({ ...map, imageIndex: map.imageIndex - start })),
       layers: this.layers.map((layer) => ({ ...layer, shape: [length, ...layer.shape.slice(1)] })),
       timings: this.timings,
+      batchSize: this.batchSize,
     });
   }
 

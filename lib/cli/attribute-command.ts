@@ -5,6 +5,7 @@ import { IntegratedGradients } from '../attribution/integrated-gradients.js';
 import { GradCAM } from '../cam/gradient-methods.js';
 import { loadImage } from '../image/load-image.js';
 import { findClass } from '../labels.js';
+import { isRaw } from '../map-files.js';
 import type { Model } from '../model.js';
 import type { Sidecar } from '../sidecar.js';
 import type { Targets } from '../targets/target.js';
@@ -26,7 +27,6 @@ import {
   preparation,
   readLabels,
 } from './arguments.js';
-import { isRaw } from './drawing.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 

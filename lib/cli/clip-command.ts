@@ -2,11 +2,12 @@ import { Command, Option } from 'commander';
 import { type MethodName, methodNames } from '../cam/methods.js';
 import { ClipExplainer } from '../clip/clip-explainer.js';
 import type { ClipExplanation } from '../clip/clip-explanation.js';
+import { type MapStatistics, percent, statisticsOf } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
+import { writeMaps } from '../map-files.js';
 import { type Device, loadModel } from '../model.js';
 import { collect } from './arguments.js';
-import { addDrawingOptions, checkDrawing, type DrawingFlags, writeMaps } from './drawing.js';
-import { type MapStatistics, percent, statisticsOf } from './explain-report.js';
+import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { findImages, outputFiles } from './image-files.js';
 
 interface ClipFlags extends DrawingFlags {
@@ -68,7 +69,7 @@ export function clipCommand(signal: AbortSignal): Command {
 Example:
   gradcam clip RN50.pt photo.jpg "the cat" "the sofa"`,
     );
-  return addDrawingOptions(command, 'attention').action(
+  return addDrawingOptions(command, { style: 'attention' }).action(
     async (modelPath: string, image: string, texts: string[], flags: ClipFlags) => {
       checkDrawing(flags, flags.output, command);
       await explainTexts(modelPath, image, texts, flags, signal);

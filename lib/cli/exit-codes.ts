@@ -14,7 +14,7 @@ Exit codes:
   0    all went well
   1    some images could not be explained; the others were
   2    wrong usage: an option, a layer, a class or a path that does not fit
-  3    the model, LibTorch or the device cannot be used
+  3    the model, LibTorch, the device or Redis cannot be used
   130  interrupted with Ctrl-C`;
 
 /** A mistake on the command line. */
@@ -35,6 +35,7 @@ const usageCodes = new Set([
   'ERR_LAYER_OUTPUT',
   'ERR_LAYER_DISCONNECTED',
   'ERR_OUTPUT_SELECTOR',
+  'ERR_SERVER_CONFIG',
 ]);
 
 function isUsageFailure(error: unknown): boolean {

@@ -1,8 +1,10 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { type MethodName, methodNames, methods } from '../cam/methods.js';
+import { describeExplanation, type ImageReport, nameOf, percent } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
 import { findClass } from '../labels.js';
+import { writeMaps } from '../map-files.js';
 import { sidecarPath } from '../sidecar.js';
 import { TopClassTarget } from '../targets/class-targets.js';
 import {
@@ -19,9 +21,8 @@ import {
   preparation,
   readLabels,
 } from './arguments.js';
-import { addDrawingOptions, checkDrawing, type DrawingFlags, writeMaps } from './drawing.js';
+import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
-import { describeExplanation, type ImageReport, nameOf, percent } from './explain-report.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 

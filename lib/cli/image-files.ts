@@ -1,8 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
+import { isPictureFile } from '../image/picture-files.js';
 import { UsageError } from './exit-codes.js';
-
-const pictureExtensions = new Set(['.jpg', '.jpeg', '.png', '.webp', '.avif', '.tif', '.tiff', '.gif']);
 
 /** The files, and for a folder the pictures in it, sorted. */
 export async function findImages(paths: readonly string[]): Promise<string[]> {
@@ -14,9 +13,7 @@ export async function findImages(paths: readonly string[]): Promise<string[]> {
       images.push(path);
       continue;
     }
-    const names = (await readdir(path))
-      .filter((name) => pictureExtensions.has(extname(name).toLowerCase()))
-      .sort();
+    const names = (await readdir(path)).filter(isPictureFile).sort();
     if (names.length === 0) throw new UsageError(`There are no pictures in the folder '${path}'.`);
     images.push(...names.map((name) => join(path, name)));
   }

@@ -1,9 +1,8 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { packageRoot } from '../native.js';
+import { packageVersion } from '../package-version.js';
 import { attributeCommand } from './attribute-command.js';
+import { batchCommand } from './batch-command.js';
 import { clipCommand } from './clip-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { evaluateCommand } from './evaluate-command.js';
@@ -12,17 +11,14 @@ import { explainCommand } from './explain-command.js';
 import { factorizeCommand } from './factorize-command.js';
 import { initSidecarCommand } from './init-sidecar-command.js';
 import { layersCommand } from './layers-command.js';
-
-const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
-  version: string;
-};
+import { serveCommand } from './serve-command.js';
 
 const interruption = new AbortController();
 process.once('SIGINT', () => interruption.abort(new Error('interrupted')));
 
 const program = new Command('gradcam')
   .description('Shows where a TorchScript vision model looks: Grad-CAM heatmaps for the .pt files you serve.')
-  .version(version)
+  .version(packageVersion)
   .showHelpAfterError('(add --help for the options)')
   .showSuggestionAfterError()
   .exitOverride()
@@ -40,6 +36,8 @@ Examples:
   gradcam evaluate model.pt photos/                 which method is best here?
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam init-sidecar model.pt --labels names.txt  describe the model
+  gradcam serve -m model.pt                         over HTTP, with a page
+  gradcam batch submit model.pt photos/ -o out/     a job for many workers
   gradcam doctor                                    is everything in place?`,
   )
   .addHelpText('afterAll', exitCodesHelp);
@@ -51,9 +49,12 @@ for (const command of [
   evaluateCommand(interruption.signal),
   layersCommand(interruption.signal),
   initSidecarCommand(interruption.signal),
+  serveCommand(),
+  batchCommand(interruption.signal),
   doctorCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));
+  for (const part of command.commands) part.copyInheritedSettings(program);
 }
 
 try {

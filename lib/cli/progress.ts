@@ -1,9 +1,15 @@
 import { SingleBar } from 'cli-progress';
+import { nameOf, percent, type SuccessReport } from '../explanation-report.js';
 import { reportError } from './exit-codes.js';
-import { nameOf, percent, type SuccessReport } from './explain-report.js';
 
 /** Up to this many images are told in full, more in a line each. */
 const fullReports = 3;
+
+/** A bar on standard error, gone when it stops. */
+export function progressBar(format: string): SingleBar {
+  const looks = { barsize: 30, hideCursor: true, clearOnComplete: true };
+  return new SingleBar({ stream: process.stderr, format, ...looks });
+}
 
 /** Tells people how an explain of images goes: text on standard output, a bar for many images on standard error. */
 export class ProgressReporter {
@@ -17,15 +23,7 @@ export class ProgressReporter {
     this.#imageCount = imageCount;
     this.#json = json;
     const showBar = imageCount > 1 && process.stderr.isTTY;
-    this.#bar = showBar
-      ? new SingleBar({
-          stream: process.stderr,
-          format: '{bar} {value}/{total}, {eta_formatted} left',
-          barsize: 30,
-          hideCursor: true,
-          clearOnComplete: true,
-        })
-      : null;
+    this.#bar = showBar ? progressBar('{bar} {value}/{total}, {eta_formatted} left') : null;
     this.#bar?.start(imageCount, 0);
   }
 
@@ -33,13 +31,7 @@ export class ProgressReporter {
   within(done: number, total: number): void {
     if (this.#bar || !process.stderr.isTTY) return;
     if (this.#runs === null) {
-      this.#runs = new SingleBar({
-        stream: process.stderr,
-        format: '{bar} {value}/{total} runs of the model, {eta_formatted} left',
-        barsize: 30,
-        hideCursor: true,
-        clearOnComplete: true,
-      });
+      this.#runs = progressBar('{bar} {value}/{total} runs of the model, {eta_formatted} left');
       this.#runs.start(total, done);
     }
     this.#runs.update(done);

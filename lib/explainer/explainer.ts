@@ -10,7 +10,7 @@ import { observeExplain } from '../diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
 import type { ModelInput } from '../model.js';
 import { readOptions } from '../options.js';
-import { threads } from '../threads.js';
+import { executorCount } from '../threads.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
 import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-images.js';
 
@@ -193,7 +193,7 @@ export class Explainer {
   }
 
   #startBatches(): void {
-    const { executors } = threads();
+    const executors = executorCount();
     while (this.#waiting.images > 0) {
       const full = this.#waiting.images >= this.#maxBatch;
       // One full batch more than runs, so that no executor waits for the event loop; what is not full may still fill.
@@ -263,11 +263,12 @@ export class Explainer {
 
 function shareOut(whole: Explanation, items: readonly WaitingItem[], started: number): void {
   let start = 0;
+  const batchSize = items.reduce((sum, { images }) => sum + images, 0);
   for (const item of items) {
     if (!item.aborted) {
       const part = whole.ofImages(start, item.images);
       const queue = part.timings.queue + started - item.since;
-      item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue } }));
+      item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue }, batchSize }));
     }
     start += item.images;
   }

@@ -1,6 +1,6 @@
-import type { ExplainedLayer, Explanation, StageTimings } from '../cam/explanation.js';
-import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
-import { Tensor } from '../tensor.js';
+import type { ExplainedLayer, Explanation, StageTimings } from './cam/explanation.js';
+import { type ModelOutput, type OutputSelector, selectOutput } from './model-output.js';
+import { Tensor } from './tensor.js';
 
 /** A class of the model's output for one image. */
 export interface ClassReport {
@@ -47,6 +47,32 @@ export function describeExplanation(
   labels: readonly string[] | undefined,
   selector: OutputSelector | undefined,
 ): SuccessReport {
+  const { top, explained } = describeClasses(explanation, labels, selector);
+  return { path, output, layers: explanation.layers, top, explained, timings: explanation.timings };
+}
+
+/** The likeliest classes of the first image, and those that were explained. */
+export function describeClasses(
+  explanation: Explanation,
+  labels: readonly string[] | undefined,
+  selector: OutputSelector | undefined,
+): Pick<SuccessReport, 'top' | 'explained'> {
+  const { top, explained } = rankClasses(explanation, labels, selector);
+  return {
+    top,
+    explained: explained.map((each, index) => ({
+      ...each,
+      map: statisticsOf(explanation.heatmaps.at(index)),
+    })),
+  };
+}
+
+/** As {@link describeClasses}, without looking at the maps. */
+export function rankClasses(
+  explanation: Explanation,
+  labels: readonly string[] | undefined,
+  selector: OutputSelector | undefined,
+): { top: ClassReport[]; explained: Omit<ExplainedClassReport, 'map'>[] } {
   const probabilities = softmaxOfFirst(selectOutput(explanation.outputs, selector));
   const describe = (classIndex: number): ClassReport => ({
     classIndex,
@@ -56,17 +82,12 @@ export function describeExplanation(
   const ranked = probabilities.map((probability, classIndex) => ({ probability, classIndex }));
   ranked.sort((a, b) => b.probability - a.probability);
   return {
-    path,
-    output,
-    layers: explanation.layers,
     top: ranked.slice(0, 5).map(({ classIndex }) => describe(classIndex)),
-    explained: explanation.maps.map(({ classIndex, score, hasPositiveEvidence }, index) => ({
+    explained: explanation.maps.map(({ classIndex, score, hasPositiveEvidence }) => ({
       ...describe(classIndex ?? -1),
       score,
       hasPositiveEvidence,
-      map: statisticsOf(explanation.heatmaps.at(index)),
     })),
-    timings: explanation.timings,
   };
 }
 

@@ -1,0 +1,137 @@
+import { Command, Option } from 'commander';
+import type { BatchFormat, SubmitBatchOptions } from '../batch/index.js';
+import { type MethodName, methodNames } from '../cam/methods.js';
+import { mapFormats } from '../map-files.js';
+import type { Device } from '../model.js';
+import { loadSidecar } from '../sidecar.js';
+import {
+  collect,
+  fitOption,
+  type LayerFlags,
+  type PreparationFlags,
+  parseCount,
+  parseInputSize,
+  parseNumbers,
+  parseReshape,
+  preparation,
+  readLabels,
+} from './arguments.js';
+import { batchLibrary, type QueueFlags, withQueue } from './batch-queue.js';
+import { FoundPictures } from './batch-report.js';
+import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
+import { UsageError } from './exit-codes.js';
+
+interface SubmitFlags extends PreparationFlags, LayerFlags, DrawingFlags, QueueFlags {
+  readonly output: string;
+  readonly list?: string;
+  readonly chunk: number;
+  readonly method: MethodName;
+  readonly class?: string[];
+  readonly top?: number;
+  readonly format?: BatchFormat;
+  readonly augSmooth?: boolean;
+  readonly eigenSmooth?: boolean;
+  readonly labels?: string;
+  readonly attempts: number;
+  readonly device: Device;
+  readonly tryOut: boolean;
+  readonly json?: boolean;
+}
+
+/** Checks the options, and puts a batch into the queue. */
+export function submitCommand(signal: AbortSignal): Command {
+  const command = new Command('submit')
+    .summary('put images into the queue')
+    .description(
+      'Puts images into the queue, in chunks. Submitting again does nothing twice: it adds what is new, and tries again what failed.',
+    )
+    .argument('<model>', 'TorchScript file (.pt); its sidecar (model.json) is read')
+    .argument('[images...]', "image files, folders with all below them, or patterns: 'photos/**/*.jpg'")
+    .requiredOption('-o, --output <folder>', 'for the results; at the same path for all workers')
+    .option('--list <file>', 'more images: a text with one path a line; - for standard input')
+    .option('--json', 'print JSON instead of text')
+    .optionsGroup('The queue:');
+  withQueue(command)
+    .option('--chunk <count>', 'images in a chunk', parseCount, 64)
+    .option('--attempts <count>', 'how often a chunk is tried that fails', parseCount, 3)
+    .option('--no-try-out', 'do not explain the first image before queueing')
+    .option('--device <device>', "for trying out: 'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .optionsGroup('What is explained:')
+    .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('gradcam'))
+    .option('--aug-smooth', 'average over six changed copies of the image: smoother, six times the cost')
+    .option('--eigen-smooth', 'keep the main pattern only: less noise')
+    .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
+    .option(
+      '--reshape <how>',
+      "of a transformer's layer: tokens, tokens:1, tokens:1:14x21 or nhwc",
+      parseReshape,
+    )
+    .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
+    .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
+    .option('--labels <file>', 'class names: a JSON array, or one a line')
+    .optionsGroup('How images are prepared:')
+    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
+    .addOption(fitOption())
+    .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
+    .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
+    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers);
+  const format = new Option(
+    '--format <name>',
+    'of the results; none: only classes and scores, in the manifest; default: png',
+  ).choices([...mapFormats, 'none']);
+  return addDrawingOptions(command, { format }).action(
+    async (model: string, images: string[], flags: SubmitFlags) => {
+      if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
+      if (images.length === 0 && flags.list === undefined)
+        throw new UsageError('Give images, folders or patterns, or a file with --list.');
+      checkDrawing(flags, undefined, command);
+      const { submitBatch } = await batchLibrary();
+      const found = new FoundPictures();
+      try {
+        const submitted = await submitBatch({
+          ...(await submission(model, images, flags)),
+          signal,
+          onProgress: (progress) => found.update(progress.images),
+        });
+        found.stop();
+        if (flags.json) console.log(JSON.stringify(submitted, null, 2));
+        else FoundPictures.print(submitted, flags.queue);
+      } finally {
+        found.stop();
+      }
+    },
+  );
+}
+
+async function submission(model: string, images: string[], flags: SubmitFlags): Promise<SubmitBatchOptions> {
+  const { style, colormap, imageWeight, threshold, original } = flags;
+  return {
+    model,
+    images,
+    output: flags.output,
+    redis: flags.redis,
+    queue: flags.queue,
+    chunkSize: flags.chunk,
+    method: flags.method,
+    image: preparation(await loadSidecar(model), flags),
+    augSmooth: flags.augSmooth ?? false,
+    eigenSmooth: flags.eigenSmooth ?? false,
+    drawing: {
+      style,
+      ...(colormap === undefined ? {} : { colormap }),
+      ...(imageWeight === undefined ? {} : { imageWeight }),
+      ...(threshold === undefined ? {} : { threshold }),
+      ...(original === undefined ? {} : { original }),
+    },
+    attempts: flags.attempts,
+    device: flags.device,
+    tryOut: flags.tryOut,
+    ...(flags.format === undefined ? {} : { format: flags.format }),
+    ...(flags.list === undefined ? {} : { list: flags.list }),
+    ...(flags.layer === undefined ? {} : { targetLayers: flags.layer }),
+    ...(flags.reshape === undefined ? {} : { reshapeTransform: flags.reshape }),
+    ...(flags.class === undefined ? {} : { classes: flags.class }),
+    ...(flags.top === undefined ? {} : { top: flags.top }),
+    ...(flags.labels === undefined ? {} : { labels: await readLabels(flags.labels) }),
+  };
+}

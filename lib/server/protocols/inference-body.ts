@@ -1,0 +1,62 @@
+import type { Readable } from 'node:stream';
+import { errorCodes, type FastifyInstance, type FastifyRequest } from 'fastify';
+import { invalidRequest } from '../http-errors.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What stands behind the JSON of an inference request; null where there is only JSON. */
+    gradcamBinary: Buffer | null;
+  }
+}
+
+/** Triton's binary extension: JSON, with bytes behind it where a header says how long the JSON is. */
+export function readBinaryTail(scope: FastifyInstance): void {
+  const parseJson = scope.getDefaultJsonParser('error', 'error');
+  scope.decorateRequest('gradcamBinary', null);
+  scope.removeContentTypeParser('application/json');
+  scope.addContentTypeParser(
+    ['application/json', 'application/octet-stream'],
+    async (request: FastifyRequest, payload: Readable) => {
+      const header = request.headers['inference-header-content-length'];
+      const jsonLength = header === undefined ? null : Number(header);
+      const body = await collect(request, payload, jsonLength ?? 0);
+      const length = jsonLength ?? body.length;
+      if (!Number.isInteger(length) || length < 1 || length > body.length)
+        throw invalidRequest(
+          header === undefined
+            ? 'The body is empty.'
+            : `Inference-Header-Content-Length is ${header}, but the body has ${body.length} bytes.`,
+        );
+      if (header !== undefined) request.gradcamBinary = body.subarray(length);
+      return await new Promise((resolve, reject) => {
+        parseJson(request, body.toString('utf8', 0, length), (error, value) =>
+          error ? reject(error) : resolve(value),
+        );
+      });
+    },
+  );
+}
+
+const alignment = 8;
+
+/**
+ * The whole body in one piece of memory, in which what stands behind its first `jsonLength` bytes is aligned, so that
+ * typed arrays can be views of it: tensors are large, and each copy is work for the garbage collector, too.
+ */
+async function collect(request: FastifyRequest, payload: Readable, jsonLength: number): Promise<Buffer> {
+  const limit = request.routeOptions.bodyLimit;
+  const announced = Number(request.headers['content-length'] ?? Number.NaN);
+  if (announced > limit) throw new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE();
+  const start = jsonLength > 0 ? (alignment - (jsonLength % alignment)) % alignment : 0;
+  // Node lets no more through than was announced.
+  const memory = Number.isNaN(announced) ? null : Buffer.allocUnsafeSlow(start + announced);
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of payload as AsyncIterable<Buffer>) {
+    if (length + chunk.length > limit) throw new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE();
+    if (memory) chunk.copy(memory, start + length);
+    else chunks.push(chunk);
+    length += chunk.length;
+  }
+  return memory ? memory.subarray(start, start + length) : Buffer.concat(chunks, length);
+}

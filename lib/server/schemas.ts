@@ -1,0 +1,78 @@
+import { z } from 'zod';
+import { type MethodName, methodNames } from '../cam/methods.js';
+import { reshapeNames } from './served-model.js';
+import { modelName } from './server-options.js';
+
+// Parts that the protocols share. A class, a layer and a method are asked for by the same names everywhere.
+
+/** Long texts are refused before anything looks for the nearest label or layer. */
+const text: z.ZodString = z.string().min(1).max(200);
+
+export const methodSchema: z.ZodType<MethodName, MethodName> = z
+  .enum(methodNames as [MethodName, ...MethodName[]])
+  .describe("How; default: the model's, else gradcam");
+
+export const classSchema = z
+  .union([z.number().int().nonnegative(), text])
+  .describe('Index or label of a class; default: the one that the model predicts');
+
+export const layerSchema: z.ZodString = text.describe(
+  "A layer's path; several are averaged; default: the model's, else the suggested one",
+);
+
+export const reshapeSchema = z
+  .enum(reshapeNames)
+  .describe(
+    "How a transformer's layer becomes a map; default: what the sidecar says, or the suggested layer needs",
+  );
+
+export const deadlineSchema = z
+  .number()
+  .int()
+  .positive()
+  .max(86_400_000)
+  .describe('Milliseconds from the arrival of the request, after which it is given up with 504');
+
+export const errorSchema = z
+  .object({
+    error: z.string().describe('What happened and what to do'),
+    code: z.string().describe('Stable; see docs/errors.md'),
+    request_id: z.string(),
+  })
+  .meta({ id: 'Error' });
+
+export const modelParams = z.object({ model: modelName });
+export const versionedParams = z.object({ model: modelName, version: z.string().max(20) });
+
+/** Large numeric data: described, but not walked through by the validator. */
+export function unchecked(description: string, jsonSchema: Record<string, unknown> = {}): z.ZodUnknown {
+  return z.unknown().meta({ description, ...jsonSchema });
+}
+
+export const timingsSchema = z
+  .object({
+    decode: z.number(),
+    queue: z.number(),
+    plan: z.number(),
+    forward: z.number(),
+    backward: z.number(),
+    cam: z.number(),
+    total: z.number(),
+  })
+  .describe('Milliseconds of each stage; total is from the arrival of the request');
+
+export const layerReportSchema = z.object({
+  path: z.string(),
+  call: z.number().int(),
+  shape: z.array(z.number().int()),
+  reason: z.string().nullable(),
+});
+
+export const classReportSchema = z.object({
+  class: z.number().int(),
+  label: z.string().nullable(),
+  probability: z
+    .number()
+    .nullable()
+    .describe('Softmax over the outputs; null for models without one row of outputs'),
+});

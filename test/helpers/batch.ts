@@ -1,0 +1,164 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import test, { type ExecutionContext } from 'ava';
+import {
+  type BatchWorkerReport,
+  type CollectedEntry,
+  runBatchWorker,
+  type SubmitBatchOptions,
+} from 'node-gradcam/batch';
+import sharp from 'sharp';
+import { fixturePath, noise } from './fixtures.js';
+import { RedisServer, redisMissing } from './redis-server.js';
+
+const program = fileURLToPath(new URL('../../../dist/lib/cli/main.js', import.meta.url));
+
+export interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** `gradcam batch ...` in a process of its own. */
+export class BatchProcess {
+  readonly #child: ChildProcess;
+  readonly ended: Promise<Ending>;
+  stdout = '';
+  stderr = '';
+
+  constructor(t: ExecutionContext, ...args: string[]) {
+    this.#child = spawn(process.execPath, [program, 'batch', ...args], { stdio: 'pipe' });
+    t.teardown(() => this.#child.kill('SIGKILL'));
+    this.#child.stdout?.on('data', (text) => {
+      this.stdout += text;
+    });
+    this.#child.stderr?.on('data', (text) => {
+      this.stderr += text;
+    });
+    this.ended = new Promise((resolve) => {
+      this.#child.once('close', (code, signal) => {
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr });
+      });
+    });
+  }
+
+  /** One more line on its standard input. */
+  type(line: string): void {
+    this.#child.stdin?.write(`${line}\n`);
+  }
+
+  endInput(): void {
+    this.#child.stdin?.end();
+  }
+
+  get alive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+}
+
+/** Folder with `count` different pictures, every third in a folder below. */
+export async function makePictures(count: number, seed = 0): Promise<{ root: string; photos: string }> {
+  const root = await mkdtemp(join(tmpdir(), 'gradcam-batch-'));
+  const photos = join(root, 'photos');
+  await mkdir(join(photos, 'below'), { recursive: true });
+  for (let index = 0; index < count; index++) {
+    const path = join(photos, index % 3 ? '' : 'below', `${String(index).padStart(4, '0')}.png`);
+    await writePicture(path, seed + index);
+  }
+  return { root, photos };
+}
+
+/** A small picture whose content the seed decides. */
+export async function writePicture(path: string, seed: number): Promise<void> {
+  const values = noise(8 * 8 * 3, seed + 1).map((value) => 127.5 * (value + 1));
+  const raw = { width: 8, height: 8, channels: 3 as const };
+  await sharp(Uint8Array.from(values), { raw }).resize(48, 48, { kernel: 'nearest' }).png().toFile(path);
+}
+
+export async function readManifest(output: string): Promise<CollectedEntry[]> {
+  const text = await readFile(join(output, 'manifest.jsonl'), 'utf8');
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as CollectedEntry);
+}
+
+export const modelPath = fixturePath('scripted.pt');
+
+let server: RedisServer;
+let queues = 0;
+
+test.before(async () => {
+  if (!redisMissing) server = await RedisServer.start();
+});
+test.after.always(async () => {
+  await server?.stop();
+});
+
+/** A test against a real Redis server; where there is none it is skipped, and its name says so. */
+export function withRedis(title: string, run: (t: ExecutionContext) => Promise<void>): void {
+  if (redisMissing) test.skip(`${title} (skipped: ${redisMissing})`, run);
+  else test.serial(title, run);
+}
+
+/** A queue of its own, with the options for everything that takes one. */
+export function newQueue() {
+  const queue = `test-${++queues}`;
+  return { address: { redis: server.url, queue }, args: ['--redis', server.url, '--queue', queue] };
+}
+
+export type Extra = Partial<SubmitBatchOptions>;
+
+export function submission(root: string, address: object, extra: Extra = {}): SubmitBatchOptions {
+  return {
+    model: modelPath,
+    images: [join(root, 'photos')],
+    output: join(root, 'out'),
+    image: { size: 32 },
+    format: 'none',
+    ...address,
+    ...extra,
+  };
+}
+
+export function workUntilDone(address: object, extra: object = {}): Promise<BatchWorkerReport> {
+  return runBatchWorker({ ...address, exitWhenDone: true, takeOverAfter: 1000, ...extra });
+}
+
+export function successes(entries: readonly CollectedEntry[]) {
+  return entries.flatMap((entry) => ('output' in entry ? [entry] : []));
+}
+
+/** Every file below a folder, with when it was written. */
+export async function filesBelow(folder: string): Promise<Map<string, number>> {
+  const files = new Map<string, number>();
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile()) files.set(path, (await stat(path)).mtimeMs);
+  }
+  return files;
+}
+
+/** Asks again and again until the answer is not null. */
+export async function until<T>(what: string, ask: () => Promise<T | null>): Promise<T> {
+  const deadline = Date.now() + 60_000;
+  while (Date.now() < deadline) {
+    const answer = await ask();
+    if (answer !== null) return answer;
+    await wait(20);
+  }
+  throw new Error(`Waited a minute for ${what}.`);
+}
