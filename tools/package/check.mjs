@@ -103,6 +103,27 @@ function install(tarball) {
   return 'the sources are those of build/';
 }
 
+/** The package's modules: `node-gradcam`, `node-gradcam/server`, ... */
+function entries() {
+  const { exports } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
+  return Object.keys(exports)
+    .filter((key) => !key.endsWith('.json'))
+    .map((key) => ({
+      name: key.replace('.', 'all').replace('/', '_'),
+      path: key.replace('.', 'node-gradcam'),
+    }));
+}
+
+/** Each of them, loaded in both ways. */
+function loadEntries() {
+  const paths = entries().map(({ path }) => path);
+  const script = paths.map((path) => `import '${path}'; require('${path}');`).join('');
+  const prelude =
+    "import { createRequire } from 'node:module'; const require = createRequire(process.cwd() + '/');";
+  run(process.execPath, ['--input-type=module', '--eval', prelude + script]);
+  return paths.join(', ');
+}
+
 /** README's example where a user runs it, with the demo's model and photo under the names that it uses. */
 function example(kind) {
   const { program, typed, model, photo } = readmeExample(root);
@@ -111,21 +132,16 @@ function example(kind) {
   rmSync(join(project, 'heat.png'), { force: true });
   if (kind === 'types') {
     writeFileSync(join(project, 'example.mts'), typed);
-    const flags = [
-      '--noEmit',
-      '--strict',
-      '--module',
-      'nodenext',
-      '--target',
-      'es2022',
-      '--lib',
-      'es2023,esnext.disposable',
-    ];
-    cpSync(join(root, 'node_modules', '@types'), join(project, 'node_modules', '@types'), {
-      recursive: true,
-    });
-    run('npx', ['--no-install', 'tsc', ...flags, '--types', 'node', 'example.mts']);
-    return 'no error of TypeScript';
+    writeFileSync(
+      join(project, 'entries.mts'),
+      entries()
+        .map((entry) => `export * as ${entry.name} from '${entry.path}';\n`)
+        .join(''),
+    );
+    const flags = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022'];
+    const libraries = ['--lib', 'es2023,dom,esnext.disposable', '--types', 'node'];
+    run('npx', ['--no-install', 'tsc', ...flags, ...libraries, 'example.mts', 'entries.mts']);
+    return `no error of TypeScript, in the types of ${entries().length} entry points neither`;
   }
   const file = kind === 'require' ? 'example.cjs' : 'example.mjs';
   writeFileSync(join(project, file), program(kind));
@@ -158,6 +174,7 @@ try {
     return checkContent(pack, root);
   });
   step('install into an empty project', () => install(join(project, pack.filename)));
+  step('import and require of every entry point', loadEntries);
   step("README's example, typed", () => example('types'));
   step("README's example, import", () => example('import'));
   step("README's example, require", () => example('require'));

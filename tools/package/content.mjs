@@ -7,10 +7,12 @@ const largestUnpacked = 8e6;
 
 const allowed = [
   /^dist\/lib\/.+\.(js|js\.map|d\.ts)$/,
+  /^dist\/lib\/server\/page\/(index\.html|icon\.svg|assets\/index-[\w-]+\.(js|css))$/,
   /^lib\/clip\/(vocabulary\.txt\.gz|LICENSE-CLIP\.txt)$/,
   /^native\/(binding|core|placeholders)\/.+\.(cc|h)$/,
   /^scripts\/.+\.(mjs|d\.mts)$/,
-  /^docs\/.+\.(md|png|webp|svg|json)$/,
+  /^docs\/.+\.(md|png|webp|svg|json|yaml)$/,
+  /^docs\/deployment\/Dockerfile(\.dockerignore)?$/,
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|CMakeLists\.txt|binding\.gyp)$/,
 ];
 const required = [
@@ -18,6 +20,9 @@ const required = [
   'dist/lib/index.d.ts',
   'dist/lib/preflight.js',
   'dist/lib/cli/main.js',
+  'dist/lib/batch/index.js',
+  'dist/lib/server/index.js',
+  'dist/lib/server/page/index.html',
   'lib/clip/vocabulary.txt.gz',
   'native/core/model.cc',
   'scripts/install.mjs',
@@ -41,10 +46,13 @@ export function checkContent({ files, size, unpackedSize }, root) {
   const missing = required.filter((path) => !paths.includes(path));
   if (missing.length > 0) throw new Error(`not in the tarball: ${missing.join(', ')}`);
   const stale = paths.filter((path) => {
-    const [, name] = /^dist\/(lib\/.+)\.js$/.exec(path) ?? [];
+    const [, name] = /^dist\/(lib\/(?!server\/page\/).+)\.js$/.exec(path) ?? [];
     return name !== undefined && !existsSync(join(root, `${name}.ts`));
   });
-  if (stale.length > 0) throw new Error(`compiled from sources that are gone: ${stale.join(', ')}`);
+  if (stale.length > 0)
+    throw new Error(
+      `compiled from sources that are gone: ${stale.join(', ')}; remove dist/ and run npm run build`,
+    );
   const words = `${files.length} files, ${megabytes(size)}, unpacked ${megabytes(unpackedSize)}`;
   if (size > largestTarball || unpackedSize > largestUnpacked)
     throw new Error(`${words}; at most ${megabytes(largestTarball)}, unpacked ${megabytes(largestUnpacked)}`);
