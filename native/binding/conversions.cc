@@ -71,6 +71,7 @@ TargetLayer toTargetLayer(const Napi::Object& object) {
   if (call.IsNumber()) {
     layer.call = CallKind::Index;
     layer.callIndex = call.As<Napi::Number>().Int32Value();
+    if (layer.callIndex < 0) throw Napi::RangeError::New(object.Env(), "A call's index is at least 0.");
   } else if (std::string(call.ToString()) == "all") {
     layer.call = CallKind::All;
   }

@@ -43,6 +43,11 @@ Target toTarget(const Napi::Object& object, const JobContext& context) {
   if (alpha.IsNumber()) target.alpha = alpha.As<Napi::Number>().DoubleValue();
   const Napi::Value tensor = optional(object, "tensor");
   if (tensor.IsExternal() || tensor.IsObject()) target.tensor = toTensor(tensor);
+  const bool needsTensor = kind->second == Target::Kind::Segmentation ||
+                           kind->second == Target::Kind::Boxes || kind->second == Target::Kind::Vector ||
+                           kind->second == Target::Kind::Cosine || kind->second == Target::Kind::Concept;
+  if (needsTensor && !target.tensor)
+    throw Napi::TypeError::New(object.Env(), "A target '" + name + "' needs a tensor.");
   const Napi::Value scripted = optional(object, "scripted");
   if (scripted.IsExternal() || scripted.IsObject()) target.scripted = toScriptedTarget(scripted);
   if (target.kind == Target::Kind::Function) {

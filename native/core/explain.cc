@@ -17,6 +17,7 @@ namespace gradcam {
 namespace {
 
 std::vector<HookedLayer> hookedLayers(const std::vector<TargetLayer>& layers) {
+  if (layers.empty()) throw Failure("ERR_INTERNAL", "No target layer was named.");
   std::vector<HookedLayer> hooked;
   for (const TargetLayer& layer : layers) {
     CallChoice choice;

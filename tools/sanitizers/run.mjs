@@ -31,6 +31,7 @@ Exit code 0: no report. Exit code 1: a sanitizer reported something, or a test f
 const parts = ['pools', 'address'];
 const tests = [
   'attribution',
+  'binding-fuzz',
   'clip',
   'engine',
   'errors',
