@@ -10,6 +10,8 @@ export interface DoctorReport {
     readonly path: string;
     /** Where the build found it: `'LIBTORCH'`, `'python'`, `'cache'`, ... */
     readonly source: string;
+    /** The versions that all tests of this package pass with. Others of the supported range should do. */
+    readonly testedVersions: readonly string[];
   };
   /** The best instruction set that LibTorch uses on this processor: `'AVX512'`, `'AVX2'`, `'DEFAULT'`. */
   readonly cpuCapability: string;
@@ -38,12 +40,14 @@ export interface DoctorReport {
 export function doctor(): DoctorReport {
   const module = native();
   const build = module.buildInfo();
+  const record = readLibTorchRecord();
   return {
     addonPath,
     libtorch: {
       version: build.torchVersion,
       path: build.libtorchPath,
-      source: readLibTorchRecord()?.source ?? 'unknown',
+      source: record?.source ?? 'unknown',
+      testedVersions: record?.testedVersions ?? [],
     },
     cpuCapability: build.cpuCapability,
     cuda: module.cuda(),

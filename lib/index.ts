@@ -92,6 +92,7 @@ export {
   Model,
   type ModelInput,
   type ModelStatistics,
+  type PreflightOptions,
   type RunOptions,
   type SuggestedLayer,
   type Weight,

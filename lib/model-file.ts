@@ -12,14 +12,14 @@ import {
   invalidArgumentType,
 } from './errors.js';
 import type { NativeLoadOptions } from './native.js';
-import { ownOptions } from './options.js';
+import { ownOptions, readOptions } from './options.js';
 
 // What can be asked of a model's file before LibTorch's loader, which trusts it, sees it.
 
 /** @internal How the file is to be loaded, and what is asked of it first. */
 export interface FileChecks extends NativeLoadOptions {
   readonly sha256?: string | undefined;
-  readonly preflight?: boolean | undefined;
+  readonly preflight?: boolean | { readonly timeout?: number } | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -33,12 +33,12 @@ export async function withFileChecks<T>(
   load: () => Promise<T>,
 ): Promise<T> {
   const { sha256, preflight = false, signal, device, dtype, libraries } = ownOptions(checks);
-  if (typeof preflight !== 'boolean') throw invalidArgumentType('preflight', 'true or false', preflight);
+  const timeout = checkPreflight(preflight);
   const expected = sha256 === undefined ? null : checkDigest(sha256);
   signal?.throwIfAborted();
   const before = expected === null ? null : await identify(path);
   if (expected !== null) await compareDigest(path, expected, signal);
-  if (preflight) await loadInChild(path, { device, dtype, libraries }, signal);
+  if (timeout !== null) await loadInChild(path, { device, dtype, libraries }, timeout, signal);
   const loaded = await load();
   if (before !== null && before !== (await identify(path))) {
     throw new GradCamError(
@@ -48,6 +48,18 @@ export async function withFileChecks<T>(
     );
   }
   return loaded;
+}
+
+/** Milliseconds that the process may take that tries the file first; null where none is asked for. */
+function checkPreflight(preflight: unknown): number | null {
+  if (typeof preflight === 'boolean') return preflight ? 60_000 : null;
+  if (typeof preflight !== 'object' || preflight === null)
+    throw invalidArgumentType('preflight', 'true, false or an object', preflight);
+  const { timeout = 60_000 } = readOptions<{ timeout: unknown }>('preflight', preflight, ['timeout']);
+  if (typeof timeout !== 'number') throw invalidArgumentType('preflight.timeout', 'a number', timeout);
+  if (!(timeout >= 1 && timeout < 2 ** 31))
+    throw argumentOutOfRange('preflight.timeout', 'milliseconds from 1 to 2147483647', timeout);
+  return timeout;
 }
 
 function checkDigest(sha256: unknown): string {
@@ -104,30 +116,52 @@ export type PreflightReport =
 
 const preflightScript = fileURLToPath(new URL('./preflight.js', import.meta.url));
 
-/** Loads the file in a process that may crash. */
-function loadInChild(path: string, how: NativeLoadOptions, signal: AbortSignal | undefined): Promise<void> {
+/** Loads the file in a process that may crash, or hang. */
+function loadInChild(
+  path: string,
+  how: NativeLoadOptions,
+  timeout: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    const options = { env: { ...process.env, OMP_NUM_THREADS: '1' }, ...(signal ? { signal } : {}) };
+    const options = {
+      env: { ...process.env, OMP_NUM_THREADS: '1' },
+      killSignal: 'SIGKILL', // a loader that hangs hears nothing else
+      ...(signal ? { signal } : {}),
+    } as const;
+    const fail = (problem: string, cause: unknown) =>
+      reject(
+        new GradCamError(
+          'ERR_MODEL_LOAD',
+          `Cannot load '${path}': ${problem}. The file is damaged, or made to do harm; copy or export it again.`,
+          { cause, details: { path } },
+        ),
+      );
+    let tookTooLong = false;
     const command = [preflightScript, path, JSON.stringify(how)];
     const child = execFile(process.execPath, command, options, (error, stdout) => {
+      clearTimeout(timer);
       if (signal?.aborted) return reject(signal.reason);
+      if (tookTooLong)
+        return fail(
+          `LibTorch's loader did not come to its end within ${timeout / 1000} s in the process that tried the file ` +
+            'first (for a large file or a slow disk raise the limit: preflight: { timeout })',
+          error,
+        );
       const report = parseReport(stdout);
       if (report !== null && 'ok' in report) return resolve();
       if (report !== null)
         return reject(
           new GradCamError(report.code, report.message, { details: { ...report.details, path } }),
         );
-      const how =
+      const ending =
         child.signalCode ?? `exit code ${child.exitCode ?? (error as NodeJS.ErrnoException | null)?.code}`;
-      return reject(
-        new GradCamError(
-          'ERR_MODEL_LOAD',
-          `Cannot load '${path}': LibTorch's loader crashed on it (${how}) in the process that tried it first. ` +
-            'The file is damaged, or made to do harm; copy or export it again.',
-          { cause: error, details: { path } },
-        ),
-      );
+      fail(`LibTorch's loader crashed on it (${ending}) in the process that tried it first`, error);
     });
+    const timer = setTimeout(() => {
+      tookTooLong = true;
+      child.kill('SIGKILL');
+    }, timeout);
   });
 }
 

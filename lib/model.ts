@@ -20,6 +20,12 @@ import { Tensor, type TensorLike } from './tensor.js';
 /** Where a model runs. `'auto'` takes the first CUDA device if there is one, else the CPU. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}` | 'auto';
 
+/** How a file is loaded in a process of its own first. */
+export interface PreflightOptions {
+  /** Milliseconds that the process may take, its start included: 1 to 2147483647. Default 60000. */
+  readonly timeout?: number;
+}
+
 export interface LoadModelOptions {
   /** Default `'cpu'`. */
   readonly device?: Device;
@@ -40,9 +46,10 @@ export interface LoadModelOptions {
   readonly sha256?: string;
   /**
    * Load the file in a process of its own first: a damaged file that crashes LibTorch's loader then gives
-   * `ERR_MODEL_LOAD`, and this process goes on. Takes about a second and twice the time to load. Default false.
+   * `ERR_MODEL_LOAD`, and this process goes on. So does one on which the loader does not come to an end. Takes about a
+   * second and twice the time to load. Default false.
    */
-  readonly preflight?: boolean;
+  readonly preflight?: boolean | PreflightOptions;
   /** Stops waiting for the model. */
   readonly signal?: AbortSignal;
 }

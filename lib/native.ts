@@ -408,6 +408,8 @@ export interface LibTorchRecord {
   root: string;
   version: string;
   source: string;
+  /** The versions of LibTorch that all tests of this package pass with. */
+  testedVersions?: string[];
 }
 
 /** @internal */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { mostPixels } from './image/geometry.js';
 
 const pixels = z.number().int().min(1).max(65_535);
 const finite = z.number();
@@ -54,6 +55,8 @@ const inputSchema = z
   .superRefine((input, context) => {
     const refuse = (key: string, message: string) =>
       context.addIssue({ code: 'custom', path: [key], message });
+    if (input.width * input.height > mostPixels)
+      refuse('width', `Width times height is at most ${mostPixels}`);
     const channels = input.channels ?? 3;
     for (const key of ['mean', 'std'] as const) {
       const count = input[key]?.length ?? channels;

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { ReshapeTransform } from './cam/reshape-transform.js';
@@ -9,6 +8,7 @@ import { parseLabels } from './labels.js';
 import type { LoadModelOptions } from './model.js';
 import type { OutputSelector } from './model-output.js';
 import { sidecarSchema } from './sidecar-schema.js';
+import { readTextFile } from './text-file.js';
 
 /** How a model's input is made of a picture: what {@link loadImage} takes, with the size in two numbers. */
 export interface SidecarInput extends Omit<LoadImageOptions, 'size' | 'limitInputPixels'> {
@@ -44,7 +44,7 @@ export async function loadSidecar(modelPath: string): Promise<Sidecar | null> {
   const path = sidecarPath(modelPath);
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = await readTextFile(path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw sidecarError(path, (cause as Error).message, cause);
@@ -69,7 +69,7 @@ async function readLabels(path: string, labels: string | readonly string[]): Pro
   const file = resolve(dirname(path), labels);
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = await readTextFile(file);
   } catch (cause) {
     throw sidecarError(path, `labels: cannot read '${file}': ${(cause as Error).message}`, cause);
   }
@@ -97,7 +97,9 @@ function depthOf(issues: readonly z.core.$ZodIssue[]): number {
 }
 
 function sidecarError(path: string, problem: string, cause?: unknown): GradCamError {
-  return new GradCamError('ERR_SIDECAR', `The sidecar '${path}' is not valid: ${problem}.`, {
+  // What is wrong may be named by megabytes of text.
+  const told = problem.length > 1000 ? `${problem.slice(0, 1000)} ...` : problem;
+  return new GradCamError('ERR_SIDECAR', `The sidecar '${path}' is not valid: ${told}.`, {
     ...(cause === undefined ? {} : { cause }),
     details: { path },
   });

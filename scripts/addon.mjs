@@ -13,23 +13,28 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { resolveLibTorch } from './libtorch/resolve.mjs';
+import { testedVersions } from './libtorch/versions.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const buildFolder = join(root, 'build');
-const stampFile = join(buildFolder, 'stamp');
-const recordFile = join(buildFolder, 'libtorch.json');
-const logFile = join(buildFolder, 'build.log');
-const addonFile = join(buildFolder, 'cmake', 'gradcam.node');
 const require = createRequire(import.meta.url);
 
 /**
  * Builds the native addon against LibTorch, which is found or fetched, unless what is there is up to date.
  * @param {(line: string) => void} log
+ * @param {object} [how]
+ * @param {string} [how.buildFolder] default: build/, where the package looks for it
+ * @param {NodeJS.ProcessEnv} [how.env] by which LibTorch is found
+ * @param {'' | 'address' | 'thread'} [how.sanitize] compile with that sanitizer
  */
-export async function buildAddon(log) {
-  const libtorch = await resolveLibTorch({ log });
+export async function buildAddon(
+  log,
+  { buildFolder = join(root, 'build'), env = process.env, sanitize = '' } = {},
+) {
+  const libtorch = await resolveLibTorch({ env, log });
   const from = `LibTorch ${libtorch.version} from ${libtorch.source} at ${libtorch.root}`;
-  const stamp = stampOf(libtorch);
+  const stamp = stampOf(libtorch, sanitize);
+  const stampFile = join(buildFolder, 'stamp');
+  const addonFile = join(buildFolder, 'cmake', 'gradcam.node');
   if (existsSync(addonFile) && existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) {
     log(`addon is up to date (${from})`);
     return;
@@ -38,15 +43,16 @@ export async function buildAddon(log) {
   const started = Date.now();
   mkdirSync(buildFolder, { recursive: true });
   rmSync(stampFile, { force: true });
-  await runCMakeJs(libtorch.root);
-  const record = { root: libtorch.root, version: libtorch.version, source: libtorch.source };
-  writeFileSync(recordFile, `${JSON.stringify(record, null, 2)}\n`);
+  await runCMakeJs(libtorch.root, buildFolder, sanitize);
+  const { root: libtorchRoot, version, source } = libtorch;
+  const record = { root: libtorchRoot, version, source, testedVersions };
+  writeFileSync(join(buildFolder, 'libtorch.json'), `${JSON.stringify(record, null, 2)}\n`);
   writeFileSync(stampFile, stamp);
   log(`built in ${((Date.now() - started) / 1000).toFixed(0)} s`);
 }
 
 /** Changes when anything that the addon is made of does. */
-function stampOf(libtorch) {
+function stampOf(libtorch, sanitize) {
   const hash = createHash('sha256');
   const sources = readdirSync(join(root, 'native'), { recursive: true, encoding: 'utf8' })
     .filter((name) => /\.(cc|h)$/.test(name))
@@ -57,27 +63,37 @@ function stampOf(libtorch) {
   const headers = JSON.parse(readFileSync(require.resolve('node-addon-api/package.json'), 'utf8')).version;
   const warnings = process.env.GRADCAM_WERROR === '1';
   hash.update(
-    JSON.stringify([libtorch.root, libtorch.version, headers, process.platform, process.arch, warnings]),
+    JSON.stringify([
+      libtorch.root,
+      libtorch.version,
+      headers,
+      process.platform,
+      process.arch,
+      warnings,
+      sanitize,
+    ]),
   );
   return hash.digest('hex');
 }
 
 /** CMake's output goes to a file, and to the terminal only when it fails or GRADCAM_VERBOSE=1. */
-async function runCMakeJs(libtorchRoot) {
+async function runCMakeJs(libtorchRoot, buildFolder, sanitize) {
   const program = join(dirname(require.resolve('cmake-js/package.json')), 'bin', 'cmake-js');
   const options = ['--directory', root, '--out', join(buildFolder, 'cmake'), '--parallel', '2'];
   const definitions = [
     `--CDGRADCAM_LIBTORCH=${libtorchRoot}`,
+    `--CDGRADCAM_SANITIZE=${sanitize}`,
     `--CDGRADCAM_WERROR=${process.env.GRADCAM_WERROR === '1' ? 'ON' : 'OFF'}`,
   ];
+  const logFile = join(buildFolder, 'build.log');
   const verbose = process.env.GRADCAM_VERBOSE === '1';
   // configure runs each time: another LibTorch must reach an existing build folder.
   for (const step of ['configure', 'build']) {
-    await run([program, step, ...options, ...definitions], verbose);
+    await run([program, step, ...options, ...definitions], logFile, verbose);
   }
 }
 
-function run(args, verbose) {
+function run(args, logFile, verbose) {
   return new Promise((resolve, reject) => {
     const output = createWriteStream(logFile, { flags: args[1] === 'configure' ? 'w' : 'a' });
     const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -89,13 +105,13 @@ function run(args, verbose) {
     child.once('close', (code) => {
       output.end(() => {
         if (code === 0) resolve();
-        else reject(new Error(describeFailure()));
+        else reject(new Error(describeFailure(logFile)));
       });
     });
   });
 }
 
-function describeFailure() {
+function describeFailure(logFile) {
   const lines = readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-40);
   return [
     'The native addon could not be built. It needs CMake 3.22 and a C++20 compiler (GCC 11, Clang 14 or newer).',

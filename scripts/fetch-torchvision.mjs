@@ -5,10 +5,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheFolder, fillCache } from './libtorch/cache.mjs';
-import { installWheel } from './libtorch/pip.mjs';
+import { offlineReason } from './libtorch/offline.mjs';
+import { installWheel, packageIndex } from './libtorch/pip.mjs';
 import { askPythons, pythonCommands } from './libtorch/python.mjs';
 import { resolveLibTorch } from './libtorch/resolve.mjs';
-import { torchvisionVersion } from './libtorch/versions.mjs';
+import { torchvisionFor } from './libtorch/versions.mjs';
 
 const buildFolder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'build');
 const cpuWheels = 'https://download.pytorch.org/whl/cpu';
@@ -21,15 +22,20 @@ async function fetchTorchvision(env, log) {
     return;
   }
   // A wheel for the CPU alone asks for less than the one for CUDA, but LibTorch must be of the same kind.
+  const version = torchvisionFor(libtorch.version);
   const kind = isCpuBuild(libtorch.root) ? 'cpu' : 'cuda';
-  const name = `torchvision-${torchvisionVersion}-${process.platform}-${process.arch}-${kind}`;
+  const name = `torchvision-${version}-${process.platform}-${process.arch}-${kind}`;
   const target = join(cacheFolder(env), name);
   if (!hasLibrary(join(target, 'torchvision'))) {
+    const offline = offlineReason(env);
+    if (offline)
+      throw new Error(`torchvision ${version} is not in the cache, and ${offline} forbids the download.`);
     const python = askPythons(env)[0]?.command;
     if (!python) throw new Error(`No Python was found (tried ${pythonCommands(env).join(', ')}).`);
-    const wheel = `torchvision==${torchvisionVersion}`;
+    const wheel = `torchvision==${version}`;
     const index = kind === 'cpu' && !env.PIP_INDEX_URL ? ['--index-url', cpuWheels] : [];
-    log(`Downloading ${wheel} with ${python} -m pip (9 MB)`);
+    const from = index.length > 0 ? cpuWheels : packageIndex(env);
+    log(`Downloading ${wheel} with ${python} -m pip from ${from} (9 MB)`);
     const fill = async (folder, signal) => {
       await installWheel(python, folder, ['--no-deps', ...index, wheel], { env, signal });
       removeUnneeded(folder);
@@ -39,9 +45,9 @@ async function fetchTorchvision(env, log) {
     );
   }
   mkdirSync(buildFolder, { recursive: true });
-  const record = { folder: join(target, 'torchvision'), version: torchvisionVersion };
+  const record = { folder: join(target, 'torchvision'), version };
   writeFileSync(join(buildFolder, 'torchvision.json'), `${JSON.stringify(record, null, 2)}\n`);
-  log(`torchvision ${torchvisionVersion}: ${record.folder}`);
+  log(`torchvision ${version}: ${record.folder}`);
 }
 
 function hasLibrary(folder) {

@@ -5,10 +5,12 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const folder = fileURLToPath(new URL('../native', import.meta.url));
-const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
-  .filter((name) => /\.(cc|h)$/.test(name))
-  .map((name) => join(folder, name));
+const files = ['native', 'tools'].flatMap((name) => {
+  const folder = fileURLToPath(new URL(`../${name}`, import.meta.url));
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => /\.(cc|h)$/.test(file))
+    .map((file) => join(folder, file));
+});
 const mode = process.argv.includes('--check') ? ['--dry-run', '--Werror'] : ['-i'];
 const program = createRequire(import.meta.url).resolve('clang-format');
 const { status } = spawnSync(process.execPath, [program, ...mode, ...files], { stdio: 'inherit' });

@@ -308,6 +308,8 @@ test.serial('doctor tells what the library runs on', async (t) => {
   }
   const { libtorch, threads, addonPath, cuda } = JSON.parse((await gradcam(['doctor', '--json'])).stdout);
   t.regex(libtorch.version, /^2\.\d+\.\d+/);
+  t.true(libtorch.testedVersions.length >= 2);
+  t.regex(text.stdout, /^ +tested with 2\.\d+\.\d+ and 2\.\d+\.\d+$/m);
   t.true(addonPath.endsWith('gradcam.node'));
   t.true(threads.executors >= 1 && threads.intraOp >= 1);
   t.true(cuda.available || cuda.reason.length > 0);

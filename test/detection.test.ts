@@ -264,7 +264,7 @@ test('EXPECTED FAILURE - libraries that cannot be loaded', async (t) => {
     t.throwsAsync(loadModel(path, { libraries: libraries as string[] }), { code, message });
   await fails(['/there/is/none.so'], 'ERR_OPERATOR_LIBRARY', /no such file/);
   await fails([detectionPath('')], 'ERR_OPERATOR_LIBRARY', /folder/);
-  await fails([detectionPath('golden.json')], 'ERR_OPERATOR_LIBRARY', /LibTorch 2\.13/);
+  await fails([detectionPath('golden.json')], 'ERR_OPERATOR_LIBRARY', /LibTorch 2\.\d+\.\d+/);
   await fails('x.so', 'ERR_INVALID_ARG_TYPE', /array/);
   await fails([1], 'ERR_INVALID_ARG_TYPE', /libraries\[0\]/);
   const model = await loadModel(path);

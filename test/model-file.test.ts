@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { GradCamError, loadModel, TorchScriptTarget } from 'node-gradcam';
 import { fixturePath } from './helpers/fixtures.js';
+import { packageWith, temporaryFolder } from './helpers/package-copy.js';
 import { runScript } from './helpers/run-script.js';
 
 // What is checked before LibTorch sees a file, and before the addon uses a LibTorch.
@@ -15,12 +15,6 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const path = fixturePath('scripted.pt');
 const content = readFileSync(path);
 const sha256 = createHash('sha256').update(content).digest('hex');
-
-function temporaryFolder(t: ExecutionContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'gradcam-model-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 test('a file with the pinned SHA-256 is loaded, in any case of letters', async (t) => {
   await using model = await loadModel(path, { sha256: sha256.toUpperCase() });
@@ -91,6 +85,44 @@ test('preflight stops with its signal', async (t) => {
   await t.throwsAsync(pending, { is: reason });
 });
 
+test('a loader that hangs ends by the time limit of preflight, and leaves no process', async (t) => {
+  // Preloaded into that process alone, a module that hangs as a loader may, and tells which process it is.
+  const folder = temporaryFolder(t);
+  const told = join(folder, 'pid');
+  writeFileSync(
+    join(folder, 'hang.cjs'),
+    `if (/preflight/.test(process.argv[1])) { require('fs').writeFileSync('${told}', String(process.pid)); for (;;); }`,
+  );
+  const { code, stderr } = await runScript(`
+    import { loadModel } from 'node-gradcam';
+    process.env.NODE_OPTIONS = '--require ${folder}/hang.cjs';
+    const started = performance.now();
+    const preflight = { timeout: 1500 };
+    const error = await loadModel('test/fixtures/scripted.pt', { preflight }).catch((error) => error);
+    const took = performance.now() - started;
+    if (error.code !== 'ERR_MODEL_LOAD' || !/did not come to its end within 1.5 s/.test(error.message)) throw error;
+    if (took < 1400 || took > 20000) throw new Error(took);`);
+  t.is(code, 0, stderr);
+  const pid = Number(readFileSync(told, 'utf8'));
+  t.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+});
+
+test('BAD CALL - the time limit of preflight', async (t) => {
+  for (const timeout of ['1', null, {}])
+    await t.throwsAsync(loadModel(path, { preflight: { timeout: timeout as never } }), {
+      code: 'ERR_INVALID_ARG_TYPE',
+      message: /preflight\.timeout/,
+    });
+  for (const timeout of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])
+    await t.throwsAsync(loadModel(path, { preflight: { timeout } }), { code: 'ERR_OUT_OF_RANGE' });
+  await t.throwsAsync(loadModel(path, { preflight: { timeOut: 5 } as never }), {
+    code: 'ERR_UNKNOWN_OPTION',
+    message: /'timeOut' in preflight/,
+  });
+  await t.throwsAsync(loadModel(path, { preflight: [] as never }), { code: 'ERR_INVALID_ARG_TYPE' });
+  await (await loadModel(path, { preflight: {} })).dispose();
+});
+
 test('a crash in the process that tries the file first is an error', async (t) => {
   // Preloaded into that process alone, a module that ends it as a crash of the loader would.
   const folder = temporaryFolder(t);
@@ -144,19 +176,6 @@ test('EXPECTED FAILURE - a pickle that would take gigabytes', async (t) => {
     message: /a pickle of \d+ bytes numbers a value 1500000000/,
   });
 });
-
-/** A copy of the package with an addon of one's choice. */
-function packageWith(t: ExecutionContext, addon: string | Buffer | null): string {
-  const folder = temporaryFolder(t);
-  cpSync(join(root, 'dist/lib'), join(folder, 'dist/lib'), { recursive: true });
-  cpSync(join(root, 'package.json'), join(folder, 'package.json'));
-  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
-  mkdirSync(join(folder, 'build/cmake'), { recursive: true });
-  const file = join(folder, 'build/cmake/gradcam.node');
-  if (typeof addon === 'string') cpSync(addon, file);
-  else if (addon) writeFileSync(file, addon);
-  return join(folder, 'dist/lib/index.js');
-}
 
 const expectAddonError = async (t: ExecutionContext, index: string, message: RegExp, environment = {}) => {
   const script = `

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, Option } from 'commander';
 import type { CAMOptions } from '../cam/base-cam.js';
 import type { ReshapeTransform } from '../cam/reshape-transform.js';
@@ -7,6 +6,7 @@ import type { LoadImageOptions } from '../image/image-options.js';
 import { parseLabels } from '../labels.js';
 import { type Device, loadModel, type Model } from '../model.js';
 import { imageOptions, loadSidecar, type Sidecar } from '../sidecar.js';
+import { readTextFile } from '../text-file.js';
 import { UsageError } from './exit-codes.js';
 
 /** For options that may be given several times. */
@@ -128,7 +128,7 @@ export function explainedPart(sidecar: Sidecar | null, flags: LayerFlags): Omit<
 export async function readLabels(path: string): Promise<string[]> {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = await readTextFile(path);
   } catch (error) {
     throw new UsageError(`--labels: cannot read '${path}': ${(error as Error).message}`);
   }

@@ -18,6 +18,7 @@ export function doctorCommand(): Command {
         ['Addon', report.addonPath],
         ['LibTorch', `${libtorch.version}, found through: ${libtorch.source}`],
         ['', libtorch.path],
+        ['', `tested with ${libtorch.testedVersions.join(' and ')}`],
         ['CPU', `${report.cpuCapability} (${report.platform})`],
         ['CUDA', cuda.available ? `available, ${devices}` : `not available: ${cuda.reason}`],
         ...torchvisionRows(report),

@@ -1,5 +1,8 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 
+/** @internal Of one picture: as many as sharp decodes. */
+export const mostPixels = 0x3fff * 0x3fff;
+
 /** Width and height in pixels; one number stands for a square. */
 export type ImageSize = number | { readonly width: number; readonly height: number };
 
@@ -39,7 +42,10 @@ export function checkImageSize(name: string, size: unknown): Size {
       throw argumentOutOfRange(`${name}.${side}`, 'an integer from 1 to 65535', value);
     }
   }
-  return { width: width as number, height: height as number };
+  const checked = { width: width as number, height: height as number };
+  if (checked.width * checked.height > mostPixels)
+    throw argumentOutOfRange(name, `at most ${mostPixels} pixels`, `${width} x ${height}`);
+  return checked;
 }
 
 /** @internal `shorterSide` is of no account with `'contain'`. */

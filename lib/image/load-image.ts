@@ -151,7 +151,7 @@ function normalize(
   { size, mean, std, channels, channelOrder, valueRange }: CheckedOptions,
 ): Tensor {
   const area = size.width * size.height;
-  const data = new Float32Array(area * channels);
+  const data = newValues(area * channels);
   const [black, white] = valueRange;
   for (let channel = 0; channel < channels; channel++) {
     const stored = channelOrder === 'bgr' ? channels - 1 - channel : channel;
@@ -163,6 +163,16 @@ function normalize(
     }
   }
   return Tensor.from(data, [1, channels, size.height, size.width]);
+}
+
+function newValues(count: number): Float32Array<ArrayBuffer> {
+  try {
+    return new Float32Array(count);
+  } catch (cause) {
+    throw new GradCamError('ERR_OUT_OF_MEMORY', `Not enough memory for an image of ${count} values.`, {
+      cause,
+    });
+  }
 }
 
 function grayToRgb(gray: Uint8Array): Uint8Array {

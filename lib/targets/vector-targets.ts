@@ -6,6 +6,7 @@ import { Target } from './target.js';
 
 abstract class ComparedVector extends Target {
   readonly vector: Tensor;
+  /** @internal */
   protected abstract readonly kind: NativeTarget['kind'];
 
   /**

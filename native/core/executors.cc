@@ -11,7 +11,7 @@
 
 #include "core/caching_allocator.h"
 #include "core/failure.h"
-#include "core/torch.h"
+#include "core/intra_op_threads.h"
 
 namespace gradcam {
 namespace {
@@ -33,8 +33,7 @@ int coresOfQuota() {
 }
 
 ThreadCounts defaultCounts() {
-  // LibTorch's own count knows the affinity and OMP_NUM_THREADS.
-  const int cores = std::max(1, std::min(at::get_num_threads(), coresOfQuota()));
+  const int cores = std::max(1, std::min(intraOpThreads(), coresOfQuota()));
   const int executors = std::max(1, cores / kCoresPerExecutor);
   return {executors, cores / executors};
 }
@@ -81,7 +80,7 @@ class ExecutorPool {
   }
 
   void work() {
-    int intraOpThreads = 0;
+    int threadsSet = 0;
     bool released = false;
     std::unique_lock lock(mutex_);
     while (true) {
@@ -107,8 +106,8 @@ class ExecutorPool {
       tasks_.pop_front();
       const int wanted = counts_.intraOpThreads;
       lock.unlock();
-      if (intraOpThreads != wanted) at::set_num_threads(wanted);  // a thread's own setting with OpenMP
-      intraOpThreads = wanted;
+      if (threadsSet != wanted) setIntraOpThreads(wanted);
+      threadsSet = wanted;
       keepFreedMemory();
       task();
       task = nullptr;

@@ -20,7 +20,8 @@ export async function installWithPip(python, folder, { env, log, signal }) {
   mkdirSync(temporary);
   const pip = (...what) => pipInstall(python, folder, what, pipEnvironment(env, temporary), signal);
 
-  log(`Downloading ${wheel} with ${python} -m pip (${complete ? 'with CUDA, a few GB' : 'up to 550 MB'})`);
+  const size = complete ? 'with CUDA, a few GB' : 'up to 550 MB';
+  log(`Downloading ${wheel} with ${python} -m pip from ${packageIndex(env)} (${size})`);
   await (complete ? pip(wheel) : pip('--no-deps', wheel));
   if (!complete && existsSync(join(folder, 'torch', 'lib', 'libtorch_cuda.so'))) {
     const toolkit = requiredCudaToolkit(folder);
@@ -29,6 +30,13 @@ export async function installWithPip(python, folder, { env, log, signal }) {
   }
   if (!complete) removeUnneeded(folder);
   rmSync(temporary, { recursive: true, force: true });
+}
+
+/** Where pip downloads from, in words, without the password that an address may hold. */
+export function packageIndex(env) {
+  if (!URL.canParse(env.PIP_INDEX_URL ?? '')) return 'the index it is configured for, PyPI if none';
+  const { origin, pathname } = new URL(env.PIP_INDEX_URL);
+  return origin + pathname;
 }
 
 /** pip's temporary files go where they are removed with the rest, and --user does not go with --target. */

@@ -1,6 +1,7 @@
 import { cachedLibTorch, fillCache } from './cache.mjs';
 import { checkLibTorch } from './check.mjs';
 import { defaultNetwork, downloadArchive } from './download.mjs';
+import { offlineReason } from './offline.mjs';
 import { installWithPip } from './pip.mjs';
 import { askPythons, pythonCommands } from './python.mjs';
 import { isSupported, officialArchives, pinnedVersion, supportedRange } from './versions.mjs';
@@ -14,6 +15,7 @@ export class LibTorchNotFoundError extends Error {
 /**
  * Finds LibTorch, or fetches it into the cache: `LIBTORCH`, the active Python's torch, the cache, a download.
  * What the user named (`LIBTORCH`, `LIBTORCH_URL`) and cannot be used is an error, never silently replaced.
+ * `GRADCAM_OFFLINE=1` and `npm install --offline` forbid the download.
  *
  * @param {object} options
  * @param {NodeJS.ProcessEnv} [options.env]
@@ -54,6 +56,8 @@ export async function resolveLibTorch({
   if (!cached.problem) return { ...cached, source: 'cache' };
   tried.push(`the cache, ${target}: ${cached.problem}`);
   if (!fetchMissing) throw notFound(tried);
+  const offline = offlineReason(env);
+  if (offline) throw notFound([...tried, `the network: not used, ${offline}`]);
 
   const findProblem = (folder) => checkVersion(folder, needsCuda).problem;
   const context = { env, log, network: { ...defaultNetwork, ...network } };

@@ -1,15 +1,31 @@
-/** The LibTorch that this package is built and tested with. */
+/** The LibTorch that is fetched where none is found. */
 export const pinnedVersion = '2.13.0';
 
-/** The torchvision whose operators fit it. */
-export const torchvisionVersion = '0.28.0';
+// Each release line of LibTorch that the addon can be built against: the version that all tests pass with, and the
+// torchvision whose operators fit it.
+const releaseLines = {
+  2.12: { tested: '2.12.1', torchvision: '0.27.1' },
+  2.13: { tested: '2.13.0', torchvision: '0.28.0' },
+};
+
+const releaseLine = (version) => releaseLines[/^\d+\.\d+(?=\.\d+$)/.exec(version)?.[0]];
 
 /** What an installed LibTorch may be, in words for messages. */
-export const supportedRange = '2.13.x';
+export const supportedRange = Object.keys(releaseLines)
+  .map((line) => `${line}.x`)
+  .join(' or ');
+
+/** The versions that all tests pass with. */
+export const testedVersions = Object.values(releaseLines).map(({ tested }) => tested);
 
 /** Whether an installed LibTorch is in the supported range. */
 export function isSupported(version) {
-  return /^2\.13\.\d+$/.test(version);
+  return releaseLine(version) !== undefined;
+}
+
+/** The torchvision whose operators fit a supported LibTorch. */
+export function torchvisionFor(version) {
+  return releaseLine(version).torchvision;
 }
 
 /** The official CPU archives, by `${platform}-${arch}`; size and checksum are of the file as it is served. */

@@ -1,0 +1,15 @@
+#include "core/intra_op_threads.h"
+
+#include "core/torch.h"
+
+namespace gradcam {
+
+int intraOpThreads() {
+  return at::get_num_threads();
+}
+
+void setIntraOpThreads(int count) {
+  at::set_num_threads(count);
+}
+
+}  // namespace gradcam

@@ -1,0 +1,17 @@
+/** Codes that only the server and batches raise: test/error-codes-of-services.test.ts has a row for each. */
+export const serviceCodes = [
+  'ERR_INVALID_REQUEST',
+  'ERR_UNKNOWN_MODEL',
+  'ERR_MODEL_NOT_READY',
+  'ERR_MODEL_CONTROL',
+  'ERR_DEADLINE_EXCEEDED',
+  'ERR_CLIENT_GONE',
+  'ERR_SERVER_CONFIG',
+  'ERR_REDIS',
+  'ERR_BATCH_FOLDER',
+  'ERR_BATCH_CHANGED',
+  'ERR_BATCH_MODEL',
+  'ERR_BATCH_VERSION',
+] as const;
+
+export type ServiceCode = (typeof serviceCodes)[number];

@@ -1,0 +1,64 @@
+// What the tarball may hold, and how large it may be.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+const largestTarball = 4e6;
+const largestUnpacked = 8e6;
+
+const allowed = [
+  /^dist\/lib\/.+\.(js|js\.map|d\.ts)$/,
+  /^dist\/lib\/server\/page\/(index\.html|icon\.svg|assets\/index-[\w-]+\.(js|css))$/,
+  /^lib\/clip\/(vocabulary\.txt\.gz|LICENSE-CLIP\.txt)$/,
+  /^native\/(binding|core|placeholders)\/.+\.(cc|h)$/,
+  /^scripts\/.+\.(mjs|d\.mts)$/,
+  /^docs\/.+\.(md|png|webp|svg|json|yaml)$/,
+  /^docs\/deployment\/Dockerfile(\.dockerignore)?$/,
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|CMakeLists\.txt|binding\.gyp)$/,
+];
+const required = [
+  'dist/lib/index.js',
+  'dist/lib/index.d.ts',
+  'dist/lib/preflight.js',
+  'dist/lib/cli/main.js',
+  'dist/lib/batch/index.js',
+  'dist/lib/server/index.js',
+  'dist/lib/server/page/index.html',
+  'lib/clip/vocabulary.txt.gz',
+  'native/core/model.cc',
+  'scripts/install.mjs',
+  'scripts/libtorch/versions.mjs',
+  'CMakeLists.txt',
+  'README.md',
+  'LICENSE',
+  'CHANGELOG.md',
+];
+
+/**
+ * @param {{ files: { path: string }[], size: number, unpackedSize: number }} pack as `npm pack --json` tells it
+ * @returns {string} its size, in words
+ * @throws {Error} for what is missing, does not belong there, or is too large
+ */
+export function checkContent({ files, size, unpackedSize }, root) {
+  const paths = files.map(({ path }) => path);
+  const foreign = paths.filter((path) => !allowed.some((pattern) => pattern.test(path)));
+  if (foreign.length > 0)
+    throw new Error(`in the tarball, and should not be: ${foreign.slice(0, 10).join(', ')}`);
+  const missing = required.filter((path) => !paths.includes(path));
+  if (missing.length > 0) throw new Error(`not in the tarball: ${missing.join(', ')}`);
+  const stale = paths.filter((path) => {
+    const [, name] = /^dist\/(lib\/(?!server\/page\/).+)\.js$/.exec(path) ?? [];
+    return name !== undefined && !existsSync(join(root, `${name}.ts`));
+  });
+  if (stale.length > 0)
+    throw new Error(
+      `compiled from sources that are gone: ${stale.join(', ')}; remove dist/ and run npm run build`,
+    );
+  const words = `${files.length} files, ${megabytes(size)}, unpacked ${megabytes(unpackedSize)}`;
+  if (size > largestTarball || unpackedSize > largestUnpacked)
+    throw new Error(`${words}; at most ${megabytes(largestTarball)}, unpacked ${megabytes(largestUnpacked)}`);
+  return words;
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
