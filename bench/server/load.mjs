@@ -3,9 +3,8 @@ import autocannon from 'autocannon';
 /**
  * Asks a server from many connections at once, each of which asks again when it has its answer, and takes the time of every
  * answer by its status.
- * @param rate - requests a second in all; without it as many as the connections make
  */
-export async function load({ request }, { connections, seconds, amount, rate }) {
+export async function load({ request }, { connections, amount, seconds }) {
   const times = new Map(); // status -> milliseconds
   let lost = 0;
   const started = performance.now();
@@ -13,9 +12,8 @@ export async function load({ request }, { connections, seconds, amount, rate }) 
     ...request,
     connections,
     timeout: 120,
-    // Counted, not timed, where the figures shall not depend on how many fit into a second.
+    // A number of requests where throughput is compared: after a time, what is under way would not be counted.
     ...(amount === undefined ? { duration: seconds } : { amount }),
-    ...(rate === undefined ? {} : { overallRate: rate }),
   });
   run.on('response', (_client, status, _bytes, milliseconds) => {
     const known = times.get(status);
@@ -37,7 +35,8 @@ export async function load({ request }, { connections, seconds, amount, rate }) 
   };
 }
 
-function summary(times) {
+/** How many, and their percentiles. */
+export function summary(times) {
   const sorted = times.toSorted((a, b) => a - b);
   const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? null;
   return { count: sorted.length, p50: at(0.5), p99: at(0.99), longest: sorted.at(-1) ?? null };

@@ -44,17 +44,18 @@ export function markdown({ machine, difference, rounds, ratios, halfLoad, overlo
         `**${number(ratios.ofPython, 1)} times** the Python server (${number(ratios.ofPythonAlone, 1)} with one connection).`,
     );
   }
-  if (halfLoad) {
+  for (const { spacing, rate, p99, ratio, single, errors } of Object.values(halfLoad ?? {})) {
+    const how = spacing === 'even' ? 'evenly spaced' : 'at random (Poisson)';
     lines.push(
       '',
-      `At half that load, evenly spaced: p99 ${number(halfLoad.p99, 0)} ms, **${number(halfLoad.ratio, 2)} times** the ` +
-        `${number(halfLoad.single, 0)} ms of a request alone.`,
+      `At half that load (${number(rate)} a second), ${how}: p99 ${number(p99, 0)} ms, **${number(ratio, 2)} times** the ` +
+        `${number(single, 0)} ms of a request alone; ${errors} errors.`,
     );
   }
   if (overload) {
     lines.push(
       '',
-      `At three times that load (${overload.rate} a second), with room for ${overload.maxPending} images: ` +
+      `At three times that load (${number(overload.rate)} a second, at random), with room for ${overload.maxPending} images: ` +
         `${number(overload.perSecond)} a second accepted, p50 ${number(overload.p50, 0)} ms, p99 ${number(overload.p99, 0)} ms, ` +
         `longest ${number(overload.longest, 0)} ms; ${overload.refused.count} refused with 503, p50 ` +
         `${number(overload.refused.p50)} ms, p99 ${number(overload.refused.p99)} ms; ${overload.errors} errors.`,

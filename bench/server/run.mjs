@@ -9,6 +9,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { onResNet50 } from '../extras.mjs';
 import { describeMachine, inspectPython, loadAverage } from '../machine.mjs';
 import { median, pairedRatio } from '../statistics.mjs';
+import { arrivals } from './arrivals.mjs';
 import { load } from './load.mjs';
 import { markdown } from './report.mjs';
 import { heatmapOf, startOurs, startPython } from './servers.mjs';
@@ -29,7 +30,7 @@ const options = new Command('bench:server')
     process.env.GRADCAM_BENCH_PYTHON ?? join(here, '..', '..', '.venv', 'bin', 'python'),
   )
   .option('--rounds <count>', 'rounds in which each side has its turn', count, 3)
-  .option('--seconds <count>', 'length of each turn', count, 10)
+  .option('--seconds <count>', 'length of each turn, about', count, 10)
   .option(
     '--concurrency <list>',
     'connections, by comma',
@@ -87,9 +88,10 @@ for (let round = 0; round < options.rounds; round++) {
     python: {},
   };
   for (const connections of options.concurrency) {
-    turn.ours[connections] = await load(ours, { connections, seconds: options.seconds });
+    const amountAt = (perSecond) => Math.max(connections * 2, Math.round(options.seconds * perSecond));
+    turn.ours[connections] = await load(ours, { connections, amount: amountAt(turn.direct) });
     if (connections !== 1 && connections !== 32) continue;
-    turn.python[connections] = await load(python, { connections, seconds: options.seconds });
+    turn.python[connections] = await load(python, { connections, amount: amountAt(turn.direct / 4) });
   }
   rounds.push(turn);
   progress(
@@ -118,15 +120,15 @@ keep('ratios', {
 });
 
 if (options.halfLoad > 0) {
-  const half = await load(ours, {
-    connections: 32,
-    seconds: options.halfLoad,
-    rate: Math.max(1, Math.round(capacity / 2)),
-  });
-  // Alone again, right after: the machine's speed changes.
-  const single = await load(ours, { connections: 1, seconds: options.seconds });
-  keep('halfLoad', { ...half, single: single.p50, ratio: half.p99 / single.p50 });
-  progress(`half load: p99 ${half.p99.toFixed(0)} ms, a single request ${single.p50.toFixed(0)} ms`);
+  const half = {};
+  for (const spacing of ['even', 'poisson']) {
+    // Alone, right before: the machine's speed changes.
+    const single = await load(ours, { connections: 1, seconds: options.seconds });
+    const found = await arrivals(ours, { rate: capacity / 2, seconds: options.halfLoad, spacing });
+    half[spacing] = { ...found, single: single.p50, ratio: found.p99 / single.p50 };
+    progress(`half load, ${spacing}: p99 ${found.p99.toFixed(0)} ms, alone ${single.p50.toFixed(0)} ms`);
+  }
+  keep('halfLoad', half);
 }
 if (options.overload > 0) keep('overload', await measureOverload());
 if (options.soak > 0) keep('soak', await measureSoak());
@@ -145,17 +147,17 @@ async function measureOverload() {
     maxPending: 32,
   });
   await load(server, { connections: 8, seconds: 3 });
-  const overload = await load(server, {
-    connections: 256,
+  const overload = await arrivals(server, {
+    rate: 3 * capacity,
     seconds: options.overload,
-    rate: Math.round(3 * capacity),
+    spacing: 'poisson',
   });
   await server.end();
   progress(
     `three times the load: ${overload.perSecond.toFixed(1)} a second accepted, p99 ${overload.p99.toFixed(0)} ms; ` +
       `${overload.refused.count} refused, p99 ${overload.refused.p99?.toFixed(1)} ms`,
   );
-  return { ...overload, maxPending: 32, rate: Math.round(3 * capacity) };
+  return { ...overload, maxPending: 32 };
 }
 
 /** Busy for long: memory from a tenth of the time on, when all is warm, and errors. */
