@@ -15,6 +15,11 @@ const parts = [
     env: { GRADCAM_EXPLAINS: '5000' },
   },
   {
+    name: '40000 calls of native functions',
+    command: ['npx', 'ava', '--timeout=30m', 'test/binding-fuzz.test.ts'],
+    env: { GRADCAM_BINDING_CALLS: '20000' },
+  },
+  {
     name: '20000 sidecars',
     command: ['npx', 'ava', '--timeout=30m', 'test/sidecar-fuzz.test.ts'],
     env: { GRADCAM_SIDECARS: '20000' },
