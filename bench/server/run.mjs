@@ -38,6 +38,12 @@ const options = new Command('bench:server')
     [1, 8, 32, 128],
   )
   .option('--threads <count>', 'threads of each side', count, 2)
+  .option(
+    '--executors <count>',
+    'batches that our server computes at once, each with its share of the threads',
+    count,
+    2,
+  )
   .option('--half-load <seconds>', 'how long half the load is kept up', count, 60)
   .option('--overload <seconds>', 'how long three times the load is kept up', count, 30)
   .option('--soak <seconds>', 'how long the server is kept busy at the end', count, 600)
@@ -68,7 +74,13 @@ const keep = (part, value) => {
 
 const { newSide } = await onResNet50({ options: { ...options, peakBatches: [8] }, folder, progress });
 const pixels = readFileSync(join(folder, 'input-8.bin')).subarray(0, 3 * 224 * 224 * 4);
-const ours = await startOurs({ ...options, folder, model: join(folder, 'resnet50.pt'), pixels });
+const ours = await startOurs({
+  ...options,
+  threads: Math.max(1, Math.floor(options.threads / options.executors)),
+  folder,
+  model: join(folder, 'resnet50.pt'),
+  pixels,
+});
 const python = await startPython({ ...options, pixels });
 const direct = await newSide();
 
@@ -141,6 +153,7 @@ console.error(`Written to ${options.out}`);
 async function measureOverload() {
   const server = await startOurs({
     ...options,
+    threads: Math.max(1, Math.floor(options.threads / options.executors)),
     folder,
     model: join(folder, 'resnet50.pt'),
     pixels,

@@ -43,11 +43,19 @@ class ServerProcess {
 }
 
 /** `gradcam serve`, asked in the Open Inference Protocol with a binary tensor in and a binary heatmap out. */
-export async function startOurs({ folder, model, pixels, threads, maxPending = 256 }) {
+export async function startOurs({
+  folder,
+  model,
+  pixels,
+  threads,
+  executors = 1,
+  maxBatch = 8,
+  maxPending = 256,
+}) {
   const port = await freePort();
   const configuration = join(folder, `serve-${port}.json`);
   const models = { resnet50: { path: model, layer: 'layer4' } };
-  writeFileSync(configuration, JSON.stringify({ port, maxPending, maxBatch: 8, page: false, models }));
+  writeFileSync(configuration, JSON.stringify({ port, maxPending, maxBatch, page: false, models }));
   const args = [
     file('../../dist/lib/cli/main.js'),
     'serve',
@@ -56,10 +64,14 @@ export async function startOurs({ folder, model, pixels, threads, maxPending = 2
     '--log-level',
     'error',
   ];
-  const server = start(process.execPath, [...args, '--executors', '1', '--threads', String(threads)], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...process.env, OMP_NUM_THREADS: String(threads) },
-  });
+  const server = start(
+    process.execPath,
+    [...args, '--executors', String(executors), '--threads', String(threads)],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, OMP_NUM_THREADS: String(threads) },
+    },
+  );
   await lineOf(server, server.stderr, /^Ready/);
   const head = Buffer.from(
     JSON.stringify({
