@@ -1,6 +1,5 @@
 // `npm run bench`: pytorch-grad-cam, torch-cam and Captum against this library, in one run, turn by turn.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -9,6 +8,7 @@ import { describeMachine, inspectPython, loadAverage } from './machine.mjs';
 import { measureMethods } from './methods.mjs';
 import { drawRatios } from './picture.mjs';
 import { markdown, terminalTable } from './report.mjs';
+import { startSession } from './session.mjs';
 import { measureTimings } from './timings.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -48,18 +48,7 @@ const options = new Command('bench')
   .opts();
 
 const python = checkPython(options.python);
-const folder = mkdtempSync(join(tmpdir(), 'gradcam-bench-'));
-process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-process.once('SIGINT', () => process.exit(130));
-process.once('SIGTERM', () => process.exit(143));
-
-const started = performance.now();
-const progress = (text) => {
-  const seconds = Math.round((performance.now() - started) / 1000);
-  console.error(
-    `[${String(Math.floor(seconds / 60)).padStart(2)}:${String(seconds % 60).padStart(2, '0')}] ${text}`,
-  );
-};
+const { folder, progress } = startSession();
 
 const models = all.filter(({ name }) => !options.models || options.models.includes(name));
 const results = { machine: describeMachine(options, python), timings: [], extras: null, methods: null };

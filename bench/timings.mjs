@@ -18,7 +18,7 @@ const ratioPairs = {
 };
 
 /** What a difference from pytorch-grad-cam's maps, or from eager's outputs, may be before a cell counts as failed. */
-export const tolerance = 1e-3;
+const tolerance = 1e-3;
 
 /** Every model and batch: all contestants take turns, in an order that rotates from round to round. */
 export async function measureTimings({ options, folder, models, progress, keepCells }) {

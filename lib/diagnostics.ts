@@ -49,8 +49,8 @@ export function debug(line: () => string): void {
   if (log.enabled) log('%s', line());
 }
 
-/** @internal What failed, in few words. */
-export function describeFailure(error: unknown): string {
+/** What failed, in few words. */
+function describeFailure(error: unknown): string {
   const { code, name, message } = error as { code?: unknown; name?: unknown; message?: unknown };
   return `${code ?? name ?? 'error'}: ${String(message ?? error).split('\n')[0]}`;
 }

@@ -40,6 +40,7 @@ export interface DoctorReport {
 export function doctor(): DoctorReport {
   const module = native();
   const build = module.buildInfo();
+  const threads = module.threads();
   const record = readLibTorchRecord();
   return {
     addonPath,
@@ -52,7 +53,7 @@ export function doctor(): DoctorReport {
     cpuCapability: build.cpuCapability,
     cuda: module.cuda(),
     torchvision: findTorchvisionSync(),
-    threads: { executors: build.executors, intraOp: build.intraOpThreads },
+    threads: { executors: threads.executors, intraOp: threads.intraOpThreads },
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
   };

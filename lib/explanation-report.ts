@@ -1,5 +1,6 @@
 import type { ExplainedLayer, Explanation, StageTimings } from './cam/explanation.js';
 import { type ModelOutput, type OutputSelector, selectOutput } from './model-output.js';
+import { softmax } from './softmax.js';
 import { Tensor } from './tensor.js';
 
 /** A class of the model's output for one image. */
@@ -96,17 +97,18 @@ export function nameOf({ label, classIndex }: ClassReport): string {
   return label === null ? `class ${classIndex}` : `${label} (${classIndex})`;
 }
 
+/** What is written below a class's map: "tiger cat (282) 40.3%". */
+export function captionOf(report: ClassReport): string {
+  return `${nameOf(report)} ${percent(report.probability)}`;
+}
+
 export function percent(probability: number): string {
   return `${(probability * 100).toFixed(1)}%`;
 }
 
 function softmaxOfFirst(output: ModelOutput): number[] {
   if (!(output instanceof Tensor) || output.shape.length !== 2) return [];
-  const row = Array.from(output.at(0).toTypedArray() as Float32Array);
-  const highest = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const exponentials = row.map((value) => Math.exp(value - highest));
-  const sum = exponentials.reduce((a, b) => a + b, 0);
-  return exponentials.map((value) => value / sum);
+  return softmax(output.at(0).toTypedArray() as Float32Array);
 }
 
 export function statisticsOf(map: Tensor): MapStatistics {

@@ -78,11 +78,15 @@ async function identify(path: string): Promise<string> {
   }
 }
 
-async function compareDigest(path: string, expected: string, signal: AbortSignal | undefined): Promise<void> {
+/**
+ * Hexadecimal SHA-256 of a model's file; null for what is no file, such as a named pipe, of which nothing would ever come.
+ * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`
+ * @internal
+ */
+export async function modelDigest(path: string, signal?: AbortSignal): Promise<string | null> {
   const hash = createHash('sha256');
   try {
-    // Of a named pipe nothing would ever come; LibTorch's loader says what is wrong with what is no file.
-    if (!(await stat(path)).isFile()) return;
+    if (!(await stat(path)).isFile()) return null;
     await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, {
       ...(signal ? { signal } : {}),
     });
@@ -90,8 +94,13 @@ async function compareDigest(path: string, expected: string, signal: AbortSignal
     signal?.throwIfAborted();
     throw unreadable(path, cause);
   }
-  const actual = hash.digest('hex');
-  if (actual === expected) return;
+  return hash.digest('hex');
+}
+
+async function compareDigest(path: string, expected: string, signal: AbortSignal | undefined): Promise<void> {
+  const actual = await modelDigest(path, signal);
+  // LibTorch's loader says what is wrong with what is no file.
+  if (actual === null || actual === expected) return;
   throw new GradCamError(
     'ERR_MODEL_CHECKSUM',
     `'${path}' is not the pinned file: its SHA-256 is ${actual}, and ${expected} was asked for. ` +

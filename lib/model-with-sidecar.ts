@@ -4,7 +4,14 @@ import type { LoadImageOptions } from './image/image-options.js';
 import { type LoadedImage, loadImage } from './image/load-image.js';
 import { findClass } from './labels.js';
 import { type LoadModelOptions, loadModel, type Model } from './model.js';
-import { imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
+import {
+  explainedPart,
+  imageOptions,
+  loadSidecar,
+  modelOptions,
+  type Sidecar,
+  sidecarPath,
+} from './sidecar.js';
 
 /**
  * Loads a model together with its sidecar (`model.json` beside `model.pt`, docs/sidecar.md), which says how pictures are
@@ -30,8 +37,7 @@ export async function loadModelWithSidecar(
       { details: { path: missing } },
     );
   }
-  const dtype = options?.dtype ?? sidecar?.dtype;
-  const model = await loadModel(path, { ...options, ...(dtype ? { dtype } : {}) });
+  const model = await loadModel(path, modelOptions(sidecar, options));
   return new ModelWithSidecar(model, sidecar as Sidecar);
 }
 
@@ -48,13 +54,7 @@ export class ModelWithSidecar {
 
   /** For the constructor of every method: the model, with the sidecar's layer, reshape transform and output. */
   get camOptions(): CAMOptions {
-    const { layer, reshapeTransform, output } = this.sidecar;
-    return {
-      model: this.model,
-      ...(layer === undefined ? {} : { targetLayers: layer }),
-      ...(reshapeTransform === undefined ? {} : { reshapeTransform }),
-      ...(output === undefined ? {} : { output }),
-    };
+    return { model: this.model, ...explainedPart(this.sidecar) };
   }
 
   /** A name for each class; undefined where the sidecar has none. */

@@ -1,7 +1,7 @@
 import type { StageTimings } from './cam/explanation.js';
-import type { ReshapeTransform } from './cam/reshape-transform.js';
 import { debug } from './diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from './errors.js';
+import type { Inspection, Layer, ModelStatistics, SuggestedLayer, Weight } from './model-descriptions.js';
 import { withFileChecks } from './model-file.js';
 import { type ModelOutput, wrapOutput } from './model-output.js';
 import {
@@ -16,6 +16,15 @@ import {
 import { findTorchvision, missingOperator, type TorchvisionLibrary } from './operator-libraries.js';
 import { checkSignal, readOptions } from './options.js';
 import { Tensor, type TensorLike } from './tensor.js';
+
+export type {
+  InspectedLayer,
+  Inspection,
+  Layer,
+  ModelStatistics,
+  SuggestedLayer,
+  Weight,
+} from './model-descriptions.js';
 
 /** Where a model runs. `'auto'` takes the first CUDA device if there is one, else the CPU. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}` | 'auto';
@@ -54,77 +63,11 @@ export interface LoadModelOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A layer of a model: a submodule, known by its path of attributes. */
-export interface Layer {
-  /** Dotted path from the root, as in Python's `named_modules()`: `'layer4.2.conv3'`. */
-  readonly path: string;
-  /** Class name: `'Conv2d'`. */
-  readonly type: string;
-  /** 0 for the children of the root. */
-  readonly depth: number;
-}
-
-/** What a layer did in one forward. */
-export interface InspectedLayer extends Layer {
-  /** How often forward called it. */
-  readonly calls: number;
-  /** The output's shape of each call, in order; null where the output is not a tensor. */
-  readonly outputShapes: readonly (readonly number[] | null)[];
-}
-
-/** A layer the library chose, and why. */
-export interface SuggestedLayer {
-  readonly path: string;
-  readonly reason: string;
-  /** How the layer's output becomes a map, for layers of transformers; null where it is one. */
-  readonly reshapeTransform: ReshapeTransform | null;
-}
-
-export interface Inspection {
-  readonly layers: readonly InspectedLayer[];
-  /** The layer that is used when none is named; null where none fits. */
-  readonly suggested: SuggestedLayer | null;
-  /** Why there is no suggestion, else null. */
-  readonly suggestionFailure: string | null;
-}
-
-/** A parameter or buffer of a model. */
-export interface Weight {
-  /** Dotted path from the root, as in Python's `state_dict()`: `'layer4.2.conv3.weight'`. */
-  readonly name: string;
-  readonly shape: readonly number[];
-}
-
 /** How one of a model's methods runs. */
 export interface RunOptions {
   /** Which of {@link Model.methods}. Default `'forward'`. */
   readonly modelMethod?: string;
   readonly signal?: AbortSignal;
-}
-
-/** What a model did and holds. Times are in milliseconds, added up over all batches. */
-export interface ModelStatistics {
-  /** Forwards, inspections, explains, attributions and metrics, each counted when it has come to its end. */
-  readonly jobs: {
-    readonly done: number;
-    readonly failed: number;
-    /** Ended by their signal. */
-    readonly aborted: number;
-    readonly running: number;
-    readonly waiting: number;
-  };
-  /** Choices of target layers whose hooked graphs are kept, at most 16. */
-  readonly plans: number;
-  /** The stages of all batches that were explained. */
-  readonly timings: StageTimings;
-  readonly memory: {
-    /** Bytes of parameters and buffers; 0 once disposed. */
-    readonly weightBytes: number;
-    /** Bytes of the large blocks that tensors of this process hold, of all models and threads. */
-    readonly tensorBytes: number;
-    /** Bytes kept for the next tensors of this process; given back when no job has run for two seconds. */
-    readonly cachedBytes: number;
-  };
 }
 
 /** One input or, for a model that takes several, all of them in order. */

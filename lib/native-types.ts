@@ -253,8 +253,6 @@ export interface NativeBuildInfo {
   /** LibTorch's version that was loaded. */
   torchVersion: string;
   cpuCapability: string;
-  executors: number;
-  intraOpThreads: number;
   /** Bytes of the large blocks that tensors of this process hold, of all models and threads. */
   tensorBytes: number;
   /** Bytes kept for the next tensors; given back when no job has run for two seconds. */
@@ -298,6 +296,7 @@ export interface NativeModule {
     how: NativeOperationArguments,
   ): NativeTensor;
   tensorDispose(tensor: TensorReference): void;
+  threads(): { executors: number; intraOpThreads: number };
   setThreads(executors: number, intraOpThreads: number): void;
   createCancellation(): CancellationReference;
   cancel(cancellation: CancellationReference): void;

@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
+import type { CAMOptions } from './cam/base-cam.js';
 import type { ReshapeTransform } from './cam/reshape-transform.js';
 import type { TargetLayer } from './cam/target-layers.js';
 import { GradCamError } from './errors.js';
@@ -103,6 +104,35 @@ function sidecarError(path: string, problem: string, cause?: unknown): GradCamEr
     ...(cause === undefined ? {} : { cause }),
     details: { path },
   });
+}
+
+/**
+ * How a model is loaded that has this sidecar, or none; an option that is given goes before it.
+ * @internal
+ */
+export function modelOptions(sidecar: Sidecar | null, options: LoadModelOptions = {}): LoadModelOptions {
+  const dtype = options.dtype ?? sidecar?.dtype;
+  return { ...options, ...(dtype === undefined ? {} : { dtype }) };
+}
+
+/**
+ * What of a model is explained: the sidecar's layer, reshape transform and output, with what is asked for instead.
+ * @internal
+ */
+export function explainedPart(
+  sidecar: Sidecar | null,
+  asked: {
+    readonly layer?: Sidecar['layer'] | undefined;
+    readonly reshape?: ReshapeTransform | 'none' | undefined;
+  } = {},
+): Omit<CAMOptions, 'model'> {
+  const targetLayers = asked.layer ?? sidecar?.layer;
+  const reshapeTransform = asked.reshape ?? sidecar?.reshapeTransform;
+  return {
+    ...(targetLayers === undefined ? {} : { targetLayers }),
+    ...(reshapeTransform === undefined || reshapeTransform === 'none' ? {} : { reshapeTransform }),
+    ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
+  };
 }
 
 /** The options for `loadImage` that a sidecar asks for. */

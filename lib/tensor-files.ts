@@ -2,6 +2,7 @@ import { endianness } from 'node:os';
 import { extname } from 'node:path';
 import { argumentOutOfRange, invalidArgumentType } from './errors.js';
 import { Tensor, type TensorData } from './tensor.js';
+import { bytesOf } from './typed-array-bytes.js';
 import { writeWholeFile } from './whole-file.js';
 
 /**
@@ -20,11 +21,7 @@ export function tensorToNpy(tensor: Tensor): Buffer {
   const unpadded = 10 + description.length + room + 1;
   const header = `${description.padEnd(description.length + room + ((64 - (unpadded % 64)) % 64))}\n`;
   const start = Buffer.from([0x93, ...Buffer.from('NUMPY'), 1, 0, header.length & 0xff, header.length >> 8]);
-  return Buffer.concat([
-    start,
-    Buffer.from(header, 'latin1'),
-    Buffer.from(data.buffer, data.byteOffset, data.byteLength),
-  ]);
+  return Buffer.concat([start, Buffer.from(header, 'latin1'), bytesOf(data)]);
 }
 
 function typeCode(tensor: Tensor, data: TensorData): string {

@@ -15,20 +15,7 @@ export interface ThreadOptions {
  * are divided among them. No thread of libuv's pool is ever used.
  */
 export function threads(): Required<ThreadOptions> {
-  const { executors, intraOpThreads } = native().buildInfo();
-  return { executors, intraOpThreads };
-}
-
-let known = { executors: 0, until: 0 };
-
-/**
- * As `threads().executors`, but cheap: asked anew once a second, since another of Node's threads may have changed it.
- * @internal
- */
-export function executorCount(): number {
-  const now = performance.now();
-  if (now >= known.until) known = { executors: threads().executors, until: now + 1000 };
-  return known.executors;
+  return native().threads();
 }
 
 /**
@@ -45,5 +32,4 @@ export function setThreads(options: ThreadOptions): void {
       throw argumentOutOfRange(name, 'an integer from 1 to 1024', count);
   }
   native().setThreads(executors, intraOpThreads);
-  known = { executors, until: 0 };
 }

@@ -24,10 +24,12 @@ async function build() {
 async function buildPage() {
   const sources = join(root, 'lib', 'server', 'page');
   const built = join(root, 'dist', 'lib', 'server', 'page', 'index.html');
-  const newest = Math.max(
-    ...readdirSync(sources, { recursive: true }).map((name) => statSync(join(sources, name)).mtimeMs),
-    statSync(join(root, 'package-lock.json')).mtimeMs,
-  );
+  const madeOf = [
+    ...readdirSync(sources, { recursive: true }).map((name) => join(sources, name)),
+    ...['colormaps', 'colormap-tables'].map((name) => join(root, 'lib', 'visualization', `${name}.ts`)),
+    join(root, 'package-lock.json'),
+  ];
+  const newest = Math.max(...madeOf.map((path) => statSync(path).mtimeMs));
   if (existsSync(built) && statSync(built).mtimeMs > newest) return;
   const { build: bundle } = await import('vite');
   await bundle({ configFile: join(sources, 'vite.config.ts'), logLevel: 'warn' });

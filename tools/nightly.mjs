@@ -1,6 +1,7 @@
 // npm run test:nightly: what takes too long for every change. Each part prints its own report; the last lines sum up.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { commandOf } from './command.mjs';
 
 const parts = [
   { name: 'build', command: ['npm', 'run', '--silent', 'build'] },
@@ -31,14 +32,17 @@ const parts = [
   },
 ];
 
-const chosen = process.argv.slice(2);
-if (chosen.includes('--help')) {
-  console.log(
-    `Usage: npm run test:nightly -- [NAMES]\n\nParts (default: all; a name's beginning is enough):`,
-  );
-  for (const { name, command } of parts) console.log(`  ${name.padEnd(42)}${command.join(' ')}`);
-  process.exit(0);
-}
+const program = commandOf(
+  'test:nightly',
+  'Runs what takes too long for every change. Each part prints its own report; the last lines sum up.',
+)
+  .argument('[names...]', "of parts, a name's beginning is enough; default: all")
+  .addHelpText(
+    'after',
+    `\nParts:\n${parts.map(({ name, command }) => `  ${name}\n      ${command.join(' ')}`).join('\n')}`,
+  )
+  .parse();
+const chosen = program.args;
 
 // Another seed each day; the fuzzer prints the command that repeats a case.
 const seed = String(Math.floor(Date.now() / 86_400_000));
@@ -48,8 +52,8 @@ for (const { name, command, env = {} } of parts) {
   if (chosen.length > 0 && !chosen.some((beginning) => name.startsWith(beginning))) continue;
   console.log(`\n--- ${name}`);
   const started = Date.now();
-  const [program, ...args] = command.map((word) => (word === 'N' ? seed : word));
-  const { status } = spawnSync(program, args, { cwd, env: { ...process.env, ...env }, stdio: 'inherit' });
+  const [file, ...args] = command.map((word) => (word === 'N' ? seed : word));
+  const { status } = spawnSync(file, args, { cwd, env: { ...process.env, ...env }, stdio: 'inherit' });
   results.push({ name, passed: status === 0, seconds: (Date.now() - started) / 1000 });
 }
 

@@ -1,13 +1,13 @@
 // `npm run bench:server`: the explain server under load, against the engine's own batches and the usual Python server, turn
 // by turn in one run.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { onResNet50 } from '../extras.mjs';
 import { describeMachine, inspectPython, loadAverage } from '../machine.mjs';
+import { startSession } from '../session.mjs';
 import { median, pairedRatio } from '../statistics.mjs';
 import { arrivals } from './arrivals.mjs';
 import { load } from './load.mjs';
@@ -51,17 +51,7 @@ const options = new Command('bench:server')
   .parse()
   .opts();
 
-const folder = mkdtempSync(join(tmpdir(), 'gradcam-bench-'));
-process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-process.once('SIGINT', () => process.exit(130));
-process.once('SIGTERM', () => process.exit(143));
-const started = performance.now();
-const progress = (text) => {
-  const seconds = Math.round((performance.now() - started) / 1000);
-  console.error(
-    `[${String(Math.floor(seconds / 60)).padStart(2)}:${String(seconds % 60).padStart(2, '0')}] ${text}`,
-  );
-};
+const { folder, progress } = startSession();
 
 const results = { machine: describeMachine(options, inspectPython(options.python)) };
 mkdirSync(options.out, { recursive: true });
@@ -74,13 +64,16 @@ const keep = (part, value) => {
 
 const { newSide } = await onResNet50({ options: { ...options, peakBatches: [8] }, folder, progress });
 const pixels = readFileSync(join(folder, 'input-8.bin')).subarray(0, 3 * 224 * 224 * 4);
-const ours = await startOurs({
-  ...options,
-  threads: Math.max(1, Math.floor(options.threads / options.executors)),
-  folder,
-  model: join(folder, 'resnet50.pt'),
-  pixels,
-});
+const startServer = (how = {}) =>
+  startOurs({
+    ...options,
+    threads: Math.max(1, Math.floor(options.threads / options.executors)),
+    folder,
+    model: join(folder, 'resnet50.pt'),
+    pixels,
+    ...how,
+  });
+const ours = await startServer();
 const python = await startPython({ ...options, pixels });
 const direct = await newSide();
 
@@ -151,14 +144,7 @@ console.error(`Written to ${options.out}`);
 
 /** Three times the capacity, against a server that lets 32 images wait. */
 async function measureOverload() {
-  const server = await startOurs({
-    ...options,
-    threads: Math.max(1, Math.floor(options.threads / options.executors)),
-    folder,
-    model: join(folder, 'resnet50.pt'),
-    pixels,
-    maxPending: 32,
-  });
+  const server = await startServer({ maxPending: 32 });
   await load(server, { connections: 8, seconds: 3 });
   const overload = await arrivals(server, {
     rate: 3 * capacity,

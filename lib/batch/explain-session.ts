@@ -5,14 +5,14 @@ import type { ReshapeTransform } from '../cam/reshape-transform.js';
 import type { TargetLayer } from '../cam/target-layers.js';
 import { GradCamError } from '../errors.js';
 import { Explainer } from '../explainer/explainer.js';
-import { describeClasses, nameOf, percent, type SuccessReport } from '../explanation-report.js';
+import { captionOf, describeClasses, type SuccessReport } from '../explanation-report.js';
 import { type LoadedImage, loadImage } from '../image/load-image.js';
 import { writeMaps } from '../map-files.js';
 import { type Device, loadModel, type Model } from '../model.js';
-import { TopClassTarget } from '../targets/class-targets.js';
+import { topClassTargets } from '../targets/class-targets.js';
 import { writeWholeFile } from '../whole-file.js';
 import { exists, type ManifestClass, recordPath, resultPath, writing } from './output-folder.js';
-import { type BatchSpecification, digestOf, fileSha256, resultDigest } from './specification.js';
+import { type BatchSpecification, digestOf, resultDigest } from './specification.js';
 
 /** How a worker runs the model of a batch; no part of what comes out. */
 export interface SessionOptions {
@@ -59,18 +59,19 @@ export class ExplainSession implements AsyncDisposable {
   static async open(specification: BatchSpecification, options: SessionOptions): Promise<ExplainSession> {
     const { device = 'cpu', batchSize = 8, signal } = options;
     const path = options.model ?? specification.model.path;
-    if ((await fileSha256(path)) !== specification.model.sha256) {
-      throw new GradCamError(
-        'ERR_BATCH_MODEL',
-        `The model '${path}' is not the one the batch was submitted with. Give this worker the same file (--model), or cancel the batch and submit again.`,
-        { details: { path } },
-      );
-    }
     const { dtype } = specification;
     const model = await loadModel(path, {
       device,
+      sha256: specification.model.sha256,
       ...(dtype === undefined ? {} : { dtype }),
       ...(signal === undefined ? {} : { signal }),
+    }).catch((cause: GradCamError) => {
+      if (cause.code !== 'ERR_MODEL_CHECKSUM') throw cause;
+      throw new GradCamError(
+        'ERR_BATCH_MODEL',
+        `The model '${path}' is not the one the batch was submitted with. Give this worker the same file (--model), or cancel the batch and submit again.`,
+        { cause, details: { path } },
+      );
     });
     try {
       return new ExplainSession(specification, model, batchSize);
@@ -115,7 +116,7 @@ export class ExplainSession implements AsyncDisposable {
     using explanation = await this.#run(image, signal);
     const { top, explained } = describeClasses(explanation, labels, output);
     const key = this.keyOf(sha256);
-    const captions = explained.map((each) => `${nameOf(each)} ${percent(each.probability)}`);
+    const captions = explained.map(captionOf);
     const record: ResultRecord = { sha256, top, explained, layers: explanation.layers };
     await writing(folder, async () => {
       if (format !== 'none')
@@ -133,7 +134,7 @@ export class ExplainSession implements AsyncDisposable {
   #run({ tensor }: LoadedImage, signal?: AbortSignal): Promise<Explanation> {
     const { classes, top, augSmooth, eigenSmooth } = this.#specification;
     return this.#explainer.explain(tensor, {
-      targets: [classes ?? Array.from({ length: top }, (_, rank) => new TopClassTarget(rank))],
+      targets: [classes ?? topClassTargets(top)],
       augSmooth,
       eigenSmooth,
       ...(signal === undefined ? {} : { signal }),

@@ -40,7 +40,7 @@ export function batchFolder(folder: string, batch: string): string {
   return join(folder, 'batches', batch);
 }
 
-export function chunkManifestPath(folder: string, batch: string, chunk: string): string {
+function chunkManifestPath(folder: string, batch: string, chunk: string): string {
   return join(batchFolder(folder, batch), `${chunk}.jsonl`);
 }
 

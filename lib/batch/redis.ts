@@ -82,8 +82,7 @@ export async function connect(address: Address, { patient }: { readonly patient:
   }
 }
 
-/** @internal */
-export function redisError(address: Address, cause: unknown): GradCamError {
+function redisError(address: Address, cause: unknown): GradCamError {
   const { message, code } = cause as Error & { code?: string };
   const reason = message || code || String(cause);
   return new GradCamError(

@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { z } from 'zod';
 import { type MethodName, methodNames } from '../cam/methods.js';
 import { type MapDrawing, mapStyles } from '../draw-maps.js';
-import { GradCamError } from '../errors.js';
 import type { LoadImageOptions } from '../image/image-options.js';
 import { mapFormats } from '../map-files.js';
 import { sidecarSchema } from '../sidecar-schema.js';
@@ -94,19 +92,4 @@ export function resultDigest({ sources: _, model, ...rest }: BatchSpecification)
 export function batchId(specification: BatchSpecification, folder: string): string {
   const { sources } = specification;
   return digestOf(canonicalJson([resultDigest(specification), sources, folder])).slice(0, 16);
-}
-
-/** @throws {GradCamError} `ERR_MODEL_NOT_FOUND` */
-export async function fileSha256(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  try {
-    for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
-  } catch (cause) {
-    throw new GradCamError(
-      'ERR_MODEL_NOT_FOUND',
-      `Cannot read the model '${path}': ${(cause as Error).message}.`,
-      { cause, details: { path } },
-    );
-  }
-  return hash.digest('hex');
 }

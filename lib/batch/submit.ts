@@ -9,6 +9,7 @@ import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors
 import { checkOptions as checkImageOptions, type LoadImageOptions } from '../image/image-options.js';
 import { findClass } from '../labels.js';
 import type { Device } from '../model.js';
+import { modelDigest } from '../model-file.js';
 import { checkSignal, readOptions } from '../options.js';
 import { packageVersion } from '../package-version.js';
 import { imageOptions, loadSidecar } from '../sidecar.js';
@@ -19,13 +20,7 @@ import { findPictures } from './find-pictures.js';
 import { type BatchHeader, Ledger, summaryOfEarlier } from './ledger.js';
 import { chunkListPath, readChunkManifest, writeSpecification, writing } from './output-folder.js';
 import { type BatchQueueOptions, checkAddress, OpenQueue, orRedisError } from './redis.js';
-import {
-  type BatchFormat,
-  type BatchSpecification,
-  batchId,
-  fileSha256,
-  specificationSchema,
-} from './specification.js';
+import { type BatchFormat, type BatchSpecification, batchId, specificationSchema } from './specification.js';
 
 export interface SubmitBatchOptions extends BatchQueueOptions {
   /** TorchScript file. Its sidecar, if there is one, says what is not said here. */
@@ -224,7 +219,8 @@ class Submission {
 /** Everything that decides what comes out, from the options and the model's sidecar. */
 async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
   const path = resolve(given.model);
-  const sha256 = await fileSha256(path);
+  const sha256 = await modelDigest(path, given.signal);
+  if (sha256 === null) throw invalidArgumentType('model', 'a file', given.model);
   const sidecar = await loadSidecar(path);
   const labels = given.labels ?? sidecar?.labels;
   const reshapeTransform = given.reshapeTransform ?? sidecar?.reshapeTransform;

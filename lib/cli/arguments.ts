@@ -1,11 +1,10 @@
 import { InvalidArgumentError, Option } from 'commander';
-import type { CAMOptions } from '../cam/base-cam.js';
 import type { ReshapeTransform } from '../cam/reshape-transform.js';
 import type { Fit } from '../image/geometry.js';
 import type { LoadImageOptions } from '../image/image-options.js';
 import { parseLabels } from '../labels.js';
 import { type Device, loadModel, type Model } from '../model.js';
-import { imageOptions, loadSidecar, type Sidecar } from '../sidecar.js';
+import { imageOptions, loadSidecar, modelOptions, type Sidecar } from '../sidecar.js';
 import { readTextFile } from '../text-file.js';
 import { UsageError } from './exit-codes.js';
 
@@ -113,17 +112,6 @@ export interface LayerFlags {
   readonly reshape?: ReshapeTransform | 'none';
 }
 
-/** What is explained: the sidecar's layer, reshape transform and output, with what the command line changes. */
-export function explainedPart(sidecar: Sidecar | null, flags: LayerFlags): Omit<CAMOptions, 'model'> {
-  const targetLayers = flags.layer ?? sidecar?.layer;
-  const reshapeTransform = flags.reshape ?? sidecar?.reshapeTransform;
-  return {
-    ...(targetLayers === undefined ? {} : { targetLayers }),
-    ...(reshapeTransform === undefined || reshapeTransform === 'none' ? {} : { reshapeTransform }),
-    ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
-  };
-}
-
 /** Labels from a file: a JSON array, or one label a line. */
 export async function readLabels(path: string): Promise<string[]> {
   let text: string;
@@ -146,7 +134,6 @@ export async function openModel(
   signal: AbortSignal,
 ): Promise<{ model: Model; sidecar: Sidecar | null }> {
   const sidecar = await loadSidecar(path);
-  const dtype = sidecar?.dtype;
-  const model = await loadModel(path, { device: device as Device, signal, ...(dtype ? { dtype } : {}) });
+  const model = await loadModel(path, modelOptions(sidecar, { device: device as Device, signal }));
   return { model, sidecar };
 }

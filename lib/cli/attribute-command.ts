@@ -7,7 +7,7 @@ import { loadImage } from '../image/load-image.js';
 import { findClass } from '../labels.js';
 import { isRaw } from '../map-files.js';
 import type { Model } from '../model.js';
-import type { Sidecar } from '../sidecar.js';
+import { explainedPart, type Sidecar } from '../sidecar.js';
 import type { Targets } from '../targets/target.js';
 import type { Tensor } from '../tensor.js';
 import { writeTensor } from '../tensor-files.js';
@@ -17,7 +17,6 @@ import type { Picture } from '../visualization/picture.js';
 import { signedMap } from '../visualization/signed-map.js';
 import {
   collect,
-  explainedPart,
   fitOption,
   type LayerFlags,
   openModel,

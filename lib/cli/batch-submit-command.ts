@@ -1,37 +1,25 @@
 import { Command, Option } from 'commander';
 import type { BatchFormat, SubmitBatchOptions } from '../batch/index.js';
-import { type MethodName, methodNames } from '../cam/methods.js';
 import { mapFormats } from '../map-files.js';
 import type { Device } from '../model.js';
 import { loadSidecar } from '../sidecar.js';
-import {
-  collect,
-  fitOption,
-  type LayerFlags,
-  type PreparationFlags,
-  parseCount,
-  parseInputSize,
-  parseNumbers,
-  parseReshape,
-  preparation,
-  readLabels,
-} from './arguments.js';
+import { parseCount, preparation, readLabels } from './arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from './batch-queue.js';
 import { FoundPictures } from './batch-report.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { UsageError } from './exit-codes.js';
+import {
+  addExplainOptions,
+  addPreparationOptions,
+  checkClasses,
+  type ExplainChoiceFlags,
+} from './explain-options.js';
 
-interface SubmitFlags extends PreparationFlags, LayerFlags, DrawingFlags, QueueFlags {
+interface SubmitFlags extends ExplainChoiceFlags, DrawingFlags, QueueFlags {
   readonly output: string;
   readonly list?: string;
   readonly chunk: number;
-  readonly method: MethodName;
-  readonly class?: string[];
-  readonly top?: number;
   readonly format?: BatchFormat;
-  readonly augSmooth?: boolean;
-  readonly eigenSmooth?: boolean;
-  readonly labels?: string;
   readonly attempts: number;
   readonly device: Device;
   readonly tryOut: boolean;
@@ -55,33 +43,15 @@ export function submitCommand(signal: AbortSignal): Command {
     .option('--chunk <count>', 'images in a chunk', parseCount, 64)
     .option('--attempts <count>', 'how often a chunk is tried that fails', parseCount, 3)
     .option('--no-try-out', 'do not explain the first image before queueing')
-    .option('--device <device>', "for trying out: 'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .optionsGroup('What is explained:')
-    .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('gradcam'))
-    .option('--aug-smooth', 'average over six changed copies of the image: smoother, six times the cost')
-    .option('--eigen-smooth', 'keep the main pattern only: less noise')
-    .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
-    .option(
-      '--reshape <how>',
-      "of a transformer's layer: tokens, tokens:1, tokens:1:14x21 or nhwc",
-      parseReshape,
-    )
-    .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
-    .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
-    .option('--labels <file>', 'class names: a JSON array, or one a line')
-    .optionsGroup('How images are prepared:')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
-    .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
-    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers);
+    .option('--device <device>', "for trying out: 'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu');
+  addPreparationOptions(addExplainOptions(command));
   const format = new Option(
     '--format <name>',
     'of the results; none: only classes and scores, in the manifest; default: png',
   ).choices([...mapFormats, 'none']);
   return addDrawingOptions(command, { format }).action(
     async (model: string, images: string[], flags: SubmitFlags) => {
-      if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
+      checkClasses(flags);
       if (images.length === 0 && flags.list === undefined)
         throw new UsageError('Give images, folders or patterns, or a file with --list.');
       checkDrawing(flags, undefined, command);

@@ -4,9 +4,9 @@ import { loadImage } from '../image/load-image.js';
 import { confidenceChange } from '../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../metrics/curves.js';
 import { roadCombined } from '../metrics/road.js';
+import { explainedPart } from '../sidecar.js';
 import { ClassifierOutputSoftmaxTarget } from '../targets/class-targets.js';
 import {
-  explainedPart,
   fitOption,
   type LayerFlags,
   openModel,

@@ -1,41 +1,28 @@
 import { resolve } from 'node:path';
-import { Command, Option } from 'commander';
-import { type MethodName, methodNames, methods } from '../cam/methods.js';
-import { describeExplanation, type ImageReport, nameOf, percent } from '../explanation-report.js';
+import { Command } from 'commander';
+import { methods } from '../cam/methods.js';
+import { captionOf, describeExplanation, type ImageReport } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
 import { findClass } from '../labels.js';
 import { writeMaps } from '../map-files.js';
-import { sidecarPath } from '../sidecar.js';
-import { TopClassTarget } from '../targets/class-targets.js';
-import {
-  collect,
-  explainedPart,
-  fitOption,
-  type LayerFlags,
-  openModel,
-  type PreparationFlags,
-  parseCount,
-  parseInputSize,
-  parseNumbers,
-  parseReshape,
-  preparation,
-  readLabels,
-} from './arguments.js';
+import { explainedPart, sidecarPath } from '../sidecar.js';
+import { topClassTargets } from '../targets/class-targets.js';
+import { openModel, preparation, readLabels } from './arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
+import {
+  addExplainOptions,
+  addPreparationOptions,
+  checkClasses,
+  type ExplainChoiceFlags,
+} from './explain-options.js';
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 
-interface ExplainFlags extends PreparationFlags, LayerFlags, DrawingFlags {
-  readonly class?: string[];
-  readonly top?: number;
+interface ExplainFlags extends ExplainChoiceFlags, DrawingFlags {
   readonly output?: string;
   readonly json?: boolean;
   readonly device: string;
-  readonly labels?: string;
-  readonly method: MethodName;
-  readonly augSmooth?: boolean;
-  readonly eigenSmooth?: boolean;
 }
 
 export function explainCommand(signal: AbortSignal): Command {
@@ -46,29 +33,13 @@ export function explainCommand(signal: AbortSignal): Command {
     )
     .argument('<model>', 'TorchScript file (.pt)')
     .argument('<images...>', 'image files, or folders of them')
-    .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('gradcam'))
-    .option('--aug-smooth', 'average over six changed copies of the image: smoother, six times the cost')
-    .option('--eigen-smooth', 'keep the main pattern only: less noise')
-    .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
-    .option(
-      '--reshape <how>',
-      "of a transformer's layer: tokens, tokens:1, tokens:1:14x21 or nhwc",
-      parseReshape,
-    )
-    .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
-    .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
     .option(
       '-o, --output <path>',
       'file to write (.png .jpg .webp .avif, raw maps: .npy .json) or folder; default: this folder',
     )
     .option('--json', 'print JSON instead of text')
-    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
-    .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
-    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
-    .option('--labels <file>', 'class names: a JSON array, or one a line');
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu');
+  addPreparationOptions(addExplainOptions(command));
   return addDrawingOptions(command).action(
     async (modelPath: string, images: string[], flags: ExplainFlags) => {
       checkDrawing(flags, flags.output, command);
@@ -83,7 +54,7 @@ async function explainImages(
   flags: ExplainFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  if (flags.class && flags.top) throw new UsageError('Give --class or --top, not both.');
+  checkClasses(flags);
   const images = await findImages(paths);
   if (flags.output !== undefined && resolve(flags.output) === resolve(sidecarPath(modelPath)))
     throw new UsageError(`--output '${flags.output}' would overwrite the model's sidecar.`);
@@ -94,7 +65,7 @@ async function explainImages(
   const prepare = preparation(sidecar, flags);
   const targets = flags.class
     ? [flags.class.map((query) => findClass(labels, query))]
-    : [Array.from({ length: flags.top ?? 1 }, (_unused, rank) => new TopClassTarget(rank))];
+    : [topClassTargets(flags.top ?? 1)];
   const cam = new methods[flags.method]({ model, ...explainedPart(sidecar, flags) });
 
   const reports: ImageReport[] = [];
@@ -113,7 +84,7 @@ async function explainImages(
           signal,
         });
         const report = describeExplanation(path, output, explanation, labels, sidecar?.output);
-        const captions = report.explained.map((each) => `${nameOf(each)} ${percent(each.probability)}`);
+        const captions = report.explained.map(captionOf);
         await writeMaps(image, explanation, captions, flags, output);
         reports.push(report);
         progress.succeeded(report);

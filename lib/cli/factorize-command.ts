@@ -1,10 +1,10 @@
 import { Command } from 'commander';
 import { DeepFeatureFactorization } from '../cam/deep-feature-factorization.js';
 import { loadImage } from '../image/load-image.js';
+import { explainedPart } from '../sidecar.js';
 import { createLabelsLegend } from '../visualization/labels-legend.js';
 import { showFactorizationOnImage } from '../visualization/show-factorization-on-image.js';
 import {
-  explainedPart,
   fitOption,
   openModel,
   type PreparationFlags,

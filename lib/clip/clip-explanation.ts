@@ -1,4 +1,5 @@
 import { Explanation } from '../cam/explanation.js';
+import { softmax } from '../softmax.js';
 import type { Tensor } from '../tensor.js';
 
 interface ClipParts {
@@ -43,11 +44,4 @@ function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return dot(a, b) / Math.max(Math.sqrt(dot(a, a) * dot(b, b)), 1e-12);
-}
-
-function softmax(logits: readonly number[]): number[] {
-  const highest = Math.max(...logits);
-  const powers = logits.map((logit) => Math.exp(logit - highest));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => power / sum);
 }

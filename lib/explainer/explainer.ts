@@ -10,7 +10,7 @@ import { observeExplain } from '../diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
 import type { ModelInput } from '../model.js';
 import { readOptions } from '../options.js';
-import { executorCount } from '../threads.js';
+import { threads } from '../threads.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
 import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-images.js';
 
@@ -193,7 +193,7 @@ export class Explainer {
   }
 
   #startBatches(): void {
-    const executors = executorCount();
+    const { executors } = threads();
     while (this.#waiting.images > 0) {
       const full = this.#waiting.images >= this.#maxBatch;
       // One full batch more than runs, so that no executor waits for the event loop; what is not full may still fill.

@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { GradCamError } from '../errors.js';
-import { packageRoot } from '../native.js';
+import { packageVersion } from '../package-version.js';
 import { AdmissionGate } from './admission.js';
 import { CallRunner } from './call.js';
 import { watchModels } from './file-watcher.js';
@@ -30,12 +28,8 @@ declare module 'fastify' {
   }
 }
 
-const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
-  version: string;
-};
-
 /** @internal The registry that the options describe. */
-export function makeRegistry(options: CheckedServerOptions): ModelRegistry {
+function makeRegistry(options: CheckedServerOptions): ModelRegistry {
   const models = Object.fromEntries(
     Object.entries(options.models).map(([name, each]) => [
       name,
@@ -92,7 +86,8 @@ export async function explainServer(
     );
   });
 
-  if (!scope.hasDecorator('swagger')) await openApi(scope, { version, secured: options.tokens.length > 0 });
+  if (!scope.hasDecorator('swagger'))
+    await openApi(scope, { version: packageVersion, secured: options.tokens.length > 0 });
   await scope.register(health, { models });
   if (options.page) await scope.register(pageFiles);
   else scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
@@ -178,7 +173,7 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
       maxBodyBytes: options.maxBodyBytes,
     });
     await inner.register(kserveV1, { models, calls });
-    await inner.register(openInference, { models, calls, version });
+    await inner.register(openInference, { models, calls, version: packageVersion });
     await inner.register(modelRepository, { models, modelControl: options.modelControl });
   });
 }

@@ -8,7 +8,7 @@ import type { LoadImageOptions } from '../image/image-options.js';
 import { findClass } from '../labels.js';
 import { type Device, type Inspection, loadModel, type Model } from '../model.js';
 import type { ModelOutput } from '../model-output.js';
-import { imageOptions, loadSidecar, type Sidecar } from '../sidecar.js';
+import { explainedPart, imageOptions, loadSidecar, modelOptions, type Sidecar } from '../sidecar.js';
 import { Tensor } from '../tensor.js';
 import type { ModelDefinition } from './server-options.js';
 
@@ -89,11 +89,8 @@ export class ServedModel {
     signal: AbortSignal,
   ): Promise<ServedModel> {
     const sidecar = await loadSidecar(definition.path);
-    const model = await loadModel(definition.path, {
-      device: (definition.device ?? defaults.device) as Device,
-      ...(sidecar?.dtype ? { dtype: sidecar.dtype } : {}),
-      signal,
-    });
+    const device = (definition.device ?? defaults.device) as Device;
+    const model = await loadModel(definition.path, modelOptions(sidecar, { device, signal }));
     return new ServedModel(name, version, definition, model, sidecar, defaults);
   }
 
@@ -186,20 +183,12 @@ export class ServedModel {
   }
 
   #explainer(choice: ExplainChoice): Explainer {
-    const { method = this.defaultMethod, layers = this.defaultLayers } = choice;
-    const reshape = choice.reshape ?? this.sidecar?.reshapeTransform;
-    const key = JSON.stringify([method, [layers].flat(), reshape]);
+    const { method = this.defaultMethod, layers: layer = this.definition.layer, reshape } = choice;
+    const part = explainedPart(this.sidecar, { layer, reshape });
+    const key = JSON.stringify([method, part]);
     const known = this.#explainers.get(key);
     if (known) return known;
-    const output = this.sidecar?.output;
-    const explainer = new Explainer({
-      model: this.model,
-      method,
-      ...(layers === undefined ? {} : { targetLayers: layers }),
-      ...(reshape === undefined || reshape === 'none' ? {} : { reshapeTransform: reshape }),
-      ...(output === undefined ? {} : { output }),
-      ...this.#explainerOptions,
-    });
+    const explainer = new Explainer({ model: this.model, method, ...part, ...this.#explainerOptions });
     if (this.#explainers.size >= mostExplainers) this.#retireIdle();
     this.#explainers.set(key, explainer);
     return explainer;

@@ -44,6 +44,14 @@ export class TopClassTarget extends Target {
   }
 }
 
+/**
+ * A target for each of the `count` likeliest classes.
+ * @internal
+ */
+export function topClassTargets(count: number): TopClassTarget[] {
+  return Array.from({ length: count }, (_, rank) => new TopClassTarget(rank));
+}
+
 /** The probability of one class: `softmax(output)[category]`. */
 export class ClassifierOutputSoftmaxTarget extends Target {
   readonly category: number;

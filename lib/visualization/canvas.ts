@@ -1,4 +1,5 @@
 import sharp, { type Raw } from 'sharp';
+import { bytesOf } from '../typed-array-bytes.js';
 import { Picture, withAlpha } from './picture.js';
 import { bytePixels, type RgbImage } from './rgb-image.js';
 
@@ -17,7 +18,7 @@ export function pictureLayer(image: RgbImage, left: number, top: number): Layer 
   const alpha = image instanceof Picture ? image.alpha : null;
   const pixels = alpha ? withAlpha(rgb, alpha) : rgb;
   return {
-    input: Buffer.from(pixels.buffer, pixels.byteOffset, pixels.byteLength),
+    input: bytesOf(pixels),
     raw: { width, height, channels: alpha ? 4 : 3 },
     left: Math.round(left),
     top: Math.round(top),

@@ -24,6 +24,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("cancel", &GradCamAddon::cancel),
                              InstanceMethod("close", &GradCamAddon::close),
                              InstanceMethod("externalMemory", &GradCamAddon::externalMemory),
+                             InstanceMethod("threads", &GradCamAddon::getThreads),
                              InstanceMethod("setThreads", &GradCamAddon::setThreads),
                              InstanceMethod("describePlan", &GradCamAddon::describe),
                              InstanceMethod("loadModel", &GradCamAddon::load),
@@ -63,14 +64,11 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value getBuildInfo(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
       const BuildInfo build = buildInfo();
-      const ThreadCounts threads = threadCounts();
       Napi::Object object = Napi::Object::New(info.Env());
       object.Set("compiledTorchVersion", build.compiledTorchVersion);
       object.Set("torchVersion", build.torchVersion);
       object.Set("cpuCapability", build.cpuCapability);
       object.Set("libtorchPath", build.libtorchPath);
-      object.Set("executors", threads.executors);
-      object.Set("intraOpThreads", threads.intraOpThreads);
       setMemory(object);
       return object;
     });
@@ -97,6 +95,16 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
       object.Set("available", cuda.available);
       object.Set("reason", cuda.available ? info.Env().Null() : Napi::String::New(info.Env(), cuda.reason));
       object.Set("deviceCount", cuda.deviceCount);
+      return object;
+    });
+  }
+
+  Napi::Value getThreads(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const ThreadCounts threads = threadCounts();
+      Napi::Object object = Napi::Object::New(info.Env());
+      object.Set("executors", threads.executors);
+      object.Set("intraOpThreads", threads.intraOpThreads);
       return object;
     });
   }

@@ -13,7 +13,7 @@ export const redisMissing: string | null =
     : 'no redis-server; apt-get install redis-server';
 
 /** A port of the loopback interface on which nothing listens. */
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

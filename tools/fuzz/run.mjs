@@ -5,60 +5,30 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { commandOf, parseWhole } from '../command.mjs';
 import { mutate, randomNumbers } from './mutate.mjs';
 
-const help = `Usage: npm run fuzz -- [options]
-
-Damages the model files of test/fixtures (flipped bits, cuts, changed entries of the
-archive, changed pickles and code), and gives each to loadModel(), inspect() and
-explain() in a child process. Each must be refused with a code of docs/errors.md, or
-work. Ends with a table of what happened.
-
-  --cases N     how many files (default 300; a night's run: 5000)
-  --seed N      which sequence of damages (default 1); the same seed, the same files
-  --first N     start at this case of the sequence (default 0)
-  --keep DIR    keep the files that crash or fail in this folder
-  --verbose     a line for every case
-  --help        this text
-
-Exit code 0: nothing happened that must not. A crash of LibTorch's own loader is let
-pass where loadModel(path, { preflight: true }) makes ERR_MODEL_LOAD of it.
-Exit code 1: a process crashed otherwise or hung in a load, or an error had no code;
-the command that repeats the case is printed. Exit code 2: wrong options.`;
-
-function wrongOptions(message) {
-  console.error(`${message}\n\n${help}`);
-  process.exit(2);
-}
-
-function readCommandLine() {
-  try {
-    return parseArgs({
-      options: {
-        cases: { type: 'string', default: '300' },
-        seed: { type: 'string', default: '1' },
-        first: { type: 'string', default: '0' },
-        keep: { type: 'string' },
-        verbose: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    }).values;
-  } catch (error) {
-    return wrongOptions(error.message);
-  }
-}
-
-const values = readCommandLine();
-if (values.help) {
-  console.log(help);
-  process.exit(0);
-}
-const [cases, seed, first] = ['cases', 'seed', 'first'].map((name) =>
-  /^\d{1,9}$/.test(values[name])
-    ? Number(values[name])
-    : wrongOptions(`--${name} is a whole number, not '${values[name]}'.`),
-);
+const { cases, seed, first, keep, verbose } = commandOf(
+  'fuzz',
+  `Damages the model files of test/fixtures (flipped bits, cuts, changed entries of the archive, changed pickles and code), \
+and gives each to loadModel(), inspect() and explain() in a child process. Each must be refused with a code of \
+docs/errors.md, or work. Ends with a table of what happened.`,
+)
+  .option('--cases <count>', "how many files; a night's run: 5000", parseWhole, 300)
+  .option('--seed <number>', 'which sequence of damages; the same seed, the same files', parseWhole, 1)
+  .option('--first <number>', 'start at this case of the sequence', parseWhole, 0)
+  .option('--keep <folder>', 'keep the files that crash or fail in this folder')
+  .option('--verbose', 'a line for every case')
+  .addHelpText(
+    'after',
+    `
+Exit code 0: nothing happened that must not. A crash of LibTorch's own loader is
+let pass where loadModel(path, { preflight: true }) makes ERR_MODEL_LOAD of it.
+Exit code 1: a process crashed otherwise or hung in a load, or an error had no
+code; the command that repeats the case is printed. Exit code 2: wrong options.`,
+  )
+  .parse()
+  .opts();
 const again = (number) => `npm run fuzz -- --seed ${seed} --first ${number} --cases 1`;
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const subjects = [
@@ -149,15 +119,15 @@ for (let number = first; number < first + cases; number++) {
     );
     if (caught !== 'ERR_MODEL_LOAD') fault = `preflight: ${caught}`;
   }
-  if (values.verbose || fault || /^(crash|hang)/.test(outcome)) {
+  if (verbose || fault || /^(crash|hang)/.test(outcome)) {
     console.log(`case ${number} (${kind}): ${outcome} ${message.split('\n')[0]}`);
     if (fault) console.log(`  must not happen: ${fault}`);
     if (fault || outcome.startsWith('crash')) console.log(`  again with: ${again(number)}`);
   }
   if (fault) faults.push(number);
-  if (values.keep && (fault || outcome.startsWith('crash'))) {
-    mkdirSync(values.keep, { recursive: true });
-    writeFileSync(join(values.keep, `${seed}-${number}-${kind}.pt`), data);
+  if (keep && (fault || outcome.startsWith('crash'))) {
+    mkdirSync(keep, { recursive: true });
+    writeFileSync(join(keep, `${seed}-${number}-${kind}.pt`), data);
   }
 }
 child?.kill();

@@ -4,42 +4,24 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { commandOf } from '../command.mjs';
 import { auditDependencies } from './audit.mjs';
 import { checkContent } from './content.mjs';
 import { readmeExample } from './readme-example.mjs';
 
-const help = `Usage: npm run check:package -- [options]
-
-Packs the package as npm publishes it, and checks it as a user meets it: publint, "are
-the types wrong", its content and size, an install of the tarball into an empty project
-outside of the repository, README's example from there (typed, as an ES module, with
-require), npx gradcam doctor, npm audit.
-
-  --from-source  compile the addon in that project (minutes). Without it, the addon of
-                 build/ is put there, if the tarball's sources are what it was made of
-  --keep         keep the project, and print where it is
-  --help         this text`;
-
-function readCommandLine() {
-  try {
-    const options = {
-      'from-source': { type: 'boolean' },
-      keep: { type: 'boolean' },
-      help: { type: 'boolean' },
-    };
-    return parseArgs({ options }).values;
-  } catch (error) {
-    console.error(`${error.message}\n\n${help}`);
-    return process.exit(2);
-  }
-}
-
-const options = readCommandLine();
-if (options.help) {
-  console.log(help);
-  process.exit(0);
-}
+const { fromSource, keep } = commandOf(
+  'check:package',
+  `Packs the package as npm publishes it, and checks it as a user meets it: publint, "are the types wrong", its content and \
+size, an install of the tarball into an empty project outside of the repository, README's example from there (typed, as an \
+ES module, with require), npx gradcam doctor, npm audit.`,
+)
+  .option(
+    '--from-source',
+    "compile the addon in that project (minutes); else that of build/ is put there, if the tarball's sources are what it was made of",
+  )
+  .option('--keep', 'keep the project, and print where it is')
+  .parse()
+  .opts();
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const project = mkdtempSync(join(tmpdir(), 'gradcam-package-'));
@@ -84,7 +66,7 @@ function install(tarball) {
   ];
   writeFileSync(join(project, 'package.json'), '{ "name": "a-user", "private": true }\n');
   const flags = ['--no-audit', '--no-fund', '--prefer-offline', '--foreground-scripts'];
-  if (options['from-source']) {
+  if (fromSource) {
     const { stdout, stderr } = run('npm', ['install', ...flags, ...wanted]);
     const said = /built in \d+ s/.exec(stdout + stderr)?.[0];
     if (!said) throw new Error(`the install script built nothing:\n${stdout}${stderr}`);
@@ -184,6 +166,6 @@ try {
   console.error(`not ok  ${error.message}`);
   process.exitCode = 1;
 } finally {
-  if (options.keep) console.log(`kept: ${project}`);
+  if (keep) console.log(`kept: ${project}`);
   else rmSync(project, { recursive: true, force: true });
 }

@@ -3,31 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { Argument, Option } from 'commander';
+import { commandOf, parseWhole } from '../command.mjs';
 import { avaProgram, makeVariant, root } from '../variants/variant.mjs';
 import { judgeReports } from './reports.mjs';
-
-const help = `Usage: npm run test:sanitizers -- [parts] [options]
-
-Compiles our C++ with sanitizers and runs it. LibTorch and Node stay as they are: what is
-wrong inside them is not seen. Needs GCC or Clang with their sanitizers, on Linux.
-
-Parts (default: all)
-  pools     the executors, cancelling and the cache of memory blocks, with many threads,
-            without LibTorch: ThreadSanitizer, then AddressSanitizer. Seconds.
-  address   the addon with AddressSanitizer, UndefinedBehaviorSanitizer and
-            LeakSanitizer, built in build-variants/address, and tests in it. Minutes,
-            the first time about ten.
-  thread    the same with ThreadSanitizer, and tests with many threads.
-
-Options
-  --tests FILES   test files for address or thread, separated by commas (default: those
-                  that reach most of the native code, or have many threads)
-  --size N        how long pools runs (default 1; a night's run: 20)
-  --plant WHAT    put a fault into pools, to see that it is found: race, overflow, leak
-  --help          this text
-
-Exit code 0: no report. Exit code 1: a sanitizer reported something, or a test failed.`;
 
 const parts = ['pools', 'address', 'thread'];
 const addressTests = [
@@ -52,31 +31,42 @@ const addressTests = [
 
 const threadTests = ['determinism', 'explainer', 'observability', 'responsiveness', 'threads'];
 
-function readCommandLine() {
-  try {
-    const { values, positionals } = parseArgs({
-      allowPositionals: true,
-      options: {
-        tests: { type: 'string' },
-        size: { type: 'string', default: '1' },
-        plant: { type: 'string' },
-        help: { type: 'boolean', default: false },
-      },
-    });
-    const unknown = positionals.find((part) => !parts.includes(part));
-    if (unknown) throw new Error(`There is no part '${unknown}'.`);
-    return { ...values, parts: positionals.length > 0 ? positionals : parts };
-  } catch (error) {
-    console.error(`${error.message}\n\n${help}`);
-    return process.exit(2);
-  }
-}
+const program = commandOf(
+  'test:sanitizers',
+  `Compiles our C++ with sanitizers and runs it. LibTorch and Node stay as they are: what is wrong inside them is not seen. \
+Needs GCC or Clang with their sanitizers, on Linux.`,
+)
+  .addArgument(new Argument('[parts...]', 'which of it').choices(parts).default(parts))
+  .option(
+    '--tests <names>',
+    'test files for address or thread, separated by commas; default: those that reach most of the native code, or have many threads',
+  )
+  .option('--size <count>', "how long pools runs; a night's run: 20", parseWhole, 1)
+  .addOption(
+    new Option('--plant <fault>', 'put a fault into pools, to see that it is found').choices([
+      'race',
+      'overflow',
+      'leak',
+    ]),
+  )
+  .addHelpText(
+    'after',
+    `
+Parts:
+  pools    the executors, cancelling and the cache of memory blocks, with many
+           threads, without LibTorch: ThreadSanitizer, then AddressSanitizer.
+           Seconds.
+  address  the addon with AddressSanitizer, UndefinedBehaviorSanitizer and
+           LeakSanitizer, built in build-variants/address, and tests in it.
+           Minutes, the first time about ten.
+  thread   the same with ThreadSanitizer, and tests with many threads.
 
-const options = readCommandLine();
-if (options.help) {
-  console.log(help);
-  process.exit(0);
-}
+Exit code 0: no report. Exit code 1: a sanitizer reported something, or a test
+failed.`,
+  )
+  .parse();
+const options = program.opts();
+const [chosen] = program.processedArgs;
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const compiler = process.env.CXX ?? 'c++';
@@ -98,7 +88,7 @@ function runPools() {
   mkdirSync(folder, { recursive: true });
   const sources = ['executors', 'block_cache'].map((name) => join(root, 'native', 'core', `${name}.cc`));
   for (const sanitizer of ['thread', 'address,undefined']) {
-    const program = join(folder, `pools-${sanitizer.split(',')[0]}`);
+    const pools = join(folder, `pools-${sanitizer.split(',')[0]}`);
     const flags = [`-fsanitize=${sanitizer}`, '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'];
     if (options.plant) flags.push(`-DGRADCAM_PLANT_${options.plant.toUpperCase()}`);
     const include = ['-I', join(root, 'native')];
@@ -113,9 +103,9 @@ function runPools() {
         ...sources,
         '-pthread',
         '-o',
-        program,
+        pools,
       ]);
-      run(program, [options.size]);
+      run(pools, [String(options.size)]);
     });
   }
 }
@@ -177,9 +167,9 @@ async function runAddon(sanitizer, tests) {
 }
 
 try {
-  if (options.parts.includes('pools')) runPools();
-  if (options.parts.includes('address')) await runAddon('address', addressTests);
-  if (options.parts.includes('thread')) await runAddon('thread', threadTests);
+  if (chosen.includes('pools')) runPools();
+  if (chosen.includes('address')) await runAddon('address', addressTests);
+  if (chosen.includes('thread')) await runAddon('thread', threadTests);
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

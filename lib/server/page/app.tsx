@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
+import { type ColormapName, colormapNames, lowestValue } from '../../visualization/colormaps.js';
 import { ClassPicker } from './class-picker.js';
-import { type ColourScale, colourScales } from './colour-scales.js';
 import { saveJson } from './downloads.js';
 import { DropZone } from './drop-zone.js';
 import { describeModel, listModels, type ModelDescription, ServerError, setToken } from './explain-client.js';
@@ -15,6 +15,9 @@ interface Picture {
   readonly bitmap: ImageBitmap;
 }
 
+/** Those for maps from 0 to 1. */
+const mapColours = colormapNames.filter((name) => lowestValue(name) === 0);
+
 export function App() {
   const [models, setModels] = useState<readonly string[]>([]);
   const [model, setModel] = useState<ModelDescription | null>(null);
@@ -23,7 +26,7 @@ export function App() {
   const [layers, setLayers] = useState<readonly string[]>([]);
   const [methods, setMethods] = useState<readonly string[]>([]);
   const [opacity, setOpacity] = useState(0.55);
-  const [scale, setScale] = useState<ColourScale>('jet');
+  const [colormap, setColormap] = useState<ColormapName>('jet');
   const [problem, setProblem] = useState<unknown>(null);
 
   const choose = async (name: string) => {
@@ -116,7 +119,7 @@ export function App() {
                     explained={explained}
                     stale={stale}
                     opacity={opacity}
-                    scale={scale}
+                    colormap={colormap}
                     fileName={fileName}
                   />
                 )),
@@ -146,10 +149,10 @@ export function App() {
               <label>
                 <span>Colours</span>
                 <select
-                  value={scale}
-                  onChange={({ currentTarget }) => setScale(currentTarget.value as ColourScale)}
+                  value={colormap}
+                  onChange={({ currentTarget }) => setColormap(currentTarget.value as ColormapName)}
                 >
-                  {colourScales.map((each) => (
+                  {mapColours.map((each) => (
                     <option key={each}>{each}</option>
                   ))}
                 </select>

@@ -1,5 +1,5 @@
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { type ColourScale, colourTable } from './colour-scales.js';
+import { type ColormapName, colormapTable, colorOffset } from '../../visualization/colormaps.js';
 import { type Answer, decodeHeatmap, type ExplainedClass } from './explain-client.js';
 
 const largestSide = 960;
@@ -9,12 +9,12 @@ interface HeatCanvasProps {
   readonly answer: Answer;
   readonly explained: ExplainedClass;
   readonly opacity: number;
-  readonly scale: ColourScale;
+  readonly colormap: ColormapName;
   readonly label: string;
 }
 
 /** The part of the picture that the model saw, as sharp as the picture is, with the heat over it. */
-export function HeatCanvas({ picture, answer, explained, opacity, scale, label }: HeatCanvasProps) {
+export function HeatCanvas({ picture, answer, explained, opacity, colormap, label }: HeatCanvasProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const { image } = answer;
   const zoom = image.original_width / image.resized_width;
@@ -43,19 +43,19 @@ export function HeatCanvas({ picture, answer, explained, opacity, scale, label }
       height,
     );
     context.globalAlpha = opacity;
-    context.drawImage(colouredHeat(explained, scale), 0, 0, width, height);
-  }, [picture, explained, opacity, scale, width, height]);
+    context.drawImage(colouredHeat(explained, colormap), 0, 0, width, height);
+  }, [picture, explained, opacity, colormap, width, height]);
 
   return <canvas ref={canvas} width={width} height={height} role="img" aria-label={label} />;
 }
 
-function colouredHeat({ heatmap }: ExplainedClass, scale: ColourScale): HTMLCanvasElement {
+function colouredHeat({ heatmap }: ExplainedClass, colormap: ColormapName): HTMLCanvasElement {
   const [height, width] = heatmap.shape;
   const values = decodeHeatmap(heatmap);
-  const colours = colourTable(scale);
+  const colours = colormapTable(colormap);
   const pixels = new ImageData(width, height);
   for (let index = 0; index < values.length; index++) {
-    const colour = Math.round((values[index] ?? 0) * 255) * 3;
+    const colour = colorOffset(colormap, values[index] ?? 0);
     pixels.data.set(colours.subarray(colour, colour + 3), index * 4);
     pixels.data[index * 4 + 3] = 255;
   }

@@ -1,6 +1,6 @@
 import { useRef } from 'preact/hooks';
+import type { ColormapName } from '../../visualization/colormaps.js';
 import { nameOf } from './class-picker.js';
-import type { ColourScale } from './colour-scales.js';
 import { saveCanvas } from './downloads.js';
 import type { Answer, ExplainedClass } from './explain-client.js';
 import { HeatCanvas } from './heat-canvas.js';
@@ -11,12 +11,20 @@ interface ResultCardProps {
   readonly explained: ExplainedClass;
   readonly stale: boolean;
   readonly opacity: number;
-  readonly scale: ColourScale;
+  readonly colormap: ColormapName;
   readonly fileName: string;
 }
 
 /** One map over the picture, with what it explains. */
-export function ResultCard({ picture, answer, explained, stale, opacity, scale, fileName }: ResultCardProps) {
+export function ResultCard({
+  picture,
+  answer,
+  explained,
+  stale,
+  opacity,
+  colormap,
+  fileName,
+}: ResultCardProps) {
   const card = useRef<HTMLElement>(null);
   const name = nameOf(explained.label, explained.class);
   const probability = explained.probability === null ? '' : ` ${(explained.probability * 100).toFixed(1)}%`;
@@ -32,7 +40,7 @@ export function ResultCard({ picture, answer, explained, stale, opacity, scale, 
         answer={answer}
         explained={explained}
         opacity={opacity}
-        scale={scale}
+        colormap={colormap}
         label={`Heat of ${answer.method} for ${name}`}
       />
       <figcaption>

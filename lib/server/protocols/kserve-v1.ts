@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { rankClasses } from '../../explanation-report.js';
 import { type ModelOutput, selectOutput } from '../../model-output.js';
 import { Tensor } from '../../tensor.js';
+import { bytesOf } from '../../typed-array-bytes.js';
 import type { Call, CallRunner } from '../call.js';
 import { invalidRequest } from '../http-errors.js';
 import type { ModelRegistry } from '../model-registry.js';
@@ -19,7 +20,6 @@ import {
   reshapeSchema,
   unchecked,
 } from '../schemas.js';
-import { bytesOf } from '../typed-array-bytes.js';
 import { flatten, nest } from './nested-numbers.js';
 
 // KServe's first protocol. Its :explain has no standard body: ours takes the options beside `instances`, and a class

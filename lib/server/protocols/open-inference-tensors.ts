@@ -1,6 +1,6 @@
 import type { Tensor, TensorData } from '../../tensor.js';
+import { bytesOf } from '../../typed-array-bytes.js';
 import { invalidRequest } from '../http-errors.js';
-import { bytesOf } from '../typed-array-bytes.js';
 import { flatten, nest } from './nested-numbers.js';
 
 // Tensors as the Open Inference Protocol writes them: in JSON, or as bytes behind the JSON (Triton's binary extension).

@@ -27,7 +27,7 @@ const tensorMetadata = z.object({
   shape: z.array(z.number().int()).describe('-1 for any size'),
 });
 
-export const inferBody = z.strictObject({
+const inferBody = z.strictObject({
   id: z.string().max(200).optional(),
   parameters: z
     .looseObject({
@@ -64,7 +64,7 @@ export const inferBody = z.strictObject({
 });
 export type InferBody = z.output<typeof inferBody>;
 
-export const inferAnswer = z.object({
+const inferAnswer = z.object({
   model_name: z.string(),
   model_version: z.string(),
   id: z.string().optional(),

@@ -3,16 +3,16 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Explanation } from '../../cam/explanation.js';
 import { methodNames } from '../../cam/methods.js';
 import { drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../draw-maps.js';
-import { nameOf, percent, rankClasses, statisticsOf } from '../../explanation-report.js';
+import { captionOf, rankClasses, statisticsOf } from '../../explanation-report.js';
 import type { LoadedImage } from '../../image/load-image.js';
 import type { InspectedLayer, Layer } from '../../model.js';
-import { TopClassTarget } from '../../targets/class-targets.js';
+import { topClassTargets } from '../../targets/class-targets.js';
 import { tensorToNpy } from '../../tensor-files.js';
+import { bytesOf } from '../../typed-array-bytes.js';
 import type { Call, CallRunner } from '../call.js';
 import { invalidRequest } from '../http-errors.js';
 import type { ModelRegistry } from '../model-registry.js';
 import { errorSchema, modelParams } from '../schemas.js';
-import { bytesOf } from '../typed-array-bytes.js';
 import {
   type Answer,
   answerSchema,
@@ -180,9 +180,7 @@ async function explainPicture(
   const drawing = readDrawing(asked);
   const { model } = call;
   const classes = asked.class?.map((each) => model.findClass(each));
-  const targets = classes
-    ? [classes]
-    : [Array.from({ length: asked.top ?? 1 }, (_, rank) => new TopClassTarget(rank))];
+  const targets = classes ? [classes] : [topClassTargets(asked.top ?? 1)];
   const started = performance.now();
   const image = await call.stage('preprocess', () => call.decode(bytes));
   const decode = performance.now() - started;
@@ -202,7 +200,7 @@ async function explainPicture(
     if (format === 'npy')
       return tensorToNpy(asked.original ? mapsOfOriginal(image, maps) : explanation.heatmaps);
     const { explained } = rankClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
-    const captions = explained.map((each) => `${nameOf(each)} ${percent(each.probability)}`);
+    const captions = explained.map(captionOf);
     const picture = await drawMaps(image, maps, captions, drawing);
     return await picture.toBuffer(format, asked.quality === undefined ? {} : { quality: asked.quality });
   });
