@@ -13,8 +13,6 @@
 namespace gradcam {
 namespace {
 
-using Kind = AttributionRequest::Kind;
-
 // Where on the way from baseline (0) to input (1) gradients are taken, and their weights.
 struct Quadrature {
   std::vector<double> positions;
@@ -171,7 +169,8 @@ Attribution attribute(const Model& model,
   const at::AutoGradMode notByDefault(false);
   const DeviceStream stream(state.device);
   cancellation.throwIfCancelled();
-  const auto plan = state.inputGradientPlan(request.modelMethod, request.kind == Kind::GuidedBackprop);
+  const auto plan =
+      state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
   const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   if (!at::isFloatingType(inputs.at(0).scalar_type())) {
     throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
@@ -194,7 +193,7 @@ Attribution attribute(const Model& model,
     }
     const double value = score.item<double>();
     AttributedMap map{target.imageIndex, target.targetIndex, target.classIndex, value, 0};
-    if (request.kind == Kind::IntegratedGradients) {
+    if (request.kind == AttributionRequest::Kind::IntegratedGradients) {
       rows.push_back(integrated.of(target, [&](int64_t count) { progress(done += count, total); }));
       map.convergenceDelta =
           rows.back().to(at::kDouble).sum().item<double>() - (value - integrated.scoreAtBaseline(target));

@@ -7,10 +7,10 @@ namespace gradcam {
 namespace {
 
 // Positions of the operator's arguments.
-enum Argument : std::size_t { Query, Key, Value, Features, Heads, Mask = 9, NeedWeights, Count = 13 };
+enum Argument : std::size_t { kQuery, kKey, kValue, kFeatures, kHeads, kMask = 9, kNeedWeights, kCount = 13 };
 
 void runFusedAttention(torch::jit::Stack& stack) {
-  const torch::jit::Stack arguments = torch::jit::pop(stack, Argument::Count);
+  const torch::jit::Stack arguments = torch::jit::pop(stack, Argument::kCount);
   const auto attention =
       c10::static_intrusive_pointer_cast<FusedAttention>(torch::jit::pop(stack).toCapsule());
   auto [result, weights] = attention->run(arguments);
@@ -21,7 +21,7 @@ void runFusedAttention(torch::jit::Stack& stack) {
 
 c10::intrusive_ptr<FusedAttention> FusedAttention::of(const torch::jit::Node* node) {
   const std::string kind = node->kind().toQualString();
-  if (kind != "aten::_native_multi_head_attention" || node->inputs().size() != Argument::Count) return {};
+  if (kind != "aten::_native_multi_head_attention" || node->inputs().size() != Argument::kCount) return {};
   std::vector<at::Tensor> weights;
   for (const char* name : {"qkv_weight", "qkv_bias", "proj_weight", "proj_bias"}) {
     const auto weight = constantInput(node, name);
@@ -44,10 +44,10 @@ FusedAttention::FusedAttention(at::Tensor queryKeyValueWeight,
       heads_(heads) {}
 
 std::tuple<at::Tensor, at::Tensor> FusedAttention::run(const torch::jit::Stack& arguments) const {
-  const at::Tensor tokens = arguments[Query].toTensor();  // [batch, tokens, features]
-  const bool plain = arguments[Key].toTensor().is_same(tokens) &&
-                     arguments[Value].toTensor().is_same(tokens) && arguments[Mask].isNone() &&
-                     !arguments[NeedWeights].toBool() && tokens.dim() == 3;
+  const at::Tensor tokens = arguments[kQuery].toTensor();  // [batch, tokens, features]
+  const bool plain = arguments[kKey].toTensor().is_same(tokens) &&
+                     arguments[kValue].toTensor().is_same(tokens) && arguments[kMask].isNone() &&
+                     !arguments[kNeedWeights].toBool() && tokens.dim() == 3;
   if (!plain) {
     static const auto closed = *findTorchOperator("aten::_native_multi_head_attention");
     torch::jit::Stack stack = arguments;

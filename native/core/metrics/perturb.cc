@@ -14,8 +14,6 @@
 namespace gradcam {
 namespace {
 
-using Kind = Perturbation::Kind;
-
 std::vector<std::vector<TensorHandle>> asParts(const std::vector<TensorHandle>& inputs) {
   std::vector<std::vector<TensorHandle>> parts;
   for (const TensorHandle& input : inputs) parts.push_back({input});
@@ -47,8 +45,8 @@ class PerturbedRun {
     targets_ = resolveTargets(explained(inputs_), request_.targets, inputs_.at(0).size(0));
     if (static_cast<int64_t>(targets_.size()) != inputs_.at(0).size(0))
       throw Failure("ERR_TARGET_COUNT", "Metrics need exactly one target for each image.");
-    const Kind kind = request_.perturbation.kind;
-    if (kind == Kind::DeletionCurve || kind == Kind::InsertionCurve)
+    const Perturbation::Kind kind = request_.perturbation.kind;
+    if (kind == Perturbation::Kind::DeletionCurve || kind == Perturbation::Kind::InsertionCurve)
       return {toHandle(curves()), std::nullopt};
     std::vector<at::Tensor> images;
     for (int64_t image = 0; image < inputs_.at(0).size(0); ++image) {
@@ -72,10 +70,11 @@ class PerturbedRun {
   at::Tensor perturbed(int64_t image) const {
     const at::Tensor& original = inputs_.at(0)[image];
     const Perturbation& how = request_.perturbation;
-    if (how.kind == Kind::None) return original;
+    if (how.kind == Perturbation::Kind::None) return original;
     const at::Tensor heatmap = heatmaps_[image];
-    if (how.kind == Kind::Multiply) return original * heatmap.to(original.device(), original.scalar_type());
-    const at::Tensor relevance = how.kind == Kind::RemoveMost ? heatmap : 1 - heatmap;
+    if (how.kind == Perturbation::Kind::Multiply)
+      return original * heatmap.to(original.device(), original.scalar_type());
+    const at::Tensor relevance = how.kind == Perturbation::Kind::RemoveMost ? heatmap : 1 - heatmap;
     const at::Tensor keep = pixelsToKeep(relevance, how.percentile);
     return imputePixels(original.to(at::kCPU), keep, how.noise, how.seed + image).to(original.device());
   }
@@ -109,8 +108,9 @@ class PerturbedRun {
       std::vector<at::Tensor> images;
       for (std::size_t point = first; point < last; ++point) {
         const at::Tensor isChanged = rank < changed[point];
-        images.push_back(how.kind == Kind::DeletionCurve ? at::where(isChanged, baseline, original)
-                                                         : at::where(isChanged, original, baseline));
+        images.push_back(how.kind == Perturbation::Kind::DeletionCurve
+                             ? at::where(isChanged, baseline, original)
+                             : at::where(isChanged, original, baseline));
       }
       std::vector<at::Tensor> inputs = {at::stack(images)};
       const auto rows = static_cast<int64_t>(last - first);
