@@ -1,16 +1,14 @@
 import test from 'ava';
-import { ClipExplainer, doctor, Explainer, GradCAM, HiResCAM, loadModel, Tensor } from 'node-gradcam';
+import { ClipExplainer, Explainer, GradCAM, HiResCAM, loadModel, Tensor } from 'node-gradcam';
 import { fixturePath, maxDifference, noise } from './helpers/fixtures.js';
+import { testWith } from './helpers/test-with.js';
 
-// Runs where a CUDA device is; elsewhere each test is skipped, and its name says what was not tried.
-const { available, reason } = doctor().cuda;
-const onGpu = available ? test.serial : test.skip;
-const why = available ? '' : ` (skipped: ${reason})`;
+const onGpu = testWith('CUDA');
 const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
 const input = (count: number) => Tensor.from(noise(count * 3 * 224 * 224), [count, 3, 224, 224]);
 const values = (tensor: Tensor) => tensor.toTypedArray() as Float32Array;
 
-onGpu(`CUDA: maps equal those of the CPU, and come back to it${why}`, async (t) => {
+onGpu('CUDA: maps equal those of the CPU, and come back to it', async (t) => {
   await using onDevice = await loadModel(modelPath, { device: 'cuda', dtype: 'float32' });
   await using onHost = await loadModel(modelPath);
   t.regex(onDevice.device, /^cuda:\d+$/);
@@ -24,7 +22,7 @@ onGpu(`CUDA: maps equal those of the CPU, and come back to it${why}`, async (t) 
   }
 });
 
-onGpu(`CUDA: concurrent callers get what each gets alone${why}`, async (t) => {
+onGpu('CUDA: concurrent callers get what each gets alone', async (t) => {
   await using model = await loadModel(modelPath, { device: 'cuda', dtype: 'float32' });
   const explainer = new Explainer({ model, targetLayers: '_conv_head', maxBatch: 4 });
   const alone = await new GradCAM({ model, targetLayers: '_conv_head' }).explain(input(1), { targets: 7 });
@@ -34,14 +32,14 @@ onGpu(`CUDA: concurrent callers get what each gets alone${why}`, async (t) => {
   for (const { heatmaps } of together) t.true(maxDifference(values(heatmaps), values(alone.heatmaps)) < 1e-3);
 });
 
-onGpu(`CUDA: half precision on the device${why}`, async (t) => {
+onGpu('CUDA: half precision on the device', async (t) => {
   await using model = await loadModel(modelPath, { device: 'cuda', dtype: 'float16' });
   t.is(model.dtype, 'float16');
   const { heatmaps } = await new GradCAM({ model, targetLayers: '_conv_head' }).explain(input(1));
   t.true(values(heatmaps).every(Number.isFinite));
 });
 
-onGpu(`CUDA: a CLIP traced there, in half precision as stored and in float32${why}`, async (t) => {
+onGpu('CUDA: a CLIP traced there, in half precision as stored and in float32', async (t) => {
   const images = Tensor.from(noise(3 * 128 * 128), [1, 3, 128, 128]);
   const explainOn = async (options: Parameters<typeof loadModel>[1]) => {
     await using model = await loadModel(fixturePath('clip/resnet.pt'), options);

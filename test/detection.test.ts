@@ -32,16 +32,14 @@ import {
   detectionPath,
   floatsOf,
   tensorIn,
-  torchvisionProblem,
 } from './helpers/detection-fixtures.js';
 import { maxDifference } from './helpers/fixtures.js';
+import { testWith } from './helpers/test-with.js';
 
 // torchvision's Faster R-CNN and a head like YOLO's, against pytorch-grad-cam and, for the gradients of a feature
 // pyramid, PyTorch's autograd: tools/make_detection_fixtures.py.
 
-const problem = torchvisionProblem();
-const withTorchvision = problem === null ? test : test.skip;
-const why = problem === null ? '' : ` (skipped: ${problem})`;
+const withTorchvision = testWith('torchvision');
 
 const methods: Record<string, (options: CAMOptions) => BaseCAM> = {
   EigenCAM: (options) => new EigenCAM(options),
@@ -69,7 +67,7 @@ const resized = faster.find(({ name }) => name === 'frcnn-resized-gradcam-pyrami
 const loadFasterRcnn = () => loadModel(detectionPath('faster_rcnn.pt'));
 
 for (const golden of faster) {
-  withTorchvision(`${golden.name}: ${golden.method} at ${golden.layer}${why}`, async (t) => {
+  withTorchvision(`${golden.name}: ${golden.method} at ${golden.layer}`, async (t) => {
     await using model = await loadModel(detectionPath(golden.model), { dtype: golden.dtype ?? 'auto' });
     const input = tensorIn(golden.input);
     for (const optimize of [true, false]) {
@@ -90,7 +88,7 @@ for (const golden of faster) {
 }
 
 withTorchvision(
-  `Faster R-CNN takes images as a batch, as a list, and without a batch dimension${why}`,
+  'Faster R-CNN takes images as a batch, as a list, and without a batch dimension',
   async (t) => {
     await using model = await loadFasterRcnn();
     t.true(model.takesImageList);
@@ -110,7 +108,7 @@ withTorchvision(
   },
 );
 
-withTorchvision(`images of different sizes in one explain, each as if it were alone${why}`, async (t) => {
+withTorchvision('images of different sizes in one explain, each as if it were alone', async (t) => {
   await using model = await loadFasterRcnn();
   const images = [tensorIn(first.input).at(1), tensorIn(resized.input).at(0), tensorIn(first.input).at(0)];
   const targets = [boxTargets(first)[1], boxTargets(resized)[0], boxTargets(first)[0]] as ReturnType<
@@ -138,7 +136,7 @@ withTorchvision(`images of different sizes in one explain, each as if it were al
   together.dispose();
 });
 
-withTorchvision(`boxes of the model's own output make the target${why}`, async (t) => {
+withTorchvision("boxes of the model's own output make the target", async (t) => {
   await using model = await loadFasterRcnn();
   const image = tensorIn(resized.input);
   const [detections] = detectionsOf(await model.forward(image));
@@ -156,7 +154,7 @@ withTorchvision(`boxes of the model's own output make the target${why}`, async (
   t.throws(() => detectedBoxes([]), { code: 'ERR_OUTPUT_SHAPE', message: /output\[1\]\[0\]/ });
 });
 
-withTorchvision(`what cannot be explained at a pyramid says so, and the model goes on${why}`, async (t) => {
+withTorchvision('what cannot be explained at a pyramid says so, and the model goes on', async (t) => {
   await using model = await loadFasterRcnn();
   const input = tensorIn(resized.input);
   const targets = boxTargets(resized);
@@ -217,7 +215,7 @@ withTorchvision(`what cannot be explained at a pyramid says so, and the model go
   t.true(maxDifference(heatmaps.toTypedArray(), floatsOf(resized.heatmaps)) <= resized.tolerance);
 });
 
-withTorchvision(`several targets, abort and dispose${why}`, async (t) => {
+withTorchvision('several targets, abort and dispose', async (t) => {
   const model = await loadFasterRcnn();
   const input = tensorIn(resized.input);
   const found = detectedBoxes(detectionsOf(await model.forward(input))[0], { minScore: 0.05 });
@@ -305,7 +303,7 @@ test('EXPECTED FAILURE - a TORCHVISION_LIBRARY that is not there', async (t) => 
   }
 });
 
-withTorchvision(`a library may be named instead of found${why}`, async (t) => {
+withTorchvision('a library may be named instead of found', async (t) => {
   const library = doctor().torchvision?.path as string;
   for (const PREFLIGHT of ['no', 'yes']) {
     const env = { TORCHVISION_LIBRARY: '/nowhere/_C.so', PREFLIGHT };

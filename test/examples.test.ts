@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import sharp from 'sharp';
-import { torchvisionProblem } from './helpers/detection-fixtures.js';
+import type { RequirementName } from './helpers/requirements.js';
+import { testWith } from './helpers/test-with.js';
 
 // The programs that docs/examples.md shows, run as it says.
 
@@ -24,7 +25,7 @@ interface Example {
   /** How many frames the picture has. */
   readonly frames?: number;
   /** Why it cannot run here. */
-  readonly problem?: string | null;
+  readonly needs?: RequirementName;
 }
 
 const examples: readonly Example[] = [
@@ -48,7 +49,7 @@ const examples: readonly Example[] = [
     name: 'detection',
     inputs: ['test/fixtures/detection/faster_rcnn.pt', photo],
     says: /: [1-9]\d* boxes, at backbone$/,
-    problem: torchvisionProblem(),
+    needs: 'torchvision',
   },
   { name: 'yolo-head', says: /: score \d\.\d{3}$/ },
   {
@@ -67,9 +68,9 @@ const examples: readonly Example[] = [
   { name: 'worker-threads', says: /: tabby, tiger cat, lynx, Egyptian cat$/ },
 ];
 
-for (const { name, inputs = [], says, picture = 'picture.png', frames, problem = null } of examples) {
-  const declare = problem === null ? test.serial : test.serial.skip; // side by side they would be slow
-  declare(`${name}${problem === null ? '' : ` (skipped: ${problem})`}`, async (t) => {
+for (const { name, inputs = [], says, picture = 'picture.png', frames, needs } of examples) {
+  const declare = needs ? testWith(needs) : test.serial; // side by side they would be slow
+  declare(name, async (t: ExecutionContext) => {
     const path = join(await mkdtemp(join(tmpdir(), 'gradcam-example-')), picture);
     const args = [join(root, 'dist', 'examples', `${name}.js`), ...inputs, path];
     const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });

@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import test from 'ava';
-import { detectionPath, torchvisionProblem } from './helpers/detection-fixtures.js';
+import test, { type ExecutionContext } from 'ava';
+import { detectionPath } from './helpers/detection-fixtures.js';
+import { testWith } from './helpers/test-with.js';
 
 // The programs of docs/segmentation-and-detection.md, run with the small models of the fixtures.
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const page = readFileSync(join(root, 'docs', 'segmentation-and-detection.md'), 'utf8');
 const programs = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, program]) => program ?? '');
-const problem = torchvisionProblem();
 
 const files: Record<string, string> = {
   'deeplabv3_resnet50.pt': detectionPath('fcn.pt'),
@@ -32,9 +32,8 @@ test('the page has its three programs', (t) => {
 
 for (const [index, program] of programs.entries()) {
   const title = ['segmentation', 'detection', 'a head like YOLO’s'][index];
-  const left = index === 1 && problem !== null;
-  const declare = left ? test.skip : test;
-  declare(`the page's program: ${title}${left ? ` (skipped: ${problem})` : ''}`, async (t) => {
+  const declare = index === 1 ? testWith('torchvision') : test.serial;
+  declare(`the page's program: ${title}`, async (t: ExecutionContext) => {
     const folder = await mkdtemp(join(tmpdir(), 'gradcam-docs-'));
     const pictures = [...program.matchAll(/'([a-z]+\.png)'/g)].map(([, name]) => name as string);
     const here = program

@@ -1,4 +1,4 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { copyFileSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { createServer } from 'node-gradcam/server';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
 import { photoPath, type RunningServer, rootPath, startServer } from './helpers/server.js';
+import { testWith } from './helpers/test-with.js';
 
 // docs/server.md: its commands are run, its configuration is taken, its tables are complete.
 
@@ -16,8 +17,7 @@ const blocks = (language: string) =>
   [...guide.matchAll(/^```(\w+)\n(.*?)^```$/gms)].flatMap(([, kind, text]) =>
     kind === language && text ? [text] : [],
   );
-const hasCurl = spawnSync('curl', ['--version']).status === 0;
-const withCurl = hasCurl ? test.serial : test.serial.skip;
+const withCurl = testWith('curl');
 
 let running: RunningServer;
 const folder = mkdtempSync(join(tmpdir(), 'gradcam-docs-'));
@@ -31,18 +31,15 @@ test.after.always(async () => {
 
 const commands = blocks('sh').filter((block) => block.includes('curl '));
 for (const [index, block] of commands.entries()) {
-  withCurl(
-    `the commands with curl, ${index + 1} of ${commands.length}${hasCurl ? '' : ' (skipped: there is no curl)'}`,
-    async (t) => {
-      const address = new URL(running.url).host;
-      const script = `set -eo pipefail; curl() { command curl -sS --fail-with-body "$@"; }\n${block.replaceAll('localhost:8080', address)}`;
-      const { stderr } = await promisify(execFile)('bash', ['-c', script], {
-        cwd: folder,
-        maxBuffer: 2 ** 26,
-      });
-      t.is(stderr, '');
-    },
-  );
+  withCurl(`the commands with curl, ${index + 1} of ${commands.length}`, async (t) => {
+    const address = new URL(running.url).host;
+    const script = `set -eo pipefail; curl() { command curl -sS --fail-with-body "$@"; }\n${block.replaceAll('localhost:8080', address)}`;
+    const { stderr } = await promisify(execFile)('bash', ['-c', script], {
+      cwd: folder,
+      maxBuffer: 2 ** 26,
+    });
+    t.is(stderr, '');
+  });
 }
 
 withCurl('and what they wrote', async (t) => {

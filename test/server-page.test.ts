@@ -1,27 +1,17 @@
-import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext, type Implementation } from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import axe from 'axe-core';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
 import sharp from 'sharp';
+import { chromiumPath } from './helpers/requirements.js';
 import { photoPath, type RunningServer, startServer } from './helpers/server.js';
+import { testWith } from './helpers/test-with.js';
 
 // The page in a real browser: Debian's chromium, or the one that CHROMIUM names. Nothing is installed from here.
-const executablePath = (
-  process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromium', '/usr/bin/google-chrome']
-).find((path) => existsSync(path));
-/** A test, or one that is skipped and says what it lacks. */
-function inBrowser(title: string, work: Implementation<[]>): void {
-  if (executablePath) test.serial(title, work);
-  else
-    test.serial.skip(
-      `${title} (skipped: there is no Chromium; apt-get install chromium, or set CHROMIUM)`,
-      work,
-    );
-}
+const inBrowser = testWith('Chromium');
 
 const args = [
   '--no-sandbox',
@@ -35,7 +25,7 @@ const args = [
 
 let running: RunningServer;
 test.before(async () => {
-  if (executablePath) running = await startServer();
+  if (chromiumPath) running = await startServer();
 });
 test.after.always(async () => {
   await running?.server.close();
@@ -52,7 +42,7 @@ async function withPage(
 ): Promise<void> {
   const profile = await mkdtemp(join(tmpdir(), 'gradcam-chromium-'));
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath: executablePath as string,
+    executablePath: chromiumPath as string,
     headless: true,
     args,
     acceptDownloads: true,

@@ -13,7 +13,9 @@ import {
 } from 'node-gradcam/batch';
 import sharp from 'sharp';
 import { fixturePath, noise } from './fixtures.js';
-import { RedisServer, redisMissing } from './redis-server.js';
+import { RedisServer } from './redis-server.js';
+import { requirements } from './requirements.js';
+import { testWith } from './test-with.js';
 
 const program = fileURLToPath(new URL('../../../dist/lib/cli/main.js', import.meta.url));
 
@@ -102,17 +104,14 @@ let server: RedisServer;
 let queues = 0;
 
 test.before(async () => {
-  if (!redisMissing) server = await RedisServer.start();
+  if (requirements.Redis.missing() === null) server = await RedisServer.start();
 });
 test.after.always(async () => {
   await server?.stop();
 });
 
-/** A test against a real Redis server; where there is none it is skipped, and its name says so. */
-export function withRedis(title: string, run: (t: ExecutionContext) => Promise<void>): void {
-  if (redisMissing) test.skip(`${title} (skipped: ${redisMissing})`, run);
-  else test.serial(title, run);
-}
+/** A test against a real Redis server. */
+export const withRedis = testWith('Redis');
 
 /** A queue of its own, with the options for everything that takes one. */
 export function newQueue() {

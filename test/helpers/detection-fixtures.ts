@@ -1,4 +1,4 @@
-import { doctor, Tensor } from 'node-gradcam';
+import { Tensor } from 'node-gradcam';
 import { fixturePath, readArray, readJson, type StoredArray } from './fixtures.js';
 
 // test/fixtures/detection, which tools/make_detection_fixtures.py wrote.
@@ -35,10 +35,3 @@ export const detectionPath = (name: string) => fixturePath(`detection/${name}`);
 export const floatsOf = (stored: StoredArray | undefined) =>
   Float32Array.from(stored ? readArray({ ...stored, file: `detection/${stored.file}` }) : []);
 export const tensorIn = (stored: StoredArray) => Tensor.from(floatsOf(stored), stored.shape);
-
-/** Why tests that need torchvision's operators cannot run, or null: "node scripts/fetch-torchvision.mjs" gets them. */
-export function torchvisionProblem(): string | null {
-  const { torchvision } = doctor();
-  if (!torchvision) return 'torchvision was not found; node scripts/fetch-torchvision.mjs';
-  return torchvision.problem;
-}

@@ -1,16 +1,10 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-
-/** Why tests that need a Redis server cannot run here; null where they can. */
-export const redisMissing: string | null =
-  spawnSync('redis-server', ['--version']).status === 0
-    ? null
-    : 'no redis-server; apt-get install redis-server';
 
 /** A port of the loopback interface on which nothing listens. */
 async function freePort(): Promise<number> {

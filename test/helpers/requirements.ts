@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { doctor } from 'node-gradcam';
+
+/** What some tests need and not every machine has. */
+export interface Requirement {
+  /** What is missing here, or null. Asked when it is needed: asking loads LibTorch, or starts a process. */
+  readonly missing: () => string | null;
+  /** The one command, or what else, that brings it. */
+  readonly enabledBy: string;
+}
+
+export type RequirementName = 'CUDA' | 'torchvision' | 'Chromium' | 'Redis' | 'curl';
+
+/** Debian's Chromium, or the browser that CHROMIUM names. */
+export const chromiumPath: string | undefined = (
+  process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromium', '/usr/bin/google-chrome']
+).find((path) => existsSync(path));
+
+const program = (name: string) => () =>
+  spawnSync(name, ['--version']).status === 0 ? null : `there is no ${name}`;
+
+export const requirements: Readonly<Record<RequirementName, Requirement>> = {
+  CUDA: {
+    missing: () => {
+      const { available, reason } = doctor().cuda;
+      return available ? null : reason;
+    },
+    enabledBy: 'on a machine with a CUDA device: LIBTORCH=/path/to/a/CUDA/build npm test',
+  },
+  torchvision: {
+    missing: () => {
+      const { torchvision } = doctor();
+      return torchvision ? torchvision.problem : "torchvision's operators were not found";
+    },
+    enabledBy: 'node scripts/fetch-torchvision.mjs',
+  },
+  Chromium: {
+    missing: () => (chromiumPath ? null : 'there is no Chromium'),
+    enabledBy: 'apt-get install chromium (or set CHROMIUM=/path/to/it)',
+  },
+  Redis: { missing: program('redis-server'), enabledBy: 'apt-get install redis-server' },
+  curl: { missing: program('curl'), enabledBy: 'apt-get install curl' },
+};
