@@ -61,9 +61,16 @@ void openAll(torch::jit::Block* block) {
 
 bool isPlainProduct(const Node* node) {
   if (std::string(node->kind().toQualString()) != "aten::scaled_dot_product_attention") return false;
+  const auto isConstant = [&](const char* name, const c10::IValue& value) {
+    if (!node->hasNamedInput(name)) return true;  // older schemas lack it
+    const auto given = constantInput(node, name);
+    return given && *given == value;
+  };
   const bool noMask = node->namedInput("attn_mask")->type()->isSubtypeOf(*c10::NoneType::get());
-  const auto causal = constantInput(node, "is_causal");
-  return noMask && causal && !causal->toBool();
+  const bool readable = !node->hasNamedInput("scale") ||
+                        node->namedInput("scale")->type()->kind() != c10::TypeKind::OptionalType;
+  return noMask && readable && isConstant("is_causal", false) && isConstant("enable_gqa", false) &&
+         isConstant("dropout_p", 0.0);
 }
 
 void openProducts(torch::jit::Block* block) {
@@ -77,8 +84,9 @@ void openProducts(torch::jit::Block* block) {
       return graph.insert(c10::Symbol::fromQualString(name), arguments);
     };
     Value* query = node->namedInput("query");
-    Value* features = run("aten::size", {query, -1});
-    Value* scale = run("aten::pow", {features, -0.5});
+    const bool scaled = node->hasNamedInput("scale") && constantInput(node, "scale") != c10::IValue();
+    Value* scale =
+        scaled ? node->namedInput("scale") : run("aten::pow", {run("aten::size", {query, -1}), -0.5});
     Value* keys = run("aten::transpose", {node->namedInput("key"), -2, -1});
     Value* products = run("aten::mul", {run("aten::matmul", {query, keys}), scale});
     Value* attention = run("aten::softmax", {products, -1});

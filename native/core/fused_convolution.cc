@@ -15,7 +15,8 @@ void runFusedConvolution(torch::jit::Stack& stack) {
   const at::Tensor input = torch::jit::pop(stack).toTensor();
   const auto convolution =
       c10::static_intrusive_pointer_cast<FusedConvolution>(torch::jit::pop(stack).toCapsule());
-  torch::jit::push(stack, convolution->run(input, added));
+  const at::Tensor result = convolution->run(input, added);
+  torch::jit::push(stack, convolution->inRows() ? result.contiguous() : result);
 }
 
 }  // namespace
@@ -41,11 +42,13 @@ FoldedBatchNorm FoldedBatchNorm::of(const at::Tensor& mean,
 
 FusedConvolution::FusedConvolution(Parameters parameters,
                                    const std::optional<FoldedBatchNorm>& batchNorm,
-                                   FusedActivation activation)
+                                   FusedActivation activation,
+                                   bool inRows)
     : parameters_(std::move(parameters)),
       weightSizes_(parameters_.weight.sizes().vec()),
       scale_(batchNorm ? std::optional(batchNorm->scale) : std::nullopt),
-      activation_(std::move(activation)) {
+      activation_(std::move(activation)),
+      inRows_(inRows) {
   if (!batchNorm) return;
   auto& bias = parameters_.bias;
   bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;

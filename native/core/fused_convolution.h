@@ -41,9 +41,12 @@ class FusedConvolution final : public torch::CustomClassHolder {
 
   FusedConvolution(Parameters parameters,
                    const std::optional<FoldedBatchNorm>& batchNorm,
-                   FusedActivation activation);
+                   FusedActivation activation,
+                   bool inRows);
 
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
+  // The result is contiguous instead of channels-last.
+  bool inRows() const { return inRows_; }
   std::string describe() const;
 
  private:
@@ -57,6 +60,7 @@ class FusedConvolution final : public torch::CustomClassHolder {
   const std::vector<int64_t> weightSizes_;  // [out, in / groups, height, width]
   const std::optional<at::Tensor> scale_;   // of the weight, for each output channel
   const FusedActivation activation_;
+  const bool inRows_;
   mutable std::mutex mutex_;
   struct PackedWeight {
     int64_t height, width;

@@ -54,6 +54,12 @@ void collectUses(Node* node, std::vector<Value*>& uses) {
   }
 }
 
+// Tells the sizes of a tensor, which must be handed over for it.
+bool isOfSizes(const Node* node) {
+  const std::string kind = node->kind().toQualString();
+  return kind == "aten::size" || kind == "aten::dim" || kind == "aten::numel";
+}
+
 // Arithmetic on sizes, which is cheaper to repeat than to hand over, and which must be repeated where the
 // tail runs on more rows than the prefix did.
 bool isSizeArithmetic(const Value* value, const torch::jit::AliasDb& aliases) {
@@ -71,12 +77,23 @@ bool isSizeArithmetic(const Value* value, const torch::jit::AliasDb& aliases) {
       "prim::ListConstruct",
       "aten::__getitem__",
       "aten::ScalarImplicit",
+      "prim::ListUnpack",
+      "prim::TupleConstruct",
+      "prim::TupleUnpack",
+      "aten::numel",
+      "aten::div",
+      "aten::floor",
+      "aten::ceil",
+      "aten::neg",
+      "aten::remainder",
+      "prim::min",
+      "prim::max",
+      "aten::slice",
   };
   const Node* node = value->node();
   if (node->kind() == c10::prim::Constant) return !value->type()->isSubtypeOf(*c10::TensorType::get());
   if (onSizes.count(node->kind().toQualString()) == 0) return false;
-  const std::string kind = node->kind().toQualString();
-  if (kind == "aten::size" || kind == "aten::dim") return true;
+  if (isOfSizes(node)) return true;
   if (aliases.hasWriters(node)) return false;  // a list that is appended to is more than what made it
   return std::all_of(node->inputs().begin(), node->inputs().end(),
                      [&](const Value* input) { return isSizeArithmetic(input, aliases); });
@@ -93,8 +110,7 @@ std::vector<Node*> findRepeatedNodes(const std::vector<Value*>& crossing,
         !isSizeArithmetic(value, aliases))
       return;
     if (!seen.insert(node).second) return;
-    const std::string kind = node->kind().toQualString();
-    if (kind != "aten::size" && kind != "aten::dim") {
+    if (!isOfSizes(node)) {
       for (Value* input : node->inputs()) visit(input);
     }
     repeated.push_back(node);

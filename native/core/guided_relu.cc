@@ -70,9 +70,13 @@ void replaceIn(torch::jit::Block* block) {
     torch::jit::WithInsertPoint here(node);
     torch::jit::Value* bound = graph.insertConstant(*limit);
     Node* guided = graph.insertNode(graph.create(guidedReluSymbol(), {node->input(0), bound}, 1));
-    node->output()->replaceAllUsesWith(guided->output());
-    // What reads the rewritten input later, reads the result.
-    if (inPlace) node->input(0)->replaceAllUsesAfterNodeWith(node, guided->output());
+    torch::jit::Value* result = guided->output();
+    if (inPlace) {  // what reads the input later, also through another view of it, reads the result
+      const c10::Symbol copy = c10::Symbol::fromQualString("aten::copy_");
+      result = graph.insertNode(graph.create(copy, {node->input(0), result, graph.insertConstant(false)}, 1))
+                   ->output();
+    }
+    node->output()->replaceAllUsesWith(result);
     node->destroy();
   }
 }

@@ -19,7 +19,7 @@ std::string keyOf(const std::vector<HookedLayer>& layers) {
   std::string key;
   for (const HookedLayer& layer : layers) {
     key += layer.path + "#" + std::to_string(static_cast<int>(layer.call.kind)) + "." +
-           std::to_string(layer.call.index) + "\n";
+           std::to_string(layer.call.index) + (layer.optional ? "?" : "") + "\n";
   }
   return key;
 }

@@ -1,5 +1,7 @@
 #include "core/module_calls.h"
 
+#include <algorithm>
+#include <cctype>
 #include <optional>
 
 #include "core/module_paths.h"
@@ -51,6 +53,14 @@ class CallInliner {
     }
   }
 
+  // Traces call a layer that is used again by forward1, forward2, ...; forward_features and its like are
+  // other methods.
+  static bool isForward(const std::string& name) {
+    return name.rfind("forward", 0) == 0 &&
+           std::all_of(name.begin() + 7, name.end(),
+                       [](unsigned char letter) { return std::isdigit(letter) != 0; });
+  }
+
   // Replaces the call by the callee's nodes and returns the first of them, so that the calls inside are met
   // next. The listener acts first, while the call's own result is still told apart from an equal value that
   // the caller has.
@@ -58,7 +68,7 @@ class CallInliner {
     Node* before = call->prev();
     Node* behind = call->next();
     auto& callee = torch::jit::toGraphFunction(target.method.function());
-    const bool isLayerCall = !target.path.empty() && call->s(c10::attr::name).rfind("forward", 0) == 0;
+    const bool isLayerCall = !target.path.empty() && isForward(call->s(c10::attr::name));
     if (isLayerCall) onLayerOutput_(target.path, call->output(), behind);
     // Not its optimized graph, in which the calls inside are inlined already.
     torch::jit::inlineCallTo(call, &callee, callee.graph().get());

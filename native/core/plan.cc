@@ -12,8 +12,10 @@
 #include "core/graph_split.h"
 #include "core/guided_relu.h"
 #include "core/image_list.h"
+#include "core/in_place_writes.h"
 #include "core/model_state.h"
 #include "core/module_calls.h"
+#include "core/plain_layout.h"
 #include "core/prefix_optimization.h"
 
 namespace gradcam {
@@ -176,6 +178,9 @@ Plan::Plan(const torch::jit::Module& model,
       tailGraph_(std::move(tail)),
       layers_(std::move(layers)),
       facts_(std::move(facts)) {
+  for (const auto& graph : {prefixGraph_, tailGraph_}) {
+    if (graph) writtenAttributes_.merge(writtenAttributes(graph));
+  }
   if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
   if (tailGraph_) {
     tail_ = torch::jit::Code(tailGraph_, "tail");
@@ -206,6 +211,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     }
   }
   openSelfAttention(graph);
+  ownInputs(graph);
   auto marksOf = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
     if (!otherOutputType[slot].empty()) {
@@ -215,7 +221,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                         "the levels of a feature pyramid.")
           .withLayer(layers[slot].path);
     }
-    if (marksOf[slot].marks.empty()) throwNotCalled(model, method, layers[slot].path);
+    if (marksOf[slot].marks.empty() && !layers[slot].optional)
+      throwNotCalled(model, method, layers[slot].path);
   }
 
   PlanDescription facts;
@@ -232,6 +239,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     }
   }
   prepareToRun(graph);
+  removeInPlaceWrites(graph);
   {
     const torch::jit::AliasDb aliases(graph);
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
@@ -240,9 +248,10 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     return std::shared_ptr<const Plan>(
         new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
   const int batchNorms = countNodes(*graph, c10::aten::batch_norm);
+  const bool mayFuseConvolutions = restorePlainLayouts(graph);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
-  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, facts);
+  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, facts);
   foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
                            countNodes(*split.tail, c10::aten::batch_norm);
@@ -269,6 +278,7 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
       if (Value* value = valueNamed(*graph, path)) observe(path, value, value->node()->next());
     }
   }
+  ownInputs(graph);
   prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
 }
@@ -277,6 +287,7 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
   auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
   openSelfAttention(graph);
   openScaledDotProducts(graph);
+  ownInputs(graph);
   std::vector<Node*> softmaxes;
   const std::function<void(torch::jit::Block*)> visit = [&](torch::jit::Block* block) {
     for (Node* node : block->nodes()) {
@@ -299,6 +310,7 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
   }
   auto marksOf = findMarks(*graph, layers.size());
   prepareToRun(graph);
+  removeInPlaceWrites(graph);
   {
     const torch::jit::AliasDb aliases(graph);
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
@@ -312,6 +324,9 @@ std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
                                            bool guidedRelu) {
   auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
   openSelfAttention(graph);
+  ownInputs(graph);
+  torch::jit::ConstantPropagation(graph);
+  removeInPlaceWrites(graph);
   if (guidedRelu) replaceReluByGuidedRelu(graph);
   prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
@@ -319,6 +334,7 @@ std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
 
 std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const std::string& method) {
   auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
+  ownInputs(graph);
   prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, std::move(graph), nullptr, {}, {}, {}));
 }
@@ -337,7 +353,7 @@ torch::jit::Stack interpret(const torch::jit::Code& code, torch::jit::Stack stac
 torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const {
   torch::jit::Stack stack;
   stack.reserve(inputs.size() + 1);
-  stack.emplace_back(model_._ivalue());
+  stack.push_back(modelForOneRun(model_._ivalue()));
   if (takesImageList_) {
     stack.push_back(toImageList(inputs));
   } else {
@@ -350,7 +366,17 @@ torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const 
   return interpret(prefix_, std::move(stack));
 }
 
+// The model is shared by all executors, and is to stay what it is.
+c10::IValue Plan::modelForOneRun(const c10::IValue& model) const {
+  return writtenAttributes_.empty() ? model : copyWithOwn(model, writtenAttributes_);
+}
+
 c10::IValue Plan::runTail(torch::jit::Stack crossing) const {
+  if (!writtenAttributes_.empty()) {
+    for (c10::IValue& value : crossing) {
+      if (value.isModule()) value = modelForOneRun(value);
+    }
+  }
   if (tailGraph_) crossing = interpret(tail_, std::move(crossing));
   return torch::jit::pop(crossing);
 }

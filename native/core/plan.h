@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,10 +72,12 @@ class Plan {
        std::vector<HookedLayer> layers,
        std::vector<c10::IValue> prefixState,
        PlanDescription facts);
+  c10::IValue modelForOneRun(const c10::IValue& model) const;
 
   torch::jit::Module model_;
   std::string method_;
   bool takesImageList_;
+  std::set<std::string> writtenAttributes_;         // of the model, which each run has copies of
   std::vector<c10::IValue> prefixState_;            // the prefix's inputs after the model's own
   std::shared_ptr<torch::jit::Graph> prefixGraph_;  // empty: everything is the tail
   std::shared_ptr<torch::jit::Graph> tailGraph_;

@@ -1,11 +1,13 @@
 #include "core/prefix_optimization.h"
 
-#include <functional>
+#include <unordered_set>
 
 #include "core/constant_input.h"
 #include "core/fused_attention.h"
 #include "core/fused_convolution.h"
 #include "core/fused_linear.h"
+#include "core/graph_walk.h"
+#include "core/plain_layout.h"
 
 namespace gradcam {
 namespace {
@@ -85,20 +87,30 @@ struct Fusion {
   std::optional<FoldedBatchNorm> batchNorm;
   Value* added = nullptr;
   FusedActivation activation;
+  bool inRows = false;  // the result must not stay channels-last
 };
 
-Fusion findFusion(Node* convolution, bool inputIsRewritten) {
+// `rewritten` are the tensors that something writes to.
+Fusion findFusion(Node* convolution,
+                  bool inputIsRewritten,
+                  const std::unordered_set<const Value*>& rewritten) {
   Fusion fusion;
   fusion.replaced.push_back(convolution);
   // The primitive runs where the last replaced operation was: nothing may have changed the input until then.
   if (inputIsRewritten) return fusion;
   const auto next = [&] { return onlyUser(fusion.replaced.back()->output()); };
+  if (Node* user = next(); user && user->kind() == plainLayoutSymbol()) {
+    fusion.inRows = true;
+    fusion.replaced.push_back(user);
+  }
   if (Node* user = next()) {
-    fusion.batchNorm = batchNormOf(user, convolution->output());
+    fusion.batchNorm = batchNormOf(user, fusion.replaced.back()->output());
     if (fusion.batchNorm) fusion.replaced.push_back(user);
   }
   if (Node* user = next()) {
-    if (Value* other = otherTerm(user, fusion.replaced.back()->output())) {
+    Value* other = otherTerm(user, fusion.replaced.back()->output());
+    if (other != nullptr && rewritten.count(other) > 0) return fusion;  // it is to be read now, not later
+    if (other != nullptr) {
       fusion.added = other;
       fusion.replaced.push_back(user);
     }
@@ -117,19 +129,15 @@ Node* insertFused(Graph& graph, Node* before, c10::Symbol symbol, at::ArrayRef<V
   return graph.insertNode(graph.create(symbol, inputs, 1));
 }
 
-void replaceChain(const std::vector<Node*>& chain, Node* by) {
-  chain.back()->output()->replaceAllUsesWith(by->output());
-  for (auto node = chain.rbegin(); node != chain.rend(); ++node) (*node)->destroy();
-}
-
 class PrefixOptimizer {
  public:
-  PrefixOptimizer(Graph& graph, PlanDescription& facts) : graph_(graph), facts_(facts) {}
+  PrefixOptimizer(Graph& graph, std::unordered_set<const Value*> rewritten, PlanDescription& facts)
+      : graph_(graph), rewritten_(std::move(rewritten)), facts_(facts) {}
 
-  void fuseConvolution(Node* node, bool inputIsRewritten) {
-    const Fusion fusion = findFusion(node, inputIsRewritten);
+  void fuseConvolution(Node* node) {
+    const Fusion fusion = findFusion(node, rewritten_.count(node->input(0)) > 0, rewritten_);
     auto convolution = c10::make_intrusive<FusedConvolution>(*convolutionParameters(node), fusion.batchNorm,
-                                                             fusion.activation);
+                                                             fusion.activation, fusion.inRows);
     Value* handle = addState(convolution->describe(), convolution);
     Node* last = fusion.replaced.back();
     Value* added = fusion.added;
@@ -137,16 +145,17 @@ class PrefixOptimizer {
       torch::jit::WithInsertPoint here(last);
       added = graph_.insertConstant(c10::IValue());
     }
+    const int notCounted = 1 + (fusion.batchNorm ? 1 : 0) + (fusion.inRows ? 1 : 0);
+    facts_.fusedOperations += static_cast<int>(fusion.replaced.size()) - notCounted;
     replaceChain(fusion.replaced,
                  insertFused(graph_, last, fusedConvolutionSymbol(), {handle, node->input(0), added}));
     ++facts_.fusedConvolutions;
-    facts_.fusedOperations += static_cast<int>(fusion.replaced.size()) - 1 - (fusion.batchNorm ? 1 : 0);
   }
 
-  void fuseLinear(Node* node, bool inputIsRewritten) {
+  void fuseLinear(Node* node) {
     std::vector<Node*> chain = {node};
     FusedActivation activation;
-    Node* user = inputIsRewritten ? nullptr : onlyUser(node->output());
+    Node* user = rewritten_.count(node->input(0)) > 0 ? nullptr : onlyUser(node->output());
     if (user != nullptr) {
       if (const auto found = FusedActivation::of(user)) {
         activation = *found;
@@ -183,7 +192,14 @@ class PrefixOptimizer {
     return handle;
   }
 
+  void replaceChain(const std::vector<Node*>& chain, Node* by) {
+    if (rewritten_.count(chain.back()->output()) > 0) rewritten_.insert(by->output());
+    chain.back()->output()->replaceAllUsesWith(by->output());
+    for (auto node = chain.rbegin(); node != chain.rend(); ++node) (*node)->destroy();
+  }
+
   Graph& graph_;
+  std::unordered_set<const Value*> rewritten_;
   PlanDescription& facts_;
   std::vector<c10::IValue> state_;
 };
@@ -197,14 +213,11 @@ bool isConstantLinear(const Node* node) {
   return matrix.dim() == 2 && matrix.scalar_type() == at::kFloat && matrix.is_cpu();
 }
 
-void forEachNode(torch::jit::Block* block, const std::function<void(Node*)>& visit) {
-  for (Node* node : block->nodes()) {
-    for (torch::jit::Block* inner : node->blocks()) forEachNode(inner, visit);
-    visit(node);
-  }
-}
-
 }  // namespace
+
+bool isFusableConvolution(const Node* node) {
+  return convolutionParameters(node).has_value();
+}
 
 void foldBatchNorms(std::shared_ptr<Graph>& graph) {
   bool halfPrecision = false;
@@ -216,27 +229,35 @@ void foldBatchNorms(std::shared_ptr<Graph>& graph) {
   if (!halfPrecision) torch::jit::FoldFrozenConvBatchnorm(graph);
 }
 
-std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph, PlanDescription& facts) {
-  if (!FusedConvolution::available() || !FusedLinear::available()) return {};
+std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
+                                        bool mayFuseConvolutions,
+                                        PlanDescription& facts) {
+  if (!FusedConvolution::available() || !FusedLinear::available()) {
+    foldBatchNorms(graph);
+    return {};
+  }
   torch::jit::RemoveTensorMutation(graph);
 
-  struct Found {
-    Node* node;
-    bool inputIsRewritten;
-  };
-  std::vector<Found> convolutions, linears;
+  std::vector<Node*> convolutions, linears;
+  std::unordered_set<const Value*> rewritten;
   std::vector<std::pair<Node*, c10::intrusive_ptr<FusedAttention>>> attentions;
   {
     const torch::jit::AliasDb aliases(graph);
     forEachNode(graph->block(), [&](Node* node) {
-      if (convolutionParameters(node)) convolutions.push_back({node, aliases.hasWriters(node->input(0))});
+      for (const Value* output : node->outputs()) {
+        if (aliases.hasWriters(output)) rewritten.insert(output);
+      }
+      if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
       if (auto attention = FusedAttention::of(node)) attentions.emplace_back(node, std::move(attention));
-      if (isConstantLinear(node)) linears.push_back({node, aliases.hasWriters(node->input(0))});
+      if (isConstantLinear(node)) linears.push_back(node);
     });
+    for (const Value* input : graph->inputs()) {
+      if (aliases.hasWriters(input)) rewritten.insert(input);
+    }
   }
-  PrefixOptimizer optimizer(*graph, facts);
-  for (const auto& [node, inputIsRewritten] : convolutions) optimizer.fuseConvolution(node, inputIsRewritten);
-  for (const auto& [node, inputIsRewritten] : linears) optimizer.fuseLinear(node, inputIsRewritten);
+  PrefixOptimizer optimizer(*graph, std::move(rewritten), facts);
+  for (Node* node : convolutions) optimizer.fuseConvolution(node);
+  for (Node* node : linears) optimizer.fuseLinear(node);
   for (const auto& [node, attention] : attentions) optimizer.fuseAttention(node, attention);
   torch::jit::EliminateDeadCode(graph);
   foldBatchNorms(graph);  // those that oneDNN cannot take

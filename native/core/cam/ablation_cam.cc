@@ -18,10 +18,12 @@ int64_t channelAxis(const ReshapeTransform& reshape) {
   return first ? 1 : -1;
 }
 
-// What stands for "this channel is not there": 0 behind a ReLU, else a value far below all others.
+// What stands for "this channel is not there": 0 behind a ReLU, else a value far below all others
+// (pytorch-grad-cam's 1e7 below), as far as the element type goes.
 double fillOf(const at::Tensor& activation) {
   const double least = activation.min().item<double>();
-  return least == 0 ? 0 : least - 1e7;
+  if (least == 0) return 0;
+  return activation.scalar_type() == at::kHalf ? std::max(least - 1e7, -65504.0) : least - 1e7;
 }
 
 // The share of channels whose activation lies most on the activation's first principal component, as
@@ -67,7 +69,8 @@ class AblatedLayer {
     for (const at::Tensor& activation : activations_) {
       std::vector<int64_t> sizes = activation.sizes().vec();
       sizes[0] = static_cast<int64_t>(channels.size());
-      rows.push_back(activation.expand(sizes).contiguous());
+      rows.push_back(activation.expand(sizes).clone(
+          at::MemoryFormat::Contiguous));  // of one row, contiguous() copies nothing
     }
     for (std::size_t row = 0; row < channels.size(); ++row) {
       int64_t channel = channels[row];
@@ -130,8 +133,9 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
         const at::Tensor scores =
             scoresOfRows(targets[index].target, output, count).to(at::kCPU, at::kDouble).contiguous();
         for (int64_t row = 0; row < count; ++row) {
+          // A score of 0, of a box that no detection matches, has no share that a channel could take away.
           weights[static_cast<int64_t>(index)][channels[static_cast<std::size_t>(row)]] =
-              (score - scores[row].item<double>()) / score;
+              score == 0 ? 0 : (score - scores[row].item<double>()) / score;
         }
       }
       runs.advance(count);

@@ -74,9 +74,16 @@ NetworkMaps fullGrad(ModelState& state,
                      StageTimings& timings) {
   Stopwatch stopwatch;
   state.checkMethod(request.modelMethod);
+  if (isFrozen(state.module))
+    throw Failure("ERR_MODEL_FROZEN",
+                  "FullGrad needs the biases of the model's layers, and the model was frozen, so it has no "
+                  "layers any more. "
+                  "Load the file saved before freezing.");
   const auto biased = biasedLayers(state.module);
   std::vector<HookedLayer> hooked;
-  for (const BiasedLayer& layer : biased) hooked.push_back({layer.path, {CallChoice::Kind::All, 0}});
+  // A forward need not call them all: auxiliary heads, the other tower of a CLIP.
+  for (const BiasedLayer& layer : biased)
+    hooked.push_back({layer.path, {CallChoice::Kind::All, 0}, /*optional=*/true});
   const auto plan = state.plan(request.modelMethod, hooked, /*optimize=*/false);
   timings.plan += stopwatch.lap();
 

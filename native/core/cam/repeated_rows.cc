@@ -15,12 +15,19 @@ bool isNested(const c10::IValue& value) {
          value.isTuple() || value.isGenericDict() || (value.isObject() && !isModule(value));
 }
 
+// Whether it takes a second run to tell how a value grows with the rows: a number may be a size, and a tensor
+// whose first size is not 1 may hold several rows for each image.
+bool hangsOnRows(const c10::IValue& value) {
+  if (value.isTensor()) return value.toTensor().dim() > 0 && value.toTensor().size(0) != 1;
+  return value.isInt() || value.isIntList() || isNested(value);
+}
+
 at::Tensor expandTensor(const at::Tensor& one, int64_t rows, bool tailWrites) {
   if (one.dim() == 0 || one.size(0) != 1) return tailWrites ? one.clone() : one;
   std::vector<int64_t> sizes = one.sizes().vec();
   sizes[0] = rows;
   const at::Tensor copies = one.expand(sizes);
-  return tailWrites ? copies.contiguous() : copies;
+  return tailWrites ? copies.clone(at::MemoryFormat::Contiguous) : copies;
 }
 
 // `one` is what there is for one image and `two` for two: what doubles belongs to the image.
@@ -75,7 +82,7 @@ c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows,
 RepeatedRows::RepeatedRows(const Plan& plan, const std::vector<at::Tensor>& inputs)
     : tailWrites_(plan.tailWrites()) {
   one_ = plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
-  if (std::none_of(one_.begin(), one_.end(), isNested)) return;
+  if (std::none_of(one_.begin(), one_.end(), hangsOnRows)) return;
   std::vector<c10::IValue> copies;
   for (const at::Tensor& input : inputs) copies.emplace_back(at::cat({input, input}));
   two_ = plan.runPrefix(copies);

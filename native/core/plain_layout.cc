@@ -1,0 +1,380 @@
+#include "core/plain_layout.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "core/constant_input.h"
+#include "core/forward_hooks.h"
+#include "core/operator_names.h"
+#include "core/prefix_optimization.h"
+
+namespace gradcam {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+using Kinds = std::unordered_set<std::string>;
+
+// The order of a tensor's elements when the model runs as it was written.
+enum class Plain {
+  Rows,     // contiguous
+  Strided,  // a part of such a tensor: convolutions give rows for it
+  Unknown
+};
+
+struct Layout {
+  Plain plain = Plain::Rows;
+  bool changed = false;  // a fused convolution in front may have changed the order
+};
+
+// What these see depends on strides: their first input's, or every tensor's where the operator is not
+// LibTorch's.
+bool seesStrides(const Node* node) {
+  static const Kinds kinds = {"aten::view",           "aten::view_as",      "aten::as_strided",
+                              "aten::as_strided_",    "aten::unflatten",    "aten::stride",
+                              "aten::is_contiguous",  "aten::_unsafe_view", "aten::_reshape_alias",
+                              "aten::storage_offset", "aten::resize_",      "aten::resize_as_",
+                              "aten::set_",           "aten::view_as_real", "aten::view_as_complex"};
+  return kinds.count(node->kind().toQualString()) > 0;
+}
+
+bool isForeign(const Node* node) {
+  const std::string space = node->kind().ns().toUnqualString();
+  return space != "aten" && space != "prim" && space != "prims" && space.rfind("gradcam_", 0) != 0;
+}
+
+// Whether these share their input's memory depends on strides; it matters where something writes.
+bool maySeeStridesByWrites(const Node* node) {
+  static const Kinds kinds = {"aten::reshape", "aten::reshape_as", "aten::flatten", "aten::contiguous",
+                              "aten::ravel"};
+  return kinds.count(node->kind().toQualString()) > 0;
+}
+
+// Their result has an order of its own, whatever their input's.
+bool givesRows(const Node* node) {
+  static const Kinds kinds = {"aten::linear",     "aten::matmul",    "aten::mm",
+                              "aten::bmm",        "aten::addmm",     "aten::baddbmm",
+                              "aten::layer_norm", "aten::embedding", "aten::contiguous"};
+  return kinds.count(node->kind().toQualString()) > 0;
+}
+
+// Of inputs in rows they make rows; of channels-last ones, channels-last ones.
+bool followsOrder(const Node* node) {
+  static const Kinds kinds = {"aten::batch_norm",
+                              "aten::relu",
+                              "aten::relu_",
+                              "aten::relu6",
+                              "aten::relu6_",
+                              "aten::silu",
+                              "aten::silu_",
+                              "aten::mish",
+                              "aten::gelu",
+                              "aten::hardswish",
+                              "aten::hardswish_",
+                              "aten::hardsigmoid",
+                              "aten::hardsigmoid_",
+                              "aten::hardtanh",
+                              "aten::hardtanh_",
+                              "aten::sigmoid",
+                              "aten::sigmoid_",
+                              "aten::tanh",
+                              "aten::tanh_",
+                              "aten::leaky_relu",
+                              "aten::leaky_relu_",
+                              "aten::elu",
+                              "aten::elu_",
+                              "aten::prelu",
+                              "aten::softplus",
+                              "aten::exp",
+                              "aten::log",
+                              "aten::sqrt",
+                              "aten::rsqrt",
+                              "aten::abs",
+                              "aten::neg",
+                              "aten::clamp",
+                              "aten::clamp_",
+                              "aten::clamp_min",
+                              "aten::clamp_min_",
+                              "aten::dropout",
+                              "aten::dropout_",
+                              "aten::feature_dropout",
+                              "aten::max_pool2d",
+                              "aten::avg_pool2d",
+                              "aten::adaptive_avg_pool2d",
+                              "aten::adaptive_max_pool2d",
+                              "aten::upsample_nearest2d",
+                              "aten::upsample_bilinear2d",
+                              "aten::upsample_bicubic2d",
+                              "aten::instance_norm",
+                              "aten::group_norm",
+                              "aten::local_response_norm",
+                              "aten::softmax",
+                              "aten::log_softmax",
+                              "aten::pow",
+                              "aten::add",
+                              "aten::add_",
+                              "aten::sub",
+                              "aten::sub_",
+                              "aten::mul",
+                              "aten::mul_",
+                              "aten::div",
+                              "aten::div_",
+                              "aten::cat",
+                              "aten::constant_pad_nd",
+                              "aten::reflection_pad2d",
+                              "aten::replication_pad2d",
+                              "aten::pad",
+                              "aten::max_pool1d",
+                              "aten::max_pool3d",
+                              "aten::avg_pool3d"};
+  if (kinds.count(node->kind().toQualString()) > 0) return true;
+  return node->kind() == markSymbol() || node->kind() == forwardHookSymbol();
+}
+
+bool isConvolution(const Node* node) {
+  static const Kinds kinds = {"aten::conv1d",          "aten::conv2d",           "aten::conv3d",
+                              "aten::_convolution",    "aten::conv_transpose2d", "aten::conv_transpose1d",
+                              "aten::conv_transpose3d"};
+  return kinds.count(node->kind().toQualString()) > 0;
+}
+
+bool takesPart(const Node* node) {
+  static const Kinds kinds = {"aten::slice", "aten::narrow",           "aten::select",       "aten::chunk",
+                              "aten::split", "aten::split_with_sizes", "aten::tensor_split", "aten::unbind"};
+  return kinds.count(node->kind().toQualString()) > 0;
+}
+
+bool passesOn(const Node* node) {
+  static const Kinds kinds = {"prim::ListConstruct",  "prim::TupleConstruct", "prim::ListUnpack",
+                              "prim::TupleUnpack",    "prim::TupleIndex",     "aten::__getitem__",
+                              "prim::unchecked_cast", "aten::detach",         "aten::alias",
+                              "prim::NumToTensor"};
+  return kinds.count(node->kind().toQualString()) > 0;
+}
+
+bool mayHoldTensor(const c10::TypePtr& type) {
+  if (type->isSubtypeOf(*c10::TensorType::get())) return true;
+  if (type->kind() == c10::TypeKind::AnyType) return true;
+  const auto inner = type->containedTypes();
+  return std::any_of(inner.begin(), inner.end(), mayHoldTensor);
+}
+
+Layout joined(Layout a, Layout b) {
+  return {std::max(a.plain, b.plain), a.changed || b.changed};
+}
+
+// A tensor in rows, as it is where it is so already.
+void runPlainLayout(torch::jit::Stack& stack) {
+  const at::Tensor tensor = torch::jit::pop(stack).toTensor();
+  torch::jit::push(stack, tensor.layout() == at::kStrided ? tensor.contiguous() : tensor);
+}
+
+class PlainLayouts {
+ public:
+  explicit PlainLayouts(std::shared_ptr<Graph>& graph) : graph_(*graph), aliases_(graph) {}
+
+  bool restore() {
+    visit(graph_.block());
+    if (unknown_) return false;
+    for (const auto& [value, user, position] : inFront_) insertInFront(value, user, position);
+    for (Node* convolution : behind_) insertBehind(convolution);
+    return true;
+  }
+
+ private:
+  struct Use {
+    Value* value;
+    Node* user;
+    std::size_t position;
+  };
+
+  void visit(Block* block) {
+    for (Node* node : block->nodes()) {
+      for (Block* inner : node->blocks()) visit(inner);
+      if (seesStrides(node) && !node->inputs().empty()) {
+        check(node, 0, /*mayCopy=*/true);
+      } else if (isForeign(node)) {
+        for (std::size_t index = 0; index < node->inputs().size(); ++index) check(node, index, true);
+      } else if (maySeeStridesByWrites(node) && aliases_.hasWriters(node->input(0))) {
+        check(node, 0, /*mayCopy=*/false);
+      }
+    }
+    if (block == graph_.block()) checkReturned(graph_.return_node());
+  }
+
+  void check(Node* user, std::size_t position, bool mayCopy) {
+    Value* value = user->input(position);
+    if (!mayHoldTensor(value->type())) return;
+    const Layout layout = layoutOf(value);
+    if (!layout.changed) return;
+    const bool isTensor = value->type()->isSubtypeOf(*c10::TensorType::get());
+    if (layout.plain == Plain::Rows && isTensor && mayCopy && !aliases_.hasWriters(value)) {
+      inFront_.push_back({value, user, position});
+    } else if (!collectSources(value)) {
+      unknown_ = true;
+    }
+  }
+
+  // What the model returns is read by targets, whose TorchScript may be written for rows.
+  void checkReturned(Node* user) {
+    static const Kinds containers = {"prim::ListConstruct", "prim::TupleConstruct", "prim::DictConstruct"};
+    for (std::size_t index = 0; index < user->inputs().size(); ++index) {
+      Value* value = user->input(index);
+      if (containers.count(value->node()->kind().toQualString()) > 0) checkReturned(value->node());
+      if (!value->type()->isSubtypeOf(*c10::TensorType::get())) continue;
+      const Layout layout = layoutOf(value);
+      if (layout.changed && layout.plain == Plain::Rows && !aliases_.hasWriters(value))
+        inFront_.push_back({value, user, index});
+    }
+  }
+
+  Layout layoutOf(Value* value) {
+    if (!mayHoldTensor(value->type())) return {};
+    if (const auto known = layouts_.find(value); known != layouts_.end()) return known->second;
+    layouts_[value] = {Plain::Unknown, true};  // until it is known: what a loop carries
+    return layouts_[value] = find(value);
+  }
+
+  Layout layoutOfInputs(Node* node) {
+    Layout layout;
+    for (Value* input : node->inputs()) layout = joined(layout, layoutOf(input));
+    return layout;
+  }
+
+  Layout find(Value* value) {
+    Node* node = value->node();
+    if (node->kind() == c10::prim::Param) {
+      // The model's own inputs come in rows; what a loop carries may be anything.
+      if (node->owningBlock() == graph_.block()) return {};
+      return {Plain::Unknown, true};
+    }
+    if (node->kind() == c10::prim::GetAttr) return {};
+    if (node->kind() == c10::prim::Constant) {
+      const auto constant = torch::jit::toIValue(value);
+      const bool odd = constant && constant->isTensor() && constant->toTensor().defined() &&
+                       !constant->toTensor().is_contiguous();
+      return {odd ? Plain::Unknown : Plain::Rows, false};
+    }
+    if (!node->blocks().empty()) return layoutOfBranches(node, value);
+    if (isConvolution(node)) {
+      const Layout input = layoutOf(node->input(0));
+      const Plain plain = input.plain == Plain::Unknown ? Plain::Unknown : Plain::Rows;
+      return {plain, input.changed || isFusableConvolution(node)};
+    }
+    if (givesRows(node)) return {};
+    const Layout inputs = layoutOfInputs(node);
+    if (passesOn(node)) return inputs;
+    if (node->kind() == c10::aten::cat)
+      return {inputs.plain == Plain::Unknown ? Plain::Unknown : Plain::Rows, inputs.changed};
+    if (followsOrder(node)) return inputs;
+    if (takesPart(node))
+      return {inputs.plain == Plain::Unknown ? Plain::Unknown : Plain::Strided, inputs.changed};
+    static const Kinds reshaping = {"aten::reshape", "aten::flatten", "aten::view", "aten::unsqueeze",
+                                    "aten::squeeze"};
+    if (reshaping.count(node->kind().toQualString()) > 0)
+      return {inputs.plain == Plain::Rows ? Plain::Rows : Plain::Unknown, inputs.changed};
+    return {Plain::Unknown, inputs.changed};
+  }
+
+  Layout layoutOfBranches(Node* node, Value* value) {
+    if (node->kind() != c10::prim::If) return {Plain::Unknown, true};
+    const auto position = static_cast<std::size_t>(
+        std::find(node->outputs().begin(), node->outputs().end(), value) - node->outputs().begin());
+    Layout layout;
+    for (Block* block : node->blocks()) layout = joined(layout, layoutOf(block->outputs()[position]));
+    return layout;
+  }
+
+  // The fused convolutions that a value's order comes from. False where one would not give rows, or what
+  // carries it is a loop.
+  bool collectSources(Value* value) {
+    if (!mayHoldTensor(value->type()) || !seen_.insert(value).second) return true;
+    if (!layoutOf(value).changed) return true;
+    Node* node = value->node();
+    if (node->kind() == c10::prim::Param) return false;
+    if (node->kind() == c10::prim::Loop) return false;
+    for (Block* block : node->blocks()) {
+      for (Value* output : block->outputs()) {
+        if (!collectSources(output)) return false;
+      }
+    }
+    if (isFusableConvolution(node)) {
+      if (layoutOf(value).plain != Plain::Rows) return false;
+      behind_.insert(node);
+      return true;
+    }
+    return std::all_of(node->inputs().begin(), node->inputs().end(),
+                       [&](Value* input) { return collectSources(input); });
+  }
+
+  Value* restored(Value* value) {
+    Node* node = graph_.insertNode(graph_.create(plainLayoutSymbol(), {value}, 1));
+    node->output()->setType(value->type());
+    return node->output();
+  }
+
+  void insertInFront(Value* value, Node* user, std::size_t position) {
+    torch::jit::WithInsertPoint here(user);
+    user->replaceInput(position, restored(value));
+  }
+
+  void insertBehind(Node* convolution) {
+    torch::jit::WithInsertPoint here(convolution->next());
+    Value* output = convolution->output();
+    Value* rows = restored(output);
+    output->replaceAllUsesAfterNodeWith(rows->node(), rows);
+  }
+
+  Graph& graph_;
+  const torch::jit::AliasDb aliases_;
+  std::unordered_map<Value*, Layout> layouts_;
+  std::unordered_set<Value*> seen_;
+  std::vector<Use> inFront_;
+  std::set<Node*> behind_;
+  bool unknown_ = false;
+};
+
+// The model asks for an order itself: then nothing is known of what convolutions give.
+bool asksForOrder(Block* block) {
+  for (Node* node : block->nodes()) {
+    for (Block* inner : node->blocks()) {
+      if (asksForOrder(inner)) return true;
+    }
+    const auto* schema = node->maybeSchema();
+    if (schema == nullptr) continue;
+    const auto& arguments = schema->arguments();
+    for (std::size_t index = 0; index < std::min(arguments.size(), node->inputs().size()); ++index) {
+      if (arguments[index].name() != "memory_format") continue;
+      const auto constant = torch::jit::toIValue(node->input(index));
+      if (!constant) return true;
+      if (constant->isInt() && constant->toInt() != static_cast<int64_t>(at::MemoryFormat::Contiguous) &&
+          constant->toInt() != static_cast<int64_t>(at::MemoryFormat::Preserve))
+        return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+bool restorePlainLayouts(std::shared_ptr<Graph>& graph) {
+  if (asksForOrder(graph->block())) return false;
+  return PlainLayouts(graph).restore();
+}
+
+const c10::Symbol& plainLayoutSymbol() {
+  static const torch::jit::RegisterOperators registered(
+      {torch::jit::Operator(operatorName("plain_layout") + "(Tensor(a) tensor) -> Tensor(a)", runPlainLayout,
+                            c10::AliasAnalysisKind::FROM_SCHEMA)});
+  static const c10::Symbol symbol = operatorSymbol("plain_layout");
+  return symbol;
+}
+
+}  // namespace gradcam
