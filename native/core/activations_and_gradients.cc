@@ -2,6 +2,8 @@
 
 #include <sstream>
 
+#include "core/derivatives.h"
+
 namespace gradcam {
 namespace {
 
@@ -124,9 +126,7 @@ ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::
   }
   std::vector<at::Tensor> gradients(activations.size());
   if (loss.requires_grad()) {
-    gradients = torch::autograd::grad({loss}, activations, /*grad_outputs=*/{},
-                                      /*retain_graph=*/second || !last, /*create_graph=*/second,
-                                      /*allow_unused=*/true);
+    gradients = derivatives(loss, activations, /*retainGraph=*/second || !last, /*createGraph=*/second);
   }
   Gradients taken;
   std::size_t position = 0;
@@ -142,9 +142,8 @@ ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::
         // A score that is linear in the activation has no second derivative.
         at::Tensor product;
         if (gradient.requires_grad()) {
-          product =
-              torch::autograd::grad({gradient}, {activation}, {activation.detach()},
-                                    /*retain_graph=*/true, /*create_graph=*/false, /*allow_unused=*/true)[0];
+          product = derivatives(gradient, {activation}, /*retainGraph=*/true, /*createGraph=*/false,
+                                {activation.detach()})[0];
         }
         products.push_back(product.defined() ? product : at::zeros_like(activation).detach());
         gradient = gradient.detach();

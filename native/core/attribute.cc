@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/activations_and_gradients.h"
+#include "core/derivatives.h"
 #include "core/device_stream.h"
 #include "core/failure.h"
 #include "core/model_state.h"
@@ -71,8 +72,7 @@ class RecordedForward {
   at::Tensor gradientOf(const at::Tensor& score, bool last) const {
     at::Tensor gradient;
     if (score.requires_grad()) {
-      gradient = torch::autograd::grad({score}, {input_}, {}, /*retain_graph=*/!last, false,
-                                       /*allow_unused=*/true)[0];
+      gradient = derivatives(score, {input_}, /*retainGraph=*/!last)[0];
     }
     if (gradient.defined()) return gradient;
     throw Failure("ERR_LAYER_DISCONNECTED",

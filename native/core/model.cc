@@ -68,7 +68,8 @@ std::shared_ptr<const Plan> ModelState::plainPlan(const std::string& method) {
 
 std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle>& inputs) const {
   std::vector<at::Tensor> prepared;
-  for (const TensorHandle& input : inputs) prepared.push_back(prepareInput(input.state().tensor));
+  for (const TensorHandle& input : inputs)
+    prepared.push_back(prepareInput(input.state().tensor, prepared.empty()));
   return prepared;
 }
 
@@ -93,7 +94,8 @@ std::vector<at::Tensor> ModelState::prepareBatches(
                         first.scalar_type() == last.scalar_type();
       if (!fits) throw Failure("ERR_INPUT_SHAPE", "The inputs of one batch differ in shape or element type.");
     }
-    prepared.push_back(prepareInput(tensors.size() == 1 ? tensors.front() : at::cat(tensors)));
+    prepared.push_back(
+        prepareInput(tensors.size() == 1 ? tensors.front() : at::cat(tensors), prepared.empty()));
   }
   return prepared;
 }
@@ -114,12 +116,13 @@ std::shared_ptr<const Plan> ModelState::attentionPlan(const std::string& method)
   return plan;
 }
 
-at::Tensor ModelState::prepareInput(at::Tensor tensor) const {
+at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture) const {
   if (tensor.numel() == 0) {
     throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");
   }
   if (at::isFloatingType(tensor.scalar_type())) {
-    if (!at::isfinite(tensor).all().item<bool>()) {
+    // Masks among the further inputs hold minus infinity on purpose.
+    if (isPicture && !at::isfinite(tensor).all().item<bool>()) {
       throw Failure(
           "ERR_INPUT_NOT_FINITE",
           "The input holds NaN or infinite values. Check the preprocessing: a division by zero in the "

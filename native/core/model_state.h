@@ -30,7 +30,7 @@ struct ModelState {
   std::shared_ptr<const Plan> attentionPlan(const std::string& method);
 
   // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
-  // for a value that is not finite, ERR_INPUT_NOT_FINITE.
+  // for a value of the first that is not finite, ERR_INPUT_NOT_FINITE.
   std::vector<at::Tensor> prepareInputs(const std::vector<TensorHandle>& inputs) const;
   // The same for inputs in parts, which become one batch each. Throws ERR_INPUT_SHAPE where they do not fit.
   std::vector<at::Tensor> prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs) const;
@@ -40,7 +40,7 @@ struct ModelState {
   void checkLayer(const std::string& path) const;
 
  private:
-  at::Tensor prepareInput(at::Tensor tensor) const;
+  at::Tensor prepareInput(at::Tensor tensor, bool isPicture) const;
 
   struct CachedPlan {
     std::string key;

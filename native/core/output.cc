@@ -1,5 +1,7 @@
 #include "core/output.h"
 
+#include <algorithm>
+
 #include "core/failure.h"
 #include "core/output_value.h"
 #include "core/tensor_state.h"
@@ -14,8 +16,19 @@ std::optional<std::vector<c10::IValue>> asSequence(const c10::IValue& value) {
   return std::nullopt;
 }
 
+// The names of a named tuple's fields, in order; none for other values.
+std::vector<std::string> fieldsOf(const c10::IValue& value) {
+  std::vector<std::string> names;
+  if (!value.isTuple()) return names;
+  const auto type = value.toTupleRef().type();
+  if (!type->schema()) return names;
+  for (const c10::Argument& field : type->schema()->arguments()) names.push_back(field.name());
+  return names;
+}
+
 std::vector<std::string> choicesOf(const c10::IValue& value) {
   std::vector<std::string> choices;
+  for (const std::string& name : fieldsOf(value)) choices.push_back("'" + name + "'");
   if (const auto sequence = asSequence(value)) {
     for (std::size_t index = 0; index < sequence->size(); ++index) choices.push_back(std::to_string(index));
   } else if (value.isGenericDict()) {
@@ -45,6 +58,10 @@ c10::IValue step(const c10::IValue& value, const std::variant<int64_t, std::stri
         if (entry.key().isString() && entry.key().toStringRef() == *name) return entry.value();
       }
     }
+    const auto fields = fieldsOf(value);
+    const auto field = std::find(fields.begin(), fields.end(), *name);
+    if (field != fields.end())
+      return value.toTupleRef().elements()[static_cast<std::size_t>(field - fields.begin())];
     throwSelector("The model's output has no entry '" + *name + "': it is " + value.tagKind() + ".", value);
   }
   const int64_t index = std::get<int64_t>(key);

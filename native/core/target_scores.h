@@ -17,6 +17,10 @@ struct ResolvedTarget {
   Target target;
 };
 
+// Throws ERR_OUTPUT_SHAPE where the output does not have a part for each of so many images. A number without
+// axes is that of one image.
+void checkRows(const c10::IValue& output, int64_t images);
+
 // The part of a model's output that belongs to one image: of a tensor its row, of a list its element.
 c10::IValue outputOfImage(const c10::IValue& output, int64_t image);
 

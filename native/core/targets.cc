@@ -1,5 +1,6 @@
 #include "core/targets.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 
@@ -89,6 +90,11 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
   const at::NoGradGuard noGrad;
   at::Tensor values;
   at::Tensor ranking;
+  const bool onlyClasses = std::all_of(targets.begin(), targets.end(), [](const auto& ofImage) {
+    return std::all_of(ofImage.begin(), ofImage.end(),
+                       [](const Target& each) { return isOfClasses(each.kind); });
+  });
+  if (!onlyClasses) checkRows(output, imageCount);
   std::vector<ResolvedTarget> resolved;
   for (int64_t image = 0; image < imageCount; ++image) {
     const auto& ofImage = targets[targets.size() == 1 ? 0 : static_cast<std::size_t>(image)];

@@ -3,6 +3,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/cam/heatmap.h"
 #include "core/cam/principal_component.h"
+#include "core/derivatives.h"
 #include "core/failure.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
@@ -110,8 +111,7 @@ NetworkMaps fullGrad(ModelState& state,
     if (rows.empty()) break;
     cancellation.throwIfCancelled();
     const at::Tensor indices = at::tensor(rows, at::TensorOptions().dtype(at::kLong)).to(scores.device());
-    const auto gradients = torch::autograd::grad({scores.index_select(0, indices).sum()}, wanted, {},
-                                                 /*retain_graph=*/true, false, /*allow_unused=*/true);
+    const auto gradients = derivatives(scores.index_select(0, indices).sum(), wanted, /*retainGraph=*/true);
     if (!gradients[0].defined())
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
     // Of the input a term for each channel, of each layer one: the sum of its channels.

@@ -2,6 +2,7 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/cam/heatmap.h"
+#include "core/derivatives.h"
 #include "core/failure.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
@@ -70,8 +71,7 @@ NetworkMaps leGrad(ModelState& state,
       const at::AutoGradMode record(true);
       score = scores[static_cast<int64_t>(index)];
     }
-    const auto gradients = torch::autograd::grad({score}, attentions, {}, /*retain_graph=*/true, false,
-                                                 /*allow_unused=*/true);
+    const auto gradients = derivatives(score, attentions, /*retainGraph=*/true);
     std::vector<at::Tensor> layers;
     for (const at::Tensor& gradient : gradients) {
       if (gradient.defined()) {

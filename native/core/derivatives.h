@@ -1,0 +1,17 @@
+#pragma once
+
+#include <vector>
+
+#include "core/torch.h"
+
+namespace gradcam {
+
+// torch::autograd::grad, undefined where an input is not used. What autograd cannot differentiate is
+// ERR_UNSUPPORTED, with the operator's name and the methods that need no gradient.
+std::vector<at::Tensor> derivatives(const at::Tensor& output,
+                                    const std::vector<at::Tensor>& inputs,
+                                    bool retainGraph,
+                                    bool createGraph = false,
+                                    std::vector<at::Tensor> gradientOfOutput = {});
+
+}  // namespace gradcam
