@@ -18,6 +18,7 @@ export type GradCamErrorCode =
   | 'ERR_INPUT_SHAPE'
   | 'ERR_INPUT_DTYPE'
   | 'ERR_INPUT_NOT_FINITE'
+  | 'ERR_NOT_FINITE'
   | 'ERR_FORWARD'
   | 'ERR_OUTPUT_SELECTOR'
   | 'ERR_OUTPUT_SHAPE'

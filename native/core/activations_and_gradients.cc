@@ -79,7 +79,8 @@ c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) 
 
 ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
                                                  const std::vector<at::Tensor>& inputs,
-                                                 bool recordFromInput) {
+                                                 bool recordFromInput)
+    : plan_(plan) {
   const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers().size());
   if (recordFromInput) at::GradMode::set_enabled(true);  // the hooks' end restores it
   output_ = runForward(plan, inputs);
@@ -150,14 +151,7 @@ ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::
       }
       ofLayer.push_back(gradient);
     }
-    if (!connected) {
-      throw Failure(
-          "ERR_LAYER_DISCONNECTED",
-          "The target score does not depend on layer '" + layer.path +
-              "', so there is no gradient. Choose a layer on the way from the input to the explained output "
-              "(and, for a model with several outputs, the output it feeds).")
-          .withLayer(layer.path);
-    }
+    if (!connected) throwDisconnected(layer.path);
     const bool single = layer.activation.defined();
     taken.gradients.push_back(single ? ofLayer.at(0) : at::Tensor());
     taken.gradientsOfMaps.push_back(single ? std::vector<at::Tensor>{} : ofLayer);
@@ -166,6 +160,26 @@ ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::
     taken.hessianTimesMaps.push_back(single ? std::vector<at::Tensor>{} : products);
   }
   return taken;
+}
+
+void ActivationsAndGradients::throwDisconnected(const std::string& path) const {
+  const auto operators = plan_.withoutDerivative();
+  if (!operators.empty()) {
+    std::string names;
+    for (const std::string& name : operators) names += (names.empty() ? "" : ", ") + name;
+    throw Failure("ERR_UNSUPPORTED",
+                  "Behind layer '" + path + "' the model runs " + names +
+                      ", which has no gradient. EigenCAM, FEM, ScoreCAM and AblationCAM need none; or "
+                      "export the model before it was quantized.")
+        .withLayer(path)
+        .withAvailable(operators);
+  }
+  throw Failure(
+      "ERR_LAYER_DISCONNECTED",
+      "The target score does not depend on layer '" + path +
+          "', so there is no gradient. Choose a layer on the way from the input to the explained output "
+          "(and, for a model with several outputs, the output it feeds).")
+      .withLayer(path);
 }
 
 }  // namespace gradcam

@@ -51,6 +51,9 @@ class ActivationsAndGradients {
  private:
   void collectLayers(const std::vector<LayerCall>& calls, const std::vector<HookedLayer>& wanted);
 
+  [[noreturn]] void throwDisconnected(const std::string& path) const;
+
+  const Plan& plan_;
   c10::IValue output_;
   std::vector<Layer> layers_;
 };

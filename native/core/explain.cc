@@ -4,6 +4,7 @@
 
 #include "core/cam/augmentation.h"
 #include "core/cam/full_grad.h"
+#include "core/cam/heatmap.h"
 #include "core/cam/legrad.h"
 #include "core/device_stream.h"
 #include "core/explain_pass.h"
@@ -98,9 +99,9 @@ Explanation explain(const Model& model,
 
   cancellation.throwIfCancelled();
   const NetworkMethod networkMethod = networkMethodOf(request);
-  const auto plan = networkMethod
-                        ? nullptr
-                        : state.plan(request.modelMethod, hookedLayers(request.layers), request.optimize);
+  const auto plan = networkMethod ? nullptr
+                                  : state.plan(request.modelMethod, hookedLayers(request.layers),
+                                               request.optimize, needsSecondDerivatives(request));
   timings.plan = stopwatch.lap();
   const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
   checkInput(inputs.at(0));
@@ -117,6 +118,7 @@ Explanation explain(const Model& model,
     if (networkMethod) {
       const NetworkMaps maps = networkMethod(state, request, changed, cancellation, timings);
       heatmaps = {maps.heatmaps};
+      checkFinite(maps.heatmaps, maps.output);
       if (described) describe(maps.output, maps.targets, maps.scores, explanation);
     } else {
       ExplainPass pass(state.module, *plan, request, changed, cancellation);

@@ -1,6 +1,7 @@
 #include "core/explain_pass.h"
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
 #include "core/cam/class_activation_map.h"
@@ -80,7 +81,23 @@ at::Tensor indexTensor(const std::vector<int64_t>& indices, at::Device device) {
   return at::tensor(indices, at::TensorOptions().dtype(at::kLong)).to(device);
 }
 
+// Methods that look at activations only: they explain a model whatever it gives.
+bool needsNoTarget(const ExplainRequest& request, const c10::IValue& output, int64_t images) {
+  const bool activationsOnly =
+      std::all_of(request.methods.begin(), request.methods.end(), [](const MethodRequest& method) {
+        return !isPerturbed(method) && methodNamed(method).needs == CamMethod::Needs::Activations;
+      });
+  const bool noneGiven = request.targets.size() == 1 && request.targets[0].size() == 1 &&
+                         request.targets[0][0].kind == Target::Kind::Rank &&
+                         request.targets[0][0].category == 0;
+  return activationsOnly && noneGiven && !givesClasses(output, images);
+}
+
 }  // namespace
+
+bool needsSecondDerivatives(const ExplainRequest& request) {
+  return anyNeeds(request, CamMethod::Needs::SecondDerivatives);
+}
 
 // What autograd gave for at most one target of each image, so that gradients do not mix.
 struct ExplainPass::Walk {
@@ -103,8 +120,15 @@ ExplainPass::ExplainPass(const torch::jit::Module& model,
       captured_(plan, inputs_),
       layers_(camLayers(captured_, request.reshape)) {
   checkActivations(layers_, inputs_.at(0));
+  const int64_t images = inputs_.at(0).size(0);
+  explained_ = selectValue(captured_.output(), request.output);
+  if (needsNoTarget(request, explained_, images)) {
+    for (int64_t image = 0; image < images; ++image) targets_.push_back({image, 0, -1, {}});
+    scores_.assign(targets_.size(), std::numeric_limits<double>::quiet_NaN());
+    return;
+  }
   explained_ = selectExplained(captured_.output(), request);
-  targets_ = resolveTargets(explained_, request.targets, inputs_.at(0).size(0));
+  targets_ = resolveTargets(explained_, request.targets, images);
   {
     const at::AutoGradMode record(true);
     scoreTensor_ = scoresOf(explained_, targets_);
@@ -282,6 +306,7 @@ std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t r
     const auto raw = isPerturbed(method) ? perturbedMaps(method, advance) : mapsOfMethod(method, walks);
     const LayerFusion fusion = method.multiplyLayers ? LayerFusion::Product : LayerFusion::Mean;
     results.push_back(fuseLayers(raw, mapSize(), fusion, request_.upsample).to(at::kCPU));
+    checkFinite(results.back(), explained_);
   }
   timings.cam += stopwatch.lap();
   return results;

@@ -10,6 +10,8 @@
 
 namespace gradcam {
 
+bool needsSecondDerivatives(const ExplainRequest& request);
+
 // One forward of a batch, and the heatmaps that all requested methods make of it.
 class ExplainPass {
  public:

@@ -41,10 +41,12 @@ std::vector<std::string> frozenValueNames(const torch::jit::Module& module) {
 
 std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
                                              const std::vector<HookedLayer>& layers,
-                                             bool optimize) {
+                                             bool optimize,
+                                             bool secondDerivatives) {
   checkMethod(method);
   for (const HookedLayer& layer : layers) checkLayer(layer.path);
-  const std::string key = method + (optimize ? "\noptimized\n" : "\nas it is\n") + keyOf(layers);
+  const std::string key = method + (optimize ? "\noptimized\n" : "\nas it is\n") +
+                          (secondDerivatives ? "second derivatives\n" : "") + keyOf(layers);
   std::lock_guard lock(mutex_);
   const auto found =
       std::find_if(recent_.begin(), recent_.end(), [&](const auto& entry) { return entry.key == key; });
@@ -52,7 +54,7 @@ std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
     recent_.splice(recent_.begin(), recent_, found);
     return found->plan;
   }
-  recent_.push_front({key, Plan::keepOutputs(module, method, layers, optimize)});
+  recent_.push_front({key, Plan::keepOutputs(module, method, layers, optimize, secondDerivatives)});
   if (recent_.size() > kCachedPlans) recent_.pop_back();
   cachedPlans_ = recent_.size();
   return recent_.front().plan;

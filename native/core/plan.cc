@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <mutex>
 #include <unordered_map>
 
 #include "core/attention.h"
@@ -10,6 +11,7 @@
 #include "core/forward_hooks.h"
 #include "core/frozen_graph.h"
 #include "core/graph_split.h"
+#include "core/graph_walk.h"
 #include "core/guided_relu.h"
 #include "core/image_list.h"
 #include "core/in_place_writes.h"
@@ -192,7 +194,8 @@ Plan::Plan(const torch::jit::Module& model,
 std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                                               const std::string& method,
                                               std::vector<HookedLayer> layers,
-                                              bool optimize) {
+                                              bool optimize,
+                                              bool secondDerivatives) {
   std::vector<std::string> otherOutputType(
       layers.size());  // where a call gives something that is not a tensor
   auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
@@ -235,7 +238,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
       // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
       // user, the graph as it was tells.
       if (marksOf[slot].marks.size() != counts[slot])
-        return keepOutputs(model, method, std::move(layers), false);
+        return keepOutputs(model, method, std::move(layers), false, secondDerivatives);
     }
   }
   prepareToRun(graph);
@@ -244,6 +247,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     const torch::jit::AliasDb aliases(graph);
     for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
   }
+  if (!optimize && secondDerivatives) openScaledDotProducts(graph);
   if (!optimize)
     return std::shared_ptr<const Plan>(
         new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
@@ -252,6 +256,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
   if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, facts);
+  openSelfAttention(split.tail);  // now that a scripted number of heads is a constant
+  if (secondDerivatives) openScaledDotProducts(split.tail);
   foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
                            countNodes(*split.tail, c10::aten::batch_norm);
@@ -341,7 +347,26 @@ std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const s
 
 namespace {
 
+// A model that warns once remembers it in an attribute, and attributes that it writes last for one run.
+class WarnOnce final : public c10::WarningHandler {
+ public:
+  void process(const c10::Warning& warning) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (said_.size() >= kMostRemembered || !said_.insert(warning.msg()).second) return;
+    }
+    c10::WarningHandler::process(warning);
+  }
+
+ private:
+  static constexpr std::size_t kMostRemembered = 1000;
+  std::mutex mutex_;
+  std::set<std::string> said_;
+};
+
 torch::jit::Stack interpret(const torch::jit::Code& code, torch::jit::Stack stack) {
+  static auto* warnOnce = new WarnOnce;  // never destroyed: executors outlive main()
+  const c10::WarningUtils::WarningHandlerGuard warnings(warnOnce);
   // What the model forks runs here, at once: hooks belong to one thread.
   torch::jit::InterpreterState interpreter(code, [](const std::function<void()>& task) { task(); });
   interpreter.run(stack);
@@ -379,6 +404,17 @@ c10::IValue Plan::runTail(torch::jit::Stack crossing) const {
   }
   if (tailGraph_) crossing = interpret(tail_, std::move(crossing));
   return torch::jit::pop(crossing);
+}
+
+std::vector<std::string> Plan::withoutDerivative() const {
+  std::set<std::string> names;
+  if (tailGraph_) {
+    forEachNode(tailGraph_->block(), [&](const Node* node) {
+      if (std::string(node->kind().ns().toUnqualString()) == "quantized")
+        names.insert(node->kind().toQualString());
+    });
+  }
+  return {names.begin(), names.end()};
 }
 
 PlanDescription Plan::describe() const {

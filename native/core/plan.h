@@ -29,11 +29,13 @@ class Plan {
  public:
   // Keeps the outputs of `layers` (slot = position in the list) for activations and gradients. Without
   // `optimize` nothing is frozen or split: the whole forward is the tail, and gradients start where the first
-  // hook is. Throws ERR_LAYER_NOT_CALLED and ERR_LAYER_OUTPUT.
+  // hook is. With `secondDerivatives` attention is written out behind the hook, for closed it has only first
+  // ones. Throws ERR_LAYER_NOT_CALLED and ERR_LAYER_OUTPUT.
   static std::shared_ptr<const Plan> keepOutputs(const torch::jit::Module& model,
                                                  const std::string& method,
                                                  std::vector<HookedLayer> layers,
-                                                 bool optimize);
+                                                 bool optimize,
+                                                 bool secondDerivatives);
   // Observes the output of every layer in `paths` (slot = position in the list); those never called are no
   // error.
   static std::shared_ptr<const Plan> observeOutputs(const torch::jit::Module& model,
@@ -58,6 +60,10 @@ class Plan {
   // The model's output, with the hooks of this thread (see ForwardHooks). May be run any number of times on
   // the result of one prefix.
   c10::IValue runTail(torch::jit::Stack crossing) const;
+
+  // The tail's operators that have no derivative at all, "quantized::linear_dynamic", which autograd passes
+  // over without a word.
+  std::vector<std::string> withoutDerivative() const;
 
   // True where the tail changes some of the values it is given: then each run needs copies of its own.
   bool tailWrites() const { return tailWrites_; }

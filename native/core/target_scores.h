@@ -24,6 +24,9 @@ void checkRows(const c10::IValue& output, int64_t images);
 // The part of a model's output that belongs to one image: of a tensor its row, of a list its element.
 c10::IValue outputOfImage(const c10::IValue& output, int64_t image);
 
+// Whether the output is a row of classes for each image, [images, classes].
+bool givesClasses(const c10::IValue& output, int64_t images);
+
 // All targets in the order of the maps: by image, then by target.
 // Throws ERR_OUTPUT_SHAPE, ERR_TARGET_COUNT, ERR_CLASS_OUT_OF_RANGE.
 std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,

@@ -17,10 +17,8 @@ bool isOfClasses(Target::Kind kind) {
 }
 
 void checkClassOutput(const c10::IValue& output, int64_t imageCount) {
-  if (output.isTensor()) {
-    const at::Tensor& tensor = output.toTensor();
-    if (tensor.dim() == 2 && tensor.size(0) == imageCount && tensor.size(1) > 0) return;
-  }
+  if (givesClasses(output, imageCount)) return;
+  if (output.isTensor() && output.toTensor().dim() == 2) checkRows(output, imageCount);
   std::ostringstream message;
   message << "A class target needs an output of shape [images, classes] = [" << imageCount
           << ", ...], but the model's output is ";
@@ -82,6 +80,12 @@ int64_t resolveClass(Target& target, const at::Tensor& values, const at::Tensor&
 }
 
 }  // namespace
+
+bool givesClasses(const c10::IValue& output, int64_t images) {
+  if (!output.isTensor()) return false;
+  const at::Tensor& tensor = output.toTensor();
+  return tensor.dim() == 2 && tensor.size(0) == images && tensor.size(1) > 0;
+}
 
 std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
                                            const TargetsPerImage& targets,

@@ -30,4 +30,8 @@ at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps,
                       LayerFusion fusion,
                       Upsampling how = Upsampling::Linear);
 
+// Throws ERR_NOT_FINITE where a map holds NaN or infinite values, naming what they come from: the output or a
+// gradient.
+void checkFinite(const at::Tensor& heatmaps, const c10::IValue& output);
+
 }  // namespace gradcam
