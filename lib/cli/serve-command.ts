@@ -92,10 +92,10 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
   const host = flags.host ?? ('host' in fromFile ? fromFile.host : undefined) ?? '127.0.0.1';
   const port = flags.port ?? ('port' in fromFile ? fromFile.port : undefined) ?? 8080;
   const level = flags.logLevel ?? (process.stdout.isTTY ? 'warn' : 'info');
+  interruption.throwIfAborted();
   const server = createServer({ ...options, logger: { level } });
   const threadsBefore = threads();
 
-  interruption.throwIfAborted();
   const interrupted = once(interruption, 'abort');
   let closing = false;
   const signals = closeWithGrace(
@@ -123,6 +123,7 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
     if (flags.executors !== undefined || flags.threads !== undefined) setThreads(threadsOf(flags));
     await Promise.race([start(), interrupted]);
     await interrupted;
+    signals.uninstall(); // A second signal ends the process at once.
     server.log.info({ signal: 'SIGINT' }, 'draining');
     const late = AbortSignal.timeout(flags.drainTimeout);
     late.addEventListener('abort', () => server.server.closeAllConnections(), { once: true });
