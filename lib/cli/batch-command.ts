@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { BatchStatus } from '../batch/index.js';
 import type { Device } from '../model.js';
@@ -116,13 +117,7 @@ function isOver({ chunks }: BatchStatus): boolean {
 
 /** False when it was interrupted. */
 function pause(milliseconds: number, signal: AbortSignal): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(true), milliseconds);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve(false);
-    });
-  });
+  return sleep(milliseconds, true, { signal }).catch(() => false);
 }
 
 function collectCommand(): Command {
