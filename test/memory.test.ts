@@ -46,7 +46,7 @@ let cam: GradCAM;
 let explainer: Explainer;
 let clip: ClipExplainer;
 test.before(async () => {
-  // While the one executor runs a job, others surely wait. OpenMP's threads, which spin, would only slow small work down.
+  // While the one executor runs a job, others surely wait. The work is too small for several threads.
   setThreads({ executors: 1, intraOpThreads: 1 });
   model = await loadModel(modelPath);
   cam = new GradCAM({ model, targetLayers });
