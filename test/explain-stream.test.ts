@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { Explainer, explainStream, GradCAM, loadModel, type Model, Tensor } from 'node-gradcam';
@@ -119,6 +120,17 @@ test('an abort ends the stream with its reason', async (t) => {
       if (index === 3) controller.abort(new Error('enough'));
   };
   await t.throwsAsync(run(), { message: 'enough' });
+});
+
+test('a stream listens to its signal itself, and only while it runs', async (t) => {
+  // A signal that lives long would remember each stream that it was given to by AbortSignal.any().
+  const { signal } = new AbortController();
+  const cam = new GradCAM({ model, targetLayers });
+  const listeners = () => getEventListeners(signal, 'abort').length;
+  for await (const _ of explainStream(cam, frames(3), { signal })) t.is(listeners(), 1);
+  t.is(listeners(), 0);
+  for await (const _ of explainStream(cam, frames(3), { signal })) break;
+  t.is(listeners(), 0);
 });
 
 test('what the source throws comes through', async (t) => {

@@ -118,6 +118,19 @@ test('a layer inside a branch or a loop is hooked; its last call counts unless t
   t.deepEqual(third.heatmaps.toTypedArray(), last.heatmaps.toTypedArray());
 });
 
+test('a suggested layer is remembered for the 16 shapes of input used last', async (t) => {
+  await using model = await loadModel(fixturePath('scripted.pt'));
+  const forwardsFor = async (size: number) => {
+    const before = model.stats().jobs.done;
+    await model.suggestLayer(Tensor.from(noise(3 * size * 32), [1, 3, size, 32]));
+    return model.stats().jobs.done - before;
+  };
+  for (let size = 20; size < 36; size++) t.is(await forwardsFor(size), 1);
+  t.is(await forwardsFor(20), 0);
+  t.is(await forwardsFor(36), 1, 'in the place of 21');
+  t.deepEqual([await forwardsFor(20), await forwardsFor(21)], [0, 1]);
+});
+
 test('tensors keep values and types across the border', (t) => {
   const arrays = [
     Float32Array.of(1.5, -2),
