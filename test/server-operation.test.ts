@@ -6,7 +6,7 @@ import Fastify from 'fastify';
 import { createServer, explainServer, readServerConfiguration } from 'node-gradcam/server';
 import { fixturePath } from './helpers/fixtures.js';
 import { liteModel, photo, startServer } from './helpers/server.js';
-import { eventually } from './helpers/server-requests.js';
+import { until } from './helpers/until.js';
 
 const newFolder = () => mkdtemp(join(tmpdir(), 'gradcam-server-'));
 
@@ -77,7 +77,7 @@ test.serial('as a plugin of a server of your own, under a prefix', async (t) => 
     const address = app.server.address() as { port: number };
     const get = (path: string) => fetch(`http://localhost:${address.port}${path}`);
     t.deepEqual(await (await get('/mine')).json(), { mine: true });
-    await eventually(t, 'ready', async () => (await get('/explainer/v2/health/ready')).ok);
+    await until('readiness', async () => (await get('/explainer/v2/health/ready')).ok);
     t.deepEqual(await (await get('/explainer/v1/models')).json(), { models: ['lite'] });
     t.regex(await (await get('/explainer/')).text(), /<title>node-gradcam/);
     t.is((await get('/v1/models')).status, 404);
