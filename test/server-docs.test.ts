@@ -22,7 +22,7 @@ const withCurl = hasCurl ? test.serial : test.serial.skip;
 let running: RunningServer;
 const folder = mkdtempSync(join(tmpdir(), 'gradcam-docs-'));
 test.before(async () => {
-  running = await startServer({ modelControl: true });
+  running = await startServer({ maxBatch: 2, modelControl: true });
   copyFileSync(photoPath, join(folder, 'cat.png'));
 });
 test.after.always(async () => {

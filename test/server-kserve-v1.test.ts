@@ -20,7 +20,7 @@ interface Explanations {
 let running: RunningServer;
 let model: Model;
 test.before(async () => {
-  running = await startServer();
+  running = await startServer({ maxBatch: 4 });
   model = await loadModel(liteModel, { dtype: 'float32' });
 });
 test.after.always(async () => {

@@ -36,7 +36,7 @@ let model: Model;
 let image: LoadedImage;
 let labels: readonly string[] | undefined;
 test.before(async () => {
-  running = await startServer({ maxImagePixels: 1_000_000, maxBodyBytes: 2_000_000 });
+  running = await startServer({ maxBatch: 1, maxImagePixels: 1_000_000, maxBodyBytes: 2_000_000 });
   model = await loadModel(liteModel, { dtype: 'float32' });
   const sidecar = await loadSidecar(liteModel);
   labels = sidecar?.labels;
