@@ -3,8 +3,8 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { fixturePath } from './helpers/fixtures.js';
-import { liteModel, photo, rootPath } from './helpers/server.js';
+import { fixturePath, liteModel, rootPath } from './helpers/fixtures.js';
+import { photo } from './helpers/server.js';
 import { formOf, holdRequest, image, untilPending } from './helpers/server-requests.js';
 import { until } from './helpers/until.js';
 

@@ -7,7 +7,8 @@ import test from 'ava';
 import { createServer } from 'node-gradcam/server';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import { photoPath, type RunningServer, rootPath, startServer } from './helpers/server.js';
+import { rootPath } from './helpers/fixtures.js';
+import { photoPath, type RunningServer, startServer } from './helpers/server.js';
 
 // docs/server.md: its commands are run, its configuration is taken, its tables are complete.
 

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { GradCAM, imageOptions, loadImage, loadModel, loadSidecar, type Model, Tensor } from 'node-gradcam';
-import { noise } from './helpers/fixtures.js';
-import { liteModel, photo, type RunningServer, sameBits, startServer } from './helpers/server.js';
+import { liteModel, noise, sameBits } from './helpers/fixtures.js';
+import { photo, type RunningServer, startServer } from './helpers/server.js';
 
 interface Explanations {
   readonly explanations: readonly {

@@ -3,10 +3,10 @@ import { connect } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import test from 'ava';
 import { GradCAM, LayerCAM, loadModel } from 'node-gradcam';
-import { fixturePath, noise } from './helpers/fixtures.js';
+import { fixturePath, liteModel, noise } from './helpers/fixtures.js';
 import { holdExecutor } from './helpers/hold-executor.js';
 import { messagesOf } from './helpers/messages.js';
-import { binaryInference, floatsOf, liteModel, photo, readInference, startServer } from './helpers/server.js';
+import { binaryInference, floatsOf, photo, readInference, startServer } from './helpers/server.js';
 import {
   formOf,
   holdRequest,
@@ -59,7 +59,7 @@ test.serial('what shares batches is what the library gives for each alone', asyn
   };
   const methods = { gradcam: GradCAM, layercam: LayerCAM };
   const started = messagesOf(t, 'gradcam:explain:start');
-  const executor = await holdExecutor();
+  await using executor = await holdExecutor();
   const asked = Array.from({ length: 8 }, (_, index) => ask(index + 1, index % 2 ? 'gradcam' : 'layercam'));
   await until('all of them to wait for a batch', () => started.length === 8);
   await executor.release();
@@ -180,7 +180,7 @@ test.serial('under memory pressure requests are refused, health is not', async (
 
 test.serial('close() answers what was accepted, whatever its stage', async (t) => {
   const running = await startServer(small);
-  const executor = await holdExecutor();
+  await using executor = await holdExecutor();
   const queued = Array.from({ length: 4 }, (_, index) => infer(running, index));
   const form = holdRequest(running.url, '/explain/lite', await formOf(new Uint8Array(photo)));
   const inference = holdRequest(running.url, '/v2/models/lite/infer', image(4));

@@ -11,20 +11,20 @@ import {
 } from 'node-gradcam';
 import {
   fixturePath,
+  liteModel,
   maxDifference,
   noise,
   readArray,
   readJson,
   type StoredArray,
+  sameBits,
 } from './helpers/fixtures.js';
 import {
   binaryInference,
   floatsOf,
-  liteModel,
   photo,
   type RunningServer,
   readInference,
-  sameBits,
   startServer,
 } from './helpers/server.js';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import Fastify from 'fastify';
 import { createServer, explainServer, readServerConfiguration } from 'node-gradcam/server';
-import { fixturePath } from './helpers/fixtures.js';
-import { liteModel, photo, startServer } from './helpers/server.js';
+import { fixturePath, liteModel } from './helpers/fixtures.js';
+import { photo, startServer } from './helpers/server.js';
 import { until } from './helpers/until.js';
 
 const tiny = fixturePath('scripted.pt');

@@ -21,15 +21,8 @@ import {
 } from 'node-gradcam';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import {
-  liteModel,
-  photo,
-  photoPath,
-  type RunningServer,
-  rootPath,
-  sameBits,
-  startServer,
-} from './helpers/server.js';
+import { liteModel, rootPath, sameBits } from './helpers/fixtures.js';
+import { photo, photoPath, type RunningServer, startServer } from './helpers/server.js';
 
 let running: RunningServer;
 let model: Model;
