@@ -1,8 +1,8 @@
-import { getEventListeners } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { EventEmitter, getEventListeners, once } from 'node:events';
 import test from 'ava';
 import { Explainer, explainStream, GradCAM, loadModel, type Model, Tensor } from 'node-gradcam';
 import { fixturePath, noise } from './helpers/fixtures.js';
+import { turns } from './helpers/until.js';
 
 const targetLayers = 'layer2.1';
 let model: Model;
@@ -16,7 +16,7 @@ const values = (tensor: Tensor) => [...(tensor.toTypedArray() as Float32Array)];
 
 async function* frames(count: number, taken: number[] = []) {
   for (let index = 0; index < count; index++) {
-    await sleep(1);
+    await turns(1);
     taken.push(index);
     yield frame(index);
   }
@@ -26,20 +26,20 @@ test('results in the order of the items, each what it is alone', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 4 });
   const cam = new GradCAM({ model, targetLayers });
   let expected = 0;
+  const items = [5, 3, 8, 1, 9, 2, 7, 4, 6, 0];
+  const ready = new EventEmitter();
   const options = {
     concurrency: 7,
     targets: 1,
-    // Later items are ready earlier.
+    // Of two items the later one is ready first.
     prepare: async (seed: number) => {
-      await sleep((seed * 13) % 17);
+      const index = items.indexOf(seed);
+      if (index % 2 === 0) await once(ready, String(index + 1));
+      ready.emit(String(index));
       return { tensor: frame(seed) };
     },
   };
-  for await (const { index, item, input, explanation } of explainStream(
-    explainer,
-    [5, 3, 8, 1, 9, 2, 7, 4, 6, 0],
-    options,
-  )) {
+  for await (const { index, item, input, explanation } of explainStream(explainer, items, options)) {
     t.is(index, expected++);
     const alone = await cam.explain(input.tensor, { targets: 1 });
     t.deepEqual(values(input.tensor), values(frame(item)));
@@ -58,7 +58,7 @@ test('takes no more from the source than it may work on', async (t) => {
   const cam = new GradCAM({ model, targetLayers });
   for await (const { index } of explainStream(cam, frames(30, taken), { concurrency: 3 })) {
     t.true(taken.length <= index + 1 + 3 + 1, `${taken.length} taken at ${index}`);
-    if (index > 5) await sleep(5);
+    if (index > 5) await turns(); // It could take more meanwhile.
   }
   t.is(taken.length, 30);
 });

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { GradCAM, imageOptions, loadImage, loadModel, loadSidecar, type Model, Tensor } from 'node-gradcam';
-import { noise } from './helpers/fixtures.js';
-import { liteModel, photo, type RunningServer, sameBits, startServer } from './helpers/server.js';
+import { liteModel, noise, sameBits } from './helpers/fixtures.js';
+import { photo, type RunningServer, startServer } from './helpers/server.js';
 
 interface Explanations {
   readonly explanations: readonly {
@@ -20,7 +20,7 @@ interface Explanations {
 let running: RunningServer;
 let model: Model;
 test.before(async () => {
-  running = await startServer();
+  running = await startServer({ maxBatch: 4 });
   model = await loadModel(liteModel, { dtype: 'float32' });
 });
 test.after.always(async () => {
