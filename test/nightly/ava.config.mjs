@@ -1,6 +1,4 @@
-// npx ava --config test/nightly/ava.config.mjs: what takes too long for npm test.
-import { readFileSync } from 'node:fs';
+// npx ava --config test/nightly/ava.config.mjs: what takes too long for npm test, one file after the other.
+import usual from '../../ava.config.js';
 
-const { ava } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-
-export default { ...ava, files: ['test/nightly/*.test.ts'], timeout: '30m' };
+export default { ...usual, files: ['test/nightly/*.test.ts'], timeout: '30m', concurrency: 1 };
