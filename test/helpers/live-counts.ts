@@ -1,9 +1,12 @@
+import { channel } from 'node:diagnostics_channel';
 import { getEventListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../../lib/native.js';
 
 // A leak told by counting, not by the process's size: what is alive is equal before and after, however often a thing is
 // done and however fast the machine is.
+
+const channels = ['start', 'batch', 'end', 'error'].map((event) => `gradcam:explain:${event}`);
 
 export type LiveCounts = Readonly<Record<string, number>>;
 
@@ -17,6 +20,7 @@ export function liveCounts(signals: readonly AbortSignal[] = []): LiveCounts {
     ...liveObjects,
     blocks: liveBlocks,
     bytes: liveBytes,
+    subscribers: channels.filter((name) => channel(name).hasSubscribers).length,
     listeners: signals.reduce((sum, signal) => sum + getEventListeners(signal, 'abort').length, 0),
   };
 }
