@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { setMaxListeners } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
@@ -71,6 +72,7 @@ const resting = {
   jobs: 0,
   environments: 1,
   listeners: 0,
+  subscribers: 0,
 };
 
 const countsAtRest = (expected: LiveCounts) => settledCounts(expected, [lasting]);
@@ -112,6 +114,16 @@ test.serial('explains', leavesNothing, async () => {
 
 test.serial('explains whose results are forgotten', leavesNothing, async () => {
   await cam.explain(image(), { signal: lasting, augSmooth: true, eigenSmooth: true });
+});
+
+test.serial('explains that are listened to', leavesNothing, async () => {
+  let heard = 0;
+  const hear = () => heard++;
+  const events = ['start', 'batch', 'end'].map((event) => `gradcam:explain:${event}`);
+  for (const event of events) subscribe(event, hear);
+  (await cam.explain(image())).dispose();
+  for (const event of events) unsubscribe(event, hear);
+  if (heard !== events.length) throw new Error(`${heard} messages`);
 });
 
 test.serial('explains that are refused, or fail', leavesNothing, async () => {

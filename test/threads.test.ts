@@ -98,6 +98,7 @@ test('two copies of the package work side by side, and free what is theirs', asy
     import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
     import { tmpdir } from 'node:os';
     import { join } from 'node:path';
+    import { until } from './dist/test/helpers/until.js';
     const folder = mkdtempSync(join(tmpdir(), 'gradcam-copy-'));
     process.once('exit', () => rmSync(folder, { recursive: true }));
     cpSync('dist/lib', join(folder, 'dist/lib'), { recursive: true });
@@ -130,7 +131,7 @@ test('two copies of the package work side by side, and free what is theirs', asy
     const modules = [];
     for (const root of [process.cwd(), folder])
       modules.push((await import(join(root, 'dist/lib/native.js'))).native());
-    while (modules[0].memory().cachedBytes > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    await until('the memory to be given back', () => modules[0].memory().cachedBytes === 0);
     const held = () => modules.map((module) => {
       const { liveBlocks, liveObjects } = module.memory();
       return liveBlocks + Object.values(liveObjects).reduce((sum, count) => sum + count);

@@ -1,9 +1,13 @@
+import { channel } from 'node:diagnostics_channel';
 import { getEventListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../../lib/native.js';
+import { until } from './until.js';
 
 // A leak told by counting, not by the process's size: what is alive is equal before and after, however often a thing is
 // done and however fast the machine is.
+
+const channels = ['start', 'batch', 'end', 'error'].map((event) => `gradcam:explain:${event}`);
 
 export type LiveCounts = Readonly<Record<string, number>>;
 
@@ -17,13 +21,9 @@ export function liveCounts(signals: readonly AbortSignal[] = []): LiveCounts {
     ...liveObjects,
     blocks: liveBlocks,
     bytes: liveBytes,
+    subscribers: channels.filter((name) => channel(name).hasSubscribers).length,
     listeners: signals.reduce((sum, signal) => sum + getEventListeners(signal, 'abort').length, 0),
   };
-}
-
-/** Waits until no job is left, wherever it was when it was given up. */
-export async function untilNoJobIsLeft(): Promise<void> {
-  while (native().memory().liveObjects.jobs > 0) await sleep(1);
 }
 
 // The finalizers of handles run in turns of the event loop, some after the collection. Far more than any count has needed.
@@ -34,7 +34,7 @@ export async function settledCounts(
   expected: LiveCounts,
   signals: readonly AbortSignal[] = [],
 ): Promise<LiveCounts> {
-  await untilNoJobIsLeft();
+  await until('the jobs to end', () => native().memory().liveObjects.jobs === 0);
   for (let collection = 0; ; collection++) {
     global.gc?.();
     await sleep(1);
