@@ -109,7 +109,7 @@ const script = (seed: number) => `
       try {
         const result = native[name](...args);
         if (result instanceof Promise) {
-          const timer = setTimeout(() => { writeSync(2, 'hangs: ' + printed.slice(0, 500)); process.exit(9); }, 30000);
+          const timer = setTimeout(() => { writeSync(2, 'hangs: ' + printed.slice(0, 500)); process.exit(9); }, 120000);
           await result.finally(() => clearTimeout(timer));
         }
         returned++;

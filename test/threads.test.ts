@@ -70,8 +70,10 @@ test.serial(`workers come and go ${times} times, by their end and by terminate()
 test.serial('two copies of the package work side by side, and free what is theirs', async (t) => {
   const { code, signal, stderr } = await runScript(`${prelude}
     import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+    import { createRequire } from 'node:module';
     import { tmpdir } from 'node:os';
     import { join } from 'node:path';
+    import { until } from './dist/test/helpers/until.js';
     const folder = mkdtempSync(join(tmpdir(), 'gradcam-copy-'));
     process.once('exit', () => rmSync(folder, { recursive: true }));
     cpSync('dist/lib', join(folder, 'dist/lib'), { recursive: true });
@@ -99,7 +101,10 @@ test.serial('two copies of the package work side by side, and free what is their
     const foreign = await ours.cam.explain(large(copy)).catch((error) => error);
     if (foreign.code !== 'ERR_INVALID_ARG_TYPE') throw foreign;
     await Promise.all([ours.model.dispose(), theirs.model.dispose()]);
-    await new Promise((resolve) => setTimeout(resolve, 2500));
+    for (const root of [process.cwd(), folder]) {
+      const addon = createRequire(join(root, '/'))('./build/cmake/gradcam.node');
+      await until('the memory to be given back', () => addon.buildInfo().cachedBytes === 0);
+    }
   `);
   t.is(signal, null, stderr);
   t.is(code, 0, stderr);

@@ -16,7 +16,9 @@ export async function holdExecutor(executors = 1): Promise<HeldExecutor> {
   const before = threads();
   setThreads({ executors });
   const gate = new Int32Array(new SharedArrayBuffer(4));
-  const worker = new Worker(new URL('./executor-holder.js', import.meta.url), { workerData: gate });
+  // Without Node's options of this process, of which --input-type would be refused.
+  const options = { workerData: gate, execArgv: [] };
+  const worker = new Worker(new URL('./executor-holder.js', import.meta.url), options);
   const ended = once(worker, 'exit');
   const [message] = await Promise.race([
     once(worker, 'message'),
