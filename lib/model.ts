@@ -136,6 +136,8 @@ function missingOperatorOf(error: unknown): string | null {
   return missing ? (error.details.available?.[0] ?? '') : null;
 }
 
+const keptInspections = 16; // as many as plans: images of any size may come
+
 /**
  * A loaded model. It can be shared by any number of explainers and concurrent calls. It is never changed: hooks are put
  * into copies of its graphs.
@@ -143,7 +145,8 @@ function missingOperatorOf(error: unknown): string | null {
 export class Model {
   readonly #reference: ModelReference;
   readonly #layers: readonly Layer[];
-  readonly #inspections = new Map<string, Promise<Inspection>>(); // by method and the shape of the input
+  /** By method and the shape of the input; the least recently used comes first. */
+  readonly #inspections = new Map<string, Promise<Inspection>>();
   readonly #timings = { queue: 0, plan: 0, forward: 0, backward: 0, cam: 0 };
   #disposed = false;
 
@@ -258,8 +261,8 @@ export class Model {
 
   /**
    * The layer to explain when none is named: the last one that still has a spatial map, and of a transformer the one
-   * before the last attention, with the reshape transform that it needs. Found by one forward, once for each shape of
-   * input.
+   * before the last attention, with the reshape transform that it needs. Found by one forward for each shape of input;
+   * the 16 shapes used last are remembered.
    * @throws {GradCamError} `ERR_NO_LAYER_SUGGESTION`, and as {@link forward}
    */
   async suggestLayer(input: ModelInput, options?: Pick<RunOptions, 'modelMethod'>): Promise<SuggestedLayer> {
@@ -269,9 +272,12 @@ export class Model {
     let inspection = this.#inspections.get(key);
     if (inspection === undefined) {
       inspection = this.inspect(tensors, { modelMethod });
-      this.#inspections.set(key, inspection);
       inspection.catch(() => this.#inspections.delete(key));
     }
+    this.#inspections.delete(key);
+    this.#inspections.set(key, inspection);
+    const [oldest] = this.#inspections.keys();
+    if (this.#inspections.size > keptInspections && oldest !== undefined) this.#inspections.delete(oldest);
     const { suggested, suggestionFailure } = await inspection;
     if (suggested) return suggested;
     throw new GradCamError(

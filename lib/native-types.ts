@@ -253,12 +253,39 @@ export interface NativeBuildInfo {
   /** LibTorch's version that was loaded. */
   torchVersion: string;
   cpuCapability: string;
-  /** Bytes of the large blocks that tensors of this process hold, of all models and threads. */
+  /** The file LibTorch was loaded from. */
+  libtorchPath: string;
+}
+
+/** What the process holds, of all models and threads. Where nothing leaks, work that has ended leaves no trace here. */
+export interface NativeMemory {
+  /** Bytes of the large blocks that tensors hold. */
   tensorBytes: number;
   /** Bytes kept for the next tensors; given back when no job has run for two seconds. */
   cachedBytes: number;
-  /** The file LibTorch was loaded from. */
-  libtorchPath: string;
+  /**
+   * Blocks of any size that LibTorch's CPU allocator has given out and not got back. Where a process has several copies of
+   * this package, the first one's allocator serves them all, and it alone counts.
+   */
+  liveBlocks: number;
+  /** Their bytes, as large as they are rounded up to; of those below 256 KiB only on Linux x86-64. */
+  liveBytes: number;
+  /** Objects of the addon, in all its environments. */
+  liveObjects: {
+    /** Handles that JavaScript holds, disposed or not, until they are garbage collected. */
+    tensors: number;
+    models: number;
+    targets: number;
+    cancellations: number;
+    /** JavaScript functions that jobs hold: target functions and progress callbacks. */
+    functions: number;
+    /** Jobs that wait, run, or have a result that is not delivered. */
+    jobs: number;
+    /** Hooked graphs that models or jobs hold. */
+    plans: number;
+    /** JavaScript environments, the main thread and workers, that have loaded the addon. */
+    environments: number;
+  };
 }
 
 export interface NativeCuda {
@@ -279,8 +306,8 @@ export interface NativeOperationArguments {
 export interface NativeModule {
   buildInfo(): NativeBuildInfo;
   cuda(): NativeCuda;
-  /** The part of buildInfo() that changes, which costs nothing to ask. */
-  memory(): Pick<NativeBuildInfo, 'tensorBytes' | 'cachedBytes'>;
+  /** Cheap. */
+  memory(): NativeMemory;
   tensorFromTypedArray(data: TensorData, shape: readonly number[]): NativeTensor;
   /** Copies the elements into an array of exactly their kind and number. */
   tensorCopyTo(tensor: TensorReference, array: TensorData): void;

@@ -39,6 +39,26 @@ export function checkSignal(signal: unknown): AbortSignal | undefined {
 }
 
 /**
+ * Aborts the controller when one of the signals does, until the function that is returned is called. Unlike with
+ * `AbortSignal.any()`, a signal that lives long then remembers nothing of it.
+ * @internal
+ */
+export function abortWith(
+  controller: AbortController,
+  ...signals: readonly (AbortSignal | undefined)[]
+): () => void {
+  const links = signals.map((signal) => {
+    const forward = () => controller.abort(signal?.reason);
+    if (signal?.aborted) forward();
+    signal?.addEventListener('abort', forward, { once: true });
+    return () => signal?.removeEventListener('abort', forward);
+  });
+  return () => {
+    for (const unlink of links) unlink();
+  };
+}
+
+/**
  * The outcome of `start()`, or, as soon as the signal aborts, a rejection with its reason. What was started is told of it
  * by the function given to `onAbort`; what comes of it then is ignored.
  * @internal

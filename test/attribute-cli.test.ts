@@ -1,8 +1,5 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import {
   GradCAM,
@@ -18,25 +15,13 @@ import {
   tensorToNpy,
 } from 'node-gradcam';
 import sharp from 'sharp';
+import { demoModel, gradcam, gradcamProcess, photo } from './helpers/cli.js';
+import { temporaryFolder } from './helpers/package-copy.js';
 
 // `gradcam attribute` and `gradcam factorize`; the values are attribution.test.ts' business.
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const demoModel = join(root, 'examples', 'models', 'efficientnet_lite0.pt');
-const photo = join(root, 'examples', 'photos', 'chelsea.png');
-const newFolder = () => mkdtemp(join(tmpdir(), 'gradcam-attribute-'));
-
-function gradcam(args: readonly string[], cwd: string) {
-  return new Promise<{ code: unknown; stdout: string; stderr: string }>((resolve) => {
-    const program = join(root, 'dist', 'lib', 'cli', 'main.js');
-    execFile(process.execPath, [program, ...args], { cwd }, (error, stdout, stderr) => {
-      resolve({ code: error ? error.code : 0, stdout, stderr });
-    });
-  });
-}
-
 test.serial('every method writes the values that the library gives, and a picture of its own', async (t) => {
-  const folder = await newFolder();
+  const folder = temporaryFolder(t);
   const sidecar = await loadSidecar(demoModel);
   if (!sidecar) throw new Error('The demo model lost its sidecar.');
   await using model = await loadModel(demoModel);
@@ -67,12 +52,19 @@ test.serial('every method writes the values that the library gives, and a pictur
     pictures.add((await readFile(join(folder, `${method}.png`))).toString('base64'));
   }
   t.is(pictures.size, 4);
+  const args = ['attribute', demoModel, photo, '-m', 'saliency', '-c', 'tabby', '-o', 'program.npy'];
+  const { code, stderr } = await gradcamProcess(args, folder);
+  t.deepEqual([code, stderr], [0, '']);
+  const [ofProgram, here] = await Promise.all(
+    ['program.npy', 'saliency.npy'].map((name) => readFile(join(folder, name))),
+  );
+  t.true(here && ofProgram?.equals(here));
 });
 
 test.serial('factorize draws the concepts, with a legend where a linear layer names them', async (t) => {
-  const folder = await newFolder();
-  const plain = await gradcam(['factorize', demoModel, photo, '-k', '3', '-o', 'plain.png'], folder);
-  t.is(plain.code, 0, plain.stderr);
+  const folder = temporaryFolder(t);
+  const plain = await gradcamProcess(['factorize', demoModel, photo, '-k', '3', '-o', 'plain.png'], folder);
+  t.deepEqual([plain.code, plain.stderr], [0, '']);
   t.regex(plain.stdout, /^Layer _relu1: .*\n3 concepts after \d+ rounds\nwritten: plain\.png\n$/);
   const named = await gradcam(
     ['factorize', demoModel, photo, '-k', '3', '--linear', '_fc', '-o', 'named.png'],
@@ -85,7 +77,7 @@ test.serial('factorize draws the concepts, with a legend where a linear layer na
 });
 
 test.serial('what cannot be done is refused in a sentence', async (t) => {
-  const folder = await newFolder();
+  const folder = temporaryFolder(t);
   const refused: readonly [string[], RegExp][] = [
     [['attribute', demoModel, photo, '-m', 'magic'], /Allowed choices/],
     [['attribute', demoModel, photo, '-c', 'no such thing'], /ERR_UNKNOWN_LABEL/],

@@ -14,6 +14,7 @@ import {
   withRedis,
   workUntilDone,
 } from './helpers/batch.js';
+import { fitsColumns, gradcam, refused } from './helpers/cli.js';
 import { runScript } from './helpers/run-script.js';
 
 // gradcam batch, as people use it.
@@ -32,9 +33,9 @@ withRedis('the command line: submit, work, status, collect, in 80 columns', asyn
   t.regex(worked.stdout, /^Ended after 3 chunks: 5 images\.$/m);
   const status = await new BatchProcess(t, 'status', ...args).ended;
   t.regex(status.stdout, /█ 100\.0%\n.*\n.*\n +images +5 of 5 done, 0 failed$/m);
-  const watch = await new BatchProcess(t, 'status', '--watch', ...args).ended;
+  const watch = await gradcam(['batch', 'status', '--watch', ...args]);
   t.regex(watch.stdout, /^5 of 5 images, \d+\.\d images\/s, 0 failed, 0 workers\n$/);
-  const json = JSON.parse((await new BatchProcess(t, 'status', '--json', ...args).ended).stdout);
+  const json = JSON.parse((await gradcam(['batch', 'status', '--json', ...args])).stdout);
   t.like(json.batches[0].images, { total: 5, done: 5, failed: 0 });
   const collected = await new BatchProcess(t, 'collect', output).ended;
   t.is(collected.code, 0);
@@ -68,12 +69,11 @@ withRedis('Ctrl-C of submit: what is queued stays, and submitting again goes on'
   t.like(await collectManifest(output), { images: 40, results: 40, missingChunks: 0 });
 });
 
-test('the command line: help in 80 columns, mistakes end with 2, no Redis with 3', async (t) => {
-  const commands = [[], ['submit'], ['work'], ['status'], ['collect'], ['cancel']];
-  const helps = commands.map((args) => new BatchProcess(t, ...args, '--help').ended);
-  for (const { code, stdout } of await Promise.all(helps)) {
+test.serial('the command line: help in 80 columns, mistakes end with 2, no Redis with 3', async (t) => {
+  for (const command of [[], ['submit'], ['work'], ['status'], ['collect'], ['cancel']]) {
+    const { code, stdout } = await gradcam(['batch', ...command, '--help']);
     t.is(code, 0);
-    for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
+    fitsColumns(t, stdout);
     t.regex(stdout, /Exit codes:\n {2}0 /);
   }
   const mistakes: readonly [args: string[], message: RegExp][] = [
@@ -86,16 +86,9 @@ test('the command line: help in 80 columns, mistakes end with 2, no Redis with 3
     [['status', '--redis', 'localhost'], /ERR_INVALID_ARG_TYPE/],
     [['wrok'], /unknown command 'wrok'/],
   ];
-  const runs = mistakes.map(async ([args, message]) => {
-    const { code, stderr } = await new BatchProcess(t, ...args).ended;
-    t.is(code, 2, args.join(' '));
-    t.regex(stderr, message);
-  });
-  await Promise.all(runs);
-  const { code, stdout, stderr } = await new BatchProcess(t, 'work', '--redis', 'redis://:word@127.0.0.1:1')
-    .ended;
-  t.deepEqual([code, stdout], [3, '']);
-  t.regex(stderr, /^error: Redis at redis:\/\/:\*\*\*@127\.0\.0\.1:1 .*ECONNREFUSED.*\(ERR_REDIS\)\n$/);
+  for (const [args, message] of mistakes) await refused(t, ['batch', ...args], 2, message);
+  const noRedis = /^error: Redis at redis:\/\/:\*\*\*@127\.0\.0\.1:1 .*ECONNREFUSED.*\(ERR_REDIS\)\n$/;
+  await refused(t, ['batch', 'work', '--redis', 'redis://:word@127.0.0.1:1'], 3, noRedis);
 });
 
 test.serial('the library alone loads neither BullMQ nor ioredis', async (t) => {

@@ -103,13 +103,12 @@ const script = (seed: number) => `
       }
       // What the other calls need must stay.
       if ((name === 'disposeModel' && args.includes(model)) || (name === 'cancel' && args.includes(cancellation))) return;
-      let printed;
-      try { printed = name + fc.stringify(changes); } catch { printed = name; }
-      if (process.env.GRADCAM_TRACE) writeSync(2, printed.slice(0, 300) + '\\n');
+      const printed = () => { try { return name + fc.stringify(changes).slice(0, 500); } catch { return name; } };
+      if (process.env.GRADCAM_TRACE) writeSync(2, printed() + '\\n');
       try {
         const result = native[name](...args);
         if (result instanceof Promise) {
-          const timer = setTimeout(() => { writeSync(2, 'hangs: ' + printed.slice(0, 500)); process.exit(9); }, 30000);
+          const timer = setTimeout(() => { writeSync(2, 'hangs: ' + printed()); process.exit(9); }, 120000);
           await result.finally(() => clearTimeout(timer));
         }
         returned++;

@@ -1,16 +1,15 @@
 import test from 'ava';
 import { ClipExplainer, Explainer, GradCAM, HiResCAM, loadModel, Tensor } from 'node-gradcam';
-import { fixturePath, maxDifference, noise } from './helpers/fixtures.js';
+import { fixturePath, liteModel, maxDifference, noise } from './helpers/fixtures.js';
 import { testWith } from './helpers/test-with.js';
 
 const onGpu = testWith('CUDA');
-const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
 const input = (count: number) => Tensor.from(noise(count * 3 * 224 * 224), [count, 3, 224, 224]);
 const values = (tensor: Tensor) => tensor.toTypedArray() as Float32Array;
 
 onGpu('CUDA: maps equal those of the CPU, and come back to it', async (t) => {
-  await using onDevice = await loadModel(modelPath, { device: 'cuda', dtype: 'float32' });
-  await using onHost = await loadModel(modelPath);
+  await using onDevice = await loadModel(liteModel, { device: 'cuda', dtype: 'float32' });
+  await using onHost = await loadModel(liteModel);
   t.regex(onDevice.device, /^cuda:\d+$/);
   for (const Method of [GradCAM, HiResCAM]) {
     const [fast, slow] = [
@@ -23,7 +22,7 @@ onGpu('CUDA: maps equal those of the CPU, and come back to it', async (t) => {
 });
 
 onGpu('CUDA: concurrent callers get what each gets alone', async (t) => {
-  await using model = await loadModel(modelPath, { device: 'cuda', dtype: 'float32' });
+  await using model = await loadModel(liteModel, { device: 'cuda', dtype: 'float32' });
   const explainer = new Explainer({ model, targetLayers: '_conv_head', maxBatch: 4 });
   const alone = await new GradCAM({ model, targetLayers: '_conv_head' }).explain(input(1), { targets: 7 });
   const together = await Promise.all(
@@ -33,7 +32,7 @@ onGpu('CUDA: concurrent callers get what each gets alone', async (t) => {
 });
 
 onGpu('CUDA: half precision on the device', async (t) => {
-  await using model = await loadModel(modelPath, { device: 'cuda', dtype: 'float16' });
+  await using model = await loadModel(liteModel, { device: 'cuda', dtype: 'float16' });
   t.is(model.dtype, 'float16');
   const { heatmaps } = await new GradCAM({ model, targetLayers: '_conv_head' }).explain(input(1));
   t.true(values(heatmaps).every(Number.isFinite));
@@ -55,5 +54,5 @@ onGpu('CUDA: a CLIP traced there, in half precision as stored and in float32', a
 });
 
 test('CUDA: a device that is not there is refused with the reason', async (t) => {
-  await t.throwsAsync(loadModel(modelPath, { device: 'cuda:63' }), { code: 'ERR_CUDA_UNAVAILABLE' });
+  await t.throwsAsync(loadModel(liteModel, { device: 'cuda:63' }), { code: 'ERR_CUDA_UNAVAILABLE' });
 });

@@ -14,11 +14,9 @@ import {
   threads,
   XGradCAM,
 } from 'node-gradcam';
-import { noise } from './helpers/fixtures.js';
+import { liteModel, noise } from './helpers/fixtures.js';
 
 // Same input, same bits: whoever else is explaining on the same model.
-
-const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
 
 const callers = [
   { Method: GradCAM, targetLayers: '_conv_head', targets: 281 },
@@ -52,7 +50,7 @@ test.serial(
     const counts = threads();
     setThreads({ executors: 1 });
     const alone: string[] = [];
-    await using model = await loadModel(modelPath);
+    await using model = await loadModel(liteModel);
     for (const [index, caller] of callers.entries()) alone.push(await bitsOf(model, caller, index));
     setThreads({ executors: 4 });
     t.teardown(() => setThreads(counts));
@@ -67,7 +65,7 @@ test.serial(
 test.serial('a model loaded again gives the same bits', async (t) => {
   const bits = new Set<string>();
   for (let round = 0; round < 3; round++) {
-    await using model = await loadModel(modelPath);
+    await using model = await loadModel(liteModel);
     for (let call = 0; call < 3; call++) bits.add(await bitsOf(model, callers[0], 1));
   }
   t.is(bits.size, 1);

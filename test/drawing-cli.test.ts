@@ -1,8 +1,5 @@
-import { execFile } from 'node:child_process';
-import { copyFile, mkdtemp, readdir, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import {
   colormapNames,
@@ -15,29 +12,15 @@ import {
   tensorToJson,
 } from 'node-gradcam';
 import sharp from 'sharp';
+import { demoModel, fitsColumns, gradcam, photo } from './helpers/cli.js';
+import { temporaryFolder } from './helpers/package-copy.js';
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const program = join(root, 'dist', 'lib', 'cli', 'main.js');
-const demoModel = join(root, 'examples', 'models', 'efficientnet_lite0.pt');
-const photo = join(root, 'examples', 'photos', 'chelsea.png');
+// How gradcam explain draws.
 
-function gradcam(
-  args: readonly string[],
-  cwd: string,
-): Promise<{ code: unknown; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [program, ...args], { cwd }, (error, stdout, stderr) => {
-      resolve({ code: error ? error.code : 0, stdout, stderr });
-    });
-  });
-}
-
-const newFolder = () => mkdtemp(join(tmpdir(), 'gradcam-drawing-cli-'));
 const explain = ['explain', demoModel, photo];
 
-// Serial tests: each run loads LibTorch.
 test.serial('every style is another picture, of what the model saw or of the whole photo', async (t) => {
-  const folder = await newFolder();
+  const folder = temporaryFolder(t);
   const seen = new Map<string, string>();
   for (const style of ['overlay', 'attention', 'heat', 'contour', 'box', 'mask']) {
     const run = await gradcam([...explain, '--style', style, '-o', `${style}.png`], folder);
@@ -56,7 +39,7 @@ test.serial('every style is another picture, of what the model saw or of the who
 });
 
 test.serial('raw maps go into .npy and .json, one for each class, also of the whole photo', async (t) => {
-  const folder = await newFolder();
+  const folder = temporaryFolder(t);
   const classes = ['--class', '281', '--class', '340'];
   for (const args of [
     ['-o', 'maps.json'],
@@ -87,7 +70,7 @@ test.serial('raw maps go into .npy and .json, one for each class, also of the wh
 });
 
 test.serial('--format chooses the files of a folder, --colormap their colours', async (t) => {
-  const folder = await newFolder();
+  const folder = temporaryFolder(t);
   await copyFile(photo, join(folder, 'a.png'));
   await copyFile(photo, join(folder, 'b.png'));
   const pictures = new Set<string>();
@@ -105,8 +88,8 @@ test.serial('--format chooses the files of a folder, --colormap their colours', 
 });
 
 test.serial('the help names all styles and colours within 80 columns', async (t) => {
-  const { stdout } = await gradcam(['explain', '--help'], root);
-  for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
+  const { stdout } = await gradcam(['explain', '--help']);
+  fitsColumns(t, stdout);
   for (const name of [...colormapNames, 'overlay', 'attention', 'heat', 'contour', 'box', 'mask'])
     t.true(stdout.includes(`"${name}"`), name);
 });
@@ -137,7 +120,7 @@ const wrongUsage: readonly [what: string, args: string[], message: RegExp][] = [
 ];
 for (const [what, args, message] of wrongUsage) {
   test.serial(`wrong usage ends with 2: ${what}`, async (t) => {
-    const run = await gradcam([...explain, ...args], await newFolder());
+    const run = await gradcam([...explain, ...args], temporaryFolder(t));
     t.is(run.code, 2);
     t.regex(run.stderr, message);
     t.is(run.stdout, '');

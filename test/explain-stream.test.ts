@@ -1,12 +1,15 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { EventEmitter, getEventListeners, once } from 'node:events';
 import test from 'ava';
 import { Explainer, explainStream, GradCAM, loadModel, type Model, Tensor } from 'node-gradcam';
 import { fixturePath, noise } from './helpers/fixtures.js';
+import { asCloseAs, yardstick } from './helpers/float64-result.js';
+import { turns } from './helpers/until.js';
 
+const modelPath = fixturePath('family/resnet.pt');
 const targetLayers = 'layer2.1';
 let model: Model;
 test.before(async () => {
-  model = await loadModel(fixturePath('family/resnet.pt'));
+  model = await loadModel(modelPath);
 });
 test.after.always(() => model.dispose());
 
@@ -15,7 +18,7 @@ const values = (tensor: Tensor) => [...(tensor.toTypedArray() as Float32Array)];
 
 async function* frames(count: number, taken: number[] = []) {
   for (let index = 0; index < count; index++) {
-    await sleep(1);
+    await turns(1);
     taken.push(index);
     yield frame(index);
   }
@@ -23,31 +26,28 @@ async function* frames(count: number, taken: number[] = []) {
 
 test('results in the order of the items, each what it is alone', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 4 });
-  const cam = new GradCAM({ model, targetLayers });
   let expected = 0;
+  const items = [5, 3, 8, 1, 9, 2, 7, 4, 6, 0];
+  const ready = new EventEmitter();
   const options = {
     concurrency: 7,
     targets: 1,
-    // Later items are ready earlier.
+    // Of two items the later one is ready first.
     prepare: async (seed: number) => {
-      await sleep((seed * 13) % 17);
+      const index = items.indexOf(seed);
+      if (index % 2 === 0) await once(ready, String(index + 1));
+      ready.emit(String(index));
       return { tensor: frame(seed) };
     },
   };
-  for await (const { index, item, input, explanation } of explainStream(
-    explainer,
-    [5, 3, 8, 1, 9, 2, 7, 4, 6, 0],
-    options,
-  )) {
+  for await (const { index, item, input, explanation } of explainStream(explainer, items, options)) {
     t.is(index, expected++);
-    const alone = await cam.explain(input.tensor, { targets: 1 });
     t.deepEqual(values(input.tensor), values(frame(item)));
-    const difference = Math.max(
-      ...values(explanation.heatmaps).map((value, place) =>
-        Math.abs(value - (values(alone.heatmaps)[place] ?? NaN)),
-      ),
-    );
-    t.true(difference < 1e-5);
+    const alone = await yardstick(modelPath, async (plainly) => {
+      const cam = new GradCAM({ ...plainly, targetLayers });
+      return (await cam.explain(input.tensor, { targets: 1 })).heatmaps;
+    });
+    asCloseAs(t, `item ${index}`, explanation.heatmaps, alone);
   }
   t.is(expected, 10);
 });
@@ -57,7 +57,7 @@ test('takes no more from the source than it may work on', async (t) => {
   const cam = new GradCAM({ model, targetLayers });
   for await (const { index } of explainStream(cam, frames(30, taken), { concurrency: 3 })) {
     t.true(taken.length <= index + 1 + 3 + 1, `${taken.length} taken at ${index}`);
-    if (index > 5) await sleep(5);
+    if (index > 5) await turns(); // It could take more meanwhile.
   }
   t.is(taken.length, 30);
 });
@@ -119,6 +119,17 @@ test('an abort ends the stream with its reason', async (t) => {
       if (index === 3) controller.abort(new Error('enough'));
   };
   await t.throwsAsync(run(), { message: 'enough' });
+});
+
+test('a stream listens to its signal itself, and only while it runs', async (t) => {
+  // A signal that lives long would remember each stream that it was given to by AbortSignal.any().
+  const { signal } = new AbortController();
+  const cam = new GradCAM({ model, targetLayers });
+  const listeners = () => getEventListeners(signal, 'abort').length;
+  for await (const _ of explainStream(cam, frames(3), { signal })) t.is(listeners(), 1);
+  t.is(listeners(), 0);
+  for await (const _ of explainStream(cam, frames(3), { signal })) break;
+  t.is(listeners(), 0);
 });
 
 test('what the source throws comes through', async (t) => {

@@ -1,10 +1,12 @@
 import test from 'ava';
 import { Explainer, GradCAM, loadModel, type Model, Tensor } from 'node-gradcam';
-import { maxDifference, noise } from './helpers/fixtures.js';
+import { liteModel, noise } from './helpers/fixtures.js';
+import { asCloseAs, yardstick } from './helpers/float64-result.js';
+import { holdExecutor } from './helpers/hold-executor.js';
+import { turns } from './helpers/until.js';
 
-const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
 const targetLayers = '_conv_head';
-const image = (seed: number, size = 224) =>
+const image = (seed: number, size = 96) =>
   Tensor.from(
     noise(3 * size * size).map((value) => value * (1 + seed / 10)),
     [1, 3, size, size],
@@ -12,17 +14,17 @@ const image = (seed: number, size = 224) =>
 
 let model: Model;
 test.before(async () => {
-  model = await loadModel(modelPath);
+  model = await loadModel(liteModel);
 });
 test.after.always(async () => {
   await model.dispose();
 });
 
-test('every caller gets what it would get alone, from shared batches', async (t) => {
+test.serial('every caller gets what it would get alone, from shared batches', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 4 });
   const cam = new GradCAM({ model, targetLayers });
   const calls = Array.from({ length: 10 }, (_, index) => ({
-    input: image(index),
+    input: image(index, 128),
     targets: index % 3 === 0 ? [[index, index + 1, 700]] : index,
   }));
   const together = await Promise.all(
@@ -32,12 +34,12 @@ test('every caller gets what it would get alone, from shared batches', async (t)
     const alone = await cam.explain(input, { targets });
     const shared = together[index];
     t.deepEqual(shared?.heatmaps.shape, alone.heatmaps.shape);
-    t.true(
-      maxDifference(
-        shared?.heatmaps.toTypedArray() as Float32Array,
-        alone.heatmaps.toTypedArray() as Float32Array,
-      ) < 1e-5,
-    );
+    const plainly = await yardstick(liteModel, async (how) => {
+      const { heatmaps } = await new GradCAM({ ...how, targetLayers }).explain(input, { targets });
+      return heatmaps;
+    });
+    asCloseAs(t, `call ${index}`, shared?.heatmaps as Tensor, plainly);
+    asCloseAs(t, `call ${index}, alone`, alone.heatmaps, plainly);
     t.deepEqual(
       shared?.maps.map(({ imageIndex, targetIndex, classIndex }) => [imageIndex, targetIndex, classIndex]),
       alone.maps.map(({ imageIndex, targetIndex, classIndex }) => [imageIndex, targetIndex, classIndex]),
@@ -53,12 +55,12 @@ test('every caller gets what it would get alone, from shared batches', async (t)
   t.true(batches <= 4 && meanBatchSize >= 2.5, `${batches} batches`);
 });
 
-test('an image that fails fails alone', async (t) => {
+test.serial('an image that fails fails alone', async (t) => {
   const explainer = new Explainer({ model, targetLayers });
   const results = await Promise.allSettled([
     explainer.explain(image(1), { targets: 1 }),
     explainer.explain(image(2), { targets: 5000 }),
-    explainer.explain(Tensor.from(new Float32Array(3 * 224 * 224).fill(Number.NaN), [1, 3, 224, 224])),
+    explainer.explain(Tensor.from(new Float32Array(3 * 96 * 96).fill(Number.NaN), [1, 3, 96, 96])),
     explainer.explain(image(4)),
   ]);
   t.deepEqual(
@@ -70,9 +72,9 @@ test('an image that fails fails alone', async (t) => {
   t.is(explainer.stats.failed, 2);
 });
 
-test('images of different sizes do not share a batch, and all are answered', async (t) => {
+test.serial('images of different sizes do not share a batch, and all are answered', async (t) => {
   const explainer = new Explainer({ model, targetLayers });
-  const sizes = [224, 192, 224, 192, 160];
+  const sizes = [96, 64, 96, 64, 128];
   const results = await Promise.all(sizes.map((size, index) => explainer.explain(image(index, size))));
   t.deepEqual(
     results.map(({ heatmaps }) => heatmaps.shape),
@@ -81,7 +83,7 @@ test('images of different sizes do not share a batch, and all are answered', asy
   t.is(explainer.stats.batches, 3);
 });
 
-test('a full queue refuses with ERR_BUSY, and takes images again later', async (t) => {
+test.serial('a full queue refuses with ERR_BUSY, and takes images again later', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 1, maxQueue: 2 });
   const accepted = [explainer.explain(image(0)), explainer.explain(image(1))];
   await t.throwsAsync(explainer.explain(image(2)), { code: 'ERR_BUSY', message: /2 images wait already/ });
@@ -91,45 +93,63 @@ test('a full queue refuses with ERR_BUSY, and takes images again later', async (
   t.is(explainer.stats.requests, 3);
 });
 
-test('a signal takes an image out, before and while it runs; the others go on', async (t) => {
+test.serial('a signal takes an image out, before and while it runs; the others go on', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 2 });
   const aborted = await explainer
     .explain(image(0), { signal: AbortSignal.abort() })
     .catch((reason) => reason);
   t.is(aborted.name, 'AbortError');
-  const controllers = Array.from({ length: 4 }, () => new AbortController());
-  const pending = controllers.map(({ signal }, index) => explainer.explain(image(index), { signal }));
-  controllers[3]?.abort();
-  setTimeout(() => controllers[0]?.abort(), 5);
+  const [first, third] = [new AbortController(), new AbortController()];
+  const pending = [
+    explainer.explain(image(0), { signal: first.signal }),
+    explainer.explain(image(1), {
+      // Called while their batch runs.
+      targets: (output) => {
+        first.abort();
+        return output.select(0, 1);
+      },
+    }),
+    explainer.explain(image(2), { signal: third.signal }),
+    explainer.explain(image(3)),
+  ];
+  third.abort();
   const settled = await Promise.allSettled(pending);
   t.deepEqual(
     settled.map(({ status }) => status),
-    ['rejected', 'fulfilled', 'fulfilled', 'rejected'],
+    ['rejected', 'fulfilled', 'rejected', 'fulfilled'],
   );
   t.is(explainer.stats.aborted, 2);
   t.is(explainer.stats.failed, 0);
 });
 
-test('maxDelayMs lets an image wait for company, a full batch does not wait', async (t) => {
-  const explainer = new Explainer({ model, targetLayers, maxBatch: 2, maxDelayMs: 1000 });
-  await explainer.explain(image(0));
-  const started = performance.now();
+test.serial('with maxDelayMs an image waits for company, and a full batch starts at once', async (t) => {
+  await using executor = await holdExecutor();
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2, maxDelayMs: 60_000 });
   const first = explainer.explain(image(1));
-  await new Promise((resolve) => setTimeout(resolve, 30));
-  await Promise.all([first, explainer.explain(image(2))]);
-  t.true(performance.now() - started < 900, 'a full batch waited');
-  t.is(explainer.stats.batches, 2);
-  const alone = performance.now();
-  const explanation = await explainer.explain(image(3));
-  t.true(performance.now() - alone >= 999);
-  t.true(explanation.timings.queue >= 999);
+  await turns();
+  t.like(explainer.stats, { waiting: 1, running: 0, batches: 0 });
+  const second = explainer.explain(image(2));
+  await turns();
+  t.like(explainer.stats, { waiting: 0, running: 1 });
+  await executor.release();
+  t.deepEqual(
+    (await Promise.all([first, second])).map(({ batchSize }) => batchSize),
+    [2, 2],
+  );
 });
 
-test('several images in one call stay together', async (t) => {
+test.serial('an image that gets no company starts after maxDelayMs', async (t) => {
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2, maxDelayMs: 50 });
+  const { batchSize, timings } = await explainer.explain(image(3));
+  t.is(batchSize, 1);
+  t.true(timings.queue >= 50, `${timings.queue} ms`);
+});
+
+test.serial('several images in one call stay together', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 2 });
-  const three = Tensor.from(noise(3 * 3 * 224 * 224), [3, 3, 224, 224]);
+  const three = Tensor.from(noise(3 * 3 * 96 * 96), [3, 3, 96, 96]);
   const { heatmaps, maps } = await explainer.explain(three, { targets: [1, 2, 3] });
-  t.deepEqual(heatmaps.shape, [3, 224, 224]);
+  t.deepEqual(heatmaps.shape, [3, 96, 96]);
   t.deepEqual(
     maps.map(({ classIndex }) => classIndex),
     [1, 2, 3],
@@ -137,7 +157,7 @@ test('several images in one call stay together', async (t) => {
   await t.throwsAsync(explainer.explain(three, { targets: [1, 2] }), { code: 'ERR_TARGET_COUNT' });
 });
 
-test('dispose() finishes what was accepted and refuses the rest', async (t) => {
+test.serial('dispose() finishes what was accepted and refuses the rest', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 2 });
   const accepted = Promise.all([0, 1, 2].map((seed) => explainer.explain(image(seed))));
   const disposed = explainer.dispose();
@@ -147,7 +167,7 @@ test('dispose() finishes what was accepted and refuses the rest', async (t) => {
   t.is((await accepted).length, 3);
 });
 
-test('wrong options are refused', (t) => {
+test.serial('wrong options are refused', (t) => {
   const make = (options: object) => () => new Explainer({ model, ...options });
   t.throws(make({ method: 'magic' }), { code: 'ERR_INVALID_ARG_TYPE', message: /one of 'gradcam'/ });
   t.throws(make({ maxBatch: 0 }), { code: 'ERR_OUT_OF_RANGE' });

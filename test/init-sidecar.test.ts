@@ -1,34 +1,14 @@
-import { execFile } from 'node:child_process';
-import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { loadModelWithSidecar, loadSidecar, type Sidecar } from 'node-gradcam';
+import { fitsColumns, gradcam, gradcamProcess, photo } from './helpers/cli.js';
 import { fixturePath } from './helpers/fixtures.js';
-
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const program = join(root, 'dist', 'lib', 'cli', 'main.js');
-const photo = join(root, 'examples', 'photos', 'chelsea.png');
-
-interface Run {
-  readonly code: number | string | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function gradcam(cwd: string, ...args: string[]): Promise<Run> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [program, ...args], { cwd }, (error, stdout, stderr) => {
-      resolve({ code: error ? (error.code ?? null) : 0, stdout, stderr });
-    });
-  });
-}
+import { temporaryFolder } from './helpers/package-copy.js';
 
 /** A folder with that fixture as model.pt. */
 async function folderWith(t: ExecutionContext, fixture: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'gradcam-init-'));
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   await copyFile(fixturePath(fixture), join(folder, 'model.pt'));
   return folder;
 }
@@ -37,12 +17,11 @@ async function sidecarOf(folder: string): Promise<Sidecar> {
   return (await loadSidecar(join(folder, 'model.pt'))) as Sidecar;
 }
 
-// Serial tests: each run loads LibTorch.
 test.serial(
   'the sidecar of a vision transformer: size, layer, reshape transform; explain uses it',
   async (t) => {
     const folder = await folderWith(t, 'transformers/timm-vit.pt');
-    const { code, stdout, stderr } = await gradcam(folder, 'init-sidecar', 'model.pt');
+    const { code, stdout, stderr } = await gradcamProcess(['init-sidecar', 'model.pt'], folder);
     t.is(code, 0, stderr);
     t.is(stderr, '');
     t.regex(stdout, /^wrote model\.json$/m);
@@ -50,7 +29,7 @@ test.serial(
     t.regex(stdout, /before the last attention, \[1, 65, 32\]/);
     t.regex(stdout, /map of 8 x 8/);
     t.regex(stdout, /preset\s'imagenet'/);
-    for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
+    fitsColumns(t, stdout);
     t.deepEqual(await sidecarOf(folder), {
       name: 'model',
       input: {
@@ -64,7 +43,7 @@ test.serial(
       layer: 'blocks.1.norm1',
       reshapeTransform: { kind: 'tokens', prefixTokens: 1 },
     });
-    const explained = await gradcam(folder, 'explain', 'model.pt', photo, '-o', 'heat.png', '--json');
+    const explained = await gradcam(['explain', 'model.pt', photo, '-o', 'heat.png', '--json'], folder);
     t.is(explained.code, 0, explained.stderr);
     const [image] = JSON.parse(explained.stdout).images;
     t.is(image.layers[0].path, 'blocks.1.norm1');
@@ -75,7 +54,7 @@ test.serial(
 
 test.serial('the sidecar of a Swin says that channels are last', async (t) => {
   const folder = await folderWith(t, 'transformers/timm-swin.pt');
-  const { code, stderr } = await gradcam(folder, 'init-sidecar', 'model.pt', '--size', '64');
+  const { code, stderr } = await gradcam(['init-sidecar', 'model.pt', '--size', '64'], folder);
   t.is(code, 0, stderr);
   const { layer, reshapeTransform } = await sidecarOf(folder);
   t.is(layer, 'layers.1.blocks.1.norm1');
@@ -86,13 +65,13 @@ test.serial(
   'a convolutional model needs no reshape transform; of a dictionary the output is chosen',
   async (t) => {
     const plain = await folderWith(t, 'scripted.pt');
-    t.is((await gradcam(plain, 'init-sidecar', 'model.pt', '--size', '32')).code, 0);
+    t.is((await gradcam(['init-sidecar', 'model.pt', '--size', '32'], plain)).code, 0);
     const sidecar = await sidecarOf(plain);
     t.false('reshapeTransform' in sidecar);
     t.false('output' in sidecar);
 
     const dictionary = await folderWith(t, 'dict-output.pt');
-    const run = await gradcam(dictionary, 'init-sidecar', 'model.pt', '--size', '32');
+    const run = await gradcam(['init-sidecar', 'model.pt', '--size', '32'], dictionary);
     t.is(run.code, 0, run.stderr);
     t.is((await sidecarOf(dictionary)).output, 'out');
     t.regex(run.stdout, /output +out: \[1, 5\]/);
@@ -101,7 +80,7 @@ test.serial(
 
 test.serial('gray models are found out', async (t) => {
   const folder = await folderWith(t, 'one-channel.pt');
-  const { code, stderr } = await gradcam(folder, 'init-sidecar', 'model.pt', '--size', '16');
+  const { code, stderr } = await gradcam(['init-sidecar', 'model.pt', '--size', '16'], folder);
   t.is(code, 0, stderr);
   const { input } = await sidecarOf(folder);
   t.is(input.channels, 1);
@@ -112,7 +91,7 @@ test.serial('gray models are found out', async (t) => {
 test.serial('presets, labels and what the command line changes', async (t) => {
   const folder = await folderWith(t, 'scripted.pt');
   await writeFile(join(folder, 'names.txt'), 'cat\ndog\nbird\nfish\nsnail\n');
-  const init = (...args: string[]) => gradcam(folder, 'init-sidecar', 'model.pt', '--force', ...args);
+  const init = (...args: string[]) => gradcam(['init-sidecar', 'model.pt', '--force', ...args], folder);
   const caffe = await init('--size', '48x64', '--preset', 'caffe', '--labels', 'names.txt');
   t.is(caffe.code, 0, caffe.stderr);
   const sidecar = await sidecarOf(folder);
@@ -147,13 +126,13 @@ test.serial('presets, labels and what the command line changes', async (t) => {
 
 test.serial('what cannot be explained is told, and the rest written', async (t) => {
   const folder = await folderWith(t, 'disconnected.pt');
-  const { code, stdout } = await gradcam(folder, 'init-sidecar', 'model.pt', '--size', '32');
+  const { code, stdout } = await gradcam(['init-sidecar', 'model.pt', '--size', '32'], folder);
   t.is(code, 0);
   t.regex(stdout, /trial +none\n +The target score does not depend on layer 'side'/);
-  for (const line of stdout.split('\n')) t.true(line.length <= 80, line);
+  fitsColumns(t, stdout);
 
   const methodless = await folderWith(t, 'no_forward.pt');
-  const refused = await gradcam(methodless, 'init-sidecar', 'model.pt');
+  const refused = await gradcam(['init-sidecar', 'model.pt'], methodless);
   t.is(refused.code, 3);
   t.regex(refused.stderr, /no forward method.*ERR_NO_FORWARD/);
 });
@@ -162,11 +141,11 @@ test.serial('a sidecar that is there is kept without --force', async (t) => {
   const folder = await folderWith(t, 'scripted.pt');
   const path = join(folder, 'model.json');
   await writeFile(path, 'precious');
-  const refused = await gradcam(folder, 'init-sidecar', 'model.pt');
+  const refused = await gradcam(['init-sidecar', 'model.pt'], folder);
   t.is(refused.code, 2);
   t.regex(refused.stderr, /^error: 'model\.json' is there already; add --force/);
   t.is(await readFile(path, 'utf8'), 'precious');
-  t.is((await gradcam(folder, 'init-sidecar', 'model.pt', '--force')).code, 0);
+  t.is((await gradcam(['init-sidecar', 'model.pt', '--force'], folder)).code, 0);
   t.is((await sidecarOf(folder)).name, 'model');
 });
 
@@ -191,7 +170,7 @@ for (const [args, code, message] of mistakes) {
   test.serial(`init-sidecar ${args.join(' ')} is refused, and writes nothing`, async (t) => {
     const folder = await folderWith(t, 'transformers/timm-vit.pt');
     await writeFile(join(folder, 'one.txt'), 'cat\n');
-    const run = await gradcam(folder, 'init-sidecar', ...args);
+    const run = await gradcam(['init-sidecar', ...args], folder);
     t.is(run.code, code, run.stderr);
     t.regex(run.stderr, message);
     t.notRegex(run.stderr, /^ +at /m);
@@ -201,12 +180,12 @@ for (const [args, code, message] of mistakes) {
 
 test.serial('layers tells the reshape transform of its suggestion, and explain takes it', async (t) => {
   const folder = await folderWith(t, 'transformers/timm-deit-distilled.pt');
-  const layers = await gradcam(folder, 'layers', 'model.pt', '--input-size', '64');
+  const layers = await gradcam(['layers', 'model.pt', '--input-size', '64'], folder);
   t.is(layers.code, 0, layers.stderr);
   t.regex(layers.stdout, /^Suggested: blocks\.1\.norm1, the layer before the last attention/m);
   t.regex(layers.stdout, /^ +--reshape tokens:2$/m);
   const explain = (...how: string[]) =>
-    gradcam(folder, 'explain', 'model.pt', photo, '--size', '64', '--json', '-o', 'heat.png', ...how);
+    gradcam(['explain', 'model.pt', photo, '--size', '64', '--json', '-o', 'heat.png', ...how], folder);
   const explained = await explain('-l', 'blocks.1.norm1', '--reshape', 'tokens:2');
   t.is(explained.code, 0, explained.stderr);
   const [image] = JSON.parse(explained.stdout).images;

@@ -277,7 +277,8 @@ test('a named pipe is refused at once, not waited for', async (t) => {
     import { loadModel } from 'node-gradcam';
     const pipe = '/tmp/gradcam-pipe-' + process.pid;
     execFileSync('mkfifo', [pipe]);
-    setTimeout(() => process.kill(process.pid, 'SIGKILL'), 20000).unref();
+    // A guard against hanging; whoever opened it would wait for ever.
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), 120000).unref();
     for (const options of [{}, { sha256: '0'.repeat(64) }, { preflight: true }]) {
       const error = await loadModel(pipe, options).catch((error) => error);
       if (error.code !== 'ERR_MODEL_LOAD') throw error;

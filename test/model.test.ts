@@ -1,12 +1,12 @@
 import test from 'ava';
 import { GradCAM, loadModel, Tensor, TopClassTarget } from 'node-gradcam';
-import { fixturePath, maxDifference, noise, readJson } from './helpers/fixtures.js';
+import { fixturePath, liteModel, noise, readJson, sameBits } from './helpers/fixtures.js';
+import { asCloseAs, yardstick } from './helpers/float64-result.js';
 
-const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
 const input = (count = 1) => Tensor.from(noise(count * 3 * 224 * 224), [count, 3, 224, 224]);
 
 test('layers() lists the tree with types, parents first', async (t) => {
-  await using model = await loadModel(modelPath);
+  await using model = await loadModel(liteModel);
   const layers = model.layers();
   t.true(layers.length > 100);
   const paths = layers.map((layer) => layer.path);
@@ -20,16 +20,16 @@ test('layers() lists the tree with types, parents first', async (t) => {
 });
 
 test('half-precision weights become float32 on the CPU, and can be kept', async (t) => {
-  await using model = await loadModel(modelPath);
+  await using model = await loadModel(liteModel);
   t.is(model.dtype, 'float32');
-  await using kept = await loadModel(modelPath, { dtype: 'float16' });
+  await using kept = await loadModel(liteModel, { dtype: 'float16' });
   t.is(kept.dtype, 'float16');
   t.is(kept.parameterCount, model.parameterCount);
   t.true(kept.byteLength < model.byteLength * 0.6);
 });
 
 test('inspect() reports shapes, calls and the suggested layer', async (t) => {
-  await using model = await loadModel(modelPath);
+  await using model = await loadModel(liteModel);
   const { layers, suggested, suggestionFailure } = await model.inspect(input());
   t.is(suggestionFailure, null);
   const layer = layers.find(({ path }) => path === suggested?.path);
@@ -43,21 +43,25 @@ test('inspect() reports shapes, calls and the suggested layer', async (t) => {
 });
 
 test('the outputs of an explain are those of forward', async (t) => {
-  await using model = await loadModel(modelPath);
-  const output = (await model.forward(input(2))) as Tensor;
+  await using model = await loadModel(liteModel);
   const { outputs, maps } = await new GradCAM({ model }).explain(input(2));
-  const expected = output.toTypedArray() as Float32Array;
+  const values = (outputs as Tensor).toTypedArray() as Float32Array;
   // BatchNorm folded into convolutions rounds differently than the model as it is.
-  t.true(maxDifference((outputs as Tensor).toTypedArray(), expected) <= 1e-4);
+  const forward = await yardstick(
+    liteModel,
+    async (plainly) => (await plainly.model.forward(input(2))) as Tensor,
+  );
+  asCloseAs(t, 'outputs', values, forward);
+  const expected = ((await model.forward(input(2))) as Tensor).toTypedArray() as Float32Array;
   for (const { imageIndex, classIndex, score } of maps) {
     const row = expected.subarray(imageIndex * 1000, (imageIndex + 1) * 1000);
     t.is(classIndex, row.indexOf(Math.max(...row)));
-    t.true(Math.abs(score - Math.max(...row)) < 1e-4);
+    t.is(score, values[imageIndex * 1000 + (classIndex ?? 0)] as number);
   }
 });
 
 test('several classes of each image come from one forward, in order', async (t) => {
-  await using model = await loadModel(modelPath);
+  await using model = await loadModel(liteModel);
   const cam = new GradCAM({ model });
   const together = await cam.explain(input(2), {
     targets: [
@@ -81,14 +85,20 @@ test('several classes of each image come from one forward, in order', async (t) 
     [3, 5, 9],
   );
   t.true((together.maps[3]?.score ?? 0) >= (together.maps[4]?.score ?? 0));
-  for (const [index, { imageIndex, classIndex }] of together.maps.entries()) {
-    const alone = await cam.explain(input(2), { targets: classIndex ?? 0 });
-    const difference = maxDifference(
-      together.heatmaps.at(index).toTypedArray(),
-      alone.heatmaps.at(imageIndex).toTypedArray() as Float32Array,
-    );
-    t.true(difference <= 1e-5, `map ${index}: ${difference}`);
+  const targets = [0, 1].map((image) =>
+    together.maps.flatMap(({ imageIndex, classIndex }) => (imageIndex === image ? (classIndex ?? -1) : [])),
+  );
+  const plainly = await yardstick(
+    liteModel,
+    async (how) => (await new GradCAM(how).explain(input(2), { targets })).heatmaps,
+  );
+  asCloseAs(t, 'together', together.heatmaps, plainly);
+  const alone = [];
+  for (const { imageIndex, classIndex } of together.maps) {
+    const { heatmaps } = await cam.explain(input(2), { targets: classIndex ?? -1 });
+    alone.push(...(heatmaps.at(imageIndex).toTypedArray() as Float32Array));
   }
+  asCloseAs(t, 'alone', alone, plainly);
 });
 
 test('a layer inside a branch or a loop is hooked; its last call counts unless told otherwise', async (t) => {
@@ -115,7 +125,20 @@ test('a layer inside a branch or a loop is hooked; its last call counts unless t
     [0, 1, 2],
   );
   const third = await new GradCAM({ model, targetLayers: { path, call: 2 } }).explain(tensor, { targets: 0 });
-  t.deepEqual(third.heatmaps.toTypedArray(), last.heatmaps.toTypedArray());
+  t.true(sameBits(third.heatmaps.toTypedArray(), last.heatmaps.toTypedArray()));
+});
+
+test('a suggested layer is remembered for the 16 shapes of input used last', async (t) => {
+  await using model = await loadModel(fixturePath('scripted.pt'));
+  const forwardsFor = async (size: number) => {
+    const before = model.stats().jobs.done;
+    await model.suggestLayer(Tensor.from(noise(3 * size * 32), [1, 3, size, 32]));
+    return model.stats().jobs.done - before;
+  };
+  for (let size = 20; size < 36; size++) t.is(await forwardsFor(size), 1);
+  t.is(await forwardsFor(20), 0);
+  t.is(await forwardsFor(36), 1, 'in the place of 21');
+  t.deepEqual([await forwardsFor(20), await forwardsFor(21)], [0, 1]);
 });
 
 test('tensors keep values and types across the border', (t) => {

@@ -9,28 +9,26 @@ import {
   type ExplainStartMessage,
   GradCAM,
   loadModel,
-  setThreads,
   Tensor,
-  threads,
 } from 'node-gradcam';
 import { fixturePath, noise } from './helpers/fixtures.js';
+import { holdExecutor } from './helpers/hold-executor.js';
 import { runScript } from './helpers/run-script.js';
+import { until } from './helpers/until.js';
 
 const path = fixturePath('scripted.pt');
 const image = () => Tensor.from(noise(3 * 24 * 24), [1, 3, 24, 24]);
 
 test.serial('stats() counts what was done, by outcome', async (t) => {
-  const counts = threads();
-  t.teardown(() => setThreads(counts));
-  setThreads({ executors: 1 });
   await using model = await loadModel(path);
   const zero = { done: 0, failed: 0, aborted: 0, running: 0, waiting: 0 };
   t.deepEqual(model.stats().jobs, zero);
   t.is(model.stats().memory.weightBytes, model.byteLength);
   const cam = new GradCAM({ model, targetLayers: 'layer2' });
+  await using executor = await holdExecutor();
   const pending = [cam.explain(image()), cam.explain(image()), cam.explain(image())];
-  const { running, waiting } = model.stats().jobs;
-  t.is(running + waiting, 3);
+  t.deepEqual(model.stats().jobs, { ...zero, waiting: 3 });
+  await executor.release();
   await Promise.all(pending);
   await cam.explain(image(), { targets: 5000 }).catch(() => {});
   await new GradCAM({ model, targetLayers: 'layer1' }).explain(image());
@@ -38,17 +36,27 @@ test.serial('stats() counts what was done, by outcome', async (t) => {
   t.is(model.stats().plans, 2);
   t.true(model.stats().timings.forward > 0);
 
-  const controller = new AbortController();
-  const busy = cam.explain(Tensor.from(noise(16 * 3 * 96 * 96), [16, 3, 96, 96])); // so that the next one waits
-  const aborted = cam.explain(image(), { signal: controller.signal });
-  controller.abort();
-  await aborted.catch(() => {});
-  await busy;
-  await cam.explain(image()); // the aborted job has ended when a later one has
-  t.deepEqual(model.stats().jobs, { ...zero, done: 6, failed: 1, aborted: 1 });
+  const [waiting, running] = [new AbortController(), new AbortController()];
+  await using held = await holdExecutor();
+  const reason = new Error('no longer needed');
+  const aborted = cam.explain(image(), { signal: waiting.signal });
+  waiting.abort(reason);
+  await t.throwsAsync(aborted, { is: reason });
+  await held.release();
+  // A target function is called while its job runs.
+  const jobsThen: object[] = [];
+  const targets = (output: Tensor) => {
+    jobsThen.push(model.stats().jobs);
+    running.abort(reason);
+    return output.select(0, 1);
+  };
+  await t.throwsAsync(cam.explain(image(), { targets, signal: running.signal }), { is: reason });
+  t.like(jobsThen[0], { running: 1, waiting: 0 });
+  await until('the aborted jobs to end', () => model.stats().jobs.aborted === 2);
+  t.deepEqual(model.stats().jobs, { ...zero, done: 4, failed: 1, aborted: 2 });
   await model.dispose();
   const { jobs, plans, memory } = model.stats();
-  t.is(jobs.done, 6);
+  t.is(jobs.done, 4);
   t.is(plans, 0);
   t.is(memory.weightBytes, 0);
 });

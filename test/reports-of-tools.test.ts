@@ -1,4 +1,5 @@
 import test from 'ava';
+import { rootPath } from './helpers/fixtures.js';
 
 // How the tools judge what sanitizers and npm report: a fault must not pass for none.
 
@@ -48,7 +49,7 @@ test('npm audit: findings fail, a registry without it is said, all else fails', 
 });
 
 test('the tarball: what is missing, foreign or too large fails', (t) => {
-  const root = new URL('../../', import.meta.url).pathname;
+  const root = rootPath('');
   const check = (paths: string[], size = 1e6) =>
     checkContent({ files: paths.map((path) => ({ path })), size, unpackedSize: size }, root);
   t.throws(() => check(['README.md', 'test/engine.test.ts']), { message: /should not be: test\/engine/ });

@@ -2,18 +2,21 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { fixturePath, noise } from './helpers/fixtures.js';
-import { binaryInference, liteModel, photo, rootPath } from './helpers/server.js';
+import { fitsColumns, gradcam } from './helpers/cli.js';
+import { fixturePath, liteModel, rootPath } from './helpers/fixtures.js';
+import { photo } from './helpers/server.js';
+import { formOf, holdRequest, image, untilPending } from './helpers/server-requests.js';
+import { until } from './helpers/until.js';
 
 const program = rootPath('dist/lib/cli/main.js');
+const tiny = ['-m', `lite=${fixturePath('scripted.pt')}`, '--port', '0', '--max-batch', '1'];
 
 interface Run {
   readonly child: ChildProcess;
   readonly output: () => { stdout: string; stderr: string };
   readonly exited: Promise<number | string | null>;
-  /** Resolves when standard error says so; rejects when the process ends before. */
+  /** Resolves when it is written, on standard error or output; rejects when the process ends before. */
   says(what: RegExp): Promise<RegExpExecArray>;
 }
 
@@ -39,57 +42,55 @@ function gradcamServe(args: readonly string[], env: NodeJS.ProcessEnv = {}): Run
     child,
     output: () => written,
     exited,
-    says: async (what) => {
-      for (;;) {
-        const found = what.exec(written.stderr);
-        if (found) return found;
-        if (child.exitCode !== null || child.signalCode !== null)
+    says: (what) =>
+      until(`${what}`, () => {
+        const found = what.exec(written.stderr) ?? what.exec(written.stdout);
+        if (!found && (child.exitCode !== null || child.signalCode !== null))
           throw new Error(`It ended: ${written.stderr}`);
-        await sleep(20);
-      }
-    },
+        return found;
+      }),
   };
 }
 const addressOf = async (run: Run) => (await run.says(/Listening on (http:\S+?),/))[1] as string;
 
 test.serial('SIGTERM loses no accepted request', async (t) => {
-  const run = gradcamServe(['-m', `lite=${liteModel}`, '--port', '0', '--drain-delay', '200']);
+  const run = gradcamServe([...tiny, '--drain-delay', '100']);
   const url = await addressOf(run);
   t.true(url.startsWith('http://127.0.0.1:'));
   await run.says(/^Ready: lite$/m);
-  const { body, headers } = binaryInference(
-    {
-      inputs: [{ name: 'input', shape: [1, 3, 224, 224], datatype: 'FP32' }],
-      parameters: { class: 1, binary_data_output: true },
-    },
-    noise(3 * 224 * 224),
-  );
-  const requests = Array.from({ length: 40 }, async () => {
-    const response = await fetch(`${url}/v2/models/lite/infer`, {
-      method: 'POST',
-      body: new Uint8Array(body),
-      headers,
-    });
-    await response.arrayBuffer();
-    return response.status;
-  });
-  const pending = async () =>
-    Number(
-      /^nv_inference_pending_request_count (\d+)/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1],
-    );
-  while ((await pending()) < 30) await sleep(5);
+  const held = [
+    holdRequest(url, '/explain/lite', await formOf(new Uint8Array(photo))),
+    ...[1, 2, 3, 4].map((seed) => holdRequest(url, '/v2/models/lite/infer', image(seed))),
+  ];
+  await untilPending({ get: (path) => fetch(url + path) }, 5);
   run.child.kill('SIGTERM');
-  await sleep(60);
-  const ready = await fetch(`${url}/v2/health/ready`);
-  t.is(ready.status, 503, 'not ready while it drains');
-  const statuses = await Promise.all(requests);
-  t.is(statuses.filter((status) => status === 200).length, 40, statuses.join());
+  await until('no more connections to be taken', () =>
+    fetch(`${url}/v2/health/live`).then(
+      () => false,
+      () => true,
+    ),
+  );
+  const statuses = await Promise.all(held.map(async (each) => (await each.finish()).status));
+  t.deepEqual(statuses, [200, 200, 200, 200, 200]);
   t.is(await run.exited, 0, run.output().stderr + run.output().stdout.slice(-3000));
-  await t.throwsAsync(fetch(`${url}/v2/health/live`));
+});
+
+test.serial('after SIGTERM it goes on for the delay that was asked for, and is not ready', async (t) => {
+  const run = gradcamServe([...tiny, '--drain-delay', '3600000']);
+  const url = await addressOf(run);
+  await run.says(/^Ready: lite$/m);
+  run.child.kill('SIGTERM');
+  await run.says(/"draining"/);
+  t.is((await fetch(`${url}/v2/health/ready`)).status, 503);
+  t.is((await fetch(`${url}/v2/health/live`)).status, 200);
+  const answer = await fetch(`${url}/explain/lite`, { method: 'POST', body: new Uint8Array(photo) });
+  t.is(answer.status, 200);
+  run.child.kill('SIGKILL');
+  t.is(await run.exited, 'SIGKILL');
 });
 
 test.serial('logs are JSON lines with request ids, and tell no tokens', async (t) => {
-  const run = gradcamServe(['-m', `lite=${fixturePath('scripted.pt')}`, '--port', '0'], {
+  const run = gradcamServe(tiny, {
     GRADCAM_TOKEN: 'correct horse',
   });
   const url = await addressOf(run);
@@ -130,22 +131,18 @@ test.serial('a configuration file, and flags that win over it', async (t) => {
 });
 
 test.serial('the help fits 80 columns', async (t) => {
-  for (const command of ['serve', '']) {
-    const child = spawn(process.execPath, [program, ...(command ? [command] : []), '--help'], {
-      env: { ...process.env, COLUMNS: '80' },
-    });
-    let help = '';
-    for await (const chunk of child.stdout) help += String(chunk);
-    t.regex(help, /gradcam serve -m/);
-    for (const line of help.split('\n')) t.true(line.length <= 80, line);
+  for (const args of [['serve', '--help'], ['--help']]) {
+    const { stdout } = await gradcam(args);
+    t.regex(stdout, /gradcam serve -m/);
+    fitsColumns(t, stdout);
   }
 });
 
 const refused = test.macro(async (t, args: readonly string[], code: number, message: RegExp) => {
-  const run = gradcamServe(args);
-  t.is(await run.exited, code, run.output().stderr);
-  t.regex(run.output().stderr, message);
-  t.notRegex(run.output().stderr, /^ +at /m);
+  const run = await gradcam(['serve', '--log-level', 'fatal', ...args]);
+  t.is(run.code, code, run.stderr);
+  t.regex(run.stderr, message);
+  t.notRegex(run.stderr, /^ +at /m);
 });
 test.serial('refused: no model', refused, [], 2, /^error: .*neither a model nor a repository/m);
 test.serial(

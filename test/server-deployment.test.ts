@@ -1,17 +1,15 @@
-import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { promisify } from 'node:util';
 import test from 'ava';
 import { type Copy, DockerfileParser, type From } from 'dockerfile-ast';
 import { readServerConfiguration } from 'node-gradcam/server';
 import { parseAllDocuments } from 'yaml';
-import { fixturePath } from './helpers/fixtures.js';
-import { type RunningServer, rootPath, startServer } from './helpers/server.js';
+import { gradcam } from './helpers/cli.js';
+import { fixturePath, rootPath } from './helpers/fixtures.js';
+import { type RunningServer, startServer } from './helpers/server.js';
 
 // The files in docs/deployment against a real server: addresses, the metric, options and ports that they name exist.
 
 const folder = rootPath('docs/deployment');
-const program = rootPath('dist/lib/cli/main.js');
 
 interface Container {
   readonly name: string;
@@ -93,8 +91,8 @@ test('labels, ports and volumes fit together', (t) => {
   t.true(option('drain-delay') + option('drain-timeout') < deployed.terminationGracePeriodSeconds * 1000);
 });
 
-test('options of gradcam serve exist', async (t) => {
-  const { stdout } = await promisify(execFile)(process.execPath, [program, 'serve', '--help']);
+test.serial('options of gradcam serve exist', async (t) => {
+  const { stdout } = await gradcam(['serve', '--help']);
   const given = [...container.args, ...predictor.args, ...commands.flatMap(wordsOf)].filter((each) =>
     each.startsWith('--'),
   );

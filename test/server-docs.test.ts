@@ -7,7 +7,8 @@ import test from 'ava';
 import { createServer } from 'node-gradcam/server';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import { photoPath, type RunningServer, rootPath, startServer } from './helpers/server.js';
+import { rootPath } from './helpers/fixtures.js';
+import { photoPath, type RunningServer, startServer } from './helpers/server.js';
 import { testWith } from './helpers/test-with.js';
 
 // docs/server.md: its commands are run, its configuration is taken, its tables are complete.
@@ -22,7 +23,7 @@ const withCurl = testWith('curl');
 let running: RunningServer;
 const folder = mkdtempSync(join(tmpdir(), 'gradcam-docs-'));
 test.before(async () => {
-  running = await startServer({ modelControl: true });
+  running = await startServer({ maxBatch: 2, modelControl: true });
   copyFileSync(photoPath, join(folder, 'cat.png'));
 });
 test.after.always(async () => {

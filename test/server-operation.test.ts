@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import test from 'ava';
 import Fastify from 'fastify';
 import { createServer, explainServer, readServerConfiguration } from 'node-gradcam/server';
-import { fixturePath } from './helpers/fixtures.js';
-import { liteModel, photo, startServer } from './helpers/server.js';
-import { eventually } from './helpers/server-requests.js';
+import { fixturePath, liteModel } from './helpers/fixtures.js';
+import { photo, startServer } from './helpers/server.js';
+import { until } from './helpers/until.js';
 
+const tiny = fixturePath('scripted.pt');
 const newFolder = () => mkdtemp(join(tmpdir(), 'gradcam-server-'));
 
 test.serial("metrics have KServe's and Triton's names", async (t) => {
-  await using running = await startServer();
+  await using running = await startServer({ models: { lite: tiny } });
   await running.post('/explain/lite', photo);
   await running.post('/v1/models/lite:predict', { instances: [{ b64: photo.toString('base64') }] });
   await running.post('/explain/lite?layer=nothing', photo);
@@ -39,7 +40,7 @@ test.serial("metrics have KServe's and Triton's names", async (t) => {
 
 test.serial('bearer tokens guard all but health, page and document', async (t) => {
   await using running = await startServer({
-    models: { lite: fixturePath('scripted.pt') },
+    models: { lite: tiny },
     tokens: ['correct horse', 'another one'],
   });
   const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
@@ -59,7 +60,7 @@ test.serial('bearer tokens guard all but health, page and document', async (t) =
 
 test.serial('a rate limit answers with 429', async (t) => {
   await using running = await startServer({
-    models: { lite: fixturePath('scripted.pt') },
+    models: { lite: tiny },
     rateLimit: { max: 3, timeWindowMs: 60_000 },
   });
   const statuses: number[] = [];
@@ -71,13 +72,13 @@ test.serial('a rate limit answers with 429', async (t) => {
 test.serial('as a plugin of a server of your own, under a prefix', async (t) => {
   const app = Fastify();
   app.get('/mine', async () => ({ mine: true }));
-  await app.register(explainServer, { prefix: '/explainer', models: { lite: liteModel } });
+  await app.register(explainServer, { prefix: '/explainer', models: { lite: tiny } });
   await app.listen({ port: 0 });
   try {
     const address = app.server.address() as { port: number };
     const get = (path: string) => fetch(`http://localhost:${address.port}${path}`);
     t.deepEqual(await (await get('/mine')).json(), { mine: true });
-    await eventually(t, 'ready', async () => (await get('/explainer/v2/health/ready')).ok);
+    await until('readiness', async () => (await get('/explainer/v2/health/ready')).ok);
     t.deepEqual(await (await get('/explainer/v1/models')).json(), { models: ['lite'] });
     t.regex(await (await get('/explainer/')).text(), /<title>node-gradcam/);
     t.is((await get('/v1/models')).status, 404);

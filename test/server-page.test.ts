@@ -1,7 +1,6 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import axe from 'axe-core';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
@@ -9,6 +8,7 @@ import sharp from 'sharp';
 import { chromiumPath } from './helpers/requirements.js';
 import { photoPath, type RunningServer, startServer } from './helpers/server.js';
 import { testWith } from './helpers/test-with.js';
+import { until } from './helpers/until.js';
 
 // The page in a real browser: Debian's chromium, or the one that CHROMIUM names. Nothing is installed from here.
 const inBrowser = testWith('Chromium');
@@ -25,7 +25,7 @@ const args = [
 
 let running: RunningServer;
 test.before(async () => {
-  if (chromiumPath) running = await startServer();
+  if (chromiumPath) running = await startServer({ maxBatch: 2 });
 });
 test.after.always(async () => {
   await running?.server.close();
@@ -51,6 +51,7 @@ async function withPage(
   const problems: string[] = [];
   try {
     const page = context.pages()[0] ?? (await context.newPage());
+    page.setDefaultTimeout(120_000); // A guard against hanging, no measure.
     page.on('pageerror', (error) => problems.push(error.message));
     page.on('console', (message) => {
       if (message.type() === 'error' && !/status of 401/.test(message.text())) problems.push(message.text());
@@ -84,15 +85,8 @@ async function rendered(page: Page): Promise<void> {
 async function settled(page: Page, figures: number): Promise<void> {
   const isSettled = `document.querySelectorAll('figure.result').length === ${figures} &&
     !document.querySelector('figure.stale') && !document.querySelector('.progress.on')`;
-  const end = performance.now() + 30_000;
   await rendered(page);
-  while (!(await page.evaluate(isSettled))) {
-    if (performance.now() > end)
-      throw new Error(
-        `There are not ${figures} maps, or they are out of date: ${await page.textContent('.stage')}`,
-      );
-    await sleep(25);
-  }
+  await until(`${figures} maps that are not out of date`, () => page.evaluate<boolean>(isSettled));
 }
 
 async function violations(page: Page): Promise<string[]> {
@@ -246,7 +240,7 @@ inBrowser('a failure is told, and a token is asked for', async (t) => {
     await page.getByRole('alert').waitFor();
     t.regex((await page.getByRole('alert').textContent()) ?? '', /cannot show broken\.png/);
   });
-  await using guarded = await startServer({ tokens: ['correct horse'] });
+  await using guarded = await startServer({ maxBatch: 1, tokens: ['correct horse'] });
   await withPage(
     t,
     {},

@@ -21,22 +21,15 @@ import {
 } from 'node-gradcam';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import {
-  liteModel,
-  photo,
-  photoPath,
-  type RunningServer,
-  rootPath,
-  sameBits,
-  startServer,
-} from './helpers/server.js';
+import { liteModel, rootPath, sameBits } from './helpers/fixtures.js';
+import { photo, photoPath, type RunningServer, startServer } from './helpers/server.js';
 
 let running: RunningServer;
 let model: Model;
 let image: LoadedImage;
 let labels: readonly string[] | undefined;
 test.before(async () => {
-  running = await startServer({ maxImagePixels: 1_000_000, maxBodyBytes: 2_000_000 });
+  running = await startServer({ maxBatch: 1, maxImagePixels: 1_000_000, maxBodyBytes: 2_000_000 });
   model = await loadModel(liteModel, { dtype: 'float32' });
   const sidecar = await loadSidecar(liteModel);
   labels = sidecar?.labels;

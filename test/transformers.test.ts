@@ -8,22 +8,17 @@ import {
   HiResCAM,
   LayerCAM,
   LeGrad,
-  loadModel,
   loadSidecar,
   type ReshapeTransform,
+  setThreads,
   Tensor,
 } from 'node-gradcam';
-import {
-  fixturePath,
-  maxDifference,
-  noise,
-  readArray,
-  readJson,
-  type StoredArray,
-} from './helpers/fixtures.js';
+import { fixturePath, noise, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
+import { asCloseAs, closeToFloat64, ways } from './helpers/float64-result.js';
+import { sharedModel } from './helpers/shared-models.js';
 
 // Transformers and ConvNeXts of torchvision, timm and Hugging Face as tools/export_torchscript.py writes them, against
-// pytorch-grad-cam on the original models: tools/make_transformer_fixtures.py.
+// pytorch-grad-cam on the original models in double precision: tools/make_transformer_fixtures.py.
 
 interface TransformerCase {
   readonly name: string;
@@ -34,7 +29,7 @@ interface TransformerCase {
   readonly targets: readonly (readonly number[])[];
   readonly options?: { readonly reshapeTransform?: ReshapeTransform };
   readonly expected: { readonly heatmaps: StoredArray; readonly scores: readonly number[] };
-  readonly tolerance: number;
+  readonly referenceError: Readonly<Record<'heatmaps' | 'scores', number>>;
 }
 
 const { cases } = readJson<{ cases: readonly TransformerCase[] }>('transformers/golden.json');
@@ -42,6 +37,9 @@ const modelPath = (name: string) => fixturePath(`transformers/${name}`);
 const floats = (stored: StoredArray) =>
   readArray({ ...stored, file: `transformers/${stored.file}` }) as Float32Array;
 const tensorOf = (stored: StoredArray) => Tensor.from(floats(stored), stored.shape);
+
+// The models are so small that threads would only wait for each other.
+setThreads({ intraOpThreads: 1 });
 
 const methods: Record<string, new (options: CAMOptions) => BaseCAM> = {
   GradCAM,
@@ -52,9 +50,9 @@ const methods: Record<string, new (options: CAMOptions) => BaseCAM> = {
 
 for (const golden of cases) {
   test(`${golden.name}: as pytorch-grad-cam on the original model`, async (t) => {
-    await using model = await loadModel(modelPath(golden.model));
     const reshapeTransform = golden.options?.reshapeTransform;
-    for (const optimize of [true, false]) {
+    for (const { dtype, optimize } of ways) {
+      const model = await sharedModel(modelPath(golden.model), dtype);
       const cam = new (methods[golden.method] as (typeof methods)[string])({
         model,
         targetLayers: golden.targetLayers,
@@ -63,13 +61,16 @@ for (const golden of cases) {
       });
       const { heatmaps, scores } = await cam.explain(tensorOf(golden.input), { targets: golden.targets });
       t.deepEqual([...heatmaps.shape], [...golden.expected.heatmaps.shape]);
-      const difference = maxDifference(
-        heatmaps.toTypedArray() as Float32Array,
-        floats(golden.expected.heatmaps),
-      );
-      t.log(`largest difference ${difference.toExponential(1)}`);
-      t.true(difference <= golden.tolerance, `optimize ${optimize}: largest difference ${difference}`);
-      t.true(maxDifference(Float64Array.from(scores), golden.expected.scores) <= 1e-4);
+      const { expected, referenceError } = golden;
+      const name = `optimize ${optimize}, ${dtype}`;
+      closeToFloat64(t, name, heatmaps, floats(expected.heatmaps), {
+        referenceError: referenceError.heatmaps,
+        dtype,
+      });
+      closeToFloat64(t, `scores, ${name}`, scores, expected.scores, {
+        referenceError: referenceError.scores,
+        dtype,
+      });
     }
   });
 }
@@ -101,7 +102,7 @@ test('each exported model has its suggestion checked', (t) => {
 
 for (const [name, golden] of byModel) {
   test(`${name}: without a layer, the suggested one and its reshape transform are taken`, async (t) => {
-    await using model = await loadModel(modelPath(name));
+    const model = await sharedModel(modelPath(name));
     const input = tensorOf(golden.input);
     const suggestion = await model.suggestLayer(input);
     const [path, reshapeTransform] = suggested[name] ?? [];
@@ -128,7 +129,7 @@ for (const [name, golden] of byModel) {
     const [, , height, width] = golden.input.shape;
     t.is(sidecar.input.height, height as number);
     t.is(sidecar.input.width, width as number);
-    await using model = await loadModel(modelPath(name));
+    const model = await sharedModel(modelPath(name));
     const input = tensorOf(golden.input);
     const cam = new GradCAM({
       model,
@@ -137,20 +138,15 @@ for (const [name, golden] of byModel) {
     });
     const ofSidecar = await cam.explain(input, { targets: golden.targets });
     const ofSuggestion = await new GradCAM({ model }).explain(input, { targets: golden.targets });
-    const difference = maxDifference(
-      ofSidecar.heatmaps.toTypedArray() as Float32Array,
-      ofSuggestion.heatmaps.toTypedArray() as Float32Array,
-    );
     // Both rules are the same, in Python on the original modules and here on the exported graph.
-    t.true(difference <= 1e-5, `largest difference ${difference}`);
+    t.deepEqual(ofSidecar.heatmaps.toTypedArray(), ofSuggestion.heatmaps.toTypedArray());
     return undefined;
   });
 }
 
 test('LeGrad sees the attention of every export, visible or fused', async (t) => {
-  const visible: Float32Array[] = [];
-  for (const name of ['timm-vit.pt', 'timm-vit-eager.pt', 'torchvision-vit.pt', 'timm-deit-distilled.pt']) {
-    await using model = await loadModel(modelPath(name));
+  const explain = async (name: string, dtype: 'auto' | 'float64') => {
+    const model = await sharedModel(modelPath(name), dtype);
     const golden = byModel.get(name) as TransformerCase;
     const { heatmaps, maps } = await new LeGrad({ model }).explain(tensorOf(golden.input), {
       targets: golden.targets,
@@ -159,14 +155,21 @@ test('LeGrad sees the attention of every export, visible or fused', async (t) =>
       maps.every((map) => map.hasPositiveEvidence),
       name,
     );
-    if (name.startsWith('timm-vit')) visible.push(heatmaps.toTypedArray() as Float32Array);
-  }
+    return heatmaps;
+  };
+  for (const name of ['torchvision-vit.pt', 'timm-deit-distilled.pt']) await explain(name, 'auto');
   // The same weights, with the attention fused and written out.
-  t.true(maxDifference(visible[0] as Float32Array, visible[1] as Float32Array) <= 1e-4);
+  const plain = await explain('timm-vit-eager.pt', 'auto');
+  const exact = await explain('timm-vit-eager.pt', 'float64');
+  asCloseAs(t, 'fused', await explain('timm-vit.pt', 'auto'), { plain, exact });
+  closeToFloat64(t, 'fused', await explain('timm-vit.pt', 'float64'), exact, {
+    referenceError: 0,
+    dtype: 'float64',
+  });
 });
 
 test('tokens of an image that is not square are laid out in its shape, not in a square', async (t) => {
-  await using model = await loadModel(modelPath('timm-vit-wide.pt'));
+  const model = await sharedModel(modelPath('timm-vit-wide.pt'));
   const input = tensorOf((byModel.get('timm-vit-wide.pt') as TransformerCase).input);
   const explain = (reshapeTransform: ReshapeTransform) =>
     new GradCAM({ model, targetLayers: 'blocks.1.norm1', reshapeTransform }).explain(input, { targets: 1 });
@@ -190,7 +193,7 @@ const unreadable: readonly [ReshapeTransform, RegExp][] = [
 ];
 for (const [reshapeTransform, message] of unreadable) {
   test(`${JSON.stringify(reshapeTransform)} that does not fit says what would`, async (t) => {
-    await using model = await loadModel(modelPath('timm-vit-wide.pt'));
+    const model = await sharedModel(modelPath('timm-vit-wide.pt'));
     const input = Tensor.from(noise(2 * 3 * 64 * 96), [2, 3, 64, 96]);
     const cam = new GradCAM({ model, targetLayers: 'blocks.1.norm1', reshapeTransform });
     const error = await t.throwsAsync(cam.explain(input), { instanceOf: GradCamError, message });
@@ -199,7 +202,7 @@ for (const [reshapeTransform, message] of unreadable) {
 }
 
 test('a token layer without a reshape transform says that one is needed', async (t) => {
-  await using model = await loadModel(modelPath('timm-vit.pt'));
+  const model = await sharedModel(modelPath('timm-vit.pt'));
   const input = Tensor.from(noise(3 * 64 * 64), [1, 3, 64, 64]);
   const error = await t.throwsAsync(new GradCAM({ model, targetLayers: 'blocks.1.norm1' }).explain(input), {
     instanceOf: GradCamError,

@@ -2,9 +2,12 @@
 
 import numpy as np
 import torch
+from open_clip.transformer import LayerNormFp32
 from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.nn import functional as F
+
+from float64_result import doubled
 
 MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
 STD = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
@@ -41,6 +44,15 @@ def clip_map(clip: nn.Module, layer: str, image: torch.Tensor, text: torch.Tenso
         alpha = hook.output.grad.mean(dim=(2, 3), keepdim=True)
         cam = (hook.output.detach() * alpha).sum(dim=1, keepdim=True).clamp(min=0)
     return F.interpolate(cam, image.shape[2:], mode="bicubic", align_corners=False)[0, 0]
+
+
+def in_double(clip: nn.Module) -> nn.Module:
+    clip = doubled(clip)
+    clip.transformer.get_cast_dtype = lambda: torch.float64
+    for module in clip.modules():
+        if isinstance(module, LayerNormFp32):  # which casts to float32
+            module.__class__ = nn.LayerNorm
+    return clip
 
 
 def normalize(x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ Needs the built library (`npm run build`) and `node` on the path. Exits with 1 i
 """
 
 import argparse
-import copy
 import json
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
-from clip_flow import MEAN, STD, blurred, clip_map, normalize
+from clip_flow import MEAN, STD, blurred, clip_map, in_double, normalize
 from clip_models import fit_batch_norms, make_resnet_clip, save_archive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,12 +76,6 @@ def run_node(archive: Path, image: torch.Tensor, folder: Path) -> None:
     arguments = [str(archive), str(folder / "input.bin"), str(folder), str(image.shape[-1])]
     arguments += [json.dumps(PROMPTS), json.dumps(LAYERS)]
     subprocess.run(["node", "--input-type=module", "--eval", NODE_SCRIPT, "--", *arguments], cwd=ROOT, check=True)
-
-
-def in_double(clip: nn.Module) -> nn.Module:
-    clip = copy.deepcopy(clip).double()
-    clip.transformer.get_cast_dtype = lambda: torch.float64
-    return clip
 
 
 def reference_maps(clip: nn.Module, image: torch.Tensor, tokens: torch.Tensor) -> dict[tuple[str, str], np.ndarray]:

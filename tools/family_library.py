@@ -1,7 +1,8 @@
-"""pytorch-grad-cam as the family's fixtures run it: with the mendings that the parity policy names, and with targets
-from what golden.json says of them."""
+"""pytorch-grad-cam as the family's fixtures run it: with the mendings that the parity policy names, in single or double
+precision, and with targets from what golden.json says of them."""
 
 import contextlib
+import sys
 import types
 import warnings
 
@@ -33,29 +34,58 @@ upstream_projection = svd_on_activations.get_2d_projection
 mended_projection = svd_on_activations.get_2d_projection_with_sign_correction
 
 
-def channel_sum_projection(batch: np.ndarray) -> np.ndarray:
-    maps = reference.with_channel_sum(torch.from_numpy(mended_projection(batch)), torch.from_numpy(batch))
-    return maps.float().numpy()
-
-
 def trilinear(volume: np.ndarray, factors) -> np.ndarray:
     size = [round(length * factor) for length, factor in zip(volume.shape, factors)]
     return reference.resize(torch.from_numpy(volume)[None, None], size)[0, 0].numpy()
 
 
 @contextlib.contextmanager
-def mended(projection=mended_projection):
+def mended():
     """The library with a sign rule for its SVD (SegEigenCAM's own) and trilinear resizing of volumes."""
     zoom = library_image.zoom
     library_image.zoom = trilinear
     for module in PROJECTING:
-        module.get_2d_projection = projection
+        module.get_2d_projection = mended_projection
     try:
         yield
     finally:
         library_image.zoom = zoom
         for module in PROJECTING:
             module.get_2d_projection = upstream_projection
+
+
+class InDouble:
+    """numpy or torch, whose type of single precision is double."""
+
+    def __init__(self, module, **types):
+        self.module = module
+        vars(self).update(types)
+
+    def __getattr__(self, name):
+        return getattr(self.module, name)
+
+
+DOUBLE = {"np": InDouble(np, float32=np.float64), "torch": InDouble(torch, float=torch.float64)}
+SINGLE = {"np": np, "torch": torch}
+
+
+@contextlib.contextmanager
+def precision(dtype: torch.dtype):
+    """The library's own arithmetic in this type; left alone, it rounds to float32 between its steps, whatever the model."""
+    if dtype != torch.float64:
+        yield
+        return
+    modules = [module for name, module in sys.modules.items() if name.startswith("pytorch_grad_cam")]
+    names = [(module, name) for module in modules for name in SINGLE if vars(module).get(name) is SINGLE[name]]
+    for module, name in names:
+        setattr(module, name, DOUBLE[name])
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        for module, name in names:
+            setattr(module, name, SINGLE[name])
 
 
 def method_class(name: str):
@@ -69,17 +99,16 @@ def run(
     x,
     targets,
     transform=None,
-    projection=mended_projection,
     constructor=None,
     batch_size=None,
     **call,
 ) -> np.ndarray:
-    """The real library's maps."""
+    """The real library's maps, computed in the type of `x`, which is the model's."""
     modules = [model.get_submodule(path) for path in layers]
     if method == "KPCACAM":
         # Of more than 200 positions, scikit-learn starts at a random vector.
         np.random.seed(0)
-    with mended(projection):
+    with mended(), precision(x.dtype):
         cam = method_class(method)(model, modules, reshape_transform=transform, **(constructor or {}))
         if batch_size is not None:
             cam.batch_size = batch_size
@@ -90,7 +119,7 @@ def run(
             for handle in kept.handles:
                 handle.remove()
             kept.handles, kept.activations, kept.gradients = [], [], []
-    return np.asarray(maps, np.float32)
+    return np.asarray(maps, np.float64 if x.dtype == torch.float64 else np.float32)
 
 
 class VectorTarget:

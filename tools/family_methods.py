@@ -16,32 +16,7 @@ PROJECTED = ["EigenCAM", "EigenGradCAM", "SegEigenCAM", "KPCACAM"]
 
 
 def noise(shape, seed: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def signs(method, model, layer, x, targets, transform=None, call=None):
-    """Of one layer's projection: the maps of the other sign, and for which images upstream, or the rule that the map
-    falls and rises with the sum of the channels, gives ours."""
-    maps = {
-        name: library.run(method, model, [layer] if layer else [], x, targets, transform, projection, **(call or {}))
-        for name, projection in {
-            "ours": library.mended_projection,
-            "upstream": library.upstream_projection,
-            "sum": library.channel_sum_projection,
-            "other": lambda batch: -library.mended_projection(batch),
-        }.items()
-    }
-
-    def same(name):
-        return [bool(np.abs(a - b).max() < 1e-5) for a, b in zip(maps["ours"], maps[name])]
-
-    return {"otherSign": maps["other"], "upstreamHasOurSign": same("upstream"), "channelSumHasOurSign": same("sum")}
-
-
-def by_channel_sum(method, model, layers, x, targets, transform=None, **call):
-    """The maps of several projections under the other sign rule."""
-    maps = library.run(method, model, layers, x, targets, transform, library.channel_sum_projection, **call)
-    return {"byChannelSum": maps}
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
 
 
 def grid_case(w, name, method, model, layers, targets, *, transform=None, description=None, prefix="", **fields):
@@ -50,11 +25,6 @@ def grid_case(w, name, method, model, layers, targets, *, transform=None, descri
     aims = library.new_targets(targets)
     maps = library.run(method, module, layers, x, aims, transform)
     by_hand = reference.explain(method, module, layers, x, aims, transform)
-    expected = {"scores": w.scores(model, targets)}
-    if len(layers) == 1 and method in PROJECTED[:2]:
-        expected |= signs(method, module, layers[0], x, aims, transform)
-    elif method in PROJECTED[:2]:
-        expected |= by_channel_sum(method, module, layers, x, aims, transform)
     w.case(
         name,
         description or f"{method}, {', '.join(layers)}",
@@ -64,7 +34,7 @@ def grid_case(w, name, method, model, layers, targets, *, transform=None, descri
         targets=targets,
         heatmaps=maps,
         check=by_hand,
-        expected=expected,
+        expected={"scores": w.scores(model, targets)},
         source=LIBRARY,
         **fields,
     )
@@ -224,7 +194,6 @@ def wrapping(w) -> None:
         options={"eigenSmooth": True},
         heatmaps=library.run("FullGrad", model, [], x, targets, eigen_smooth=True),
         source=LIBRARY,
-        expected=signs("FullGrad", model, None, x, targets, call={"eigen_smooth": True}),
     )
     w.case(
         "resnet-fullgrad-aug-smooth",
@@ -326,8 +295,6 @@ def wrapping(w) -> None:
             source=LIBRARY,
         )
     each = [library.run("LayerCAM", model, [path], x, targets, eigen_smooth=True) for path in TWO]
-    summed = [by_channel_sum("LayerCAM", model, [path], x, targets, eigen_smooth=True)["byChannelSum"] for path in TWO]
-    product, other = (reference.unit(torch.from_numpy(np.prod(maps, axis=0))) for maps in (each, summed))
     w.case(
         "resnet-refinecam-eigen-smooth",
         "eigen_smooth of each layer; upstream runs aug_smooth instead",
@@ -336,8 +303,7 @@ def wrapping(w) -> None:
         layers=TWO,
         targets=TARGETS,
         options={"baseMethod": "LayerCAM", "eigenSmooth": True},
-        heatmaps=product,
-        expected={"byChannelSum": other},
+        heatmaps=reference.unit(torch.from_numpy(np.prod(each, axis=0))),
         source=LIBRARY + ", its arguments mended",
     )
 

@@ -48,7 +48,7 @@ def smooth_maps() -> np.ndarray:
     """Two smooth maps in 0..1 whose values all differ, so that percentiles and rankings are well defined."""
     coarse = noise((2, 1, 4, 5), 301).double()
     maps = torch.nn.functional.interpolate(coarse, size=(24, 32), mode="bicubic", align_corners=True)[:, 0]
-    maps = reference.as_numpy(reference.unit(maps + 0.01 * noise((2, 24, 32), 302)))
+    maps = reference.unit(maps + 0.01 * noise((2, 24, 32), 302)).float().numpy()
     assert all(len(np.unique(m)) == m.size for m in maps)
     return maps
 
@@ -73,7 +73,7 @@ def solved_by_hand(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
                     matrix[i, number[y, x]] -= weight
     result = image.astype(np.float64).copy()
     result[:, ~keep] = np.linalg.solve(matrix, right).T
-    return result.astype(np.float32)
+    return result.astype(image.dtype)
 
 
 def images(maps: np.ndarray) -> torch.Tensor:
@@ -107,7 +107,6 @@ def confidence(w, cams) -> None:
             targets=targets,
             cams=w.cams,
             source=LIBRARY,
-            tolerance=1e-5,
             expected={"values": [float(v) for v in values]},
         )
     for kind in ("SoftmaxOutputTarget", "RawScoresOutputTarget"):
@@ -121,7 +120,6 @@ def confidence(w, cams) -> None:
             targets=targets,
             cams=w.cams,
             source=LIBRARY,
-            tolerance=1e-5,
             expected={"differences": values},
         )
 
@@ -145,7 +143,6 @@ def removal(w, cams) -> None:
             cams=w.cams,
             options={**options, "noise": 0},
             source=source,
-            tolerance=1e-4,
             expected={
                 "values": [float(v) for v in values],
                 "after": [float(v) for v in after],
@@ -295,7 +292,6 @@ def curves(w, cams) -> None:
             cams=w.cams,
             options={"pixelsPerStep": step, "baseline": 0},
             source=BY_HAND,
-            tolerance=1e-5,
             expected={"values": values, "curves": np.stack(all_scores)},
         )
 
@@ -335,8 +331,6 @@ def write(w) -> None:
     cams = smooth_maps()
     w.add_model("metrics", models.seeded(models.Residual, 49, linear=8.0), images(cams))
     w.cams = w.array("metric.cams", cams)
-    confidence(w, cams)
-    removal(w, cams)
-    arcc(w, cams)
-    curves(w, cams)
-    pointing(w, cams)
+    with library.precision(w.dtype):
+        for part in (confidence, removal, arcc, curves, pointing):
+            part(w, cams)

@@ -1,11 +1,9 @@
-"""The family's formulas, by hand: any number of spatial axes, float64, and nothing of pytorch-grad-cam.
+"""The family's formulas, by hand: any number of spatial axes, and nothing of pytorch-grad-cam. They compute in the type of
+the model and input that they are given.
 
 They check the library where it can run (make_family_fixtures.py compares the two) and stand in where it cannot.
 """
 
-import copy
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -46,23 +44,13 @@ def largest_positive(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(flip, -maps, maps)
 
 
-def with_channel_sum(maps: torch.Tensor, weighted: torch.Tensor) -> torch.Tensor:
-    """Another sign rule: the map falls and rises with the sum of the channels that it is projected from."""
-    total = weighted.sum(1)
-    axes = tuple(range(1, maps.dim()))
-    flip = (maps * (total - total.mean(axes, keepdim=True))).sum(axes, keepdim=True) < 0
-    return torch.where(flip, -maps, maps)
-
-
-def principal(weighted: torch.Tensor, channel_sum: bool = False) -> torch.Tensor:
+def principal(weighted: torch.Tensor) -> torch.Tensor:
     """[B, C, ...space] -> [B, ...space]: each position's coordinate on the first principal component."""
     positions = weighted.nan_to_num(nan=0.0, posinf=float("inf"), neginf=float("-inf")).flatten(2).transpose(1, 2)
     centred = positions - positions.mean(1, keepdim=True)
-    _, vectors = torch.linalg.eigh(centred @ centred.transpose(1, 2))
-    first = vectors[:, :, -1]
-    length = (centred.transpose(1, 2) @ first[:, :, None]).norm(dim=1)
-    maps = (first * length).reshape(weighted.shape[0], *weighted.shape[2:])
-    return with_channel_sum(maps, weighted) if channel_sum else largest_positive(maps)
+    vectors, lengths, _ = torch.linalg.svd(centred, full_matrices=False)
+    maps = (vectors[:, :, 0] * lengths[:, :1]).reshape(weighted.shape[0], *weighted.shape[2:])
+    return largest_positive(maps)
 
 
 def kernel_principal(a: torch.Tensor, gamma=None, coef0: float = 1.0) -> torch.Tensor:
@@ -92,12 +80,12 @@ def weights_of(method: str, a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     raise KeyError(method)
 
 
-def raw_map(method: str, a: torch.Tensor, g: torch.Tensor, eigen_smooth=False, channel_sum=False) -> torch.Tensor:
+def raw_map(method: str, a: torch.Tensor, g: torch.Tensor, eigen_smooth=False) -> torch.Tensor:
     """[B, ...space], before ReLU and scaling."""
     if method == "EigenCAM":
-        return principal(a, channel_sum)
+        return principal(a)
     if method == "EigenGradCAM":
-        return principal(g * a, channel_sum)
+        return principal(g * a)
     if method == "SegEigenCAM":
         return principal(g.abs() * a)
     if method == "KPCACAM":
@@ -110,11 +98,7 @@ def raw_map(method: str, a: torch.Tensor, g: torch.Tensor, eigen_smooth=False, c
         weighted = g.clamp(min=0) * a
     else:
         weighted = wide(weights_of(method, a, g), a) * a
-    return principal(weighted, channel_sum) if eigen_smooth and method != "FEM" else weighted.sum(1)
-
-
-def doubled(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).double()
+    return principal(weighted) if eigen_smooth and method != "FEM" else weighted.sum(1)
 
 
 def total(targets, outputs):
@@ -137,13 +121,12 @@ def capture(model, layers, x, targets, transform=None, create_graph=False):
     return activations, list(gradients), outputs
 
 
-def explain(method, model, layers, x, targets, transform=None, eigen_smooth=False, channel_sum=False) -> torch.Tensor:
-    """Heatmaps in float64, of one of the methods that need activations and gradients only."""
+def explain(method, model, layers, x, targets, transform=None, eigen_smooth=False) -> torch.Tensor:
+    """Heatmaps, of one of the methods that need activations and gradients only."""
     keep = transform or (lambda t: t)
-    model, x = doubled(model), x.double()
     activations, gradients, _ = capture(model, layers, x, targets)
     raws = [
-        raw_map(method, keep(a.detach()), keep(g), eigen_smooth, channel_sum) for a, g in zip(activations, gradients)
+        raw_map(method, keep(a.detach()), keep(g), eigen_smooth) for a, g in zip(activations, gradients)
     ]
     return heatmaps(raws, x.shape[2:])
 
@@ -151,7 +134,6 @@ def explain(method, model, layers, x, targets, transform=None, eigen_smooth=Fals
 def shapley(model, layers, x, targets, transform=None) -> torch.Tensor:
     """Weights: the mean of (gradient - half the Hessian of the target times the activation)."""
     keep = transform or (lambda t: t)
-    model, x = doubled(model), x.double()
     activations, gradients, _ = capture(model, layers, x, targets, create_graph=True)
     raws = []
     for a, g in zip(activations, gradients):
@@ -165,7 +147,6 @@ def shapley(model, layers, x, targets, transform=None) -> torch.Tensor:
 def score_cam(model, layer, x, targets, transform=None) -> torch.Tensor:
     """Masks with align_corners=True, scaled with 1e-8; weights: softmax over channels of the raw scores."""
     keep = transform or (lambda t: t)
-    model, x = doubled(model), x.double()
     kept = []
     handle = model.get_submodule(layer).register_forward_hook(lambda _m, _i, out: kept.append(out))
     with torch.no_grad():
@@ -188,7 +169,6 @@ def ablation_cam(model, layer, x, targets, transform=None, channel_axis=1) -> to
     """Weight: (score - score without the channel) / score. The channel becomes 0 where the image's activation has
     the minimum 0, else the minimum - 1e7."""
     keep = transform or (lambda t: t)
-    model, x = doubled(model), x.double()
     module, weights, kept = model.get_submodule(layer), [], []
     with torch.no_grad():
         for target, image in zip(targets, x):
@@ -213,7 +193,7 @@ def ablation_cam(model, layer, x, targets, transform=None, channel_axis=1) -> to
 
 def full_grad(model, x, targets) -> torch.Tensor:
     """Input times gradient, and bias times gradient of every convolution and BatchNorm with a bias; each map scaled."""
-    model, x = doubled(model), x.double().requires_grad_()
+    x = x.clone().requires_grad_()
     convolutions, norms = (nn.Conv1d, nn.Conv2d, nn.Conv3d), (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     layers = [path for path, m in model.named_modules() if type(m) in convolutions + norms and m.bias is not None]
     _, gradients, outputs = capture(model, layers, x, targets, create_graph=True)
@@ -247,7 +227,7 @@ class GuidedRelu6(torch.autograd.Function):
 
 def guided_backprop_relu6(model, x, categories) -> torch.Tensor:
     """Of family_models.ClippedRelu, written out with guided activations."""
-    model, x = doubled(model), x.double().requires_grad_()
+    x = x.clone().requires_grad_()
     inner = 8 * model.conv1(x)
     middle = model.conv2(GuidedRelu6.apply(inner))
     assert (inner > 6).any() and (middle < 0).any()
@@ -258,15 +238,10 @@ def guided_backprop_relu6(model, x, categories) -> torch.Tensor:
 def smooth_grad_cam_pp(model, layer, x, targets, noise) -> torch.Tensor:
     """Omeiza 2019 with torch-cam's numerator: powers of the gradient, averaged over noisy copies; alpha = g2 / (2 g2 +
     sum(A) g3 + 1e-8), weight = sum(alpha relu(mean gradient)), A of the clean image."""
-    model, x = doubled(model), x.double()
     (a,), _, _ = capture(model, [layer], x, targets)
     a = a.detach()
-    gradients = torch.stack([capture(model, [layer], x + n, targets)[1][0] for n in noise.double()])
+    gradients = torch.stack([capture(model, [layer], x + n, targets)[1][0] for n in noise])
     g1, g2, g3 = gradients.mean(0), (gradients**2).mean(0), (gradients**3).mean(0)
     alpha = g2 / (2 * g2 + a.sum(space(a), keepdim=True) * g3 + 1e-8)
     weights = (alpha * g1.clamp(min=0)).sum(space(a))
     return heatmaps([(wide(weights, a) * a).sum(1)], x.shape[2:])
-
-
-def as_numpy(x: torch.Tensor) -> np.ndarray:
-    return x.detach().float().numpy()

@@ -4,7 +4,7 @@ import numpy as np
 
 import family_library as library
 import family_reference as reference
-from family_methods import LAST, LIBRARY, TARGETS, TWO, by_channel_sum, signs
+from family_methods import LAST, LIBRARY, TARGETS, TWO
 
 
 def write(w) -> None:
@@ -24,7 +24,6 @@ def write(w) -> None:
             heatmaps=maps,
             source=LIBRARY,
             check=reference.explain(method, model, LAST, x, targets, eigen_smooth=True),
-            expected=signs(method, model, LAST[0], x, targets, call={"eigen_smooth": True}),
         )
     for method in ("GradCAM", "HiResCAM", "EigenCAM", "ScoreCAM"):
         parts = []
@@ -42,9 +41,7 @@ def write(w) -> None:
             targets=TARGETS,
             options={"augSmooth": True},
             heatmaps=library.run(method, model, LAST, x, targets, aug_smooth=True),
-            check=np.mean(np.float32(parts), axis=0),
-            checkTolerance=1e-6,
-            expected=by_channel_sum(method, model, LAST, x, targets, aug_smooth=True) if method == "EigenCAM" else {},
+            check=np.mean(parts, axis=0),
             source=LIBRARY,
             notRescaled=True,
         )
@@ -73,6 +70,5 @@ def write(w) -> None:
             options={"augSmooth": True, "eigenSmooth": True},
             heatmaps=maps,
             source=LIBRARY,
-            expected=by_channel_sum(method, model, LAST, x, targets, aug_smooth=True, eigen_smooth=True),
             notRescaled=True,
         )

@@ -7,7 +7,7 @@ from pytorch_grad_cam.utils.reshape_transforms import fasterrcnn_reshape_transfo
 
 import family_library as library
 import family_models as models
-from family_methods import LAST, LIBRARY, by_channel_sum, noise
+from family_methods import LAST, LIBRARY, noise
 
 
 def same(kind: str, *arguments, count: int = 2) -> list:
@@ -160,7 +160,6 @@ def segmentation(w) -> None:
                     layers=layers,
                     targets=targets,
                     source=LIBRARY,
-                    tolerance=1e-4,
                     heatmaps=library.run(method, model, layers, x, library.new_targets(targets)),
                 )
 
@@ -226,7 +225,6 @@ def pyramid(w, model, x, targets, aims) -> None:
         targets=targets,
         options=options,
         heatmaps=maps,
-        expected=by_channel_sum("EigenCAM", model, ["backbone"], x, aims, fasterrcnn_reshape_transform),
         source=LIBRARY,
     )
     maps = library.run(

@@ -102,8 +102,7 @@ def transformers(w) -> None:
 
 
 def attention_gradients(model, x, classes, per_layer):
-    """Of each block, the gradient of its score with respect to its softmax, [B, heads, queries, keys]; double."""
-    model, x = reference.doubled(model), x.double()
+    """Of each block, the gradient of its score with respect to its softmax, [B, heads, queries, keys]."""
     kept, tokens = {}, {}
     handles = []
     for i, block in enumerate(model.blocks):
@@ -138,7 +137,7 @@ def torch_cams_le_grad(model, x, classes):
         for part in ("weight", "bias"):
             mine[f"{there}.self_attention.in_proj_{part}"] = state[f"{here}.attn.qkv.{part}"]
     mine |= {f"{there}.{part}": state[f"{here}.{part}"] for there, here in pairs.items() for part in ("weight", "bias")}
-    twin.load_state_dict(mine)
+    twin.to(x.dtype).load_state_dict(mine)
     assert (twin(x) - model(x)).abs().max() < 1e-5
     with LeGrad(twin, [f"encoder.layers.encoder_layer_{i}" for i in range(2)]) as extractor:
         scores = twin(x)

@@ -1,4 +1,8 @@
-"""Writes test/fixtures/family: models, arrays, and the index golden.json."""
+"""Writes test/fixtures/family: models, arrays, and the index golden.json.
+
+Cases are computed twice, see float64_result.py: first for a Writer, which saves the models, then for its `in_double()`,
+whose models and inputs are those in double precision and whose values are the ones that are stored.
+"""
 
 import json
 from pathlib import Path
@@ -7,23 +11,39 @@ import numpy as np
 import torch
 
 import family_library as library
-from family_reference import as_numpy
+from float64_result import LARGEST_ERROR, doubled, errors_of
 from torchscript_file import save_torchscript
 
 FOLDER = Path(__file__).resolve().parent.parent / "test" / "fixtures" / "family"
-TOLERANCE = 1e-4
+# Of the library and a formula by hand. In double precision only rounding is left between them.
+AGREEMENT = 1e-9
+
+
+def as_numpy(x: torch.Tensor) -> np.ndarray:
+    return x.detach().numpy()
 
 
 class Writer:
-    def __init__(self, folder: Path = FOLDER):
-        self.folder = folder
+    def __init__(self, folder: Path = FOLDER, single: "Writer | None" = None):
+        self.folder, self.single = folder, single
         folder.mkdir(parents=True, exist_ok=True)
+        self.dtype = torch.float32 if single is None else torch.float64
         self.cases, self.files, self.group = [], set(), ""
-        self.models, self.inputs = {}, {}
+        self.models, self.inputs, self.results = {}, {}, {}
+
+    def in_double(self) -> "Writer":
+        return Writer(self.folder, self)
 
     def add_model(self, name: str, model, *inputs, script=True, exported=None, tolerance=1e-5) -> str:
         """Saves the model scripted (or `exported`), checks that the file computes the same, and keeps its inputs."""
         file = f"{name}.pt"
+        if self.single:
+            self.files.add(file)
+            for i in range(len(inputs)):
+                self.files.add(f"{name}.input{i or ''}.bin")
+            self.inputs.update({name: self.single.inputs[name]} if inputs else {})
+            self.models[name] = (file, doubled(model), *[x.double() for x in inputs])
+            return file
         if exported is None:
             exported = torch.jit.script(model) if script else torch.jit.trace(model, inputs)
         save_torchscript(exported, self.folder / file)
@@ -35,7 +55,7 @@ class Writer:
                 mine, theirs = model(*inputs), torch.jit.load(str(self.folder / file))(*inputs)
             if isinstance(mine, torch.Tensor):
                 assert (mine - theirs).abs().max() <= tolerance, name
-            arrays = [self.array(f"{name}.input{i or ''}", as_numpy(x)) for i, x in enumerate(inputs)]
+            arrays = [self.array(f"{name}.input{i or ''}", as_numpy(x.float())) for i, x in enumerate(inputs)]
             self.inputs[name] = arrays[0] if len(arrays) == 1 else arrays
         self.models[name] = (file, model, *inputs)
         return file
@@ -76,9 +96,8 @@ class Writer:
         source,
         heatmaps=None,
         check=None,
-        checkTolerance=TOLERANCE,
-        tolerance=TOLERANCE,
         expected=None,
+        largestError=LARGEST_ERROR,
         **fields,
     ) -> None:
         """One case. `heatmaps` must not be constant or zero; `check` is the same by another way and must agree."""
@@ -92,12 +111,15 @@ class Writer:
             assert len(flat) < 2 or np.abs(flat[0] - flat[1]).max() > 0.02, (name, "the images have one map")
             expected = {"heatmaps": maps, **expected}
             note = f"std {flat.std(1).min():.3f}"
-            if check is not None:
+            if check is not None and self.single:
                 other = as_numpy(check) if isinstance(check, torch.Tensor) else np.asarray(check)
                 difference = float(np.abs(other - maps).max())
-                assert difference <= checkTolerance, (name, "by hand and the library differ by", difference)
+                assert difference <= AGREEMENT, (name, "by hand and the library differ by", difference)
                 note += f"  by hand {difference:.1e}"
         fields.pop("notRescaled", None)
+        self.results[name] = expected
+        if not self.single:
+            return
         for key, value in expected.items():
             if isinstance(value, (np.ndarray, torch.Tensor)):
                 assert float(abs(value).max()) > 0, (name, key, "is zero")
@@ -116,9 +138,10 @@ class Writer:
             case["options"] = self.stored(f"{name}.option", options)
         case.update(self.stored(name, fields))
         case["expected"] = self.stored(name, expected)
-        case["source"], case["tolerance"] = source, tolerance
+        case["referenceError"] = errors_of(expected, self.single.results[name], name, largestError)
+        case["source"] = source
         self.cases.append(case)
-        print(f"{self.group:10s} {name:40s} {note}", flush=True)
+        print(f"{self.group:10s} {name:40s} {case['referenceError']} {note}", flush=True)
 
     def scores(self, model, targets) -> list:
         """Each image's target value, of the model's own output."""

@@ -1,7 +1,8 @@
 """Makes test/fixtures/clip/: tiny CLIP archives with random weights, the token ids of prompts and the heat for them.
 
 The ResNet's archive is read back by open_clip's own loader of OpenAI's archives, and the maps are those of its model. The
-ViT's maps come from pytorch-grad-cam, and LeGrad's from the definition.
+ViT's maps come from pytorch-grad-cam, and LeGrad's from the definition. All are the results in double precision of the
+archives' half-precision weights; `referenceError` is how far those in float32 are from them (float64_result.py).
 """
 
 import argparse
@@ -14,12 +15,12 @@ import open_clip
 import torch
 from open_clip.openai import load_openai_model
 from PIL import Image
-from pytorch_grad_cam import GradCAM
 from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from clip_flow import MEAN, STD, clip_map, normalize
+import family_library as library
+from clip_flow import MEAN, STD, clip_map, in_double, normalize
 from clip_models import (
     OpenAIClip,
     VisualTransformer,
@@ -29,6 +30,7 @@ from clip_models import (
     repeat_token_embeddings,
     save_archive,
 )
+from float64_result import errors_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "test" / "fixtures" / "clip"
@@ -91,13 +93,16 @@ class Writer:
     def __init__(self):
         self.cases = []
 
-    def case(self, name: str, heatmaps: list[np.ndarray], **facts) -> None:
-        stacked = np.stack([normalize(heatmap) for heatmap in heatmaps]).astype("<f4")
+    def case(self, name: str, double: list[np.ndarray], single: list[np.ndarray], **facts) -> None:
+        both = [{"heatmaps": np.stack([normalize(heatmap) for heatmap in maps])} for maps in (double, single)]
+        facts["referenceError"] = errors_of(*both, name)
+        stacked = both[0]["heatmaps"].astype("<f4")
         spread = stacked.reshape(len(stacked), -1).std(1)
         assert (spread > 0.05).all(), f"{name}: the maps say nothing, {spread}"
         stacked.tofile(FIXTURES / f"{name}.bin")
         stored = {"file": f"clip/{name}.bin", "shape": list(stacked.shape)}
         self.cases.append({"name": name, **facts, "heatmaps": stored})
+        print(name, facts["referenceError"])
 
 
 def write_photo(size: int) -> torch.Tensor:
@@ -118,15 +123,24 @@ def write_resnet(writer: Writer, tokens: torch.Tensor) -> dict:
     fit_batch_norms(model, torch.cat([photos(128), photos(128).flip(3)]))
     save_archive(model, FIXTURES / "resnet.pt", deflate=True)
 
-    reference = load_openai_model(str(FIXTURES / "resnet.pt"), precision="fp32", device="cpu").eval()
+    single = load_openai_model(str(FIXTURES / "resnet.pt"), precision="fp32", device="cpu").eval()
     image = write_photo(128)
-    with torch.no_grad():
-        texts, embedding = reference.encode_text(tokens), reference.encode_image(image)
-        logits = reference.get_logits(image, tokens)[0]
+    both = (in_double(single), image.double()), (single, image)
     for layer, cosine, count in [("layer4", False, 3), ("layer2", False, 1), ("layer4", True, 1)]:
-        maps = [clip_map(reference, f"visual.{layer}", image, text, cosine).numpy() for text in texts[:count]]
+        maps = [
+            [clip_map(clip, f"visual.{layer}", x, text, cosine).numpy() for text in clip.encode_text(tokens)[:count].detach()]
+            for clip, x in both
+        ]
         facts = {"model": "resnet", "layer": f"visual.{layer}", "similarity": "cosine" if cosine else "dot"}
-        writer.case(f"resnet-{layer}-{facts['similarity']}", maps, **facts, prompts=PROMPTS[:count])
+        writer.case(f"resnet-{layer}-{facts['similarity']}", *maps, **facts, prompts=PROMPTS[:count])
+    values = [embeddings(clip, x, tokens) for clip, x in both]
+    return {**values[0], "referenceError": errors_of(*values, "resnet")}
+
+
+def embeddings(clip: nn.Module, image: torch.Tensor, tokens: torch.Tensor) -> dict:
+    with torch.no_grad():
+        texts, embedding = clip.encode_text(tokens), clip.encode_image(image)
+        logits = clip.get_logits(image, tokens)[0]
     return {
         "imageEmbedding": embedding[0].tolist(),
         "textEmbeddings": texts.tolist(),
@@ -155,19 +169,20 @@ def write_vit(writer: Writer, tokens: torch.Tensor) -> None:
     repeat_token_embeddings(model, 500)
     save_archive(model, FIXTURES / "vit.pt", deflate=True)
 
-    model = model.float().requires_grad_(True)
     image = write_photo(64)
+    facts = {"model": "vit", "similarity": "dot", "prompts": PROMPTS[:2]}
+    single = model.float()
+    both = (in_double(single).requires_grad_(True), image.double()), (single.requires_grad_(True), image)
     with attention_written_out():
-        texts = model.encode_text(tokens)[:2].detach()
-        facts = {"model": "vit", "similarity": "dot", "prompts": PROMPTS[:2]}
-        layer = model.visual.transformer.resblocks[-1].ln_1
-        to_grid = lambda x: x[1:].permute(1, 2, 0).reshape(x.shape[1], -1, 4, 4)  # noqa: E731
-        maps = []
-        for text in texts:
-            with GradCAM(ImageEncoder(model), [layer], reshape_transform=to_grid) as cam:
-                maps.append(cam(image, targets=[lambda output, text=text: output @ text])[0])
-        writer.case("vit-gradcam", maps, **facts, method="gradcam")
-        writer.case("vit-legrad", [legrad(model, image, text) for text in texts], **facts, method="legrad")
+        for method, compute in {"gradcam": gradcam, "legrad": legrad}.items():
+            maps = [[compute(clip, x, text) for text in clip.encode_text(tokens)[:2].detach()] for clip, x in both]
+            writer.case(f"vit-{method}", *maps, **facts, method=method)
+
+
+def gradcam(model: OpenAIClip, image: torch.Tensor, text: torch.Tensor) -> np.ndarray:
+    layers = ["clip.visual.transformer.resblocks.2.ln_1"]
+    to_grid = lambda x: x[1:].permute(1, 2, 0).reshape(x.shape[1], -1, 4, 4)  # noqa: E731
+    return library.run("GradCAM", ImageEncoder(model), layers, image, [lambda output: output @ text], to_grid)[0]
 
 
 def legrad(model: OpenAIClip, image: torch.Tensor, text: torch.Tensor) -> np.ndarray:

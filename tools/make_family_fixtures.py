@@ -1,15 +1,16 @@
 """Writes test/fixtures/family: tiny TorchScript models and golden values of every method, target, shape and metric.
 
 The index is golden.json; arrays are little-endian float32 beside it. A case has
-    name, group, description, method, model, input (or inputs), targetLayers, options, expected, source, tolerance,
+    name, group, description, method, model, input (or inputs), targetLayers, options, expected, source,
     targets: for each image a list of one class index or of one {kind, ...}; null: each image's best class
-and `expected` has heatmaps [B, ...space], or what the method gives instead. `source` says whose value it is:
+    referenceError: of each expected value how far the reference's own result in the model's type is from it
+and `expected` has heatmaps [B, ...space], or what the method gives instead: the result in double precision of the same
+weights and input (float64_result.py). `source` says whose value it is:
     pytorch-grad-cam    the real library's; ", ... mended" where one step of it was replaced
     torch-cam, captum   of the methods that pytorch-grad-cam does not have
-    by hand             family_reference.py, in float64, where the library cannot run or is wrong
-The same formulas by hand are compared with every library value that they cover: so the formula is right, and the value
-is no accident of rounding. A map that would test nothing (constant, zero, the same for both images) is refused, as is
-a model whose file computes something else.
+    by hand             family_reference.py, where the library cannot run or is wrong
+The same formulas by hand are compared, to 1e-9, with every library value that they cover. A map that would test nothing
+(constant, zero, the same for both images) is refused, as is a model whose file computes something else.
 
     family_models.py      the models                     family_peers.py         input gradients, torch-cam, Captum
     family_library.py     the library and its mendings   family_targets.py       targets
@@ -20,9 +21,6 @@ a model whose file computes something else.
 
 Mended in every case: the sign of an SVD (of the map's two extremes, the one of larger magnitude is positive: the rule
 of SegEigenCAM, and of scikit-learn's kernel PCA), and the resize of volumes (trilinear instead of a cubic spline).
-For another choice of sign, of an SVD of one layer: `otherSign` has the map of the other sign, `upstreamHasOurSign` and
-`channelSumHasOurSign` tell for which images upstream, and the rule that the map falls and rises with the sum of the
-channels, give `heatmaps`. Of several SVDs: `byChannelSum` has the maps of that rule.
 """
 
 import argparse
@@ -52,10 +50,12 @@ PARTS = (
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
-    writer = Writer()
+    single = Writer()
+    double = single.in_double()
     for part in PARTS:
-        part.write(writer)
-    writer.finish()
+        part.write(single)
+        part.write(double)
+    double.finish()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Writes test/fixtures: tiny TorchScript models, and the heatmaps that pytorch-grad-cam itself gives for them.
 
-Every expected map comes from the real library on the eager model (case `signal`, which it cannot run, from a derivation
-in numpy). The script refuses to write a map that would test nothing: one that is constant or, where not meant, zero.
+Every expected map comes from the real library on the eager model (case `signal`, which it cannot run, from the formulas
+by hand) in double precision; `referenceError` is how far its own float32 result is from that (float64_result.py). The script
+refuses to write a map that would test nothing: one that is constant or, where not meant, zero.
 """
 
 import argparse
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
+import family_library as library
+import family_reference as reference
 import fixture_models as models
+from float64_result import doubled, errors_of
 from torchscript_file import save_torchscript
 
 FIXTURES = Path(__file__).resolve().parent.parent / "test" / "fixtures"
-warnings.filterwarnings("ignore")
 
 
 def seeded(make, seed: int) -> nn.Module:
@@ -53,7 +55,7 @@ def layer_of(model: nn.Module, path: str) -> nn.Module:
 
 def reference_maps(model, layers, x, targets, upsample=True):
     """pytorch-grad-cam's maps for one target per image, and the model's output."""
-    with GradCAM(model=model, target_layers=layers) as cam:
+    with library.precision(x.dtype), GradCAM(model=model, target_layers=layers) as cam:
         maps = cam(input_tensor=x, targets=targets)
         if not upsample:
             # The library's own steps, without the last one, resizing.
@@ -90,20 +92,25 @@ class Writer:
         x = torch.randn(shape, generator=torch.Generator().manual_seed(seed + 100), dtype=torch.float64).to(dtype)
         file = self.model(model, model_name or name, form, x)
         eager = twin(model)
-        explained = eager if output is None else models.Select(eager, output)
-        target_modules = [layer_of(eager, path) for path in (probes or layers)]
 
-        count = max(len(t) for t in targets) if targets else 1
-        maps = {}
-        for index in range(count):
-            chosen = None if targets is None else [ClassifierOutputTarget(t[min(index, len(t) - 1)]) for t in targets]
-            found, outputs = reference_maps(explained, target_modules, x, chosen, upsample)
-            for image in range(shape[0]):
-                if targets is None or index < len(targets[image]):
-                    maps[image, index] = found[image]
-        expected = np.stack([maps[key] for key in sorted(maps)])
-        classes = [[int(row.argmax())] for row in outputs] if targets is None else targets
-        scores = [float(outputs[image, c]) for image, ofImage in enumerate(classes) for c in ofImage]
+        def explained(module, image):
+            """Expected values, all in the type of the model and image."""
+            layers_of = [layer_of(module, path) for path in (probes or layers)]
+            chosen = module if output is None else models.Select(module, output)
+            maps = {}
+            for index in range(max(len(t) for t in targets) if targets else 1):
+                aims = targets and [ClassifierOutputTarget(t[min(index, len(t) - 1)]) for t in targets]
+                found, outputs = reference_maps(chosen, layers_of, image, aims, upsample)
+                for row in range(shape[0]):
+                    if targets is None or index < len(targets[row]):
+                        maps[row, index] = found[row]
+            classes = targets or [[int(row.argmax())] for row in outputs]
+            scores = [float(outputs[row, c]) for row, of_image in enumerate(classes) for c in of_image]
+            return {"heatmaps": np.stack([maps[key] for key in sorted(maps)]), "outputs": outputs, "scores": scores}
+
+        values = explained(doubled(eager), x.double())
+        errors = errors_of(values, explained(eager.float(), x.float()), name)
+        expected, outputs = values["heatmaps"], values["outputs"]
 
         spread = expected.reshape(len(expected), -1)
         if zero:
@@ -123,9 +130,10 @@ class Writer:
             "targetLayers": layers, "targets": targets,
             "expected": {
                 "heatmaps": self.array(f"{name}.heatmaps", expected.astype(np.float32)),
-                "outputs": self.array(f"{name}.outputs", outputs),
-                "scores": scores,
+                "outputs": self.array(f"{name}.outputs", outputs.astype(x.numpy().dtype)),
+                "scores": values["scores"],
             },
+            "referenceError": errors,
         }
         for key, value in {"call": call, "output": output}.items():
             if value is not None:
@@ -133,40 +141,37 @@ class Writer:
         if not upsample:
             case["upsample"] = False
         self.cases.append(case)
-        print(f"{name:28s} {str(list(expected.shape)):18s} mean {expected.mean():.3f}  std {expected.std():.3f}")
+        print(f"{name:28s} {str(list(expected.shape)):18s} std {expected.std():.3f}  {errors}")
 
     def signal(self):
         """Grad-CAM on a 1-D signal, by hand: pytorch-grad-cam knows none."""
         model = seeded(models.Signal, 20)
         x = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(120))
         file = self.model(model, "signal", "scripted", x)
-        kept = []
-        handle = model.conv2.register_forward_hook(lambda _m, _i, out: (out.retain_grad(), kept.append(out)) and None)
-        outputs = model(x)
-        handle.remove()
-        classes = [1, 2]
-        sum(outputs[i, c] for i, c in enumerate(classes)).backward()
-        activation, gradient = kept[0].detach().numpy().astype(np.float64), kept[0].grad.numpy().astype(np.float64)
-        raw = np.maximum((gradient.mean(2, keepdims=True) * activation).sum(1), 0)
-        maps = []
-        for row in raw:
-            row = (row - row.min()) / (1e-7 + (row - row.min()).max())
-            # Linear, half-pixel centres, edges repeated.
-            centres = (np.arange(64) + 0.5) * len(row) / 64 - 0.5
-            row = np.interp(centres, np.arange(len(row)), row)
-            maps.append((row - row.min()) / (1e-7 + (row - row.min()).max()))
-        expected = np.stack(maps).astype(np.float32)
-        assert (expected.max(1) > 0.99).all()
-        values = outputs.detach().numpy()
+        classes = [[1], [2]]
+        aims = library.new_targets(classes)
+
+        def explained(module, image):
+            with torch.no_grad():
+                outputs = module(image).numpy()
+            return {
+                "heatmaps": reference.explain("GradCAM", module, ["conv2"], image, aims).numpy(),
+                "outputs": outputs,
+                "scores": [float(outputs[row, c]) for row, (c,) in enumerate(classes)],
+            }
+
+        values = explained(doubled(model), x.double())
+        assert (values["heatmaps"].max(1) > 0.99).all()
         self.cases.append({
             "name": "signal", "description": "a 1-D signal, derived by hand", "form": "scripted", "model": file,
             "input": self.array("signal.input", x.numpy()), "targetLayers": ["conv2"],
-            "targets": [[c] for c in classes],
+            "targets": classes,
             "expected": {
-                "heatmaps": self.array("signal.heatmaps", expected),
-                "outputs": self.array("signal.outputs", values),
-                "scores": [float(values[i, c]) for i, c in enumerate(classes)],
+                "heatmaps": self.array("signal.heatmaps", values["heatmaps"].astype(np.float32)),
+                "outputs": self.array("signal.outputs", values["outputs"].astype(np.float32)),
+                "scores": values["scores"],
             },
+            "referenceError": errors_of(values, explained(model, x), "signal"),
         })
 
 
@@ -242,7 +247,8 @@ def write_broken_files() -> None:
     (bad / "text.pt").write_text("This is not a model.\n")
     state = seeded(models.SmallResNet, 1).state_dict()
     torch.save(state, bad / "not_torchscript.pt")
-    torch.save(state, bad / "legacy_pickle.pt", _use_new_zipfile_serialization=False)
+    if not (bad / "legacy_pickle.pt").exists():  # it has addresses in memory
+        torch.save(state, bad / "legacy_pickle.pt", _use_new_zipfile_serialization=False)
     frozen = torch.jit.freeze(torch.jit.script(seeded(models.SmallResNet, 1)))
     save_torchscript(frozen, FIXTURES / "frozen.pt")
     save_torchscript(torch.jit.script(seeded(models.Disconnected, 12)), FIXTURES / "disconnected.pt")

@@ -1,7 +1,7 @@
 """Writes test/fixtures/transformers: small transformers and ConvNeXts of torchvision, timm and Hugging Face, exported by
 export_torchscript.py with their sidecars, and pytorch-grad-cam's maps of the original models.
 
-The index golden.json is as that of make_family_fixtures.py; reshapeTransform is left to be inferred wherever the library
+The index golden.json is as that of make_family_fixtures.py, expected values in double precision included; reshapeTransform is left to be inferred wherever the library
 can, while pytorch-grad-cam is given the transform in full. Weights are as large as trained ones, so that classes differ.
 """
 
@@ -129,8 +129,9 @@ def scaled_checkpoint(arguments: list, path: Path) -> None:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
-    w = Writer(FOLDER)
-    w.group = "transformers"
+    single = Writer(FOLDER)
+    double = single.in_double()
+    double.group = "transformers"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_hf_swin(folder / "swin")
@@ -143,15 +144,16 @@ def main() -> None:
             assert exporter.main([*arguments, "--name", name, "-o", str(exported)]) == 0
             sidecar = exported.with_suffix(".json").read_text().replace(str(folder / "swin"), "swin")
             (FOLDER / f"{name}.json").write_text(sidecar)
-            w.files.add(f"{name}.json")
+            double.files.add(f"{name}.json")
             model = exporter.load(exporter.parse(arguments)).model
             size = [int(length) for length in arguments[arguments.index("--size") + 1].split("x")]
             x = noise((2, 3, size[0], size[-1]), 201)
-            w.add_model(name, model, x, exported=torch.jit.load(str(exported)))
-            for method in METHODS:
-                how = {"options": {"reshapeTransform": reshape}} if reshape else {}
-                grid_case(w, f"{name}-{method.lower()}", method, name, [layer], TARGETS, transform=transform, **how)
-    w.finish()
+            how = {"options": {"reshapeTransform": reshape}} if reshape else {}
+            for w in (single, double):
+                w.add_model(name, model, x, exported=torch.jit.load(str(exported)))
+                for method in METHODS:
+                    grid_case(w, f"{name}-{method.lower()}", method, name, [layer], TARGETS, transform=transform, **how)
+    double.finish()
 
 
 if __name__ == "__main__":

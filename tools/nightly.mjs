@@ -11,9 +11,8 @@ const parts = [
   },
   { name: '200 workers', command: ['npx', 'ava', 'test/threads.test.ts'], env: { GRADCAM_WORKERS: '200' } },
   {
-    name: '5000 explains on every path',
-    command: ['npx', 'ava', '--timeout=30m', 'test/memory.test.ts'],
-    env: { GRADCAM_EXPLAINS: '5000' },
+    name: 'memory over 5000 explains on every path, and 200 workers',
+    command: ['npx', 'ava', '--config', 'test/nightly/ava.config.mjs'],
   },
   {
     name: '40000 calls of native functions',

@@ -1,6 +1,7 @@
 """Saves TorchScript files without the source positions of the Python code, which hold the paths of the machine."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import torch
@@ -9,8 +10,26 @@ import torch
 WRITER_RECORDS = {"version", ".data/version", ".data/serialization_id"}
 
 
+def contents(path: Path) -> dict:
+    """Of each record its bytes; of code the sorted lines, for scripting writes a class's constants in random order."""
+    with zipfile.ZipFile(path) as archive:
+        records = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    return {
+        name: sorted(record.splitlines()) if name.endswith(".py") else record
+        for name, record in records.items()
+        if name not in WRITER_RECORDS
+    }
+
+
 def save_torchscript(module: torch.jit.ScriptModule, path: Path) -> None:
-    """Like module.save(path), less the *.debug_pkl records."""
+    """Like module.save(path), less the *.debug_pkl records. A file that has the same model already stays as it is."""
+    before = (path.read_bytes(), contents(path)) if path.exists() else None
+    write(module, path)
+    if before and before[1] == contents(path):
+        path.write_bytes(before[0])
+
+
+def write(module: torch.jit.ScriptModule, path: Path) -> None:
     buffer = io.BytesIO()
     torch.jit.save(module, buffer)
     buffer.seek(0)

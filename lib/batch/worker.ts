@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { type Job, Queue, UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import { argumentOutOfRange } from '../errors.js';
 import { checkDevice } from '../model.js';
-import { checkSignal, readOptions } from '../options.js';
+import { abortWith, checkSignal, readOptions } from '../options.js';
 import type { SessionOptions } from './explain-session.js';
 import { type ChunkSummary, cancelledSummary, Ledger, summaryOfEarlier } from './ledger.js';
 import { checkVersion, readChunkManifest, writeChunkManifest } from './output-folder.js';
@@ -110,8 +110,7 @@ export async function runBatchWorker(options?: BatchWorkerOptions): Promise<Batc
   });
   onEvent({ kind: 'ready' });
   const { stop } = chunks;
-  const forward = () => stop.abort();
-  given.signal?.addEventListener('abort', forward, { once: true });
+  const unlink = abortWith(stop, given.signal);
   const watch = given.exitWhenDone ? setInterval(() => void endIfDone(), 500) : undefined;
   const endIfDone = async () => {
     const counts = await queue.getJobCounts('wait', 'prioritized', 'active', 'delayed').catch(() => null);
@@ -122,12 +121,11 @@ export async function runBatchWorker(options?: BatchWorkerOptions): Promise<Batc
       if (stop.signal.aborted) resolve();
       stop.signal.addEventListener('abort', () => resolve(), { once: true });
     });
-    if (given.signal?.aborted) stop.abort();
-    else worker.run().catch((error: Error) => chunks.fail(error));
+    if (!stop.signal.aborted) worker.run().catch((error: Error) => chunks.fail(error));
     await stopped;
   } finally {
     clearInterval(watch);
-    given.signal?.removeEventListener('abort', forward);
+    unlink();
     // Without Redis the chunk cannot be given back; it is taken over like that of a dead worker.
     const patience = setTimeout(() => redis.disconnect(), mostPatience);
     await worker.close().catch(() => {});
@@ -167,15 +165,16 @@ class ChunkWorker implements AsyncDisposable {
   }
 
   async process(job: Job<ChunkData>, token?: string, lost?: AbortSignal): Promise<ChunkSummary> {
-    const signals = [this.stop.signal, ...(lost ? [lost] : [])];
+    const controller = new AbortController();
+    const { signal } = controller;
+    setMaxListeners(0, signal); // Every image in hand listens.
+    const unlink = abortWith(controller, this.stop.signal, lost);
     try {
       // Its worker had it when the batch was cancelled, and is gone.
       if (await this.#ledger.isCancelled(job.data.batch)) {
         this.#options.onEvent({ kind: 'cancelled', chunk: job.id ?? '' });
         return cancelledSummary;
       }
-      const signal = AbortSignal.any(signals);
-      setMaxListeners(0, signal); // Every image in hand listens.
       const summary = await this.#finish(job, signal);
       const { chunks, images, failed } = this.report;
       this.report = {
@@ -198,6 +197,8 @@ class ChunkWorker implements AsyncDisposable {
       if (code.startsWith('ERR_') && !passingFaults.has(code))
         throw new UnrecoverableError(`${message} (${code})`);
       throw error;
+    } finally {
+      unlink();
     }
   }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { BatchStatus } from '../batch/index.js';
 import type { Device } from '../model.js';
@@ -5,7 +6,7 @@ import { parseCount } from './arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from './batch-queue.js';
 import { BatchWatch, printCollected, printStatus, WorkerReporter } from './batch-report.js';
 import { submitCommand } from './batch-submit-command.js';
-import { exitCodes, UsageError } from './exit-codes.js';
+import { SomeImagesFailed, UsageError } from './exit-codes.js';
 
 interface WorkFlags extends QueueFlags {
   readonly concurrency: number;
@@ -57,8 +58,10 @@ function workCommand(signal: AbortSignal): Command {
     .action(async (flags: WorkFlags) => {
       const { runBatchWorker } = await batchLibrary();
       const ending = new AbortController();
-      process.once('SIGTERM', () => ending.abort());
-      signal.addEventListener('abort', () => ending.abort(), { once: true });
+      const end = () => ending.abort();
+      process.once('SIGTERM', end);
+      signal.addEventListener('abort', end, { once: true });
+      if (signal.aborted) end();
       const reporter = new WorkerReporter(flags.queue);
       try {
         const report = await runBatchWorker({
@@ -76,6 +79,8 @@ function workCommand(signal: AbortSignal): Command {
         reporter.end(report);
       } finally {
         reporter.stop();
+        process.off('SIGTERM', end);
+        signal.removeEventListener('abort', end);
       }
     });
 }
@@ -116,13 +121,7 @@ function isOver({ chunks }: BatchStatus): boolean {
 
 /** False when it was interrupted. */
 function pause(milliseconds: number, signal: AbortSignal): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(true), milliseconds);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve(false);
-    });
-  });
+  return sleep(milliseconds, true, { signal }).catch(() => false);
 }
 
 function collectCommand(): Command {
@@ -140,7 +139,7 @@ function collectCommand(): Command {
       if (json) console.log(JSON.stringify(collected, null, 2));
       else printCollected(collected);
       const { failed, missingChunks, missingResults } = collected;
-      if (failed + missingChunks + missingResults.length > 0) process.exitCode = exitCodes.someImagesFailed;
+      if (failed + missingChunks + missingResults.length > 0) throw new SomeImagesFailed();
     });
 }
 

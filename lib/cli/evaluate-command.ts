@@ -124,8 +124,9 @@ async function evaluateMethods(
     console.log([name.padEnd(width), ...cells].join(''));
   }
   console.log(`
-ROAD       half of what removing the least minus the most relevant pixels changes
+ROAD       half of what removing least minus most relevant pixels changes
 change     of the probability, when the image is multiplied by its map
-insertion  area under the probability as relevant pixels come; deletion: as they go
+insertion  area under the probability as relevant pixels come
+deletion   the same as they go
 Better is higher, but for deletion and ms/image.`);
 }

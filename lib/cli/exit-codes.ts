@@ -22,6 +22,9 @@ export class UsageError extends Error {
   readonly code = 'ERR_USAGE';
 }
 
+/** Some images failed and that was told: only the exit code is still to say it. */
+export class SomeImagesFailed extends Error {}
+
 const usageCodes = new Set([
   'ERR_USAGE',
   'ERR_INVALID_ARG_TYPE',

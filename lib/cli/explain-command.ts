@@ -9,7 +9,7 @@ import { explainedPart, sidecarPath } from '../sidecar.js';
 import { topClassTargets } from '../targets/class-targets.js';
 import { openModel, preparation, readLabels } from './arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
-import { concernsOneImage, exitCodes, UsageError } from './exit-codes.js';
+import { concernsOneImage, SomeImagesFailed, UsageError } from './exit-codes.js';
 import {
   addExplainOptions,
   addPreparationOptions,
@@ -99,5 +99,5 @@ async function explainImages(
     progress.stop();
   }
   if (flags.json) console.log(JSON.stringify({ model: modelPath, images: reports }, null, 2));
-  if (reports.some((report) => 'error' in report)) process.exitCode = exitCodes.someImagesFailed;
+  if (reports.some((report) => 'error' in report)) throw new SomeImagesFailed();
 }

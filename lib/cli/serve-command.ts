@@ -1,8 +1,9 @@
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ExplainServerOptions } from '../server/index.js';
-import { setThreads, type ThreadOptions } from '../threads.js';
+import { setThreads, type ThreadOptions, threads } from '../threads.js';
 import { collect, parseCount } from './arguments.js';
 import { UsageError } from './exit-codes.js';
 
@@ -34,7 +35,7 @@ interface ServeFlags {
 
 const mebibyte = 1024 ** 2;
 
-export function serveCommand(): Command {
+export function serveCommand(interruption: AbortSignal): Command {
   return new Command('serve')
     .summary('explain over HTTP, with a page')
     .description(
@@ -78,10 +79,11 @@ Examples:
   gradcam serve -c server.json --host 0.0.0.0 --token-file tokens
   curl --data-binary @cat.jpg localhost:8080/explain/resnet50 -o heat.png`,
     )
-    .action(serve);
+    .action((flags: ServeFlags) => serve(flags, interruption));
 }
 
-async function serve(flags: ServeFlags): Promise<void> {
+/** Serves until Ctrl-C. Other signals and defects end the server, too, and the whole process with it. */
+async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void> {
   // Only here: Fastify and what comes with it are loaded when they are needed.
   const { createServer, drain, readServerConfiguration } = await import('../server/index.js');
   const { default: closeWithGrace } = await import('close-with-grace');
@@ -90,12 +92,14 @@ async function serve(flags: ServeFlags): Promise<void> {
   const host = flags.host ?? ('host' in fromFile ? fromFile.host : undefined) ?? '127.0.0.1';
   const port = flags.port ?? ('port' in fromFile ? fromFile.port : undefined) ?? 8080;
   const level = flags.logLevel ?? (process.stdout.isTTY ? 'warn' : 'info');
+  interruption.throwIfAborted();
   const server = createServer({ ...options, logger: { level } });
-  if (flags.executors !== undefined || flags.threads !== undefined) setThreads(threadsOf(flags));
+  const threadsBefore = threads();
 
+  const interrupted = once(interruption, 'abort');
   let closing = false;
   const signals = closeWithGrace(
-    { delay: flags.drainTimeout, logger: server.log },
+    { delay: flags.drainTimeout, logger: server.log, skip: ['SIGINT'] },
     async ({ signal, err }) => {
       closing = true;
       if (err) server.log.error({ err }, 'closing after a defect');
@@ -103,7 +107,7 @@ async function serve(flags: ServeFlags): Promise<void> {
       await drain(server, { delayMs: signal === 'SIGTERM' ? flags.drainDelay : 0 });
     },
   );
-  try {
+  const start = async () => {
     const address = await server.listen({ host, port });
     if (options.tokens === undefined && !isLoopback(host))
       server.log.warn(
@@ -114,11 +118,24 @@ async function serve(flags: ServeFlags): Promise<void> {
     );
     await server.gradcamModels.whenLoaded();
     console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
+  };
+  try {
+    if (flags.executors !== undefined || flags.threads !== undefined) setThreads(threadsOf(flags));
+    await Promise.race([start(), interrupted]);
+    await interrupted;
+    signals.uninstall(); // A second signal ends the process at once.
+    server.log.info({ signal: 'SIGINT' }, 'draining');
+    const late = AbortSignal.timeout(flags.drainTimeout);
+    late.addEventListener('abort', () => server.server.closeAllConnections(), { once: true });
+    await drain(server);
+    late.throwIfAborted();
   } catch (error) {
     if (closing) return;
-    signals.uninstall();
     await server.close();
     throw error;
+  } finally {
+    signals.uninstall();
+    setThreads(threadsBefore);
   }
 }
 

@@ -3,7 +3,7 @@ import type { ExplainOptions } from '../cam/base-cam.js';
 import type { Explanation } from '../cam/explanation.js';
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import type { ModelInput } from '../model.js';
-import { checkSignal, readOptions } from '../options.js';
+import { abortWith, checkSignal, readOptions } from '../options.js';
 
 /** What explains: an `Explainer`, or one of the CAM methods. */
 export interface Explains {
@@ -83,8 +83,9 @@ async function* stream<Item, Input extends Prepared>(
   { prepare, concurrency, errors, signal, how }: CheckedOptions<Item, Input>,
 ): AsyncGenerator<Outcome<Item, Input>, void, undefined> {
   const controller = new AbortController();
-  const own = signal ? AbortSignal.any([controller.signal, signal]) : controller.signal;
+  const { signal: own } = controller;
   setMaxListeners(concurrency + 10, own); // every item under way listens: no leak
+  const unlink = abortWith(controller, signal);
   const begin = async (item: Item, index: number): Promise<Outcome<Item, Input>> => {
     try {
       const input = await prepare(item);
@@ -120,6 +121,7 @@ async function* stream<Item, Input extends Prepared>(
       yield outcome;
     }
   } finally {
+    unlink();
     controller.abort();
     pulling?.catch(() => {});
     for (const outcome of underWay) outcome.then(({ explanation }) => explanation?.dispose());

@@ -11,10 +11,18 @@ import type { ModelRegistry } from './model-registry.js';
 import type { ExplainChoice, ServedModel } from './served-model.js';
 import type { CheckedServerOptions } from './server-options.js';
 
+/** What a request that computes holds from before its body is read. */
+interface Admission {
+  readonly model: ServedModel;
+  readonly ticket: Ticket;
+  /** Lets go of the model; the work holds it by then, or there will be none. */
+  readonly leaveModel: () => void;
+}
+
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Room for a request that computes; null for all others. */
-    gradcamTicket: Ticket | null;
+    /** Null for requests that compute nothing. */
+    gradcamAdmission: Admission | null;
   }
   interface FastifyContextConfig {
     /** The route runs a model: it needs room in the queue. */
@@ -36,13 +44,6 @@ export interface Call {
   stage<T>(name: 'preprocess' | 'postprocess', work: () => Promise<T> | T): Promise<T>;
   /** Milliseconds since the request came. */
   readonly elapsed: number;
-}
-
-/** What belongs to a request, whatever its protocol. */
-export interface CallTarget {
-  readonly model: string;
-  readonly version?: string | undefined;
-  readonly deadlineMs?: number | undefined;
 }
 
 /** Runs the calls of all protocols: one queue, one pool that decodes, one way to count and to give up. */
@@ -67,45 +68,56 @@ export class CallRunner {
     this.#decoding = new PQueue({ concurrency: options.decodeThreads });
   }
 
-  /** Before the body is read: is there room? The length that the client announced is set aside, or the most allowed. */
+  /**
+   * Before the body is read: is there such a model, and room? The length that the client announced is set aside, or the
+   * most allowed. Whoever is let in has the model until the answer, even if it is unloaded or loaded anew meanwhile.
+   * @throws {GradCamError} `ERR_UNKNOWN_MODEL`, `ERR_MODEL_NOT_READY`, `ERR_BUSY`
+   */
   admit(request: FastifyRequest, reply: FastifyReply): void {
     if (request.routeOptions.config.computes !== true) return;
+    const { model: name, version } = request.params as { model: string; version?: string };
+    const model = this.#models.get(name, version);
     const announced = Number(request.headers['content-length']);
     const bytes = Number.isFinite(announced) ? announced : this.#options.maxBodyBytes;
+    let ticket: Ticket;
     try {
-      const ticket = this.#gate.enter(Math.min(bytes, this.#options.maxBodyBytes));
-      // Node gives up on a body that trickles in, but not any more once the server closes.
-      const late = setTimeout(() => request.raw.destroy(), this.#options.deadlineMs + 5000).unref();
-      this.#receiving.set(request, late);
-      request.gradcamTicket = ticket;
-      reply.raw.once('close', () => {
-        clearTimeout(late);
-        ticket.leave();
-      });
+      ticket = this.#gate.enter(Math.min(bytes, this.#options.maxBodyBytes));
     } catch (error) {
-      const { model = '' } = request.params as { model?: string };
-      const version = this.#models.versionOf(model);
-      if (version !== null) this.#metrics.failed({ model, version }, 'REJECTED');
+      this.#metrics.failed({ model: model.name, version: model.version }, 'REJECTED');
       throw error;
     }
+    const leaveModel = model.use();
+    // Node gives up on a body that trickles in, but not any more once the server closes.
+    const late = setTimeout(() => request.raw.destroy(), this.#options.deadlineMs + 5000).unref();
+    this.#receiving.set(request, late);
+    request.gradcamAdmission = { model, ticket, leaveModel };
+    reply.raw.once('close', () => {
+      clearTimeout(late);
+      ticket.leave();
+      leaveModel();
+    });
   }
 
   /**
-   * @throws {GradCamError} `ERR_DEADLINE_EXCEEDED`, `ERR_BUSY`, `ERR_UNKNOWN_MODEL`, `ERR_MODEL_NOT_READY`, and what
-   *   `work` throws
+   * Runs what an admitted request asks for.
+   * @param deadlineMs - the request's own; undefined: the server's
+   * @throws {GradCamError} `ERR_DEADLINE_EXCEEDED`, `ERR_CLIENT_GONE`, `ERR_BUSY`, and what `work` throws
    */
   async run<T>(
     request: FastifyRequest,
     reply: FastifyReply,
-    target: CallTarget,
+    deadlineMs: number | undefined,
     work: (call: Call) => Promise<T>,
   ): Promise<T> {
     clearTimeout(this.#receiving.get(request));
-    const model = this.#models.get(target.model, target.version);
+    const admission = request.gradcamAdmission;
+    if (!admission) throw new GradCamError('ERR_INTERNAL', `${request.url} runs without being admitted.`);
+    const { model, leaveModel } = admission;
     const leave = model.use();
+    leaveModel();
     const labels = { model: model.name, version: model.version };
     const end = new AbortController();
-    const budget = Math.min(target.deadlineMs ?? this.#options.deadlineMs, this.#options.maxDeadlineMs);
+    const budget = Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.maxDeadlineMs);
     const timer = setTimeout(
       () => end.abort(new GradCamError('ERR_DEADLINE_EXCEEDED', `There was no answer within ${budget} ms.`)),
       Math.max(0, budget - reply.elapsedTime),
@@ -155,7 +167,7 @@ export class CallRunner {
     return await work({
       model,
       signal,
-      setImages: (count) => request.gradcamTicket?.setImages(count),
+      setImages: (count) => request.gradcamAdmission?.ticket.setImages(count),
       decode: async (bytes) => {
         const prepare = { ...model.preparation, limitInputPixels: this.#options.maxImagePixels };
         return await this.#decoding.add(() => loadImage(bytes, prepare), { signal });

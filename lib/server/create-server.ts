@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
 import Fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -61,11 +62,31 @@ export function createServer(options: CreateServerOptions): ExplainServer {
     clientErrorHandler: answerParserFailure,
     genReqId: ({ headers }) => clientsId(headers['x-request-id']) ?? randomUUID(),
   });
+  closeSilentConnections(server);
   // Not encapsulated: what it decorates and handles is the whole server's.
   server.register(
     fastifyPlugin(async (scope: FastifyInstance) => explainServer(scope, given), { name: 'gradcam' }),
   );
   return server as ExplainServer;
+}
+
+const silence = 1000;
+
+/**
+ * Clients open connections ahead, of which the first request may never come. Node takes them for busy when a server closes,
+ * and would wait for as long as they like.
+ */
+function closeSilentConnections(server: FastifyInstance): void {
+  const connections = new Set<Socket>();
+  server.server.on('connection', (socket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+  });
+  server.addHook('preClose', async () => {
+    setTimeout(() => {
+      for (const socket of connections) if (socket.bytesRead === 0) socket.destroy();
+    }, silence).unref();
+  });
 }
 
 /** A client's own id for its request, where it cannot harm a log. */

@@ -55,7 +55,7 @@ export async function explainServer(
   const metrics = new ServerMetrics(models, gate);
   const calls = new CallRunner(models, gate, metrics, options);
   scope.decorate('gradcamModels', models);
-  scope.decorateRequest('gradcamTicket', null);
+  scope.decorateRequest('gradcamAdmission', null);
   scope.setValidatorCompiler(validatorCompiler);
   scope.setSerializerCompiler(serializerCompiler);
   scope.setErrorHandler(errorHandler(() => gate.retryAfter));

@@ -34,7 +34,10 @@ export function watchModels(
   });
   const reload = (path: string) => {
     const name = nameOf(path);
-    if (name === undefined || !models.isWanted(name)) return;
+    if (name === undefined || !models.isWanted(name)) {
+      log.debug({ path }, 'a file was changed of which no model is served');
+      return;
+    }
     log.info({ model: name, path }, `the file of model ${name} was changed`);
     // A failure is logged by the registry; the old model goes on.
     models.load(name).catch(() => {});

@@ -20,6 +20,8 @@ interface Entry {
   wanted: boolean;
   /** Of versions that are gone: counters must not go back. */
   readonly retired: (BatchTotals & { version: string })[];
+  /** Versions that take no more requests and still answer those they have; each with the promise of its end. */
+  readonly leaving: Map<ServedModel, Promise<void>>;
   /** Loads and unloads of a model take turns. */
   work: Promise<unknown>;
 }
@@ -65,6 +67,7 @@ export class ModelRegistry {
       loads: 0,
       wanted: false,
       retired: [],
+      leaving: new Map(),
       work: Promise.resolve(),
     };
     this.#entries.set(name, entry);
@@ -129,17 +132,11 @@ export class ModelRegistry {
 
   /** What was computed by every version of every model. */
   totals(): (BatchTotals & { model: string; version: string })[] {
-    return [...this.#entries].flatMap(([model, { served, retired }]) =>
-      [...retired, ...(served ? [{ version: served.version, ...served.totals }] : [])].map((each) => ({
-        model,
-        ...each,
-      })),
-    );
-  }
-
-  /** The version that serves a name; null for a name that nothing serves. */
-  versionOf(name: string): string | null {
-    return this.#entries.get(name)?.served?.version ?? null;
+    return [...this.#entries].flatMap(([model, { served, leaving, retired }]) => {
+      const loaded = [...leaving.keys(), ...(served ? [served] : [])];
+      const counted = loaded.map(({ version, totals }) => ({ version, ...totals }));
+      return [...retired, ...counted].map((each) => ({ model, ...each }));
+    });
   }
 
   /** True for a model that is loaded, or would be if its file were good. */
@@ -224,7 +221,7 @@ export class ModelRegistry {
     entry.reason = '';
     const seconds = Number(((performance.now() - started) / 1000).toFixed(2));
     this.#log?.info({ model: name, version: fresh.version, seconds }, `model ${name} is ready`);
-    if (old) void this.#retire(entry, old);
+    if (old) this.#retire(entry, old);
   }
 
   /**
@@ -247,12 +244,12 @@ export class ModelRegistry {
     }
   }
 
-  async #retire(entry: Entry, old: ServedModel): Promise<void> {
-    try {
-      await old.dispose();
-    } finally {
+  #retire(entry: Entry, old: ServedModel): void {
+    const gone = old.dispose().finally(() => {
+      entry.leaving.delete(old);
       entry.retired.push({ version: old.version, ...old.totals });
-    }
+    });
+    entry.leaving.set(old, gone);
   }
 
   /** Takes no new requests for a model, finishes those it has and frees it. */
@@ -265,7 +262,8 @@ export class ModelRegistry {
       entry.served = null;
       entry.state = 'UNLOADING';
       entry.reason = 'unloaded';
-      await this.#retire(entry, served);
+      this.#retire(entry, served);
+      await Promise.all(entry.leaving.values());
       entry.state = 'UNAVAILABLE';
       this.#log?.info({ model: name }, `model ${name} was unloaded`);
     });
@@ -309,8 +307,9 @@ export class ModelRegistry {
     await Promise.all(
       [...this.#entries.values()].map(async (entry) => {
         await entry.work;
-        await entry.served?.dispose();
+        if (entry.served) this.#retire(entry, entry.served);
         entry.served = null;
+        await Promise.all(entry.leaving.values());
         entry.state = 'UNAVAILABLE';
         entry.reason = 'unloaded';
       }),

@@ -3,12 +3,14 @@
 
 #include "binding/conversions.h"
 #include "binding/errors.h"
+#include "binding/javascript_function.h"
 #include "binding/job_channel.h"
 #include "binding/model_functions.h"
 #include "binding/tensor_functions.h"
 #include "core/caching_allocator.h"
 #include "core/device.h"
 #include "core/executors.h"
+#include "core/plan_description.h"
 
 namespace gradcam {
 
@@ -69,7 +71,6 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
       object.Set("torchVersion", build.torchVersion);
       object.Set("cpuCapability", build.cpuCapability);
       object.Set("libtorchPath", build.libtorchPath);
-      setMemory(object);
       return object;
     });
   }
@@ -77,15 +78,28 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value getMemory(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
       Napi::Object object = Napi::Object::New(info.Env());
-      setMemory(object);
+      const auto set = [](Napi::Object& to, const char* key, std::size_t count) {
+        to.Set(key, static_cast<double>(count));
+      };
+      const MemoryUse large = memoryUse();
+      set(object, "tensorBytes", large.inUse);
+      set(object, "cachedBytes", large.cached);
+      const LiveMemory live = liveMemory();
+      set(object, "liveBlocks", live.blocks);
+      set(object, "liveBytes", live.bytes);
+      Napi::Object objects = Napi::Object::New(info.Env());
+      const HandleCounts handles = handleCounts();
+      set(objects, "tensors", handles.tensors);
+      set(objects, "models", handles.models);
+      set(objects, "targets", handles.scriptedTargets);
+      set(objects, "cancellations", handles.cancellations);
+      set(objects, "functions", JavaScriptFunction::alive());
+      set(objects, "jobs", JobBase::alive());
+      set(objects, "plans", livePlans());
+      set(objects, "environments", JobChannel::alive());
+      object.Set("liveObjects", objects);
       return object;
     });
-  }
-
-  static void setMemory(Napi::Object& object) {
-    const MemoryUse memory = memoryUse();
-    object.Set("tensorBytes", static_cast<double>(memory.inUse));
-    object.Set("cachedBytes", static_cast<double>(memory.cached));
   }
 
   Napi::Value getCuda(const Napi::CallbackInfo& info) {

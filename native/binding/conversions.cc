@@ -79,6 +79,11 @@ Napi::Object fromLayer(Napi::Env env, const LayerInfo& layer) {
 
 }  // namespace
 
+HandleCounts handleCounts() {
+  return {Handle<TensorBox>::alive(), Handle<ModelHolder>::alive(),
+          Handle<std::shared_ptr<ScriptedTarget>>::alive(), Handle<std::shared_ptr<Cancellation>>::alive()};
+}
+
 Napi::Object fromTensor(Napi::Env env, TensorHandle tensor) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("shape", fromShape(env, tensor.shape()));

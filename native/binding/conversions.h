@@ -34,6 +34,12 @@ struct ModelBox {
   std::vector<Napi::Promise::Deferred> waitingForDisposal;
 };
 
+// What JavaScript holds, in all environments of the process.
+struct HandleCounts {
+  std::size_t tensors, models, scriptedTargets, cancellations;
+};
+HandleCounts handleCounts();
+
 Napi::Object fromTensor(Napi::Env env, TensorHandle tensor);  // NativeTensor
 const TensorHandle& toTensor(const Napi::Value& nativeTensorReference);
 void releaseTensor(const Napi::Value& nativeTensorReference);

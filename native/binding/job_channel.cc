@@ -76,6 +76,25 @@ void JobChannel::close() {
 void JobChannel::closeHook(void* data) {
   const std::unique_ptr<std::shared_ptr<JobChannel>> channel(static_cast<std::shared_ptr<JobChannel>*>(data));
   (*channel)->close();
+  (*channel)->functions_.clear();  // later there would be no environment to free them in
+}
+
+std::size_t JobChannel::keep(const Napi::Function& function) {
+  functions_.emplace(++lastFunction_, Napi::Persistent(function));
+  return lastFunction_;
+}
+
+void JobChannel::letGo(std::size_t function) {
+  post([this, function](Napi::Env) { functions_.erase(function); });
+}
+
+bool JobChannel::postWith(std::size_t function, std::function<void(Napi::Env, const Napi::Function&)> use) {
+  return post([this, function, use = std::move(use)](Napi::Env env) {
+    const auto kept = functions_.find(function);
+    if (kept == functions_.end()) return;  // the environment is ending
+    const Napi::HandleScope scope(env);
+    use(env, kept->second.Value());
+  });
 }
 
 }  // namespace gradcam

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -12,11 +13,12 @@
 
 #include "binding/errors.h"
 #include "core/cancellation.h"
+#include "core/counted.h"
 
 namespace gradcam {
 
 // Work for an executor thread whose outcome settles a promise. A job owns everything it needs.
-class JobBase {
+class JobBase : public Counted<JobBase> {
  public:
   JobBase(Napi::Env env, std::shared_ptr<Cancellation> stop)
       : deferred(Napi::Promise::Deferred::New(env)), cancellation(std::move(stop)) {}
@@ -34,7 +36,7 @@ class JobBase {
 // The way of one JavaScript environment's jobs to the executor threads and back. When the environment ends
 // (the process exits, a worker is terminated), close() cancels the jobs, waits for those that run and lets
 // nothing come back.
-class JobChannel : public std::enable_shared_from_this<JobChannel> {
+class JobChannel : public std::enable_shared_from_this<JobChannel>, public Counted<JobChannel> {
  public:
   static std::shared_ptr<JobChannel> create(Napi::Env env);
   void submit(std::shared_ptr<JobBase> job);
@@ -42,6 +44,14 @@ class JobChannel : public std::enable_shared_from_this<JobChannel> {
   // dropped. Does not keep the process alive.
   bool post(std::function<void(Napi::Env)> task);
   void close();
+
+  // On the JavaScript thread: keeps a function from being collected, until it is let go or the environment
+  // ends.
+  std::size_t keep(const Napi::Function& function);
+  // From any thread.
+  void letGo(std::size_t function);
+  // From any thread: as post(), with a function that is kept.
+  bool postWith(std::size_t function, std::function<void(Napi::Env, const Napi::Function&)> use);
 
  private:
   void runOnThisExecutor(const std::shared_ptr<JobBase>& job);
@@ -52,7 +62,10 @@ class JobChannel : public std::enable_shared_from_this<JobChannel> {
 
   napi_env env_ = nullptr;
   napi_threadsafe_function toJavaScript_ = nullptr;
-  std::size_t pending_ = 0;  // JavaScript thread only; the process stays alive while above 0
+  // JavaScript thread only:
+  std::size_t pending_ = 0;  // the process stays alive while above 0
+  std::map<std::size_t, Napi::FunctionReference> functions_;
+  std::size_t lastFunction_ = 0;
 
   std::mutex mutex_;
   std::condition_variable jobEnded_;

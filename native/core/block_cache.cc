@@ -86,7 +86,7 @@ MemoryUse BlockCache::use() {
   std::lock_guard lock(mutex_);
   std::size_t kept = 0;
   for (const Block* block : free_) kept += block->kept ? block->size : 0;
-  return {inUse_, kept};
+  return {inUse_, kept, used_.size()};
 }
 
 BlockCache::Block* BlockCache::findFree(std::size_t size) {

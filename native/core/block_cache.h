@@ -10,6 +10,7 @@ namespace gradcam {
 struct MemoryUse {
   std::size_t inUse;   // bytes of large blocks that tensors hold
   std::size_t cached;  // bytes of large blocks kept for the next tensors
+  std::size_t blocks;  // large blocks that tensors hold
 };
 
 // Where segments come from and go to. `allocate` throws where there is no memory.

@@ -1,5 +1,11 @@
 #include "core/caching_allocator.h"
 
+#if defined(__linux__) && defined(__x86_64__)
+#include <malloc.h>
+#endif
+
+#include <atomic>
+#include <cstdint>
 #include <cstring>
 #include <mutex>
 #include <typeinfo>
@@ -15,12 +21,50 @@ BlockCache& cache() {
   return *instance;
 }
 
+// What is too small for the cache, counted. It is malloc's; its size is not told when it is freed.
+class SmallBlocks {
+ public:
+  void* take(std::size_t size) {
+    void* data = c10::alloc_cpu(size);
+    if (data != nullptr) count(1, bytesOf(data));
+    return data;
+  }
+
+  void giveBack(void* data) {
+    count(-1, -bytesOf(data));
+    c10::free_cpu(data);
+  }
+
+  LiveMemory live() const {
+    return {static_cast<std::size_t>(blocks_.load(std::memory_order_relaxed)),
+            static_cast<std::size_t>(bytes_.load(std::memory_order_relaxed))};
+  }
+
+ private:
+  void count(std::int64_t blocks, std::int64_t bytes) {
+    blocks_.fetch_add(blocks, std::memory_order_relaxed);
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  static std::int64_t bytesOf([[maybe_unused]] void* data) {
+#if defined(__linux__) && defined(__x86_64__)
+    return static_cast<std::int64_t>(malloc_usable_size(data));
+#else
+    return 0;  // LibTorch may take them from another allocator, which cannot be asked
+#endif
+  }
+
+  std::atomic<std::int64_t> blocks_{0}, bytes_{0};
+};
+
+SmallBlocks smallBlocks;
+
 class CachingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t size) override {
-    void* data = size < BlockCache::kSmallestBlock ? c10::alloc_cpu(size) : cache().take(size);
-    return {data, data, size < BlockCache::kSmallestBlock ? &c10::free_cpu : &freeBlock,
-            c10::Device(c10::DeviceType::CPU)};
+    const bool small = size < BlockCache::kSmallestBlock;
+    void* data = small ? smallBlocks.take(size) : cache().take(size);
+    return {data, data, small ? &freeSmallBlock : &freeBlock, c10::Device(c10::DeviceType::CPU)};
   }
 
   // For memory whose size the owner does not tell on the way back, oneDNN's for one.
@@ -31,8 +75,11 @@ class CachingAllocator final : public c10::Allocator {
   }
 
  private:
+  static void freeSmallBlock(void* data) {
+    if (data != nullptr) smallBlocks.giveBack(data);
+  }
   static void freeBlock(void* data) {
-    if (data != nullptr && !cache().giveBack(data)) c10::free_cpu(data);
+    if (data != nullptr && !cache().giveBack(data)) smallBlocks.giveBack(data);
   }
 };
 
@@ -59,6 +106,12 @@ void releaseCachedMemory() {
 
 MemoryUse memoryUse() {
   return cache().use();
+}
+
+LiveMemory liveMemory() {
+  const MemoryUse large = cache().use();
+  const LiveMemory small = smallBlocks.live();
+  return {large.blocks + small.blocks, large.inUse + small.bytes};
 }
 
 }  // namespace gradcam

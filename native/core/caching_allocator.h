@@ -16,4 +16,11 @@ void releaseCachedMemory();
 
 MemoryUse memoryUse();
 
+// Blocks of any size that LibTorch's CPU allocator has given out and not got back.
+struct LiveMemory {
+  std::size_t blocks;
+  std::size_t bytes;
+};
+LiveMemory liveMemory();
+
 }  // namespace gradcam

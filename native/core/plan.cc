@@ -165,6 +165,10 @@ void prepareToRun(std::shared_ptr<Graph>& graph) {
 
 }  // namespace
 
+std::size_t livePlans() {
+  return Plan::alive();
+}
+
 Plan::Plan(const torch::jit::Module& model,
            const std::string& method,
            std::shared_ptr<Graph> prefix,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/counted.h"
 #include "core/plan_description.h"
 #include "core/torch.h"
 
@@ -25,7 +26,7 @@ struct HookedLayer {
 // How a method of a model, usually forward, is run with hooks behind chosen layers: a prefix up to the first
 // hooked layer, without gradients and optimised for that, and a tail, whose operations autograd records.
 // Built from copies of the model's graphs; the model stays as it was. May be run by several threads at once.
-class Plan {
+class Plan : public Counted<Plan> {
  public:
   // Keeps the outputs of `layers` (slot = position in the list) for activations and gradients. Without
   // `optimize` nothing is frozen or split: the whole forward is the tail, and gradients start where the first

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 namespace gradcam {
@@ -18,5 +19,8 @@ struct PlanDescription {
   int fusedLinears = 0;
   int fusedOperations = 0;  // additions and activations inside of the fused
 };
+
+// Plans that models or jobs of the process hold.
+std::size_t livePlans();
 
 }  // namespace gradcam

@@ -10,10 +10,8 @@ export interface DetectionCase {
   readonly input: StoredArray;
   readonly layer: string;
   readonly heatmaps: StoredArray;
-  readonly tolerance: number;
+  readonly referenceError: Readonly<Record<'heatmaps' | 'detections' | 'scores', number>>;
   readonly source: string;
-  /** The model's type, where its own is not precise enough to compare. */
-  readonly dtype?: 'float64';
   /** Segmentation: of each image the explained category, its mask, and the categories that are there. */
   readonly categories?: readonly number[];
   readonly masks?: StoredArray;

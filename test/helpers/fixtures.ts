@@ -5,6 +5,11 @@ import { Tensor, type TensorData } from 'node-gradcam';
 // Compiled tests sit in dist/test/, their fixtures stay in test/fixtures/.
 const fixturesFolder = new URL('../../../test/fixtures/', import.meta.url);
 
+/** A path from the project's folder. */
+export const rootPath = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+/** A real model, small for one. */
+export const liteModel: string = rootPath('examples/models/efficientnet_lite0.pt');
+
 export interface StoredArray {
   readonly file: string;
   readonly shape: readonly number[];
@@ -38,6 +43,12 @@ export function maxDifference(actual: TensorData, expected: ArrayLike<number>): 
     if (!(difference <= largest)) largest = difference; // NaN too
   }
   return largest;
+}
+
+/** True where all bits are the same. (AVA compares large arrays, too, but takes seconds for it.) */
+export function sameBits(actual: ArrayBufferView, expected: ArrayBufferView): boolean {
+  const bytes = (each: ArrayBufferView) => Buffer.from(each.buffer, each.byteOffset, each.byteLength);
+  return bytes(actual).equals(bytes(expected));
 }
 
 /** Fixed pseudo-random values in -1..1 (a linear congruential generator). */

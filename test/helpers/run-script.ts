@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import PQueue from 'p-queue';
 
 const packageFolder = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -9,13 +11,21 @@ export interface Ending {
   readonly stderr: string;
 }
 
-/** Runs a script in a process of its own, in the package's folder, with more in its environment if need be. */
+// Tests that are processes of their own need not be serial: as many run at once as there are cores.
+const queue = new PQueue({ concurrency: availableParallelism() });
+
+/**
+ * Runs a script in a process of its own, in the package's folder, with more in its environment if need be. Waits where as
+ * many run as there are cores.
+ */
 export function runScript(script: string, environment: NodeJS.ProcessEnv = {}): Promise<Ending> {
   const args = ['--expose-gc', '--input-type=module', '--eval', script];
-  return new Promise((resolve) => {
-    const options = { cwd: packageFolder, env: { ...process.env, ...environment } };
-    const child = execFile(process.execPath, args, options, (_error, _stdout, stderr) => {
-      resolve({ code: child.exitCode, signal: child.signalCode, stderr });
+  const options = { cwd: packageFolder, env: { ...process.env, ...environment } };
+  const run = () =>
+    new Promise<Ending>((resolve) => {
+      const child = execFile(process.execPath, args, options, (_error, _stdout, stderr) => {
+        resolve({ code: child.exitCode, signal: child.signalCode, stderr });
+      });
     });
-  });
+  return queue.add(run);
 }

@@ -1,9 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { type CreateServerOptions, createServer, type ExplainServer } from 'node-gradcam/server';
+import { liteModel, rootPath } from './fixtures.js';
 
-export const rootPath = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
-export const liteModel: string = rootPath('examples/models/efficientnet_lite0.pt');
 export const photoPath: string = rootPath('examples/photos/chelsea.png');
 export const photo: Buffer = readFileSync(photoPath);
 
@@ -89,12 +87,6 @@ export async function readInference(response: Response): Promise<{
     outputs[output.name] = { ...output, bytes };
   }
   return { json, outputs };
-}
-
-/** True where all bits are the same. (AVA compares large arrays, too, but takes seconds for it.) */
-export function sameBits(actual: ArrayBufferView, expected: ArrayBufferView): boolean {
-  const bytes = (each: ArrayBufferView) => Buffer.from(each.buffer, each.byteOffset, each.byteLength);
-  return bytes(actual).equals(bytes(expected));
 }
 
 export function floatsOf(bytes: Buffer | null): Float32Array {

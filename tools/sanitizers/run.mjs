@@ -118,8 +118,6 @@ function sanitizedEnvironment(sanitizer, reports) {
   const common = {
     ...process.env,
     OMP_NUM_THREADS: '1',
-    // So few that their memory is not measured, which sanitizers keep for a while after it was freed.
-    GRADCAM_WORKERS: '10',
   };
   // exitcode=0: what is ours is judged afterwards. 99: no exit code of a test's.
   if (sanitizer === 'thread')

@@ -133,7 +133,7 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
     },
     async (request, reply) => {
       const { instances, deadline_ms: deadlineMs } = request.body;
-      return await calls.run(request, reply, { model: request.params.model, deadlineMs }, async (call) => {
+      return await calls.run(request, reply, deadlineMs, async (call) => {
         call.setImages(instances.length);
         const predictions = await Promise.all(
           instances.map(async (instance, index) => {
@@ -159,8 +159,7 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
     },
     async (request, reply) => {
       const { body } = request;
-      const target = { model: request.params.model, deadlineMs: body.deadline_ms };
-      return await calls.run(request, reply, target, async (call) => {
+      return await calls.run(request, reply, body.deadline_ms, async (call) => {
         call.setImages(body.instances.length);
         const explanations = await Promise.all(
           body.instances.map((instance, index) => explainInstance(call, body, instance, index)),

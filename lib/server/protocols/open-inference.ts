@@ -156,11 +156,10 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
       async (request, reply) => {
-        const { model, version: wanted } = request.params;
-        const target = { model, version: wanted, deadlineMs: request.body.parameters?.deadline_ms };
+        const { deadline_ms: deadlineMs } = request.body.parameters ?? {};
         const binary = request.gradcamBinary;
         request.gradcamBinary = null;
-        const { json, bytes } = await calls.run(request, reply, target, (call) =>
+        const { json, bytes } = await calls.run(request, reply, deadlineMs, (call) =>
           infer(call, request.body, binary),
         );
         if (bytes.length === 0) return json;

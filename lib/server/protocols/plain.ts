@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { z } from 'zod';
 import type { Explanation } from '../../cam/explanation.js';
 import { methodNames } from '../../cam/methods.js';
 import { drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../draw-maps.js';
@@ -13,6 +14,7 @@ import type { Call, CallRunner } from '../call.js';
 import { invalidRequest } from '../http-errors.js';
 import type { ModelRegistry } from '../model-registry.js';
 import { errorSchema, modelParams } from '../schemas.js';
+import type { ServedModel } from '../served-model.js';
 import {
   type Answer,
   answerSchema,
@@ -63,33 +65,12 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
     },
     async (request) => {
       const served = models.get(request.params.model);
-      const { sidecar, inputShape } = served;
-      const inspection = await served.inspect().catch(() => null);
-      const [channels, height, width] = inputShape;
-      const layers = inspection?.layers ?? served.model.layers();
-      const chosen = served.defaultLayers ?? inspection?.suggested?.path ?? [];
-      return {
-        name: served.name,
-        version: served.version,
-        title: sidecar?.name ?? served.name,
-        description: sidecar?.description ?? null,
-        input: { width, height, channels },
-        labels: sidecar?.labels ? [...sidecar.labels] : null,
-        method: served.defaultMethod,
-        methods: methodNames,
-        layers: layers.map((layer: Layer | InspectedLayer) => {
-          const { path, type, depth } = layer;
-          const shape = 'calls' in layer ? layer.outputShapes.at(-1) : null;
-          return {
-            path,
-            type,
-            depth,
-            shape: shape ? [...shape] : null,
-            called: !('calls' in layer) || layer.calls > 0,
-          };
-        }),
-        layer: [chosen].flat().map((layer) => (typeof layer === 'string' ? layer : layer.path)),
-      };
+      const leave = served.use();
+      try {
+        return await describeModel(served);
+      } finally {
+        leave();
+      }
     },
   );
 
@@ -108,7 +89,7 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
       const format = chooseFormat(request, request.query.format);
       const picture = await readPicture(request);
       const { deadline_ms: deadlineMs } = request.query;
-      const answer = await calls.run(request, reply, { model: request.params.model, deadlineMs }, (call) =>
+      const answer = await calls.run(request, reply, deadlineMs, (call) =>
         explainPicture(call, picture, request.query, format, () => ({
           pending: options.pending(),
           request_id: request.id,
@@ -121,6 +102,36 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
         .send(answer.body as Answer);
     },
   );
+}
+
+async function describeModel(served: ServedModel): Promise<z.output<typeof descriptionSchema>> {
+  const { sidecar, inputShape } = served;
+  const inspection = await served.inspect().catch(() => null);
+  const [channels, height, width] = inputShape;
+  const layers = inspection?.layers ?? served.model.layers();
+  const chosen = served.defaultLayers ?? inspection?.suggested?.path ?? [];
+  return {
+    name: served.name,
+    version: served.version,
+    title: sidecar?.name ?? served.name,
+    description: sidecar?.description ?? null,
+    input: { width, height, channels },
+    labels: sidecar?.labels ? [...sidecar.labels] : null,
+    method: served.defaultMethod,
+    methods: methodNames,
+    layers: layers.map((layer: Layer | InspectedLayer) => {
+      const { path, type, depth } = layer;
+      const shape = 'calls' in layer ? layer.outputShapes.at(-1) : null;
+      return {
+        path,
+        type,
+        depth,
+        shape: shape ? [...shape] : null,
+        called: !('calls' in layer) || layer.calls > 0,
+      };
+    }),
+    layer: [chosen].flat().map((layer) => (typeof layer === 'string' ? layer : layer.path)),
+  };
 }
 
 function chooseFormat(request: FastifyRequest, asked: Format | undefined): Format {

@@ -28,19 +28,26 @@ at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size, Upsampling h
   }
 }
 
+namespace {
+
+at::Tensor product(const std::vector<at::Tensor>& perLayer) {
+  at::Tensor result = scaleToUnitRange(perLayer.at(0).relu());
+  for (std::size_t layer = 1; layer < perLayer.size(); ++layer)
+    result = result * scaleToUnitRange(perLayer[layer].relu());
+  return result;
+}
+
+}  // namespace
+
 at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps,
                       at::IntArrayRef size,
                       LayerFusion fusion,
                       Upsampling how) {
   std::vector<at::Tensor> perLayer;
-  for (const at::Tensor& maps : rawMaps) {
-    perLayer.push_back(resizeMaps(scaleToUnitRange(maps.relu()).to(at::kFloat), size, how));
-  }
-  if (fusion == LayerFusion::Mean) return scaleToUnitRange(at::stack(perLayer).mean(0)).contiguous();
-  at::Tensor product = scaleToUnitRange(perLayer.at(0).relu());
-  for (std::size_t layer = 1; layer < perLayer.size(); ++layer)
-    product = product * scaleToUnitRange(perLayer[layer].relu());
-  return scaleToUnitRange(product).contiguous();
+  for (const at::Tensor& maps : rawMaps)
+    perLayer.push_back(resizeMaps(scaleToUnitRange(maps.relu()), size, how));
+  const at::Tensor fused = fusion == LayerFusion::Mean ? at::stack(perLayer).mean(0) : product(perLayer);
+  return scaleToUnitRange(fused).to(at::kFloat).contiguous();
 }
 
 void checkFinite(const at::Tensor& heatmaps, const c10::IValue& output) {

@@ -1,0 +1,19 @@
+import test from 'ava';
+import { type LoadModelOptions, loadModel, type Model } from 'node-gradcam';
+
+const models = new Map<string, Promise<Model>>();
+
+test.after.always(async () => {
+  for (const model of models.values()) await (await model).dispose();
+});
+
+/** A model for all tests of a file, for loading a tiny one takes longer than explaining with it. */
+export function sharedModel(
+  path: string,
+  dtype: NonNullable<LoadModelOptions['dtype']> = 'auto',
+): Promise<Model> {
+  const key = `${path} ${dtype}`;
+  const model = models.get(key) ?? loadModel(path, { dtype });
+  models.set(key, model);
+  return model;
+}

@@ -1,0 +1,4 @@
+// npx ava --config test/nightly/ava.config.mjs: what takes too long for npm test, one file after the other.
+import usual from '../../ava.config.js';
+
+export default { ...usual, files: ['test/nightly/*.test.ts'], timeout: '30m', concurrency: 1 };
