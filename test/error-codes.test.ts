@@ -110,6 +110,8 @@ const raise: Record<Exclude<GradCamErrorCode, ServiceCode>, Raise> = {
   ERR_INPUT_DTYPE: () => explain('scripted.pt', 'layer2', Tensor.from(new BigInt64Array(1728), shape)),
   ERR_INPUT_NOT_FINITE: () =>
     explain('scripted.pt', 'layer2', Tensor.from(new Float32Array(1728).fill(Number.NaN), shape)),
+  ERR_NOT_FINITE: () =>
+    explain('scripted.pt', 'layer2', Tensor.from(new Float32Array(1728).fill(3e38), shape)),
   ERR_FORWARD: () => using('scripted.pt', (model) => model.forward([image(), image(), image(), image()])),
   ERR_OUTPUT_SELECTOR: () => explain('scripted.pt', 'layer2', image(), {}, 3),
   ERR_OUTPUT_SHAPE: () =>

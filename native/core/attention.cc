@@ -157,10 +157,10 @@ void runAttentionValues(torch::jit::Stack& stack) {
 // What stands in front of the softmax and behind it.
 std::pair<c10::Symbol, c10::Symbol> attentionSymbols() {
   static const torch::jit::RegisterOperators registered(
-      {torch::jit::Operator(
-           operatorName("attention_scores") + "(Tensor query, Tensor key, Tensor? mask, bool causal, float? "
-                                              "scale, bool grouped_heads) -> Tensor",
-           runAttentionScores, c10::AliasAnalysisKind::FROM_SCHEMA),
+      {torch::jit::Operator(operatorName("attention_scores") +
+                                "(Tensor query, Tensor key, Tensor? mask, bool causal, float? "
+                                "scale, bool grouped_heads) -> Tensor",
+                            runAttentionScores, c10::AliasAnalysisKind::FROM_SCHEMA),
        torch::jit::Operator(operatorName("attention_values") +
                                 "(Tensor attention, Tensor value, bool grouped_heads) -> Tensor",
                             runAttentionValues, c10::AliasAnalysisKind::FROM_SCHEMA)});

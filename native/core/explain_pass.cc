@@ -1,6 +1,7 @@
 #include "core/explain_pass.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <sstream>
 
@@ -134,6 +135,8 @@ ExplainPass::ExplainPass(const torch::jit::Module& model,
     scoreTensor_ = scoresOf(explained_, targets_);
   }
   scores_ = scoreValues(scoreTensor_);
+  if (std::any_of(scores_.begin(), scores_.end(), [](double score) { return !std::isfinite(score); }))
+    checkFinite(scoreTensor_, scoreTensor_);
 }
 
 int64_t ExplainPass::perturbedRows() const {
@@ -304,9 +307,9 @@ std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t r
   for (const MethodRequest& method : request_.methods) {
     cancellation_.throwIfCancelled();
     const auto raw = isPerturbed(method) ? perturbedMaps(method, advance) : mapsOfMethod(method, walks);
+    for (const at::Tensor& maps : raw) checkFinite(maps, explained_);  // scaling would hide it
     const LayerFusion fusion = method.multiplyLayers ? LayerFusion::Product : LayerFusion::Mean;
     results.push_back(fuseLayers(raw, mapSize(), fusion, request_.upsample).to(at::kCPU));
-    checkFinite(results.back(), explained_);
   }
   timings.cam += stopwatch.lap();
   return results;

@@ -15,7 +15,10 @@ using torch::jit::Graph;
 using torch::jit::Node;
 
 // Attributes that the graph writes do not stay what they are.
-void attributesToConstants(const std::shared_ptr<Graph>& shared, const torch::jit::Module& module) {
+template <typename IsWanted>
+void attributesToConstants(const std::shared_ptr<Graph>& shared,
+                           const torch::jit::Module& module,
+                           const IsWanted& isWanted) {
   Graph& graph = *shared;
   const auto written = writtenAttributes(shared);
   forEachNode(graph.block(), [&](Node* node) {
@@ -23,7 +26,7 @@ void attributesToConstants(const std::shared_ptr<Graph>& shared, const torch::ji
     const auto path = attributePath(node->output());
     if (!path) return;
     const c10::IValue value = valueAtPath(module, *path);
-    if (value.isModule()) return;
+    if (value.isModule() || !isWanted(value)) return;
     torch::jit::WithInsertPoint here(node);
     if (const auto constant = torch::jit::tryInsertConstant(graph, value)) {
       node->output()->replaceAllUsesWith(*constant);
@@ -85,10 +88,17 @@ void ranksToConstants(Graph& graph) {
 
 }  // namespace
 
+void foldSettings(std::shared_ptr<Graph>& graph, const torch::jit::Module& module) {
+  attributesToConstants(graph, module, [](const c10::IValue& value) {
+    return value.isBool() || value.isInt() || value.isDouble() || value.isString() || value.isNone();
+  });
+  torch::jit::ConstantPropagation(graph);
+}
+
 void freezeGraph(std::shared_ptr<Graph>& graph, const torch::jit::Module& module) {
   // Folding a branch away can remove the only write of an attribute.
   for (int round = 0; round < 2; ++round) {
-    attributesToConstants(graph, module);
+    attributesToConstants(graph, module, [](const c10::IValue&) { return true; });
     ranksToConstants(*graph);
     torch::jit::ConstantPropagation(graph);
     torch::jit::EliminateDeadCode(graph);

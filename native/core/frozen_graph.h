@@ -10,4 +10,8 @@ namespace gradcam {
 // and is not changed.
 void freezeGraph(std::shared_ptr<torch::jit::Graph>& graph, const torch::jit::Module& module);
 
+// Only what is a number, a flag or a word, so that branches on settings become straight code; tensors stay
+// attributes.
+void foldSettings(std::shared_ptr<torch::jit::Graph>& graph, const torch::jit::Module& module);
+
 }  // namespace gradcam

@@ -245,6 +245,10 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
         return keepOutputs(model, method, std::move(layers), false, secondDerivatives);
     }
   }
+  if (!optimize) {
+    foldSettings(graph, model);
+    marksOf = findMarks(*graph, layers.size());
+  }
   prepareToRun(graph);
   removeInPlaceWrites(graph);
   {
@@ -335,7 +339,7 @@ std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
   auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
   openSelfAttention(graph);
   ownInputs(graph);
-  torch::jit::ConstantPropagation(graph);
+  foldSettings(graph, model);
   removeInPlaceWrites(graph);
   if (guidedRelu) replaceReluByGuidedRelu(graph);
   prepareToRun(graph);
