@@ -20,6 +20,7 @@ const addressTests = [
   'function-targets',
   'golden',
   'lifecycle',
+  'memory',
   'misuse',
   'model',
   'observability',
