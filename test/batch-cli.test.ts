@@ -10,12 +10,12 @@ import {
   modelPath,
   newQueue,
   readManifest,
-  until,
   withRedis,
   workUntilDone,
 } from './helpers/batch.js';
 import { fitsColumns, gradcam, refused } from './helpers/cli.js';
 import { runScript } from './helpers/run-script.js';
+import { until } from './helpers/until.js';
 
 // gradcam batch, as people use it.
 
@@ -52,7 +52,7 @@ withRedis('Ctrl-C of submit: what is queued stays, and submitting again goes on'
   const submit = ['submit', modelPath, '--list', '-', '-o', output, '--size', '32', '--chunk', '1', ...args];
   const first = new BatchProcess(t, ...submit);
   for (const path of paths.slice(0, 33)) first.type(path);
-  await until('the first 32', async () => ((await batchStatus(address)).chunks.waiting >= 32 ? true : null));
+  await until('the first 32', async () => (await batchStatus(address)).chunks.waiting >= 32);
   first.kill('SIGINT');
   const { code, stderr } = await first.ended;
   t.deepEqual([code, stderr], [130, 'interrupted\n']);

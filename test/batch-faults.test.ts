@@ -10,21 +10,23 @@ import {
 } from 'node-gradcam/batch';
 import {
   BatchProcess,
-  type Extra,
+  holdPicture,
   makePictures,
   modelPath,
   newQueue,
   submission,
-  until,
+  untilWithinChunk,
   withRedis,
   workUntilDone,
 } from './helpers/batch.js';
 import { fixturePath } from './helpers/fixtures.js';
 import { RedisServer } from './helpers/redis-server.js';
+import { until } from './helpers/until.js';
 
 // What goes wrong around a batch: Redis, the disk, the model, the options of a chunk.
 
-const slow: Extra = { image: { size: 160 }, method: 'scorecam', targetLayers: ['down'] };
+/** Of forty: in the last chunk. */
+const lastPicture = (photos: string) => join(photos, 'below', '0039.png');
 
 withRedis('a chunk that fails for a passing reason is tried again', async (t) => {
   const { root } = await makePictures(4);
@@ -105,14 +107,16 @@ withRedis('a batch that was deleted or edited fails, and does not stop the other
 });
 
 withRedis('cancelled while a worker has a chunk and dies: the chunk is dropped', async (t) => {
-  const { root } = await makePictures(20);
+  const { root, photos } = await makePictures(20);
   const { address, args } = newQueue();
-  await submitBatch(submission(root, address, { ...slow, chunkSize: 20 }));
+  await submitBatch(submission(root, address, { chunkSize: 20 }));
+  const held = await holdPicture(root, join(photos, '0001.png'));
   const victim = new BatchProcess(t, 'work', ...args, '--take-over', '1');
-  await until('the first images', async () => ((await batchStatus(address)).running[0]?.done ? true : null));
+  await untilWithinChunk(address);
   t.like(await cancelBatches(address), { removedChunks: 0, runningChunks: 1 });
   victim.kill('SIGKILL');
   await victim.ended;
+  await held.release();
   const events: string[] = [];
   const onEvent = ({ kind }: WorkerEvent) => events.push(kind);
   t.is((await workUntilDone(address, { onEvent })).images, 0);
@@ -146,21 +150,23 @@ withRedis('a chunk that cannot be done fails with its reason, and can be submitt
 withRedis('Redis is killed in the middle, keeps what it had: the worker waits and goes on', async (t) => {
   const redis = await RedisServer.start('--appendonly', 'yes', '--appendfsync', 'always');
   t.teardown(() => redis.stop());
-  const { root } = await makePictures(40);
+  const { root, photos } = await makePictures(40);
   const address = { redis: redis.url, queue: 'kept' };
-  await submitBatch(submission(root, address, { ...slow, chunkSize: 4 }));
+  await submitBatch(submission(root, address, { chunkSize: 4 }));
+  const held = await holdPicture(root, lastPicture(photos));
   const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'kept', '--take-over', '1');
-  await until('a chunk', async () => (/ images: /.test(worker.stdout) ? true : null));
+  await until('a chunk', () => / images: /.test(worker.stdout));
   await redis.kill();
-  await until('a warning', async () => (/^warning: .*ECONNREFUSED/m.test(worker.stderr) ? true : null));
+  await until('a warning', () => /^warning: .*ECONNREFUSED/m.test(worker.stderr));
   await t.throwsAsync(batchStatus(address), {
     code: 'ERR_REDIS',
     message: /127\.0\.0\.1:\d+ .*ECONNREFUSED/,
   });
   await redis.revive();
+  await held.release();
   await until('all images', async () => {
     const { chunks, batches } = await batchStatus(address);
-    return batches[0]?.images.done === 40 && chunks.running === 0 ? true : null;
+    return batches[0]?.images.done === 40 && chunks.running === 0;
   });
   worker.kill('SIGINT');
   t.is((await worker.ended).code, 0);
@@ -172,23 +178,25 @@ withRedis('Redis is killed in the middle, keeps what it had: the worker waits an
 withRedis('Redis is killed in the middle and forgets all: submitting again goes on', async (t) => {
   const redis = await RedisServer.start('--appendonly', 'no');
   t.teardown(() => redis.stop());
-  const { root } = await makePictures(40);
+  const { root, photos } = await makePictures(40);
   const address = { redis: redis.url, queue: 'forgot' };
-  const options = submission(root, address, { ...slow, chunkSize: 4 });
+  const options = submission(root, address, { chunkSize: 4 });
   await submitBatch(options);
+  const held = await holdPicture(root, lastPicture(photos));
   const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'forgot', '--take-over', '1');
-  await until('a chunk', async () => (/ images: /.test(worker.stdout) ? true : null));
+  await until('a chunk', () => / images: /.test(worker.stdout));
   await redis.kill();
   await redis.revive();
   t.deepEqual((await batchStatus(address)).batches, [], 'the queue is empty');
   const { missingChunks } = await collectManifest(join(root, 'out'));
   t.true(missingChunks > 0 && missingChunks < 10, `${missingChunks} of 10 chunks are missing`);
+  await held.release();
   const again = await submitBatch(options);
   t.is(again.chunks, 10);
   t.true(again.chunksDone >= 10 - missingChunks);
   await until('all images', async () => {
     const [batch] = (await batchStatus(address)).batches;
-    return batch?.images.done === 40 ? true : null;
+    return batch?.images.done === 40;
   });
   worker.kill('SIGINT');
   t.is((await worker.ended).code, 0);
@@ -196,11 +204,15 @@ withRedis('Redis is killed in the middle and forgets all: submitting again goes 
 });
 
 withRedis('a chunk over which three workers are lost is failed, and the others are done', async (t) => {
-  const { root } = await makePictures(24);
+  const { root, photos } = await makePictures(24);
   const { address, args } = newQueue();
-  await submitBatch(submission(root, address, { ...slow, chunkSize: 20 }));
+  await submitBatch(submission(root, address, { chunkSize: 20 }));
+  const held = await holdPicture(root, join(photos, '0001.png'));
   const workers = Array.from({ length: 3 }, () => new BatchProcess(t, 'work', ...args, '--take-over', '1'));
-  const deadly = await until('a chunk', async () => (await batchStatus(address)).running[0] ?? null);
+  const deadly = await until('the chunk with the held picture', async () => {
+    const { running } = await batchStatus(address);
+    return running.find(({ images }) => images === 20) ?? null;
+  });
   for (let losses = 0; losses < 3; losses++) {
     const victim = await until('a worker to have it', async () => {
       const { running } = await batchStatus(address);
@@ -216,7 +228,8 @@ withRedis('a chunk over which three workers are lost is failed, and the others a
   t.like(chunks, { waiting: 0, running: 0, failed: 1 });
   t.like(failedChunks[0], { chunk: deadly.chunk });
   t.regex(failedChunks[0]?.reason ?? '', /three workers were lost/);
-  await submitBatch(submission(root, address, { ...slow, chunkSize: 20 }));
+  await held.release();
+  await submitBatch(submission(root, address, { chunkSize: 20 }));
   await workUntilDone(address);
   t.like(await collectManifest(join(root, 'out')), { images: 24, failed: 0, missingChunks: 0 });
 });

@@ -1,26 +1,25 @@
 import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { loadImage, loadModel, ScoreCAM } from 'node-gradcam';
-import { batchStatus, collectManifest, submitBatch } from 'node-gradcam/batch';
+import { GradCAM, loadImage, loadModel } from 'node-gradcam';
+import { batchStatus, collectManifest, submitBatch, type WorkerEvent } from 'node-gradcam/batch';
 import {
   BatchProcess,
-  type Extra,
   filesBelow,
+  holdPicture,
   makePictures,
   modelPath,
   newQueue,
   readManifest,
   submission,
   successes,
-  until,
+  untilWithinChunk,
   withRedis,
   workUntilDone,
 } from './helpers/batch.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
+import { until } from './helpers/until.js';
 
 // What a batch promises, with worker processes that are killed, stopped and put to sleep, against a real Redis server.
-
-const slow: Extra = { image: { size: 160 }, method: 'scorecam', targetLayers: ['down'] };
 
 withRedis('three workers, one killed in the middle: every image once, none lost', async (t) => {
   const { root, photos } = await makePictures(75);
@@ -31,43 +30,34 @@ withRedis('three workers, one killed in the middle: every image once, none lost'
   await writeFile(join(photos, 'empty.png'), '');
   const { address, args } = newQueue();
   const options = submission(root, address, {
-    ...slow,
+    image: { size: 64 },
+    targetLayers: ['down'],
     format: 'npy',
     chunkSize: 12,
   });
   const submitted = await submitBatch(options);
   t.deepEqual([submitted.images, submitted.chunks, submitted.chunksDone], [80, 7, 0]);
+  const held = await holdPicture(root, join(photos, '0031.png'));
 
-  // Small batches, so that a chunk takes its time.
-  const work = ['work', ...args, '--take-over', '2', '--batch-size', '2', '--exit-when-done'];
+  const work = ['work', ...args, '--take-over', '2', '--exit-when-done'];
   const workers = Array.from({ length: 3 }, () => new BatchProcess(t, ...work));
-  const victim = workers[0] as BatchProcess;
-  const lost = await until('the victim to be within a chunk', async () => {
-    const { running } = await batchStatus(address);
-    return (
-      running.find(({ worker, done, images }) => {
-        return worker.endsWith(`.${victim.pid}`) && done > 0 && done < images;
-      }) ?? null
-    );
+  const lost = await until('all chunks to be done but the held one', async () => {
+    const { running, chunks } = await batchStatus(address);
+    const [last] = running;
+    return chunks.waiting === 0 && running.length === 1 && last?.done ? last : null;
   });
+  const victim = workers.find(({ pid }) => lost.worker.endsWith(`.${pid}`)) as BatchProcess;
   victim.kill('SIGKILL');
-  const endings = await Promise.all(workers.map(({ ended }) => ended));
-  t.deepEqual(
-    endings.map(({ code, signal }) => [code, signal]),
-    [
-      [null, 'SIGKILL'],
-      [0, null],
-      [0, null],
-    ],
-    endings.map(({ stderr }) => stderr).join('\n'),
-  );
-  const told = endings
-    .slice(1)
-    .map(({ stdout }) => stdout)
-    .join('');
+  const killed = await victim.ended;
+  await held.release();
+  t.is(killed.signal, 'SIGKILL');
+  t.notRegex(killed.stdout, new RegExp(`^${lost.chunk.slice(0, 8)} `, 'm'));
+  const others = workers.filter((worker) => worker !== victim);
+  const endings = await Promise.all(others.map(({ ended }) => ended));
+  for (const { code, stderr } of endings) t.is(code, 0, stderr);
+  const told = endings.map(({ stdout }) => stdout).join('');
   t.regex(told, new RegExp(`^${lost.chunk.slice(0, 8)} {2}taken back from a worker that is gone$`, 'm'));
   t.regex(told, new RegExp(`^${lost.chunk.slice(0, 8)} {2}\\d+ images: `, 'm'), 'and done by another');
-  t.notRegex(endings[0]?.stdout ?? '', new RegExp(`^${lost.chunk.slice(0, 8)} `, 'm'));
 
   const status = await batchStatus(address);
   t.deepEqual(status.chunks, { waiting: 0, running: 0, delayed: 0, failed: 0 });
@@ -97,20 +87,20 @@ withRedis('three workers, one killed in the middle: every image once, none lost'
 
   // What the manifest says is what the library says.
   await using model = await loadModel(modelPath);
-  const cam = new ScoreCAM({ model, targetLayers: 'down' });
+  const cam = new GradCAM({ model, targetLayers: 'down' });
   for (const { input, output: result, explained } of successes(entries).slice(50, 55)) {
-    const image = await loadImage(input, { size: 160 });
+    const image = await loadImage(input, { size: 64 });
     const { maps } = await cam.explain(image.tensor);
     t.is(explained[0]?.classIndex, maps[0]?.classIndex ?? -1);
     const scores = await yardstick(modelPath, async (plainly) => {
-      const plain = new ScoreCAM({ ...plainly, targetLayers: 'down' });
+      const plain = new GradCAM({ ...plainly, targetLayers: 'down' });
       return (await plain.explain(image.tensor)).scores;
     });
     asCloseAs(t, 'score', [explained[0]?.score ?? 0], scores);
     const stored = readNpy(await readFile(join(output, result)));
-    t.deepEqual(stored.shape, [1, 160, 160]);
+    t.deepEqual(stored.shape, [1, 64, 64]);
     const heatmaps = await yardstick(modelPath, async (plainly) => {
-      const plain = new ScoreCAM({ ...plainly, targetLayers: 'down' });
+      const plain = new GradCAM({ ...plainly, targetLayers: 'down' });
       return (await plain.explain(image.tensor)).heatmaps;
     });
     asCloseAs(t, output, stored.values, heatmaps);
@@ -132,13 +122,16 @@ function readNpy(file: Buffer): { shape: number[]; values: Float32Array } {
 }
 
 withRedis('SIGTERM: the worker gives its chunk back and ends; what is done stays done', async (t) => {
-  const { root } = await makePictures(40);
+  const { root, photos } = await makePictures(40);
   const { address, args } = newQueue();
-  const options: Extra = { image: { size: 192 }, method: 'scorecam', targetLayers: ['down'], chunkSize: 40 };
-  await submitBatch(submission(root, address, options));
+  await submitBatch(submission(root, address, { chunkSize: 40 }));
+  const held = await holdPicture(root, join(photos, '0010.png'));
   const first = new BatchProcess(t, 'work', ...args);
-  await until('the first images', async () => ((await batchStatus(address)).running[0]?.done ? true : null));
+  await untilWithinChunk(address);
   first.kill('SIGTERM');
+  // It does not wait for the picture, but has no way to let go of it.
+  await until('the worker to say goodbye', () => /^Ended after/m.test(first.stdout));
+  await held.release();
   const { code, signal, stdout, stderr } = await first.ended;
   t.deepEqual([code, signal, stderr], [0, null, '']);
   t.regex(stdout, /^Ended after 0 chunks: 0 images\.$/m);
@@ -153,17 +146,22 @@ withRedis('SIGTERM: the worker gives its chunk back and ends; what is done stays
 });
 
 withRedis('a worker that slept through the take-over wakes up and does no harm', async (t) => {
-  const { root } = await makePictures(24);
+  const { root, photos } = await makePictures(24);
   const { address, args } = newQueue();
-  const options: Extra = { ...slow, chunkSize: 12 };
-  await submitBatch(submission(root, address, options));
+  await submitBatch(submission(root, address, { chunkSize: 12 }));
+  const held = await holdPicture(root, join(photos, '0001.png'));
   const sleeper = new BatchProcess(t, 'work', ...args, '--take-over', '1');
-  await until('the first images', async () => ((await batchStatus(address)).running[0]?.done ? true : null));
+  await untilWithinChunk(address);
   sleeper.kill('SIGSTOP');
-  t.is((await workUntilDone(address)).images, 24, 'both chunks, one of them taken over');
+  const events: string[] = [];
+  const working = workUntilDone(address, { onEvent: ({ kind }: WorkerEvent) => events.push(kind) });
+  await until('the chunk to be taken over', () => events.includes('taken-back'));
+  await held.handOver();
+  t.is((await working).images, 24, 'both chunks, one of them taken over');
   const manifests = await filesBelow(join(root, 'out', 'batches'));
   sleeper.kill('SIGCONT');
-  await until('the sleeper to notice', async () => (/lock/.test(sleeper.stderr) ? true : null));
+  await until('the sleeper to notice', () => /lock/.test(sleeper.stderr));
+  await held.handOver();
   sleeper.kill('SIGTERM');
   const { code, stdout } = await sleeper.ended;
   t.is(code, 0);

@@ -2,7 +2,6 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import {
   cacheContent,
@@ -16,6 +15,7 @@ import {
   serve,
   unreachableUrl,
 } from './helpers/fake-libtorch.js';
+import { until } from './helpers/until.js';
 
 // Compiled tests sit in dist/test/, the scripts are not compiled.
 const scripts = new URL('../../scripts/', import.meta.url);
@@ -408,7 +408,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const install = spawn(process.execPath, ['--input-type=module', '-e', program], { env, stdio: 'ignore' });
     t.teardown(() => install.kill('SIGKILL'));
     const pidFile = join(bin, 'pip.pid');
-    for (let i = 0; i < 200 && !existsSync(pidFile); i++) await sleep(50);
+    await until('pip to be at work', () => existsSync(pidFile));
     t.regex(cacheContent(cache).join(), /\.unfinished-/, 'pip is at work');
     install.kill(signal);
     const [code] = await once(install, 'exit');

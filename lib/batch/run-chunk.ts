@@ -36,6 +36,7 @@ export async function runChunk(
   const entryOf = async (input: string): Promise<ManifestEntry> => {
     try {
       const content = await readPicture(input);
+      signal.throwIfAborted();
       const sha256 = digestOf(content);
       const earlier = byContent.get(sha256);
       const result = earlier ?? explainOnce(content, sha256);
@@ -59,8 +60,9 @@ export async function runChunk(
       onProgress(++done);
       return entry;
     },
-    // So many that while a batch is computed the next one is decoded.
-    { concurrency: 2 * session.batchSize },
+    // So many that while a batch is computed the next one is decoded. A picture that cannot be read for now, as of a network
+    // disk that is gone, does not hold up the end.
+    { concurrency: 2 * session.batchSize, signal },
   );
   return { entries, summary: { images: images.length, ...counts, startedAt, finishedAt: Date.now() } };
 }

@@ -1,23 +1,26 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, stat } from 'node:fs/promises';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { link, mkdir, mkdtemp, readdir, readFile, rename, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import {
+  type BatchStatus,
   type BatchWorkerReport,
+  batchStatus,
   type CollectedEntry,
   runBatchWorker,
   type SubmitBatchOptions,
 } from 'node-gradcam/batch';
 import sharp from 'sharp';
-import { fixturePath, noise } from './fixtures.js';
+import { fixturePath, noise, rootPath } from './fixtures.js';
+import { makePipe } from './named-pipes.js';
 import { RedisServer } from './redis-server.js';
 import { requirements } from './requirements.js';
 import { testWith } from './test-with.js';
+import { until } from './until.js';
 
-const program = fileURLToPath(new URL('../../../dist/lib/cli/main.js', import.meta.url));
+const program = rootPath('dist/lib/cli/main.js');
 
 export interface Ending {
   readonly code: number | null;
@@ -90,6 +93,42 @@ export async function writePicture(path: string, seed: number): Promise<void> {
   await sharp(Uint8Array.from(values), { raw }).resize(48, 48, { kernel: 'nearest' }).png().toFile(path);
 }
 
+/** A picture at which workers come to a halt, as at a disk that does not answer. */
+export interface HeldPicture {
+  /** Resolves when somebody waits for it, and has got it; others go on waiting. */
+  handOver(): Promise<void>;
+  /** From now on it is there, also for who waits for it already. */
+  release(): Promise<void>;
+}
+
+export async function holdPicture(root: string, path: string): Promise<HeldPicture> {
+  const [picture, pipe] = [join(root, 'held-picture'), makePipe(join(root, 'pipe'))];
+  const content = await readFile(path);
+  await rename(path, picture);
+  await link(pipe, path);
+  /** Whether somebody waited for it. */
+  const give = () => {
+    try {
+      const writer = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+      writeSync(writer, content);
+      closeSync(writer);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENXIO') return false;
+      throw error;
+    }
+  };
+  return {
+    handOver: async () => {
+      await until('somebody to wait for the picture', give);
+    },
+    release: async () => {
+      await rename(picture, path);
+      give();
+    },
+  };
+}
+
 export async function readManifest(output: string): Promise<CollectedEntry[]> {
   const text = await readFile(join(output, 'manifest.jsonl'), 'utf8');
   return text
@@ -119,6 +158,7 @@ export function newQueue() {
   return { address: { redis: server.url, queue }, args: ['--redis', server.url, '--queue', queue] };
 }
 
+export type RunningChunk = BatchStatus['running'][number];
 export type Extra = Partial<SubmitBatchOptions>;
 
 export function submission(root: string, address: object, extra: Extra = {}): SubmitBatchOptions {
@@ -151,13 +191,10 @@ export async function filesBelow(folder: string): Promise<Map<string, number>> {
   return files;
 }
 
-/** Asks again and again until the answer is not null. */
-export async function until<T>(what: string, ask: () => Promise<T | null>): Promise<T> {
-  const deadline = Date.now() + 60_000;
-  while (Date.now() < deadline) {
-    const answer = await ask();
-    if (answer !== null) return answer;
-    await wait(20);
-  }
-  throw new Error(`Waited a minute for ${what}.`);
+/** Resolves with what a worker is at, once it has told that it explained some of it. */
+export async function untilWithinChunk(address: object): Promise<RunningChunk> {
+  return await until('the first images of a chunk', async () => {
+    const { running } = await batchStatus(address);
+    return running.find(({ done }) => done > 0) ?? null;
+  });
 }

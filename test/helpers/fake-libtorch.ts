@@ -77,7 +77,7 @@ else {
   if (wheels === 'hang') {
     fs.writeFileSync(path.join(target, 'partial'), '');
     fs.writeFileSync(${JSON.stringify(join(folder, 'pip.pid'))}, String(process.pid));
-    setTimeout(() => {}, 30_000);
+    setTimeout(() => {}, 600_000);
   } else {
     const wheel = args.at(-1).startsWith('cuda-toolkit') ? wheels.toolkit : wheels.torch;
     fs.cpSync(wheel, target, { recursive: true });

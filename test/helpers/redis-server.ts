@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
+import { until } from './until.js';
 
 /** A port of the loopback interface on which nothing listens. */
 async function freePort(): Promise<number> {
@@ -45,18 +45,16 @@ export class RedisServer {
     const args = ['--port', String(this.#port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
     const child = spawn('redis-server', [...args, ...this.#options], { stdio: 'ignore' });
     this.#process = child;
-    for (let tries = 0; tries < 200; tries++) {
+    await until(`redis-server to answer on port ${this.#port}`, async () => {
+      if (child.exitCode !== null) throw new Error(`redis-server ended with ${child.exitCode}.`);
       const socket = connect(this.#port, '127.0.0.1');
       const reached = await once(socket, 'connect').then(
         () => true,
         () => false,
       );
       socket.destroy();
-      if (reached) return;
-      await wait(50);
-    }
-    child.kill('SIGKILL');
-    throw new Error(`redis-server does not answer on port ${this.#port}.`);
+      return reached;
+    });
   }
 
   /** Without any warning, as in a loss of power. */
