@@ -15,6 +15,7 @@ import {
   modelPath,
   newQueue,
   submission,
+  takeOverSoon,
   untilWithinChunk,
   withRedis,
   workUntilDone,
@@ -111,7 +112,7 @@ withRedis('cancelled while a worker has a chunk and dies: the chunk is dropped',
   const { address, args } = newQueue();
   await submitBatch(submission(root, address, { chunkSize: 20 }));
   const held = await holdPicture(root, join(photos, '0001.png'));
-  const victim = new BatchProcess(t, 'work', ...args, '--take-over', '1');
+  const victim = new BatchProcess(t, 'work', ...args, ...takeOverSoon);
   await untilWithinChunk(address);
   t.like(await cancelBatches(address), { removedChunks: 0, runningChunks: 1 });
   victim.kill('SIGKILL');
@@ -154,7 +155,7 @@ withRedis('Redis is killed in the middle, keeps what it had: the worker waits an
   const address = { redis: redis.url, queue: 'kept' };
   await submitBatch(submission(root, address, { chunkSize: 4 }));
   const held = await holdPicture(root, lastPicture(photos));
-  const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'kept', '--take-over', '1');
+  const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'kept', ...takeOverSoon);
   await until('a chunk', () => / images: /.test(worker.stdout));
   await redis.kill();
   await until('a warning', () => /^warning: .*ECONNREFUSED/m.test(worker.stderr));
@@ -183,7 +184,7 @@ withRedis('Redis is killed in the middle and forgets all: submitting again goes 
   const options = submission(root, address, { chunkSize: 4 });
   await submitBatch(options);
   const held = await holdPicture(root, lastPicture(photos));
-  const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'forgot', '--take-over', '1');
+  const worker = new BatchProcess(t, 'work', '--redis', redis.url, '--queue', 'forgot', ...takeOverSoon);
   await until('a chunk', () => / images: /.test(worker.stdout));
   await redis.kill();
   await redis.revive();
@@ -208,7 +209,7 @@ withRedis('a chunk over which three workers are lost is failed, and the others a
   const { address, args } = newQueue();
   await submitBatch(submission(root, address, { chunkSize: 20 }));
   const held = await holdPicture(root, join(photos, '0001.png'));
-  const workers = Array.from({ length: 3 }, () => new BatchProcess(t, 'work', ...args, '--take-over', '1'));
+  const workers = Array.from({ length: 3 }, () => new BatchProcess(t, 'work', ...args, ...takeOverSoon));
   const deadly = await until('the chunk with the held picture', async () => {
     const { running } = await batchStatus(address);
     return running.find(({ images }) => images === 20) ?? null;

@@ -173,8 +173,12 @@ export function submission(root: string, address: object, extra: Extra = {}): Su
   };
 }
 
+/** Seconds of silence after which a worker is taken for dead: long enough for one that only starts slowly. */
+const takeOver = 3;
+export const takeOverSoon = ['--take-over', String(takeOver)] as const;
+
 export function workUntilDone(address: object, extra: object = {}): Promise<BatchWorkerReport> {
-  return runBatchWorker({ ...address, exitWhenDone: true, takeOverAfter: 1000, ...extra });
+  return runBatchWorker({ ...address, exitWhenDone: true, takeOverAfter: takeOver * 1000, ...extra });
 }
 
 export function successes(entries: readonly CollectedEntry[]) {
