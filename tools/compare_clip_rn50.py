@@ -2,9 +2,9 @@
 
 The weights are random: the real ones are OpenAI's to download; `--archive RN50.pt` takes them. Both sides read the same
 file, the reference through open_clip's loader of OpenAI's archives, and the maps are compared as they are and blurred as
-they are drawn. In float64 all layers must agree to 1e-4, in float32 layer4 and layer3. At earlier layers of a random
-network float32 does not decide: a ReLU that flips through rounding shows, and PyTorch differs from itself by as much
-when it only stores images channels last. Those differences are printed side by side.
+they are drawn. In float64 they must agree to 1e-5; in float32 ours must be at most four times as far from the reference in
+float64 as the reference in float32 is, plus 1e-5. At early layers of a random network that is far: a ReLU that flips
+through rounding shows.
 
 Needs the built library (`npm run build`) and `node` on the path. Exits with 1 if something differs by more.
 """
@@ -26,9 +26,10 @@ from torchvision.transforms import v2
 
 from clip_flow import MEAN, STD, blurred, clip_map, in_double, normalize
 from clip_models import fit_batch_norms, make_resnet_clip, save_archive
+from float64_result import allowed_error
 
 ROOT = Path(__file__).resolve().parent.parent
-TOLERANCE = 1e-4
+LARGEST_FLOAT64_ERROR = 1e-5
 PROMPTS = ["the cat", "a dog on the grass", "two cups of coffee"]
 LAYERS = ["layer4", "layer3", "layer2", "layer1"]
 
@@ -123,27 +124,21 @@ def main() -> int:
         run_node(archive.resolve(), image, folder)
         double = reference_maps(in_double(clip), image.double(), tokens)
         single = reference_maps(clip, image, tokens)
-        channels_last = reference_maps(
-            clip.to(memory_format=torch.channels_last), image.contiguous(memory_format=torch.channels_last), tokens
-        )
-        print("largest differences       float64   float32   PyTorch's own in float32")
+        print("largest differences from float64   ours in float64   ours   the reference's own")
         for (layer, similarity), expected in double.items():
-            key = (layer, similarity)
             ours = {
                 dtype: np.fromfile(folder / f"{layer}-{similarity}-{dtype}.bin", "<f4").reshape(expected.shape)
                 for dtype in ("float64", "float32")
             }
             in_float64 = largest_difference(ours["float64"], expected)
-            in_float32 = largest_difference(ours["float32"], single[key])
-            own = largest_difference(channels_last[key], single[key])
-            must = [in_float64] + ([in_float32] if layer in ("layer4", "layer3") else [])
-            fails = not all(difference <= TOLERANCE for difference in must)  # NaN fails
+            in_float32 = largest_difference(ours["float32"], expected)
+            own = largest_difference(single[layer, similarity], expected)
+            fails = not (in_float64 <= LARGEST_FLOAT64_ERROR and in_float32 <= allowed_error(own))  # NaN fails
             failed = failed or fails
             spread = np.min([normalize(each).std() for each in expected])
             assert spread > 0.03, "a map says nothing"
-            figures = f"{in_float64:.1e}   {in_float32:.1e}   {own:.1e}"
-            print(f"  {layer} {similarity:6}           {figures}{'  FAILS' if fails else ''}")
-    print(f"allowed: {TOLERANCE:.0e} in float64, and in float32 at layer4 and layer3")
+            figures = f"{in_float64:.1e}           {in_float32:.1e}   {own:.1e}"
+            print(f"  {layer} {similarity:6}                    {figures}{'  FAILS' if fails else ''}")
     return int(failed)
 
 

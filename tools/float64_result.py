@@ -60,3 +60,18 @@ def largest(value) -> float:
     if isinstance(value, (list, tuple)):
         return max(map(largest, value), default=0.0)
     return float(np.abs(np.asarray(value, np.float64)).max(initial=0.0))
+
+
+def allowed_error(reference_error: float, scale: float = 1.0) -> float:
+    """What the tests allow ours: `scale` is 1 for maps, else the largest expected value if that is above 1."""
+    return 4 * reference_error + 1e-5 * scale
+
+
+def within_bounds(name: str, ours: np.ndarray, double: np.ndarray, single: np.ndarray) -> bool:
+    """Prints how far our maps and the reference's in float32 are from those in double precision. NaN fails."""
+    error, reference = (float(np.abs(maps.reshape(double.shape) - double).max()) for maps in (ours, single))
+    within = error <= allowed_error(reference)
+    verdict = "" if within else f"  FAILS: {allowed_error(reference):.1e} is allowed"
+    spread = double.reshape(len(double), -1).std(1).min()
+    print(f"  {name:14s} ours {error:.1e}, the reference's own {reference:.1e}  (std {spread:.3f}){verdict}", flush=True)
+    return within

@@ -30,7 +30,7 @@ export interface CAMOptions {
   readonly output?: OutputSelector;
   /**
    * Freeze the model up to the target layer and run that part in the fastest form there is. Default true. False runs the
-   * model's graph as it is; the maps agree to 1e-4.
+   * model's graph as it is. Either is as close to the float64 result as PyTorch is: see docs/parity.md.
    */
   readonly optimize?: boolean;
   /**

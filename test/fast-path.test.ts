@@ -1,0 +1,31 @@
+import test from 'ava';
+import { EigenGradCAM, GradCAM, LayerCAM, loadModel, type Model, setThreads, Tensor } from 'node-gradcam';
+import { noise } from './helpers/fixtures.js';
+import { asCloseAs, yardstick } from './helpers/float64-result.js';
+
+// The optimized path of a model of the usual size. tools/compare_large_models.py compares ten, and the plain path in float64,
+// which is the yardstick here, with pytorch-grad-cam in float64.
+
+setThreads({ intraOpThreads: 1 });
+
+const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
+const x = Tensor.from(noise(2 * 3 * 128 * 128), [2, 3, 128, 128]);
+const targets = [[281], [3]];
+let model: Model;
+test.before(async () => {
+  model = await loadModel(modelPath);
+});
+test.after.always(() => model.dispose());
+
+for (const targetLayers of ['_blocks.2', '_blocks.8._bn1', '_conv_head', ['_blocks.5', '_blocks.12']]) {
+  test.serial(`the fast path is as near to float64 as the plain one: ${targetLayers}`, async (t) => {
+    for (const Method of [GradCAM, LayerCAM, EigenGradCAM]) {
+      const fast = await new Method({ model, targetLayers }).explain(x, { targets });
+      const plainly = await yardstick(
+        modelPath,
+        async (how) => (await new Method({ ...how, targetLayers }).explain(x, { targets })).heatmaps,
+      );
+      asCloseAs(t, Method.name, fast.heatmaps, plainly);
+    }
+  });
+}

@@ -1,0 +1,44 @@
+// npm run test:numeric: the tests whose bounds are numbers, with the vector instructions of older CPUs. Each set of variables
+// holds down what PyTorch, oneDNN and MKL would take of this CPU.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { commandOf } from './command.mjs';
+
+const files = [
+  'attribution',
+  'clip',
+  'detection',
+  'family',
+  'family-properties',
+  'fast-path',
+  'golden',
+  'metrics',
+  'model-kinds',
+  'segmentation',
+  'transformers',
+].map((name) => `test/${name}.test.ts`);
+
+const sets = {
+  AVX2: { ATEN_CPU_CAPABILITY: 'avx2', ONEDNN_MAX_CPU_ISA: 'AVX2' },
+  'SSE 4.1': { ATEN_CPU_CAPABILITY: 'default', ONEDNN_MAX_CPU_ISA: 'SSE41', MKL_CBWR: 'COMPATIBLE' },
+};
+
+const program = commandOf(
+  'test:numeric',
+  `Runs ${files.join(', ')} with ${Object.keys(sets).join(', then with ')}.`,
+)
+  .argument('[arguments...]', "AVA's")
+  .allowUnknownOption()
+  .parse();
+
+let failed = false;
+for (const [name, variables] of Object.entries(sets)) {
+  console.error(`--- ${name}`);
+  const { status } = spawnSync('npx', ['ava', ...program.args, ...files], {
+    cwd: fileURLToPath(new URL('..', import.meta.url)),
+    env: { ...process.env, OMP_NUM_THREADS: '1', ...variables },
+    stdio: 'inherit',
+  });
+  failed ||= status !== 0;
+}
+process.exit(failed ? 1 : 0);
