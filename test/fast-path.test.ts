@@ -1,6 +1,6 @@
 import test from 'ava';
 import { EigenGradCAM, GradCAM, LayerCAM, loadModel, type Model, setThreads, Tensor } from 'node-gradcam';
-import { noise } from './helpers/fixtures.js';
+import { liteModel, noise } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
 
 // The optimized path of a model of the usual size. tools/compare_large_models.py compares ten, and the plain path in float64,
@@ -8,12 +8,11 @@ import { asCloseAs, yardstick } from './helpers/float64-result.js';
 
 setThreads({ intraOpThreads: 1 });
 
-const modelPath = new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url).pathname;
 const x = Tensor.from(noise(2 * 3 * 128 * 128), [2, 3, 128, 128]);
 const targets = [[281], [3]];
 let model: Model;
 test.before(async () => {
-  model = await loadModel(modelPath);
+  model = await loadModel(liteModel);
 });
 test.after.always(() => model.dispose());
 
@@ -22,7 +21,7 @@ for (const targetLayers of ['_blocks.2', '_blocks.8._bn1', '_conv_head', ['_bloc
     for (const Method of [GradCAM, LayerCAM, EigenGradCAM]) {
       const fast = await new Method({ model, targetLayers }).explain(x, { targets });
       const plainly = await yardstick(
-        modelPath,
+        liteModel,
         async (how) => (await new Method({ ...how, targetLayers }).explain(x, { targets })).heatmaps,
       );
       asCloseAs(t, Method.name, fast.heatmaps, plainly);
