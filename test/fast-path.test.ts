@@ -8,7 +8,10 @@ import { asCloseAs, yardstick } from './helpers/float64-result.js';
 
 setThreads({ intraOpThreads: 1 });
 
-const x = Tensor.from(noise(2 * 3 * 128 * 128), [2, 3, 128, 128]);
+// Of 150 seeds those with no ReLU6 so near to 0 or 6 (3e-6 of a layer's spread) that rounding may take its other side: with
+// one of the others in twenty, the fast path or the plain one does at '_blocks.2', and its map is 1e-4 or more off.
+const images = [14, 61].flatMap((seed) => [...noise(3 * 128 * 128, seed)]);
+const x = Tensor.from(Float32Array.from(images), [2, 3, 128, 128]);
 const targets = [[281], [3]];
 let model: Model;
 test.before(async () => {
@@ -24,6 +27,7 @@ for (const targetLayers of ['_blocks.2', '_blocks.8._bn1', '_conv_head', ['_bloc
         liteModel,
         async (how) => (await new Method({ ...how, targetLayers }).explain(x, { targets })).heatmaps,
       );
+      t.true(fast.maps.some(({ hasPositiveEvidence }) => hasPositiveEvidence));
       asCloseAs(t, Method.name, fast.heatmaps, plainly);
     }
   });

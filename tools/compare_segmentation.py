@@ -19,7 +19,7 @@ from torch import nn
 from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50
 
 import family_library as library
-from float64_result import doubled, within_bounds
+from float64_result import doubled, in_float32, within_bounds
 from torchscript_file import save_torchscript
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,10 +86,11 @@ def compare(name: str, x: torch.Tensor) -> bool:
         predicted = model(x)["out"][0].argmax(0).numpy()
     expected_mask = np.float32(predicted == category)
     targets = [SemanticSegmentationTarget(category, expected_mask)]
-    exact, theirs = (
-        library.run("GradCAM", library.Select(module, "out"), [f"model.{LAYER}"], image, targets)
-        for module, image in ((doubled(model), x.double()), (model, x))
-    )
+
+    def run(module, image):
+        return library.run("GradCAM", library.Select(module, "out"), [f"model.{LAYER}"], image, targets)
+
+    exact, theirs = run(doubled(model), x.double()), in_float32(run, model, x)
     print(f"{name}, {list(x.shape)}: category {category} on {expected_mask.mean():.0%} of the picture, of")
     print(f"  {len(np.unique(predicted))} categories; pixels of the mask that differ: {int((mask != expected_mask).sum())}")
     assert exact.std() > 0.05, "the map says nothing"
