@@ -125,12 +125,22 @@ test.serial('a signal takes an image out, before and while it runs; the others g
 test.serial('with maxDelayMs an image waits for company, and a full batch starts at once', async (t) => {
   await using executor = await holdExecutor();
   const explainer = new Explainer({ model, targetLayers, maxBatch: 2, maxDelayMs: 60_000 });
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const before = timers();
+  const leaving = new AbortController();
+  const left = explainer.explain(image(0), { signal: leaving.signal }).catch((reason) => reason);
+  await turns();
+  t.is(timers(), before + 1);
+  leaving.abort('gone');
+  t.is(await left, 'gone');
+  t.is(timers(), before, 'nothing is left that keeps the process from ending');
   const first = explainer.explain(image(1));
   await turns();
   t.like(explainer.stats, { waiting: 1, running: 0, batches: 0 });
   const second = explainer.explain(image(2));
   await turns();
   t.like(explainer.stats, { waiting: 0, running: 1 });
+  t.is(timers(), before, 'nothing is left here either');
   await executor.release();
   t.deepEqual(
     (await Promise.all([first, second])).map(({ batchSize }) => batchSize),

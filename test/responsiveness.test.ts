@@ -32,10 +32,10 @@ const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip;
 onLinux('the JavaScript thread has next to no part in the work of an explain', async (t) => {
   await using model = await loadModel(liteModel);
   const cam = new GradCAM({ model });
-  const input = image();
+  const input = Tensor.from(noise(4 * 3 * 224 * 224), [4, 3, 224, 224]);
   await cam.explain(input);
   const before = { ofThread: javaScriptTime(), ofProcess: process.cpuUsage() };
-  for (let round = 0; round < 10; round++) await cam.explain(input);
+  for (let round = 0; round < 5; round++) await cam.explain(input);
   const { user, system } = process.cpuUsage(before.ofProcess);
   const part = (javaScriptTime() - before.ofThread) / ((user + system) / 1000);
   t.log(`${(part * 100).toFixed(1)} % of the processor's time`);

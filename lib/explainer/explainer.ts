@@ -193,6 +193,7 @@ export class Explainer {
   }
 
   #startBatches(): void {
+    clearTimeout(this.#delay);
     const { executors } = threads();
     while (this.#waiting.images > 0) {
       const full = this.#waiting.images >= this.#maxBatch;
@@ -200,10 +201,7 @@ export class Explainer {
       if (this.#runningBatches >= executors + (full ? 1 : 0)) return;
       const remainingDelay = this.#waiting.oldest + this.#maxDelayMs - performance.now();
       if (!full && remainingDelay > 0) {
-        this.#delay ??= setTimeout(() => {
-          this.#delay = undefined;
-          this.#startBatches();
-        }, remainingDelay);
+        this.#delay = setTimeout(() => this.#startBatches(), remainingDelay);
         return;
       }
       void this.#run(this.#waiting.takeBatch(this.#maxBatch));
@@ -255,8 +253,9 @@ export class Explainer {
   }
 
   #settleIfIdle(): void {
-    if (!this.#disposed || this.#waiting.images > 0 || this.#runningBatches > 0) return;
-    clearTimeout(this.#delay);
+    if (this.#waiting.images > 0) return;
+    clearTimeout(this.#delay); // It would keep the process from ending.
+    if (!this.#disposed || this.#runningBatches > 0) return;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 }
