@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/derivatives.h"
+#include "core/failure.h"
 
 namespace gradcam {
 namespace {
@@ -165,12 +166,9 @@ ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::
 void ActivationsAndGradients::throwDisconnected(const std::string& path) const {
   const auto operators = plan_.withoutDerivative();
   if (!operators.empty()) {
-    std::string names;
-    for (const std::string& name : operators) names += (names.empty() ? "" : ", ") + name;
-    throw Failure("ERR_UNSUPPORTED",
-                  "Behind layer '" + path + "' the model runs " + names +
-                      ", which has no gradient. EigenCAM, FEM, ScoreCAM and AblationCAM need none; or "
-                      "export the model before it was quantized.")
+    throw Failure("ERR_UNSUPPORTED", "Behind layer '" + path + "' the model runs " + joined(operators) +
+                                         ", which has no gradient. " + kMethodsWithoutGradients +
+                                         "; or export the model before it was quantized.")
         .withLayer(path)
         .withAvailable(operators);
   }

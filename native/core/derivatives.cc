@@ -9,9 +9,9 @@
 namespace gradcam {
 namespace {
 
-constexpr const char* kWithoutGradients =
-    "EigenCAM, FEM, ScoreCAM and AblationCAM need no gradient of it; or choose a layer behind that "
-    "operation.";
+std::string cure() {
+  return std::string(kMethodsWithoutGradients) + "; or choose a layer behind that operation.";
+}
 
 std::optional<std::string> operatorWithoutDerivative(const std::string& message) {
   const std::string before = "derivative for ";
@@ -24,19 +24,18 @@ std::optional<std::string> operatorWithoutDerivative(const std::string& message)
 
 [[noreturn]] void throwUndifferentiable(const std::string& message, bool secondDerivative) {
   if (const auto name = operatorWithoutDerivative(message)) {
-    throw Failure("ERR_UNSUPPORTED",
-                  std::string("This method needs a ") + (secondDerivative ? "second " : "") +
-                      "derivative of " + *name + ", which LibTorch does not have. " +
-                      (secondDerivative ? "GradCAM needs only the first." : kWithoutGradients))
+    throw Failure("ERR_UNSUPPORTED", std::string("This method needs a ") +
+                                         (secondDerivative ? "second " : "") + "derivative of " + *name +
+                                         ", which LibTorch does not have. " +
+                                         (secondDerivative ? "GradCAM needs only the first." : cure()))
         .withAvailable({*name});
   }
   if (message.find("inplace operation") != std::string::npos ||
       message.find("in-place") != std::string::npos) {
     throw Failure("ERR_UNSUPPORTED",
                   "The model writes in place into a tensor that the gradient needs, behind the layer, and "
-                  "that write could not "
-                  "be taken out of its graph. " +
-                      std::string(kWithoutGradients) + " LibTorch says: " + message);
+                  "that write could not be taken out of its graph. " +
+                      cure() + " LibTorch says: " + message);
   }
   throw Failure("ERR_INTERNAL", message);
 }

@@ -6,6 +6,10 @@
 
 namespace gradcam {
 
+// What to do where there is no gradient.
+inline constexpr const char* kMethodsWithoutGradients =
+    "EigenCAM, FEM, ScoreCAM and AblationCAM need no gradient";
+
 // torch::autograd::grad, undefined where an input is not used. What autograd cannot differentiate is
 // ERR_UNSUPPORTED, with the operator's name and the methods that need no gradient.
 std::vector<at::Tensor> derivatives(const at::Tensor& output,

@@ -32,6 +32,12 @@ bool isOutOfMemory(std::exception_ptr exception, const std::string& message) {
 
 }  // namespace
 
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
 std::string torchMessage(std::exception_ptr exception) {
   std::string message = whatOf(exception);
   // The interpreter prints a traceback of the model's source and then "RuntimeError: <the sentence that

@@ -37,6 +37,9 @@ class Failure : public std::runtime_error {
 // anything else under `fallbackCode`.
 Failure toFailure(std::exception_ptr exception, const char* fallbackCode = "ERR_INTERNAL");
 
+// "a, b, c"
+std::string joined(const std::vector<std::string>& words);
+
 // LibTorch's own sentence, without the interpreter's traceback and the C++ backtrace around it.
 std::string torchMessage(std::exception_ptr exception);
 

@@ -139,9 +139,8 @@ void ModelState::checkMethod(const std::string& method) const {
   if (module.find_method(method)) return;
   std::vector<std::string> methods;
   for (const auto& each : module.get_methods()) methods.push_back(each.name());
-  std::string list;
-  for (const std::string& name : methods) list += (list.empty() ? "" : ", ") + name;
-  throw Failure("ERR_NO_FORWARD", "The model has no " + method + " method; its methods are: " + list + ".")
+  throw Failure("ERR_NO_FORWARD",
+                "The model has no " + method + " method; its methods are: " + joined(methods) + ".")
       .withAvailable(methods);
 }
 
@@ -151,10 +150,8 @@ void ModelState::checkLayer(const std::string& path) const {
     if (std::any_of(known.begin(), known.end(), [&](const auto& value) { return value.path == path; }))
       return;
     const auto values = frozenValueNames(module);
-    std::string list;
-    for (std::size_t index = values.size() > 6 ? values.size() - 6 : 0; index < values.size(); ++index) {
-      list += (list.empty() ? "" : ", ") + values[index];
-    }
+    const std::string list =
+        joined({values.end() - std::min<std::ptrdiff_t>(6, values.size()), values.end()});
     throw Failure(
         "ERR_MODEL_FROZEN",
         "The model was frozen (torch.jit.freeze or optimize_for_inference), so its layers have no names any "

@@ -39,12 +39,6 @@ std::vector<std::string> choicesOf(const c10::IValue& value) {
   return choices;
 }
 
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
 [[noreturn]] void throwSelector(const std::string& problem, const c10::IValue& at) {
   const auto choices = choicesOf(at);
   const std::string help = choices.empty() ? "" : " Choose with `output`: one of " + joined(choices) + ".";

@@ -1,6 +1,7 @@
 #include "core/plain_layout.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -178,7 +179,7 @@ void runPlainLayout(torch::jit::Stack& stack) {
 
 class PlainLayouts {
  public:
-  explicit PlainLayouts(std::shared_ptr<Graph>& graph) : graph_(*graph), aliases_(graph) {}
+  explicit PlainLayouts(const std::shared_ptr<Graph>& graph) : shared_(graph), graph_(*graph) {}
 
   bool restore() {
     visit(graph_.block());
@@ -202,7 +203,8 @@ class PlainLayouts {
         check(node, 0, /*mayCopy=*/true);
       } else if (isForeign(node)) {
         for (std::size_t index = 0; index < node->inputs().size(); ++index) check(node, index, true);
-      } else if (maySeeStridesByWrites(node) && aliases_.hasWriters(node->input(0))) {
+      } else if (maySeeStridesByWrites(node) && layoutOf(node->input(0)).changed &&
+                 hasWriters(node->input(0))) {
         check(node, 0, /*mayCopy=*/false);
       }
     }
@@ -215,7 +217,7 @@ class PlainLayouts {
     const Layout layout = layoutOf(value);
     if (!layout.changed) return;
     const bool isTensor = value->type()->isSubtypeOf(*c10::TensorType::get());
-    if (layout.plain == Plain::Rows && isTensor && mayCopy && !aliases_.hasWriters(value)) {
+    if (layout.plain == Plain::Rows && isTensor && mayCopy && !hasWriters(value)) {
       inFront_.push_back({value, user, position});
     } else if (!collectSources(value)) {
       unknown_ = true;
@@ -230,9 +232,15 @@ class PlainLayouts {
       if (containers.count(value->node()->kind().toQualString()) > 0) checkReturned(value->node());
       if (!value->type()->isSubtypeOf(*c10::TensorType::get())) continue;
       const Layout layout = layoutOf(value);
-      if (layout.changed && layout.plain == Plain::Rows && !aliases_.hasWriters(value))
+      if (layout.changed && layout.plain == Plain::Rows && !hasWriters(value))
         inFront_.push_back({value, user, index});
     }
+  }
+
+  // Analysed when it is asked for: in most models nothing sees strides.
+  bool hasWriters(const Value* value) {
+    if (!aliases_) aliases_.emplace(shared_);
+    return aliases_->hasWriters(value);
   }
 
   Layout layoutOf(Value* value) {
@@ -332,8 +340,9 @@ class PlainLayouts {
     output->replaceAllUsesAfterNodeWith(rows->node(), rows);
   }
 
+  const std::shared_ptr<Graph> shared_;
   Graph& graph_;
-  const torch::jit::AliasDb aliases_;
+  std::optional<torch::jit::AliasDb> aliases_;
   std::unordered_map<Value*, Layout> layouts_;
   std::unordered_set<Value*> seen_;
   std::vector<Use> inFront_;

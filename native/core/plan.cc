@@ -15,6 +15,7 @@
 #include "core/guided_relu.h"
 #include "core/image_list.h"
 #include "core/in_place_writes.h"
+#include "core/layer_marks.h"
 #include "core/model_state.h"
 #include "core/module_calls.h"
 #include "core/plain_layout.h"
@@ -26,64 +27,6 @@ namespace {
 using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
-
-// A note behind each call of one hooked layer, in program order, until it is known what hook belongs there.
-struct LayerMarks {
-  std::vector<Node*> marks;
-};
-
-void insertMark(Value* output, int slot, Node* behind) {
-  Graph& graph = *output->owningGraph();
-  torch::jit::WithInsertPoint here(behind);
-  Value* slotConstant = graph.insertConstant(slot);
-  Node* mark = graph.insertNode(graph.create(markSymbol(), {output, slotConstant}, 1));
-  mark->output()->setType(output->type());
-  output->replaceAllUsesAfterNodeWith(mark, mark->output());
-}
-
-void removeMark(Node* mark) {
-  mark->output()->replaceAllUsesWith(mark->input(0));
-  mark->destroy();
-}
-
-void replaceMarkByHook(Node* mark, int callIndex, bool cloneForLaterWrites) {
-  Graph& graph = *mark->owningGraph();
-  torch::jit::WithInsertPoint here(mark);
-  Value* index = graph.insertConstant(callIndex);
-  Value* clone = graph.insertConstant(cloneForLaterWrites);
-  Node* hook =
-      graph.insertNode(graph.create(forwardHookSymbol(), {mark->input(0), mark->input(1), index, clone}, 1));
-  hook->output()->setType(mark->output()->type());
-  mark->output()->replaceAllUsesWith(hook->output());
-  mark->destroy();
-}
-
-// Keeps the marks of the calls that were asked for. A call inside an `if` or a loop runs any number of times,
-// so then every mark stays, unnumbered, and the choice is made after forward.
-void placeHooks(LayerMarks& layer, const HookedLayer& wanted, const torch::jit::AliasDb& aliases) {
-  auto& marks = layer.marks;
-  const bool allStraight = std::all_of(marks.begin(), marks.end(), [](const Node* mark) {
-    return mark->owningBlock() == mark->owningGraph()->block();
-  });
-  const int count = static_cast<int>(marks.size());
-  if (allStraight && wanted.call.kind == CallChoice::Kind::Index && wanted.call.index >= count) {
-    throw Failure("ERR_LAYER_NOT_CALLED", "Layer '" + wanted.path + "' is called " + std::to_string(count) +
-                                              " time" + (count == 1 ? "" : "s") + ", so there is no call " +
-                                              std::to_string(wanted.call.index) + " (the first is call 0).")
-        .withLayer(wanted.path);
-  }
-  for (int index = 0; index < count; ++index) {
-    Node* mark = marks[static_cast<std::size_t>(index)];
-    const bool chosen =
-        !allStraight || wanted.call.kind == CallChoice::Kind::All ||
-        (wanted.call.kind == CallChoice::Kind::Last ? index == count - 1 : index == wanted.call.index);
-    if (chosen) {
-      replaceMarkByHook(mark, allStraight ? index : -1, aliases.hasWriters(mark->output()));
-    } else {
-      removeMark(mark);
-    }
-  }
-}
 
 [[noreturn]] void throwNotCalled(const torch::jit::Module& model,
                                  const std::string& method,
@@ -101,50 +44,13 @@ void placeHooks(LayerMarks& layer, const HookedLayer& wanted, const torch::jit::
       .withAvailable(inside);
 }
 
-// The marks of each layer, in program order; passes that simplified the graph may have removed some.
-std::vector<LayerMarks> findMarks(Graph& graph, std::size_t layerCount) {
-  std::vector<LayerMarks> layers(layerCount);
-  const std::function<void(torch::jit::Block*)> visit = [&](torch::jit::Block* block) {
-    for (Node* node : block->nodes()) {
-      for (torch::jit::Block* inner : node->blocks()) visit(inner);
-      if (node->kind() != markSymbol()) continue;
-      const auto slot = torch::jit::toIValue(node->input(1))->toInt();
-      layers[static_cast<std::size_t>(slot)].marks.push_back(node);
-    }
-  };
-  visit(graph.block());
-  return layers;
-}
-
 // Operations of a kind, or all; constants are none.
 int countNodes(Graph& graph, std::optional<c10::Symbol> kind) {
   int count = 0;
-  const std::function<void(torch::jit::Block*)> visit = [&](torch::jit::Block* block) {
-    for (Node* node : block->nodes()) {
-      for (torch::jit::Block* inner : node->blocks()) visit(inner);
-      if (kind ? node->kind() == *kind : node->kind() != c10::prim::Constant) ++count;
-    }
-  };
-  visit(graph.block());
+  forEachNode(graph.block(), [&](const Node* node) {
+    if (kind ? node->kind() == *kind : node->kind() != c10::prim::Constant) ++count;
+  });
   return count;
-}
-
-bool holdsHook(Node* node) {
-  if (node->kind() == forwardHookSymbol()) return true;
-  for (torch::jit::Block* block : node->blocks()) {
-    for (Node* inner : block->nodes()) {
-      if (holdsHook(inner)) return true;
-    }
-  }
-  return false;
-}
-
-// The first node at the top level that is a hook, or a branch or loop with one inside.
-Node* firstHook(Graph& graph) {
-  for (Node* node : graph.nodes()) {
-    if (holdsHook(node)) return node;
-  }
-  return nullptr;
 }
 
 // In a frozen file, whose modules are gone, the names of the graph's values stand for layers.
@@ -219,7 +125,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   }
   openSelfAttention(graph);
   ownInputs(graph);
-  auto marksOf = findMarks(*graph, layers.size());
+  const auto marks = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
     if (!otherOutputType[slot].empty()) {
       throw Failure("ERR_LAYER_OUTPUT",
@@ -228,37 +134,30 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                         "the levels of a feature pyramid.")
           .withLayer(layers[slot].path);
     }
-    if (marksOf[slot].marks.empty() && !layers[slot].optional)
-      throwNotCalled(model, method, layers[slot].path);
+    if (marks[slot].empty() && !layers[slot].optional) throwNotCalled(model, method, layers[slot].path);
   }
 
-  PlanDescription facts;
-  if (optimize) {
-    std::vector<std::size_t> counts;
-    for (const LayerMarks& layer : marksOf) counts.push_back(layer.marks.size());
-    freezeGraph(graph, model);
-    marksOf = findMarks(*graph, layers.size());
-    for (std::size_t slot = 0; slot < layers.size(); ++slot) {
-      // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
-      // user, the graph as it was tells.
-      if (marksOf[slot].marks.size() != counts[slot])
-        return keepOutputs(model, method, std::move(layers), false, secondDerivatives);
-    }
-  }
   if (!optimize) {
     foldSettings(graph, model);
-    marksOf = findMarks(*graph, layers.size());
+    prepareToRun(graph);
+    removeInPlaceWrites(graph);
+    placeHooks(graph, layers);
+    if (secondDerivatives) openScaledDotProducts(graph);
+    return std::shared_ptr<const Plan>(
+        new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
+  }
+  freezeGraph(graph, model);
+  const auto marksLeft = findMarks(*graph, layers.size());
+  for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+    // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
+    // user, the graph as it was tells.
+    if (marksLeft[slot].size() != marks[slot].size())
+      return keepOutputs(model, method, std::move(layers), false, secondDerivatives);
   }
   prepareToRun(graph);
   removeInPlaceWrites(graph);
-  {
-    const torch::jit::AliasDb aliases(graph);
-    for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
-  }
-  if (!optimize && secondDerivatives) openScaledDotProducts(graph);
-  if (!optimize)
-    return std::shared_ptr<const Plan>(
-        new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
+  placeHooks(graph, layers);
+  PlanDescription facts;
   const int batchNorms = countNodes(*graph, c10::aten::batch_norm);
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
@@ -303,13 +202,9 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
   openScaledDotProducts(graph);
   ownInputs(graph);
   std::vector<Node*> softmaxes;
-  const std::function<void(torch::jit::Block*)> visit = [&](torch::jit::Block* block) {
-    for (Node* node : block->nodes()) {
-      for (torch::jit::Block* inner : node->blocks()) visit(inner);
-      if (node->kind() == c10::aten::softmax) softmaxes.push_back(node);
-    }
-  };
-  visit(graph->block());
+  forEachNode(graph->block(), [&](Node* node) {
+    if (node->kind() == c10::aten::softmax) softmaxes.push_back(node);
+  });
   if (softmaxes.empty()) {
     throw Failure("ERR_UNSUPPORTED",
                   "LeGrad needs attention, and this model's graph holds no softmax to take its gradient at. "
@@ -322,13 +217,9 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
     layers.push_back(
         {"softmax " + std::to_string(layers.size()), {CallChoice::Kind::All, 0}, /*optional=*/true});
   }
-  auto marksOf = findMarks(*graph, layers.size());
   prepareToRun(graph);
   removeInPlaceWrites(graph);
-  {
-    const torch::jit::AliasDb aliases(graph);
-    for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooks(marksOf[slot], layers[slot], aliases);
-  }
+  placeHooks(graph, layers);
   return std::shared_ptr<const Plan>(
       new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
 }

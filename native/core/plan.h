@@ -6,22 +6,11 @@
 #include <vector>
 
 #include "core/counted.h"
+#include "core/hooked_layer.h"
 #include "core/plan_description.h"
 #include "core/torch.h"
 
 namespace gradcam {
-
-// Which call counts where forward calls a layer more than once.
-struct CallChoice {
-  enum class Kind { Last, All, Index } kind = Kind::Last;
-  int index = 0;  // for Kind::Index: 0 is the first call
-};
-
-struct HookedLayer {
-  std::string path;
-  CallChoice call;
-  bool optional = false;  // may sit in a branch that the input does not take
-};
 
 // How a method of a model, usually forward, is run with hooks behind chosen layers: a prefix up to the first
 // hooked layer, without gradients and optimised for that, and a tail, whose operations autograd records.

@@ -236,8 +236,6 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
     foldBatchNorms(graph);
     return {};
   }
-  torch::jit::RemoveTensorMutation(graph);
-
   std::vector<Node*> convolutions, linears;
   std::unordered_set<const Value*> rewritten;
   std::vector<std::pair<Node*, c10::intrusive_ptr<FusedAttention>>> attentions;

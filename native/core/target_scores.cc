@@ -147,12 +147,8 @@ namespace {
 
 [[noreturn]] void throwRows(const c10::IValue& output, int64_t images) {
   std::ostringstream message;
-  message << "The output must have a part for each image, and there ";
-  if (images == 1)
-    message << "is one image";
-  else
-    message << "are " << images << " images";
-  message << ", but the output is ";
+  message << "The output must have a part for each of " << images << " image" << (images == 1 ? "" : "s")
+          << ", but it is ";
   if (!output.isTensor()) {
     message << "a " << output.tagKind()
             << (output.isList() ? " of " + std::to_string(output.toListRef().size()) : "");
@@ -162,8 +158,8 @@ namespace {
     message << "of shape " << output.toTensor().sizes() << ", " << output.toTensor().size(0) << " rows";
   }
   message << ". A model that squeezes its output, or that joins several images to one answer, cannot tell "
-             "which image a score "
-             "belongs to: export it with an output of [images, ...], or select another part with `output`.";
+             "which image a score belongs to: export it with an output of [images, ...], or select another "
+             "part with `output`.";
   throw Failure("ERR_OUTPUT_SHAPE", message.str());
 }
 

@@ -1,5 +1,6 @@
 #include "core/cam/heatmap.h"
 
+#include "core/derivatives.h"
 #include "core/failure.h"
 
 namespace gradcam {
@@ -54,15 +55,18 @@ void checkFinite(const at::Tensor& heatmaps, const c10::IValue& output) {
   if (at::isfinite(heatmaps).all().item<bool>()) return;
   const bool fromOutput = output.isTensor() && at::isFloatingType(output.toTensor().scalar_type()) &&
                           !at::isfinite(output.toTensor()).all().item<bool>();
+  if (fromOutput) {
+    throw Failure("ERR_NOT_FINITE",
+                  "The model's output holds NaN or infinite values, so there is no map. Check the input's "
+                  "preprocessing, and "
+                  "the model in Python.");
+  }
   throw Failure(
       "ERR_NOT_FINITE",
-      fromOutput
-          ? "The model's output holds NaN or infinite values, so there is no map. Check the input's "
-            "preprocessing and the model in Python."
-          : "The model's output is finite, but its gradient at the layer is not (a square root or a norm of "
-            "0, "
-            "a division by 0), so there is no map. EigenCAM, FEM and ScoreCAM need no gradient; or choose "
-            "another layer.");
+      std::string(
+          "The model's output is finite, but what the map is made of is not: the layer's values, or their "
+          "gradient (of a square root or a norm of 0, say). ") +
+          kMethodsWithoutGradients + "; or choose another layer.");
 }
 
 }  // namespace gradcam
