@@ -1,9 +1,8 @@
-import { availableParallelism, totalmem } from 'node:os';
+import { availableParallelism } from 'node:os';
+import { jobsAtOnce } from './scripts/jobs.mjs';
 
-// A test process with LibTorch and a model in it takes up to a GiB and a half.
-const cores = availableParallelism();
-const processes = Math.max(1, Math.min(cores, Math.floor(totalmem() / (1.5 * 1024 ** 3))));
-const threads = process.env.OMP_NUM_THREADS ?? String(Math.max(1, Math.floor(cores / processes)));
+const processes = jobsAtOnce(1.5); // with LibTorch and a model in it
+const threads = process.env.OMP_NUM_THREADS ?? String(Math.floor(availableParallelism() / processes));
 
 export default {
   files: ['test/**/*.test.ts', '!test/nightly/**'],

@@ -12,7 +12,8 @@ import {
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BuildProgress, buildJobs } from './build-progress.mjs';
+import { BuildProgress } from './build-progress.mjs';
+import { jobsAtOnce } from './jobs.mjs';
 import { resolveLibTorch } from './libtorch/resolve.mjs';
 import { testedVersions } from './libtorch/versions.mjs';
 
@@ -42,7 +43,7 @@ export async function buildAddon(
     log(`addon is up to date (${from})`);
     return;
   }
-  const jobs = buildJobs();
+  const jobs = jobsAtOnce(2.5); // a compiler that parses LibTorch's headers, generously
   log(`building the addon with ${from}, ${jobs === 1 ? 'one file' : `${jobs} files`} at a time`);
   const started = Date.now();
   mkdirSync(buildFolder, { recursive: true });

@@ -1,20 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
-
-// What a compiler takes at its peak for a file that parses LibTorch's headers, generously.
-const bytesPerJob = 2.5 * 1024 ** 3;
-
-/**
- * How many compilers may run at once: one for each core, as far as the memory (the machine's, or the container's limit) goes.
- * @returns {number} at least 1
- */
-export function buildJobs({
-  cores = availableParallelism(),
-  memory = Math.min(totalmem(), process.constrainedMemory?.() || Number.POSITIVE_INFINITY),
-} = {}) {
-  return Math.max(1, Math.min(cores, Math.floor(memory / bytesPerJob)));
-}
 
 /** Tells how many files of all are compiled: one line that is rewritten on a terminal, a line every few seconds elsewhere. */
 export class BuildProgress {

@@ -5,17 +5,17 @@ import { temporaryFolder } from './helpers/package-copy.js';
 
 // What an install says while it compiles, and how many compilers it starts.
 
-const { BuildProgress, buildJobs } = await import(
-  new URL('../../scripts/build-progress.mjs', import.meta.url).href
-);
+const scripts = new URL('../../scripts/', import.meta.url);
+const { BuildProgress } = await import(new URL('build-progress.mjs', scripts).href);
+const { jobsAtOnce } = await import(new URL('jobs.mjs', scripts).href);
 
 const gibibytes = (count: number) => count * 1024 ** 3;
 
 test('as many compilers as cores, as far as 2.5 GiB for each go, and at least one', (t) => {
-  t.is(buildJobs({ cores: 8, memory: gibibytes(64) }), 8);
-  t.is(buildJobs({ cores: 8, memory: gibibytes(8) }), 3);
-  t.is(buildJobs({ cores: 2, memory: gibibytes(2) }), 1);
-  t.true(buildJobs() >= 1);
+  t.is(jobsAtOnce(2.5, { cores: 8, memory: gibibytes(64) }), 8);
+  t.is(jobsAtOnce(2.5, { cores: 8, memory: gibibytes(8) }), 3);
+  t.is(jobsAtOnce(2.5, { cores: 2, memory: gibibytes(2) }), 1);
+  t.true(jobsAtOnce(2.5) >= 1);
 });
 
 const built = (name: string, position: number) => `[${position}/9] Building CXX object ${name}.cc.o\n`;

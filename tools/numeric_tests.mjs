@@ -1,8 +1,8 @@
 // npm run test:numeric: the tests whose bounds are numbers, with the vector instructions of older CPUs. Each set of variables
 // holds down what PyTorch, oneDNN and MKL would take of this CPU.
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { commandOf } from './command.mjs';
+import { avaProgram, root } from './variants/variant.mjs';
 
 const files = [
   'attribution',
@@ -34,8 +34,8 @@ const program = commandOf(
 let failed = false;
 for (const [name, variables] of Object.entries(sets)) {
   console.error(`--- ${name}`);
-  const { status } = spawnSync('npx', ['ava', ...program.args, ...files], {
-    cwd: fileURLToPath(new URL('..', import.meta.url)),
+  const { status } = spawnSync(process.execPath, [avaProgram, ...program.args, ...files], {
+    cwd: root,
     env: { ...process.env, OMP_NUM_THREADS: '1', ...variables },
     stdio: 'inherit',
   });

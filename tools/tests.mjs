@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { avaProgram, root } from './variants/variant.mjs';
 
 const help = `Usage: npm test -- [--require-all] [ava's arguments]
 
@@ -14,9 +14,6 @@ the tests that were skipped, what they lack, and the command that brings it.
                   is missing
 
   npm test -- test/golden.test.ts --match='*call-0*'`;
-
-const root = fileURLToPath(new URL('..', import.meta.url));
-const avaProgram = join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs');
 
 const given = process.argv.slice(2);
 if (given.includes('--help')) {
