@@ -134,8 +134,8 @@ bool isView(const Node* node) {
 // Makes one write act on a copy of the tensor that its views share.
 class CopyOnWrite {
  public:
-  CopyOnWrite(std::shared_ptr<Graph>& graph, Node* write, Value* target)
-      : graph_(*graph), aliases_(graph), write_(write), target_(target) {}
+  CopyOnWrite(const std::shared_ptr<Graph>& graph, Node* write, Value* target)
+      : shared_(graph), graph_(*graph), write_(write), target_(target) {}
 
   bool apply() {
     base_ = baseOf(target_);
@@ -171,20 +171,31 @@ class CopyOnWrite {
 
   // What shares the memory and is read after the write. False where such a value is not a view of the base.
   bool findLaterViews() {
+    const torch::jit::AliasDb aliases(shared_);  // after what can be told without it, for it takes its time
+    const auto holds = [&](Value* value) {
+      return isTensor(value) ? aliases.mayAlias(value, target_) : aliases.mayContainAlias(value, target_);
+    };
     for (Node* node : write_->owningBlock()->nodes()) {
       if (node == write_) break;
       for (Value* output : node->outputs()) {
-        const bool shares =
-            isTensor(output) ? aliases_.mayAlias(output, target_) : aliases_.mayContainAlias(output, target_);
-        if (!shares || !isReadAfter(output)) continue;
+        if (!holds(output) || !isReadAfter(output)) continue;
         if (baseOf(output) != base_ || !isTensor(output)) return false;
         laterViews_.push_back(output);
       }
     }
-    const auto inputs = graph_.inputs();
-    return std::none_of(inputs.begin(), inputs.end(), [&](Value* input) {
-      return aliases_.mayAlias(input, target_) || aliases_.mayContainAlias(input, target_);
-    });
+    // Nor may anything outside hold it: the model, a list that a loop appends to.
+    for (Block* block = write_->owningBlock();;) {
+      if (std::any_of(block->inputs().begin(), block->inputs().end(), holds)) return false;
+      Node* owner = block->owningNode();
+      if (owner == nullptr) break;
+      block = owner->owningBlock();
+      for (Node* node : block->nodes()) {
+        if (node == owner && owner->kind() == c10::prim::If)
+          continue;  // gives what its block returns: the copy
+        if (std::any_of(node->outputs().begin(), node->outputs().end(), holds)) return false;
+      }
+    }
+    return true;
   }
 
   bool isReadAfter(const Value* value) const {
@@ -229,8 +240,8 @@ class CopyOnWrite {
     return run("aten::narrow", {whole, axis, start, run("aten::size", {part, axis})});
   }
 
+  const std::shared_ptr<Graph> shared_;
   Graph& graph_;
-  const torch::jit::AliasDb aliases_;
   Node* write_;
   Value* target_;
   Value* base_ = nullptr;
