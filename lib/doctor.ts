@@ -20,6 +20,16 @@ export interface DoctorReport {
     readonly deviceCount: number;
     /** Why CUDA is not available, else null. */
     readonly reason: string | null;
+    /** The CUDA that LibTorch was built for, `'13.0'`; null for a CPU build. */
+    readonly runtimeVersion: string | null;
+    /** cuDNN's, `'9.20.0'`; null without it. */
+    readonly cudnnVersion: string | null;
+    /** The newest CUDA that the NVIDIA driver runs; null without a driver. */
+    readonly driverVersion: string | null;
+    readonly devices: readonly {
+      readonly name: string;
+      readonly totalBytes: number;
+    }[];
   };
   /** torchvision's operators, which detection models need; null where they were not found. */
   readonly torchvision: TorchvisionLibrary | null;

@@ -30,6 +30,7 @@ export type GradCamErrorCode =
   | 'ERR_DISPOSED'
   | 'ERR_BUSY'
   | 'ERR_CUDA_UNAVAILABLE'
+  | 'ERR_CUDA_FAILED'
   | 'ERR_OUT_OF_MEMORY'
   | 'ERR_IMAGE_LOAD'
   | 'ERR_SIDECAR'

@@ -66,5 +66,12 @@ export interface ModelStatistics {
     readonly tensorBytes: number;
     /** Bytes kept for the next tensors of this process; given back when no job has run for two seconds. */
     readonly cachedBytes: number;
+    /** The same of each GPU that this process uses; what is cached goes back in the same way. */
+    readonly devices: readonly {
+      /** `'cuda:N'` */
+      readonly device: string;
+      readonly tensorBytes: number;
+      readonly cachedBytes: number;
+    }[];
   };
 }

@@ -32,13 +32,13 @@ export async function withFileChecks<T>(
   checks: FileChecks,
   load: () => Promise<T>,
 ): Promise<T> {
-  const { sha256, preflight = false, signal, device, dtype, libraries } = ownOptions(checks);
+  const { sha256, preflight = false, signal, ...how } = ownOptions(checks);
   const timeout = checkPreflight(preflight);
   const expected = sha256 === undefined ? null : checkDigest(sha256);
   signal?.throwIfAborted();
   const before = expected === null ? null : await identify(path);
   if (expected !== null) await compareDigest(path, expected, signal);
-  if (timeout !== null) await loadInChild(path, { device, dtype, libraries }, timeout, signal);
+  if (timeout !== null) await loadInChild(path, how, timeout, signal);
   const loaded = await load();
   if (before !== null && before !== (await identify(path))) {
     throw new GradCamError(

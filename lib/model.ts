@@ -14,7 +14,7 @@ import {
   type TensorReference,
 } from './native.js';
 import { findTorchvision, missingOperator, type TorchvisionLibrary } from './operator-libraries.js';
-import { checkSignal, readOptions } from './options.js';
+import { checkBoolean, checkSignal, readOptions } from './options.js';
 import { Tensor, type TensorLike } from './tensor.js';
 
 export type {
@@ -43,6 +43,17 @@ export interface LoadModelOptions {
    * fast half-precision arithmetic.
    */
   readonly dtype?: 'auto' | 'float16' | 'bfloat16' | 'float32' | 'float64';
+  /**
+   * On a GPU: multiply float32 on tensor cores with 10 bits of mantissa instead of 23 (TensorFloat-32). Faster, but maps
+   * then differ from the CPU's by some 1e-3. Default false. Calls on models that differ in this take turns, since LibTorch
+   * keeps one setting for the process.
+   */
+  readonly tf32?: boolean;
+  /**
+   * On a GPU: let cuDNN try its algorithms on each new input shape, which takes seconds once, and use the fastest. For
+   * inputs of few shapes. Default false. Calls on models that differ in this take turns.
+   */
+  readonly cudnnBenchmark?: boolean;
   /**
    * Libraries of custom operators that the model uses: paths of files, loaded before it, once for the whole process. They
    * are code: load only those you trust. torchvision's is found by itself, see docs/segmentation-and-detection.md.
@@ -77,7 +88,7 @@ export type ModelInput = TensorLike | readonly TensorLike[];
  * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
  * eval mode. A TorchScript file holds code: load only files you trust.
  * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_MISSING_OPERATOR`,
- *   `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
+ *   `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
  */
@@ -87,6 +98,8 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
   const given = readOptions<LoadModelOptions>('loadModel options', options, [
     'device',
     'dtype',
+    'tf32',
+    'cudnnBenchmark',
     'libraries',
     'sha256',
     'preflight',
@@ -94,11 +107,14 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
   ]);
   const device = checkDevice(given.device ?? 'cpu');
   const dtype = checkDType(given.dtype ?? 'auto');
+  const tf32 = checkBoolean('tf32', given.tf32, false);
+  const cudnnBenchmark = checkBoolean('cudnnBenchmark', given.cudnnBenchmark, false);
   const signal = checkSignal(given.signal);
   const libraries = checkLibraries(given.libraries);
   const started = performance.now();
-  const native = await withFileChecks(path, { ...given, device, dtype, libraries, signal }, () =>
-    loadWithOperators(path, { device, dtype, libraries }, signal),
+  const how = { device, dtype, libraries, tf32, cudnnBenchmark };
+  const native = await withFileChecks(path, { ...given, ...how, signal }, () =>
+    loadWithOperators(path, how, signal),
   );
   debug(() => `loaded ${path} on ${native.device} in ${(performance.now() - started).toFixed(1)} ms`);
   return new Model(path, native);
@@ -289,9 +305,14 @@ export class Model {
   /** What was done with this model since it was loaded, and what it holds now. Cheap, and works after dispose too. */
   stats(): ModelStatistics {
     const { plans, ...jobs } = callNative((module) => module.modelStatistics(this.#reference));
-    const { tensorBytes, cachedBytes } = callNative((module) => module.memory());
+    const { tensorBytes, cachedBytes, devices } = callNative((module) => module.memory());
     const weightBytes = this.#disposed ? 0 : this.byteLength;
-    return { jobs, plans, timings: { ...this.#timings }, memory: { weightBytes, tensorBytes, cachedBytes } };
+    return {
+      jobs,
+      plans,
+      timings: { ...this.#timings },
+      memory: { weightBytes, tensorBytes, cachedBytes, devices },
+    };
   }
 
   /**

@@ -63,6 +63,8 @@ export interface NativeLoadOptions {
   device: string;
   dtype: DType | 'auto';
   libraries: readonly string[];
+  tf32: boolean;
+  cudnnBenchmark: boolean;
 }
 
 export interface NativeModel {
@@ -270,6 +272,8 @@ export interface NativeMemory {
   liveBlocks: number;
   /** Their bytes, as large as they are rounded up to; of those below 256 KiB only on Linux x86-64. */
   liveBytes: number;
+  /** Of LibTorch's tensors on each GPU that this process uses. */
+  devices: { device: string; tensorBytes: number; cachedBytes: number }[];
   /** Objects of the addon, in all its environments. */
   liveObjects: {
     /** Handles that JavaScript holds, disposed or not, until they are garbage collected. */
@@ -293,6 +297,12 @@ export interface NativeCuda {
   /** Why not, when not available. */
   reason: string | null;
   deviceCount: number;
+  /** Of LibTorch's CUDA part, null for a CPU build. */
+  runtimeVersion: string | null;
+  cudnnVersion: string | null;
+  /** The newest CUDA that the driver runs. */
+  driverVersion: string | null;
+  devices: { name: string; totalBytes: number }[];
 }
 
 /** What an operation of a tensor is told besides its operands. */
@@ -306,6 +316,8 @@ export interface NativeOperationArguments {
 export interface NativeModule {
   buildInfo(): NativeBuildInfo;
   cuda(): NativeCuda;
+  /** True once a GPU failed in a way that ends CUDA for this process. Cheap. */
+  deviceLost(): boolean;
   /** Cheap. */
   memory(): NativeMemory;
   tensorFromTypedArray(data: TensorData, shape: readonly number[]): NativeTensor;

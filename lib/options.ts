@@ -33,6 +33,13 @@ export function ownOptions<T extends object>(options: T, name = 'options'): T {
 }
 
 /** @internal */
+export function checkBoolean(name: string, value: unknown, otherwise: boolean): boolean {
+  if (value === undefined) return otherwise;
+  if (typeof value === 'boolean') return value;
+  throw invalidArgumentType(name, 'a boolean', value);
+}
+
+/** @internal */
 export function checkSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return signal;
   throw invalidArgumentType('signal', 'an AbortSignal', signal);

@@ -55,6 +55,7 @@ const faultsOfWorker = new Set([
   'ERR_BATCH_FOLDER',
   'ERR_BATCH_MODEL',
   'ERR_BATCH_VERSION',
+  'ERR_CUDA_FAILED',
   'ERR_CUDA_UNAVAILABLE',
   'ERR_MODEL_LOAD',
   'ERR_MODEL_NOT_FOUND',
@@ -72,7 +73,7 @@ const mostPatience = 5_000;
  * Takes chunks from the queue and explains them, until `signal` is aborted, the work is done (`exitWhenDone`) or this
  * worker cannot go on. Any number of workers, on any machines that see the same files, may share a queue.
  * @throws {GradCamError} `ERR_REDIS` if it cannot be reached at the start; `ERR_BATCH_VERSION`, `ERR_BATCH_FOLDER`,
- *   `ERR_BATCH_MODEL`, `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_CUDA_UNAVAILABLE`, `ERR_ADDON_LOAD` where this
+ *   `ERR_BATCH_MODEL`, `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`, `ERR_ADDON_LOAD` where this
  *   worker cannot do a chunk, which it gives back first
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  */

@@ -190,6 +190,12 @@ function reasonOf(error: unknown): FailureReason {
   const { code = '' } = error as { code?: string };
   if (code === 'ERR_BUSY') return 'REJECTED';
   if (code === 'ERR_DEADLINE_EXCEEDED' || code === 'ERR_CLIENT_GONE') return 'CANCELED';
-  if (code === 'ERR_FORWARD' || code === 'ERR_OUT_OF_MEMORY' || code === 'ERR_INTERNAL') return 'BACKEND';
+  if (
+    code === 'ERR_FORWARD' ||
+    code === 'ERR_OUT_OF_MEMORY' ||
+    code === 'ERR_CUDA_FAILED' ||
+    code === 'ERR_INTERNAL'
+  )
+    return 'BACKEND';
   return 'OTHER';
 }

@@ -1,9 +1,15 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { callNative } from '../native.js';
 import type { ModelRegistry } from './model-registry.js';
 
-/** Alive: the process answers. Ready: all models are loaded and warm, and the server is not about to end. No token needed. */
+const deviceLost = (): boolean => callNative((module) => module.deviceLost());
+
+/**
+ * Alive: the process answers, and its GPU did not fail in a way that only a new process gets over. Ready: all models are
+ * loaded and warm, and the server is not about to end. No token needed.
+ */
 export async function health(scope: FastifyInstance, { models }: { models: ModelRegistry }): Promise<void> {
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const live = z.object({ live: z.boolean() });
@@ -11,8 +17,11 @@ export async function health(scope: FastifyInstance, { models }: { models: Model
 
   server.get(
     '/v2/health/live',
-    { logLevel: 'warn', schema: { summary: 'Is the process alive?', response: { 200: live } } },
-    async () => ({ live: true }),
+    { logLevel: 'warn', schema: { summary: 'Is the process alive?', response: { 200: live, 503: live } } },
+    async (_request, reply) => {
+      const isLive = !deviceLost();
+      return reply.code(isLive ? 200 : 503).send({ live: isLive });
+    },
   );
   server.get(
     '/v2/health/ready',
@@ -21,7 +30,7 @@ export async function health(scope: FastifyInstance, { models }: { models: Model
       schema: { summary: 'Are all models loaded and warm?', response: { 200: ready, 503: ready } },
     },
     async (_request, reply) => {
-      const isReady = models.ready;
+      const isReady = models.ready && !deviceLost();
       return reply.code(isReady ? 200 : 503).send({ ready: isReady });
     },
   );

@@ -33,6 +33,7 @@ const statusOfCode: Readonly<Record<string, number>> = {
   ERR_MODEL_NOT_READY: 503,
   ERR_DISPOSED: 503,
   ERR_OUT_OF_MEMORY: 503,
+  ERR_CUDA_FAILED: 503,
   ERR_DEADLINE_EXCEEDED: 504,
 };
 

@@ -8,8 +8,11 @@
 #include "binding/model_functions.h"
 #include "binding/tensor_functions.h"
 #include "core/caching_allocator.h"
-#include "core/device.h"
+#include "core/cuda_library.h"
+#include "core/device_memory.h"
 #include "core/executors.h"
+#include "core/libtorch_build.h"
+#include "core/lost_device.h"
 #include "core/plan_description.h"
 
 namespace gradcam {
@@ -21,6 +24,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
     DefineAddon(exports, {
                              InstanceMethod("buildInfo", &GradCamAddon::getBuildInfo),
                              InstanceMethod("cuda", &GradCamAddon::getCuda),
+                             InstanceMethod("deviceLost", &GradCamAddon::getDeviceLost),
                              InstanceMethod("memory", &GradCamAddon::getMemory),
                              InstanceMethod("createCancellation", &GradCamAddon::createCancellation),
                              InstanceMethod("cancel", &GradCamAddon::cancel),
@@ -55,6 +59,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   // Another LibTorch than the one compiled against has other layouts: say so before anything of it is used.
   static std::shared_ptr<JobChannel> start(Napi::Env env) {
     try {
+      loadCudaLibrary();
       checkTorchVersion();
     } catch (const Failure& failure) {
       throw toJsError(env, failure);
@@ -98,19 +103,47 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
       set(objects, "plans", livePlans());
       set(objects, "environments", JobChannel::alive());
       object.Set("liveObjects", objects);
+      const auto onDevices = deviceMemory();
+      Napi::Array devices = Napi::Array::New(info.Env(), onDevices.size());
+      for (uint32_t index = 0; index < onDevices.size(); ++index) {
+        Napi::Object device = Napi::Object::New(info.Env());
+        device.Set("device", onDevices[index].device);
+        set(device, "tensorBytes", onDevices[index].inUse);
+        set(device, "cachedBytes", onDevices[index].cached);
+        devices.Set(index, device);
+      }
+      object.Set("devices", devices);
       return object;
     });
   }
 
   Napi::Value getCuda(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-      const CudaInfo cuda = cudaInfo();
+      const CudaInfo& cuda = cudaInfo();
+      const auto textOrNull = [&](const std::string& text) -> Napi::Value {
+        return text.empty() ? info.Env().Null() : Napi::String::New(info.Env(), text);
+      };
       Napi::Object object = Napi::Object::New(info.Env());
       object.Set("available", cuda.available);
-      object.Set("reason", cuda.available ? info.Env().Null() : Napi::String::New(info.Env(), cuda.reason));
+      object.Set("reason", textOrNull(cuda.reason));
       object.Set("deviceCount", cuda.deviceCount);
+      object.Set("runtimeVersion", textOrNull(cuda.runtimeVersion));
+      object.Set("cudnnVersion", textOrNull(cuda.cudnnVersion));
+      object.Set("driverVersion", textOrNull(cuda.driverVersion));
+      Napi::Array devices = Napi::Array::New(info.Env(), cuda.devices.size());
+      for (uint32_t index = 0; index < cuda.devices.size(); ++index) {
+        Napi::Object device = Napi::Object::New(info.Env());
+        device.Set("name", cuda.devices[index].name);
+        device.Set("totalBytes", static_cast<double>(cuda.devices[index].totalBytes));
+        devices.Set(index, device);
+      }
+      object.Set("devices", devices);
       return object;
     });
+  }
+
+  Napi::Value getDeviceLost(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), deviceIsLost());
   }
 
   Napi::Value getThreads(const Napi::CallbackInfo& info) {

@@ -19,7 +19,7 @@ constexpr napi_type_tag kCancellationTag = {0x6d1f3a0c9be24c11, 0x9e0c53b1a7d24f
 class TensorBox {
  public:
   TensorBox(Napi::BasicEnv env, TensorHandle tensor)
-      : env_(env), tensor_(std::move(tensor)), byteLength_(static_cast<int64_t>(tensor_->byteLength())) {
+      : env_(env), tensor_(std::move(tensor)), byteLength_(static_cast<int64_t>(tensor_->hostBytes())) {
     Napi::MemoryManagement::AdjustExternalMemory(env_, byteLength_);
   }
   ~TensorBox() { release(); }
@@ -136,8 +136,8 @@ Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model) {
   object.Set("weights", named);
   auto box = std::make_shared<ModelBox>();
   box->model = std::move(model);
-  box->byteLength = facts.byteLength;
-  Napi::MemoryManagement::AdjustExternalMemory(env, facts.byteLength);
+  box->byteLength = facts.device == "cpu" ? facts.byteLength : 0;  // V8 counts the process's own memory
+  Napi::MemoryManagement::AdjustExternalMemory(env, box->byteLength);
   object.Set("reference",
              wrapHandle(env, std::unique_ptr<ModelHolder>(new ModelHolder{env, std::move(box)}), kModelTag));
   return object;

@@ -105,6 +105,8 @@ LoadOptions toLoadOptions(const Napi::Value& value) {
   options.elementType = elementTypeNamed(need(object, "dtype").ToString());
   options.libraries = toVector<std::string>(
       need(object, "libraries"), [](const Napi::Value& path) { return std::string(path.ToString()); });
+  options.tf32 = need(object, "tf32").ToBoolean();
+  options.cudnnBenchmark = need(object, "cudnnBenchmark").ToBoolean();
   return options;
 }
 

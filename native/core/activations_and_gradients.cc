@@ -145,7 +145,7 @@ ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::
         at::Tensor product;
         if (gradient.requires_grad()) {
           product = derivatives(gradient, {activation}, /*retainGraph=*/true, /*createGraph=*/false,
-                                {activation.detach()})[0];
+                                {activation.detach().to(gradient.scalar_type())})[0];
         }
         products.push_back(product.defined() ? product : at::zeros_like(activation).detach());
         gradient = gradient.detach();

@@ -4,7 +4,7 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/derivatives.h"
-#include "core/device_stream.h"
+#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
@@ -159,15 +159,11 @@ class IntegratedGradients {
   const Quadrature quadrature_;
 };
 
-}  // namespace
-
-Attribution attribute(const Model& model,
-                      const AttributionRequest& request,
-                      const Cancellation& cancellation,
-                      const std::function<void(int64_t done, int64_t total)>& progress) {
-  ModelState& state = model.state();
+Attribution attributeOnDevice(ModelState& state,
+                              const AttributionRequest& request,
+                              const Cancellation& cancellation,
+                              const std::function<void(int64_t done, int64_t total)>& progress) {
   const at::AutoGradMode notByDefault(false);
-  const DeviceStream stream(state.device);
   cancellation.throwIfCancelled();
   const auto plan =
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
@@ -205,6 +201,17 @@ Attribution attribute(const Model& model,
   }
   attribution.attributions = toHandle(at::cat(rows).to(at::kCPU, at::kFloat).contiguous());
   return attribution;
+}
+
+}  // namespace
+
+Attribution attribute(const Model& model,
+                      const AttributionRequest& request,
+                      const Cancellation& cancellation,
+                      const std::function<void(int64_t done, int64_t total)>& progress) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode,
+                  [&] { return attributeOnDevice(state, request, cancellation, progress); });
 }
 
 }  // namespace gradcam

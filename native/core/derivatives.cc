@@ -1,6 +1,9 @@
 #include "core/derivatives.h"
 
+#include <algorithm>
+#include <cmath>
 #include <exception>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -40,6 +43,48 @@ std::optional<std::string> operatorWithoutDerivative(const std::string& message)
   throw Failure("ERR_INTERNAL", message);
 }
 
+std::vector<at::Tensor> inFullPrecision(std::vector<at::Tensor> gradients, double scale) {
+  for (at::Tensor& gradient : gradients) {
+    if (gradient.defined() && gradient.scalar_type() != at::kDouble)
+      gradient = scale == 1 ? gradient.to(at::kFloat) : gradient.to(at::kFloat) / scale;
+  }
+  return gradients;
+}
+
+double largestOf(const std::vector<at::Tensor>& gradients) {
+  double largest = 0;
+  for (const at::Tensor& gradient : gradients) {
+    if (!gradient.defined() || gradient.numel() == 0) continue;
+    const double ofThis = gradient.detach().abs().max().to(at::kFloat).item<double>();
+    if (!std::isfinite(ofThis)) return std::numeric_limits<double>::infinity();
+    largest = std::max(largest, ofThis);
+  }
+  return largest;
+}
+
+// float16 has no numbers between 0 and 6e-8, and few digits below 6e-5: the loss is made so large that
+// gradients lie in the middle of its range, and what comes out is made as small again.
+constexpr double kFirstScale = 1024, kLeastGradient = 1.0 / 16, kWantedGradient = 64;
+
+template <typename Walk>
+std::vector<at::Tensor> scaledDerivatives(const Walk& walk) {
+  double scale = kFirstScale;
+  std::vector<at::Tensor> gradients = walk(scale);
+  double largest = largestOf(gradients);
+  for (int attempt = 0; std::isinf(largest) && attempt < 3; ++attempt) {
+    scale /= 256;
+    gradients = walk(scale);
+    largest = largestOf(gradients);
+  }
+  if (largest > 0 && largest < kLeastGradient) {
+    const double larger = scale * std::exp2(std::floor(std::log2(kWantedGradient / largest)));
+    const std::vector<at::Tensor> finer = walk(larger);
+    // What lies between may not bear it.
+    if (!std::isinf(largestOf(finer))) return inFullPrecision(finer, larger);
+  }
+  return inFullPrecision(std::move(gradients), scale);
+}
+
 }  // namespace
 
 std::vector<at::Tensor> derivatives(const at::Tensor& output,
@@ -48,9 +93,17 @@ std::vector<at::Tensor> derivatives(const at::Tensor& output,
                                     bool createGraph,
                                     std::vector<at::Tensor> gradientOfOutput) {
   const bool second = !gradientOfOutput.empty();
+  const bool scaled = !second && std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& input) {
+    return input.scalar_type() == at::kHalf;
+  });
+  const at::AutoGradMode record(true);
+  const auto walk = [&](double scale) {
+    return torch::autograd::grad({scale == 1 ? output : output * scale}, inputs, gradientOfOutput,
+                                 retainGraph || scaled, createGraph, /*allow_unused=*/true);
+  };
   try {
-    return torch::autograd::grad({output}, inputs, gradientOfOutput, retainGraph, createGraph,
-                                 /*allow_unused=*/true);
+    if (scaled) return scaledDerivatives(walk);
+    return inFullPrecision(walk(1), 1);
   } catch (const Failure&) {
     throw;
   } catch (...) {

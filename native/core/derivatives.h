@@ -10,8 +10,9 @@ namespace gradcam {
 inline constexpr const char* kMethodsWithoutGradients =
     "EigenCAM, FEM, ScoreCAM and AblationCAM need no gradient";
 
-// torch::autograd::grad, undefined where an input is not used. What autograd cannot differentiate is
-// ERR_UNSUPPORTED, with the operator's name and the methods that need no gradient.
+// torch::autograd::grad, undefined where an input is not used; float16 and bfloat16 come as float32. What
+// autograd cannot differentiate is ERR_UNSUPPORTED, with the operator's name and the methods that need no
+// gradient.
 std::vector<at::Tensor> derivatives(const at::Tensor& output,
                                     const std::vector<at::Tensor>& inputs,
                                     bool retainGraph,

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/caching_allocator.h"
+#include "core/device_memory.h"
 #include "core/failure.h"
 #include "core/intra_op_threads.h"
 
@@ -79,6 +80,11 @@ class ExecutorPool {
     }
   }
 
+  static void releaseMemory() {
+    releaseCachedMemory();
+    releaseDeviceMemory();
+  }
+
   void work() {
     int threadsSet = 0;
     bool released = false;
@@ -90,14 +96,14 @@ class ExecutorPool {
         available_.wait(lock, ready);
       } else if (!available_.wait_for(lock, kIdleBeforeRelease, ready)) {
         --idle_;
-        if (idle_ + 1 == threads_) releaseCachedMemory();
+        if (idle_ + 1 == threads_) releaseMemory();
         released = true;
         continue;
       }
       --idle_;
       if (threads_ > counts_.executors) {
         --threads_;
-        if (idle_ == threads_) releaseCachedMemory();  // the others may have stopped looking
+        if (idle_ == threads_) releaseMemory();  // the others may have stopped looking
         // The task this thread was woken for is another's now.
         available_.notify_one();
         return;

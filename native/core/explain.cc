@@ -6,7 +6,7 @@
 #include "core/cam/full_grad.h"
 #include "core/cam/heatmap.h"
 #include "core/cam/legrad.h"
-#include "core/device_stream.h"
+#include "core/device_jobs.h"
 #include "core/explain_pass.h"
 #include "core/failure.h"
 #include "core/model_state.h"
@@ -77,25 +77,14 @@ MethodResult resultOf(const at::Tensor& heatmaps) {
   return {toHandle(heatmaps), std::move(positive)};
 }
 
-}  // namespace
-
-PlanDescription describePlan(const Model& model,
-                             const std::string& modelMethod,
-                             const std::vector<TargetLayer>& layers,
-                             bool optimize) {
-  return model.state().plan(modelMethod, hookedLayers(layers), optimize)->describe();
-}
-
-Explanation explain(const Model& model,
-                    const ExplainRequest& request,
-                    const Cancellation& cancellation,
-                    const ExplainProgress& progress) {
-  ModelState& state = model.state();
+Explanation explainOnDevice(ModelState& state,
+                            const ExplainRequest& request,
+                            const Cancellation& cancellation,
+                            const ExplainProgress& progress) {
   Explanation explanation;
   StageTimings& timings = explanation.timings;
   Stopwatch stopwatch;
   const at::AutoGradMode gradientsOnlyBehindHooks(false);
-  const DeviceStream stream(state.device);
 
   cancellation.throwIfCancelled();
   const NetworkMethod networkMethod = networkMethodOf(request);
@@ -147,6 +136,26 @@ Explanation explain(const Model& model,
   }
   timings.cam += stopwatch.lap();
   return explanation;
+}
+
+}  // namespace
+
+PlanDescription describePlan(const Model& model,
+                             const std::string& modelMethod,
+                             const std::vector<TargetLayer>& layers,
+                             bool optimize) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode,
+                  [&] { return state.plan(modelMethod, hookedLayers(layers), optimize)->describe(); });
+}
+
+Explanation explain(const Model& model,
+                    const ExplainRequest& request,
+                    const Cancellation& cancellation,
+                    const ExplainProgress& progress) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode,
+                  [&] { return explainOnDevice(state, request, cancellation, progress); });
 }
 
 }  // namespace gradcam

@@ -9,6 +9,7 @@
 #include "core/cam/heatmap.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/smooth_grad_cam.h"
+#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/feature_pyramid.h"
 #include "core/output_value.h"
@@ -79,7 +80,7 @@ bool anyNeeds(const ExplainRequest& request, CamMethod::Needs needs) {
 }
 
 at::Tensor indexTensor(const std::vector<int64_t>& indices, at::Device device) {
-  return at::tensor(indices, at::TensorOptions().dtype(at::kLong)).to(device);
+  return copyToDevice(at::tensor(indices, at::TensorOptions().dtype(at::kLong)), device);
 }
 
 // Methods that look at activations only: they explain a model whatever it gives.

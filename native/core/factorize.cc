@@ -4,7 +4,7 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/cam/heatmap.h"
-#include "core/device_stream.h"
+#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/feature_pyramid.h"
 #include "core/model_state.h"
@@ -72,14 +72,10 @@ at::Tensor linearOf(const torch::jit::Module& model, const std::string& path, co
       .withLayer(path);
 }
 
-}  // namespace
-
-Factorization factorize(const Model& model,
-                        const FactorizationRequest& request,
-                        const Cancellation& cancellation,
-                        const ExplainProgress& progress) {
-  ModelState& state = model.state();
-  const DeviceStream stream(state.device);
+Factorization factorizeOnDevice(ModelState& state,
+                                const FactorizationRequest& request,
+                                const Cancellation& cancellation,
+                                const ExplainProgress& progress) {
   const at::AutoGradMode noGradients(false);
   CallChoice choice;
   if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
@@ -132,6 +128,17 @@ Factorization factorize(const Model& model,
     conceptOutputs = toHandle(linearOf(state.module, request.linear, found.t().contiguous()));
   return {toHandle(found.contiguous()), toHandle(explanations), std::move(conceptOutputs),
           toOutputTree(captured.output()), round};
+}
+
+}  // namespace
+
+Factorization factorize(const Model& model,
+                        const FactorizationRequest& request,
+                        const Cancellation& cancellation,
+                        const ExplainProgress& progress) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode,
+                  [&] { return factorizeOnDevice(state, request, cancellation, progress); });
 }
 
 }  // namespace gradcam

@@ -25,8 +25,13 @@ bool isOutOfMemory(std::exception_ptr exception, const std::string& message) {
   } catch (const c10::OutOfMemoryError&) {
     return true;
   } catch (...) {
-    return message.find("can't allocate memory") != std::string::npos ||
-           message.find("not enough memory") != std::string::npos;
+    // The interpreter keeps only the words of most exceptions.
+    for (const char* words :
+         {"can't allocate memory", "not enough memory", "CUDA out of memory", "CUDA error: out of memory",
+          "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"}) {
+      if (message.find(words) != std::string::npos) return true;
+    }
+    return false;
   }
 }
 

@@ -1,6 +1,7 @@
 #include "core/inspect.h"
 
 #include "core/activations_and_gradients.h"
+#include "core/device_jobs.h"
 #include "core/forward_hooks.h"
 #include "core/image_list.h"
 #include "core/layer_suggestion.h"
@@ -33,10 +34,9 @@ std::vector<int64_t> outputShape(const c10::IValue& output) {
   return {};
 }
 
-}  // namespace
-
-Inspection inspect(const Model& model, const std::string& method, const std::vector<TensorHandle>& inputs) {
-  ModelState& state = model.state();
+Inspection inspectOnDevice(ModelState& state,
+                           const std::string& method,
+                           const std::vector<TensorHandle>& inputs) {
   state.checkMethod(method);
   std::vector<std::string> paths;
   Inspection inspection;
@@ -61,6 +61,13 @@ Inspection inspect(const Model& model, const std::string& method, const std::vec
   inspection.suggestion =
       suggestLayer(calls, inputShapeOf(prepared, takesImageList(state.module)), outputShape(output));
   return inspection;
+}
+
+}  // namespace
+
+Inspection inspect(const Model& model, const std::string& method, const std::vector<TensorHandle>& inputs) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode, [&] { return inspectOnDevice(state, method, inputs); });
 }
 
 }  // namespace gradcam

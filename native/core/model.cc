@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/activations_and_gradients.h"
-#include "core/device_stream.h"
+#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/image_list.h"
 #include "core/model_state.h"
@@ -54,7 +54,7 @@ std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
     recent_.splice(recent_.begin(), recent_, found);
     return found->plan;
   }
-  recent_.push_front({key, Plan::keepOutputs(module, method, layers, optimize, secondDerivatives)});
+  recent_.push_front({key, finished(Plan::keepOutputs(module, method, layers, optimize, secondDerivatives))});
   if (recent_.size() > kCachedPlans) recent_.pop_back();
   cachedPlans_ = recent_.size();
   return recent_.front().plan;
@@ -64,7 +64,12 @@ std::shared_ptr<const Plan> ModelState::plainPlan(const std::string& method) {
   checkMethod(method);
   std::lock_guard lock(mutex_);
   auto& plan = plain_[method];
-  if (!plan) plan = Plan::plain(module, method);
+  if (!plan) plan = finished(Plan::plain(module, method));
+  return plan;
+}
+
+std::shared_ptr<const Plan> ModelState::finished(std::shared_ptr<const Plan> plan) const {
+  synchronizeStream(device);
   return plan;
 }
 
@@ -88,7 +93,7 @@ std::vector<at::Tensor> ModelState::prepareBatches(
   for (const auto& parts : inputsInParts) {
     std::vector<at::Tensor> tensors;
     for (const TensorHandle& part : parts) {
-      const at::Tensor& tensor = part.state().tensor;
+      const at::Tensor tensor = copyToDevice(part.state().tensor, device);
       tensors.push_back(imageList && tensor.dim() == 3 ? tensor.unsqueeze(0) : tensor);
       const at::Tensor &first = tensors.front(), &last = tensors.back();
       const bool fits = first.dim() == last.dim() && first.dim() > 0 &&
@@ -106,7 +111,7 @@ std::shared_ptr<const Plan> ModelState::inputGradientPlan(const std::string& met
   checkMethod(method);
   std::lock_guard lock(mutex_);
   auto& plan = (guidedRelu ? guided_ : recorded_)[method];
-  if (!plan) plan = Plan::recorded(module, method, guidedRelu);
+  if (!plan) plan = finished(Plan::recorded(module, method, guidedRelu));
   return plan;
 }
 
@@ -114,7 +119,7 @@ std::shared_ptr<const Plan> ModelState::attentionPlan(const std::string& method)
   checkMethod(method);
   std::lock_guard lock(mutex_);
   auto& plan = attention_[method];
-  if (!plan) plan = Plan::keepAttention(module, method);
+  if (!plan) plan = finished(Plan::keepAttention(module, method));
   return plan;
 }
 
@@ -122,6 +127,7 @@ at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture) const {
   if (tensor.numel() == 0) {
     throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");
   }
+  tensor = copyToDevice(tensor, device);  // first, for a GPU checks and casts faster
   if (at::isFloatingType(tensor.scalar_type())) {
     // Masks among the further inputs hold minus infinity on purpose.
     if (isPicture && !at::isfinite(tensor).all().item<bool>()) {
@@ -132,7 +138,7 @@ at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture) const {
     }
     if (const auto modelType = floatingTypeOf(module)) tensor = tensor.to(*modelType);
   }
-  return copyToDevice(tensor, device);
+  return tensor;
 }
 
 void ModelState::checkMethod(const std::string& method) const {
@@ -254,9 +260,10 @@ std::size_t Model::cachedPlans() const {
 }
 
 OutputTree Model::run(const std::string& method, const std::vector<TensorHandle>& inputs) const {
-  const at::NoGradGuard noGrad;
-  const DeviceStream stream(state_->device);
-  return toOutputTree(runForward(*state_->plainPlan(method), state_->prepareInputs(inputs)));
+  return onDevice(state_->device, state_->mode, [&] {
+    const at::NoGradGuard noGrad;
+    return toOutputTree(runForward(*state_->plainPlan(method), state_->prepareInputs(inputs)));
+  });
 }
 
 }  // namespace gradcam

@@ -57,6 +57,8 @@ struct LoadOptions {
   std::optional<ElementType>
       elementType;  // cast floating-point weights; none: float16 becomes float32 on the CPU
   std::vector<std::string> libraries;  // of custom operators, loaded before the model
+  bool tf32 = false;                   // on a GPU; see DeviceMode
+  bool cudnnBenchmark = false;
 };
 
 // Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD, ERR_MISSING_OPERATOR, ERR_OPERATOR_LIBRARY,

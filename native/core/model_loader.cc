@@ -3,8 +3,8 @@
 #include <fstream>
 
 #include "core/archive_check.h"
-#include "core/device.h"
-#include "core/device_stream.h"
+#include "core/cuda_library.h"
+#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/model.h"
 #include "core/model_state.h"
@@ -52,7 +52,7 @@ std::string explainLoadError(const std::string& message) {
 
 at::Device chooseDevice(const std::string& wanted) {
   if (wanted == "cpu") return at::kCPU;
-  const CudaInfo cuda = cudaInfo();
+  const CudaInfo& cuda = cudaInfo();
   if (wanted == "auto") return cuda.available ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (!cuda.available) {
     throw Failure("ERR_CUDA_UNAVAILABLE", "The device '" + wanted +
@@ -62,8 +62,11 @@ at::Device chooseDevice(const std::string& wanted) {
   const at::Device device(wanted);
   const int index = device.has_index() ? device.index() : 0;
   if (index >= cuda.deviceCount) {
-    throw Failure("ERR_CUDA_UNAVAILABLE", "The device '" + wanted + "' does not exist: this machine has " +
-                                              std::to_string(cuda.deviceCount) + " CUDA device(s).");
+    throw Failure("ERR_CUDA_UNAVAILABLE",
+                  "The device '" + wanted + "' does not exist: " +
+                      (cuda.deviceCount == 1 ? "the only CUDA device of this process is 'cuda:0'."
+                                             : "the CUDA devices of this process are 'cuda:0' to 'cuda:" +
+                                                   std::to_string(cuda.deviceCount - 1) + "'."));
   }
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
@@ -102,6 +105,24 @@ at::ScalarType scalarType(ElementType type) {
   }
 }
 
+std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& options, at::Device device) {
+  checkRecords(path);
+  torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
+  checkStorages(module);
+  module.eval();
+  for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
+  const at::ScalarType type = options.elementType ? scalarType(*options.elementType) : at::kFloat;
+  std::set<at::ScalarType> castTypes;
+  if (options.elementType || (device.is_cpu() && hasHalfPrecisionWeights(module)))
+    castTypes = castWeights(module, type);
+  const DeviceMode mode{options.tf32, options.cudnnBenchmark};
+  onDevice(device, mode, [&] {
+    adaptTracedConstants(module, device, castTypes, type);
+    if (!device.is_cpu()) module.to(device);
+  });
+  return std::make_shared<Model>(std::make_unique<ModelState>(std::move(module), device, mode));
+}
+
 }  // namespace
 
 std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options) {
@@ -109,21 +130,7 @@ std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& opt
   const at::Device device = chooseDevice(options.device);
   for (const std::string& library : options.libraries) loadOperatorLibrary(library);
   try {
-    checkRecords(path);
-    torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
-    checkStorages(module);
-    module.eval();
-    for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
-    const at::ScalarType type = options.elementType ? scalarType(*options.elementType) : at::kFloat;
-    std::set<at::ScalarType> castTypes;
-    if (options.elementType || (device.is_cpu() && hasHalfPrecisionWeights(module)))
-      castTypes = castWeights(module, type);
-    adaptTracedConstants(module, device, castTypes, type);
-    if (!device.is_cpu()) {
-      module.to(device);
-      synchronize(device);  // executors read the weights on streams of their own
-    }
-    return std::make_shared<Model>(std::make_unique<ModelState>(std::move(module), device));
+    return loadOnto(path, options, device);
   } catch (...) {
     Failure failure = toFailure(std::current_exception(), "ERR_MODEL_LOAD");
     if (failure.code != "ERR_MODEL_LOAD") throw failure;

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "core/device_jobs.h"
 #include "core/model.h"
 #include "core/plan.h"
 #include "core/torch.h"
@@ -12,10 +13,12 @@
 namespace gradcam {
 
 struct ModelState {
-  ModelState(torch::jit::Module loaded, at::Device on) : module(std::move(loaded)), device(on) {}
+  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted)
+      : module(std::move(loaded)), device(on), mode(wanted) {}
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
+  const DeviceMode mode;
 
   // Plans are built once per method and choice of layers and shared; the least recently used leave first.
   std::shared_ptr<const Plan> plan(const std::string& method,
@@ -42,6 +45,8 @@ struct ModelState {
 
  private:
   at::Tensor prepareInput(at::Tensor tensor, bool isPicture) const;
+  // Executors have streams of their own: what building a plan asked of a GPU is done before others see it.
+  std::shared_ptr<const Plan> finished(std::shared_ptr<const Plan> plan) const;
 
   struct CachedPlan {
     std::string key;

@@ -6,8 +6,9 @@
 #include <mutex>
 #include <set>
 
-#include "core/device.h"
+#include "core/cuda_library.h"
 #include "core/failure.h"
+#include "core/libtorch_build.h"
 #include "core/torchvision_gradients.h"
 
 namespace gradcam {
@@ -31,10 +32,7 @@ void loadPlaceholders() {
   };
   load("libtorch.so");
   load("libtorch_python.so");
-  const auto besideLibTorch = std::filesystem::path(buildInfo().libtorchPath).parent_path();
-  if (std::filesystem::exists(besideLibTorch / "libtorch_cuda.so")) {
-    cudaInfo();  // loads the real ones
-  } else {
+  if (!cudaLibraryLoaded()) {
     load("libc10_cuda.so");
     load("libtorch_cuda.so");
   }

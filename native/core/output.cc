@@ -68,6 +68,36 @@ c10::IValue step(const c10::IValue& value, const std::variant<int64_t, std::stri
   return (*sequence)[static_cast<std::size_t>(index)];
 }
 
+bool holdsHalfPrecision(const c10::IValue& value) {
+  if (value.isTensor()) return at::isReducedFloatingType(value.toTensor().scalar_type());
+  if (const auto sequence = asSequence(value))
+    return std::any_of(sequence->begin(), sequence->end(), holdsHalfPrecision);
+  if (!value.isGenericDict()) return false;
+  const auto dict = value.toGenericDict();
+  return std::any_of(dict.begin(), dict.end(),
+                     [](const auto& entry) { return holdsHalfPrecision(entry.value()); });
+}
+
+c10::IValue inFullPrecision(const c10::IValue& value) {
+  if (!holdsHalfPrecision(value)) return value;
+  if (value.isTensor()) return value.toTensor().to(at::kFloat);
+  if (value.isTuple()) {
+    std::vector<c10::IValue> elements;
+    for (const c10::IValue& element : value.toTupleRef().elements())
+      elements.push_back(inFullPrecision(element));
+    return c10::ivalue::Tuple::create(std::move(elements));
+  }
+  if (value.isList()) {
+    c10::impl::GenericList list(value.toList().elementType());
+    for (const c10::IValue& element : value.toListRef()) list.push_back(inFullPrecision(element));
+    return list;
+  }
+  const auto old = value.toGenericDict();
+  c10::impl::GenericDict dict(old.keyType(), old.valueType());
+  for (const auto& entry : old) dict.insert(entry.key(), inFullPrecision(entry.value()));
+  return dict;
+}
+
 }  // namespace
 
 OutputTree toOutputTree(const c10::IValue& output) {
@@ -95,7 +125,8 @@ OutputTree toOutputTree(const c10::IValue& output) {
 c10::IValue selectValue(const c10::IValue& output, const OutputSelector& selector) {
   c10::IValue value = output;
   for (const auto& key : selector) value = step(value, key);
-  return value;
+  const at::AutoGradMode record(true);
+  return inFullPrecision(value);
 }
 
 at::Tensor selectOutput(const c10::IValue& output, const OutputSelector& selector) {

@@ -8,7 +8,8 @@ namespace gradcam {
 // Detached, on the CPU.
 OutputTree toOutputTree(const c10::IValue& output);
 
-// What `selector` leads to; an empty selector leads to the output itself. Throws ERR_OUTPUT_SELECTOR.
+// What `selector` leads to, float16 and bfloat16 made float32 in a way that autograd knows, so that scores
+// are computed in full precision; an empty selector leads to the output itself. Throws ERR_OUTPUT_SELECTOR.
 c10::IValue selectValue(const c10::IValue& output, const OutputSelector& selector);
 
 // The tensor that `selector` leads to; an empty selector asks for an output that is one tensor.

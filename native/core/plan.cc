@@ -278,7 +278,7 @@ torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const 
   torch::jit::Stack stack;
   stack.reserve(inputs.size() + 1);
   stack.push_back(modelForOneRun(model_._ivalue()));
-  if (takesImageList_) {
+  if (takesImageList_ && inputs.at(0).isTensor()) {
     stack.push_back(toImageList(inputs));
   } else {
     stack.insert(stack.end(), inputs.begin(), inputs.end());

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/device_jobs.h"
 #include "core/failure.h"
+#include "core/scripted_target.h"
 #include "core/tensor_state.h"
 
 namespace gradcam {
@@ -102,18 +104,14 @@ at::Tensor boxScore(const Target& target, const c10::IValue& ofImage) {
 }
 
 at::Tensor scriptedScore(const Target& target, const c10::IValue& ofImage) {
-  try {
-    const c10::IValue score = target.scripted->module.forward({ofImage});
-    if (score.isTensor() && score.toTensor().numel() == 1) return score.toTensor().sum();
-  } catch (...) {
-    throw Failure("ERR_FORWARD", "The TorchScript target failed on the output of an image: " +
-                                     torchMessage(std::current_exception()));
-  }
+  const at::Tensor score = target.scripted->scoreOf(ofImage);
+  if (score.numel() == 1) return score.sum();
   throw Failure("ERR_OUTPUT_SHAPE", "A TorchScript target must return a tensor with one element.");
 }
 
 // A function in JavaScript that builds the score with Tensor's operations.
 at::Tensor functionScore(const Target& target, const at::Tensor& row) {
+  synchronizeStream(row.device());  // this thread may wait for the GPU, the JavaScript thread not
   const at::Tensor score = target.function(toHandle(row)).state().tensor.to(row.device());
   if (score.numel() != 1) {
     std::ostringstream message;
@@ -235,9 +233,10 @@ at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>
       classes.push_back(target.classIndex);
     }
     const at::Tensor& rows = rowOf(output);
-    const auto indices = at::TensorOptions().dtype(at::kLong);
-    return rows.index(
-        {at::tensor(images, indices).to(rows.device()), at::tensor(classes, indices).to(rows.device())});
+    const auto onDevice = [&](const std::vector<int64_t>& indices) {
+      return copyToDevice(at::tensor(indices, at::TensorOptions().dtype(at::kLong)), rows.device());
+    };
+    return rows.index({onDevice(images), onDevice(classes)});
   }
   std::vector<at::Tensor> scores;
   for (const ResolvedTarget& target : targets) {

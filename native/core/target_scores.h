@@ -5,10 +5,6 @@
 
 namespace gradcam {
 
-struct ScriptedTarget {
-  torch::jit::Module module;
-};
-
 // A target of one image, with ranks made classes.
 struct ResolvedTarget {
   int64_t imageIndex;

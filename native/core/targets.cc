@@ -1,10 +1,8 @@
 #include "core/targets.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <sstream>
 
-#include "core/archive_check.h"
 #include "core/failure.h"
 #include "core/target_scores.h"
 
@@ -120,24 +118,6 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
     }
   }
   return resolved;
-}
-
-std::shared_ptr<ScriptedTarget> loadScriptedTarget(const std::string& path) {
-  std::error_code unreadable;
-  if (!std::filesystem::is_regular_file(path, unreadable)) {
-    throw Failure("ERR_MODEL_NOT_FOUND", "There is no TorchScript file for the target at '" + path + "'.");
-  }
-  try {
-    checkRecords(path);
-    auto scripted = std::make_shared<ScriptedTarget>(ScriptedTarget{torch::jit::load(path)});
-    checkStorages(scripted->module);
-    scripted->module.eval();
-    for (at::Tensor parameter : scripted->module.parameters()) parameter.set_requires_grad(false);
-    return scripted;
-  } catch (...) {
-    throw Failure("ERR_MODEL_LOAD", "'" + path + "' could not be loaded as a TorchScript target: " +
-                                        torchMessage(std::current_exception()));
-  }
 }
 
 }  // namespace gradcam

@@ -11,7 +11,7 @@
 
 namespace gradcam {
 
-struct ScriptedTarget;  // a TorchScript module that maps an output to a score; see target_scores.h
+class ScriptedTarget;  // a TorchScript module that maps an output to a score; see scripted_target.h
 
 // What a map explains: a scalar made from one image's output. Names and formulas are pytorch-grad-cam's;
 // target_scores.cc has them.

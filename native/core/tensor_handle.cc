@@ -75,16 +75,23 @@ std::size_t TensorHandle::byteLength() const {
   return state_->tensor.nbytes();
 }
 
+std::size_t TensorHandle::hostBytes() const {
+  return state_->tensor.is_cpu() ? state_->tensor.nbytes() : 0;
+}
+
 void TensorHandle::copyTo(void* destination) const {
+  const StreamOfTensor stream(*state_);
   const at::Tensor source = state_->tensor.to(at::kCPU, rowOf(elementType()).exported).contiguous();
   if (source.numel() > 0) std::memcpy(destination, source.data_ptr(), source.nbytes());
 }
 
 TensorHandle TensorHandle::narrow(int64_t start, int64_t length) const {
+  const StreamOfTensor stream(*state_);
   return toHandle(state_->tensor.narrow(0, start, length));
 }
 
 TensorHandle TensorHandle::at(int64_t index) const {
+  const StreamOfTensor stream(*state_);
   return toHandle(state_->tensor.select(0, index));
 }
 

@@ -29,6 +29,7 @@ class TensorHandle {
   std::string device() const;
   int64_t elementCount() const;
   std::size_t byteLength() const;
+  std::size_t hostBytes() const;  // of the process's own memory: none for a tensor on a GPU
   // Contiguous, row-major copy into `destination`: elementCount() * exportedElementSize() bytes.
   void copyTo(void* destination) const;
   // The index-th slice of the first dimension; shares memory. Throws Failure ERR_INTERNAL when out of range.

@@ -77,6 +77,7 @@ TensorHandle applyOperation(const std::string& name,
     at::Tensor other;
     // Constants come from JavaScript and thus lie on the CPU; the model's output may be on a GPU.
     const at::Tensor& self = operands[0].state().tensor;
+    const StreamOfTensor stream(operands[0].state());
     if (operands.size() == 2) other = operands[1].state().tensor.to(self.device());
     return toHandle(operation->second({self, other, arguments}));
   } catch (...) {

@@ -2,6 +2,7 @@
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/principal_component.h"
 #include "core/cam/repeated_rows.h"
+#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/forward_hooks.h"
 #include "core/output_value.h"
@@ -72,13 +73,23 @@ class AblatedLayer {
       rows.push_back(activation.expand(sizes).clone(
           at::MemoryFormat::Contiguous));  // of one row, contiguous() copies nothing
     }
+    std::vector<std::vector<int64_t>> rowsOf(rows.size()), channelsOf(rows.size());
     for (std::size_t row = 0; row < channels.size(); ++row) {
       int64_t channel = channels[row];
       std::size_t map = 0;  // the channels of a pyramid's levels are counted one level behind the other
       for (; channel >= activations_[map].size(channelAxis_); ++map)
         channel -= activations_[map].size(channelAxis_);
-      const int64_t axis = channelAxis_ < 0 ? channelAxis_ : channelAxis_ - 1;
-      rows[map][static_cast<int64_t>(row)].select(axis, channel).fill_(fill_);
+      rowsOf[map].push_back(static_cast<int64_t>(row));
+      channelsOf[map].push_back(channel);
+    }
+    for (std::size_t map = 0; map < rows.size(); ++map) {
+      if (rowsOf[map].empty()) continue;
+      const auto onDevice = [&](const std::vector<int64_t>& indices) {
+        return copyToDevice(at::tensor(indices, at::TensorOptions().dtype(at::kLong)), rows[map].device());
+      };
+      rows[map]
+          .transpose(1, channelAxis_)
+          .index_put_({onDevice(rowsOf[map]), onDevice(channelsOf[map])}, fill_);
     }
     const bool pyramid = !layer_.maps.empty();
     return {layer_.slot, layer_.callIndex, pyramid ? at::Tensor() : rows.at(0),

@@ -50,7 +50,8 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
       const c10::IValue output = selectValue(runForward(runs.plan, inputs), runs.selector);
       for (std::size_t index = 0; index < targets.size(); ++index) {
         if (targets[index].imageIndex != image) continue;
-        scores[index].push_back(scoresOfRows(targets[index].target, output, count));
+        // On the CPU: progress and cancellation are those of a GPU's work, not of its queue.
+        scores[index].push_back(scoresOfRows(targets[index].target, output, count).to(at::kCPU));
       }
       runs.advance(count);
     }
@@ -58,7 +59,7 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
       if (targets[index].imageIndex == image) weights[index] = at::cat(scores[index]).softmax(0);
     }
   }
-  return at::stack(weights).to(maps.scalar_type());
+  return at::stack(weights).to(maps.device(), maps.scalar_type());
 }
 
 }  // namespace gradcam

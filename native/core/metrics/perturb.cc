@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "core/activations_and_gradients.h"
-#include "core/device_stream.h"
+#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/metrics/pixel_removal.h"
 #include "core/model_state.h"
@@ -137,10 +137,12 @@ class PerturbedRun {
 PerturbedScores perturbedScores(const Model& model,
                                 const PerturbedScoresRequest& request,
                                 const Cancellation& cancellation) {
-  const at::NoGradGuard noGrad;
-  const DeviceStream stream(model.state().device);
-  cancellation.throwIfCancelled();
-  return PerturbedRun(model.state(), request, cancellation).run();
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode, [&] {
+    const at::NoGradGuard noGrad;
+    cancellation.throwIfCancelled();
+    return PerturbedRun(state, request, cancellation).run();
+  });
 }
 
 }  // namespace gradcam

@@ -1,0 +1,40 @@
+#include "core/device_memory.h"
+
+#include "core/cuda_library.h"
+#include "core/lost_device.h"
+#include "core/torch.h"
+
+namespace gradcam {
+namespace {
+
+// None while no GPU was used.
+c10::DeviceAllocator* allocator() {
+  if (!cudaLibraryLoaded() || deviceIsLost()) return nullptr;
+  auto* ofDevice = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(at::kCUDA));
+  return ofDevice != nullptr && ofDevice->initialized() ? ofDevice : nullptr;
+}
+
+}  // namespace
+
+std::vector<DeviceMemory> deviceMemory() {
+  std::vector<DeviceMemory> devices;
+  auto* ofDevice = allocator();
+  for (int index = 0; ofDevice != nullptr && index < cudaInfo().deviceCount; ++index) {
+    const auto statistics = ofDevice->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    constexpr auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    const auto reserved = static_cast<std::size_t>(statistics.reserved_bytes[all].current);
+    const auto inUse = static_cast<std::size_t>(statistics.allocated_bytes[all].current);
+    if (reserved > 0) devices.push_back({"cuda:" + std::to_string(index), inUse, reserved - inUse});
+  }
+  return devices;
+}
+
+void releaseDeviceMemory() noexcept {
+  try {
+    if (auto* ofDevice = allocator()) ofDevice->emptyCache();
+  } catch (...) {
+    // A device that failed; the job that made it fail says so.
+  }
+}
+
+}  // namespace gradcam

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace gradcam {
+
+struct DeviceMemory {
+  std::string device;  // "cuda:0"
+  std::size_t inUse;   // bytes of tensors
+  std::size_t cached;  // bytes kept for the next ones
+};
+
+// Of the GPUs that this process uses.
+std::vector<DeviceMemory> deviceMemory();
+// Gives what is kept for the next tensors back to the GPUs. Never throws.
+void releaseDeviceMemory() noexcept;
+
+}  // namespace gradcam
