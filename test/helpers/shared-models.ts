@@ -1,5 +1,8 @@
 import test from 'ava';
-import { type LoadModelOptions, loadModel, type Model } from 'node-gradcam';
+import { type Device, type LoadModelOptions, loadModel, type Model } from 'node-gradcam';
+
+/** GRADCAM_TEST_DEVICE=cuda compares a GPU's results with the same expected values, in test/golden.test.ts and others. */
+const device = (process.env.GRADCAM_TEST_DEVICE ?? 'cpu') as Device;
 
 const models = new Map<string, Promise<Model>>();
 
@@ -13,7 +16,7 @@ export function sharedModel(
   dtype: NonNullable<LoadModelOptions['dtype']> = 'auto',
 ): Promise<Model> {
   const key = `${path} ${dtype}`;
-  const model = models.get(key) ?? loadModel(path, { dtype });
+  const model = models.get(key) ?? loadModel(path, { dtype, device });
   models.set(key, model);
   return model;
 }

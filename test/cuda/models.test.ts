@@ -1,7 +1,7 @@
 import test from 'ava';
 import { ClipExplainer, Explainer, GradCAM, HiResCAM, loadModel, Tensor } from 'node-gradcam';
-import { fixturePath, liteModel, maxDifference, noise } from './helpers/fixtures.js';
-import { testWith } from './helpers/test-with.js';
+import { fixturePath, liteModel, maxDifference, noise } from '../helpers/fixtures.js';
+import { testWith } from '../helpers/test-with.js';
 
 const onGpu = testWith('CUDA');
 const input = (count: number) => Tensor.from(noise(count * 3 * 224 * 224), [count, 3, 224, 224]);
