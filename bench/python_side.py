@@ -133,7 +133,7 @@ class Side:
         from pytorch_grad_cam import EigenCAM
 
         with EigenCAM(self.model, [self.model.get_submodule(self.layer)]) as cam:
-            return cam(x)
+            return cam(x, None)
 
     def ablationcam(self, x, _):
         from pytorch_grad_cam import AblationCAM
