@@ -188,7 +188,7 @@ class Side:
         return kernel_times(self, batch, repeats)
 
     def device_memory(self, reset=False):
-        """Megabytes: the most that tensors of this process took since the last reset, and what the whole device has in use."""
+        """MiB: the most that this process took since the last reset, and what the whole device has in use."""
         if self.device.type != "cuda":
             return {"allocated": None, "reserved": None, "used": None}
         if reset:

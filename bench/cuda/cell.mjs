@@ -6,13 +6,23 @@ import { largestDifference, readFloats } from '../values.mjs';
 
 const fewestRounds = 3;
 
+/** How long a cell that has begun may go on when the run's time is used up, in milliseconds. */
+const overtime = 15_000;
+
 /** One model, setting and batch: all contestants take turns. A contestant that fails is left out, and it is told why. */
 export async function measureCell({ sides, model, setting, batch, options, folder, clock }) {
   const { nodeFailure } = await sides.prepare(model, setting);
   const failures = {};
   if (nodeFailure) for (const name of node) failures[name] = nodeFailure;
   if (model.reshapeTransform) for (const peer of peers) failures[peer] = 'has no reshape transform';
+  const prepareAgain = async () => {
+    const late = clock.left() <= 0;
+    const again = late ? null : (await sides.prepare(model, setting)).nodeFailure;
+    for (const name of late ? contestants : node)
+      if (late || again) failures[name] ??= again ?? 'the time was used up';
+  };
   const attempt = async (contestant, extra = {}) => {
+    if (clock.left() < -overtime) failures[contestant] ??= 'the time was used up';
     if (failures[contestant]) return null;
     const kind = python.includes(contestant) ? 'python' : 'node';
     const read = kind === 'node' ? { read: true } : {};
@@ -21,10 +31,7 @@ export async function measureCell({ sides, model, setting, batch, options, folde
     } catch (error) {
       failures[contestant] = error.message;
       // A process that died has lost the model.
-      if (/ended|killed/.test(error.message)) {
-        const { nodeFailure: again } = await sides.prepare(model, setting);
-        if (again) for (const name of node) failures[name] ??= again;
-      }
+      if (/ended|killed/.test(error.message)) await prepareAgain();
       return null;
     }
   };

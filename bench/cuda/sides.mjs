@@ -1,7 +1,7 @@
 import { Side } from '../side.mjs';
 
 /** What an answer may take after the run's time is used up, in milliseconds: a cell that has begun is ended. */
-const grace = 30_000;
+const grace = 20_000;
 
 /** The Python process and ours, of all models, started when first needed and again after they ended. */
 export class Sides {
