@@ -30,8 +30,10 @@ export async function measureCell({ sides, model, setting, batch, options, folde
       return await sides.ask(kind, 'run', { contestant, batch, ...read, ...extra });
     } catch (error) {
       failures[contestant] = error.message;
-      // A process that died has lost the model.
-      if (/ended|killed/.test(error.message)) await prepareAgain();
+      // A process that died has lost the model, and one with an error of CUDA mostly fails from then on.
+      const broken = /CUDA error|CUDA driver|CUDNN_STATUS|CUBLAS_STATUS/.test(error.message);
+      if (broken) await sides.endOne(kind);
+      if (broken || /ended|killed/.test(error.message)) await prepareAgain();
       return null;
     }
   };

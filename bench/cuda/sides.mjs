@@ -13,9 +13,6 @@ export class Sides {
   #failures = new Map();
   #files;
 
-  /** How often a process was started. */
-  starts = { python: 0, node: 0 };
-
   constructor({ options, folder, clock }) {
     this.#options = options;
     this.#folder = folder;
@@ -68,7 +65,7 @@ export class Sides {
         await this.ask('node', 'prepare', command);
       } catch (error) {
         if (fresh) throw error;
-        await this.#end('node');
+        await this.endOne('node');
         await this.ask('node', 'prepare', command);
       }
       this.#prepared.node = wanted;
@@ -88,20 +85,18 @@ export class Sides {
   }
 
   async end() {
-    await Promise.all([this.#end('python'), this.#end('node')]);
+    await Promise.all([this.endOne('python'), this.endOne('node')]);
   }
 
-  async #end(kind) {
+  /** Ends one process; it is started again when it is needed. */
+  async endOne(kind) {
     const side = this.#processes[kind];
     this.#forget(kind);
     if (side) await endSoon(side);
   }
 
   #started(kind) {
-    if (this.#processes[kind] === null) {
-      this.#processes[kind] = Side[kind](this.#options);
-      this.starts[kind]++;
-    }
+    this.#processes[kind] ??= Side[kind](this.#options);
     return this.#processes[kind];
   }
 
