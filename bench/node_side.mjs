@@ -4,15 +4,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as library from '../dist/lib/index.js';
+import { median } from './statistics.mjs';
+import { largestDifference, readFloats } from './values.mjs';
 
 const { GradCAM, loadModel, setThreads, Tensor } = library;
 const pixels = 3 * 224 * 224;
 const state = {};
-
-function readFloats(path) {
-  const bytes = readFileSync(path);
-  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-}
 
 const inputOf = (batch) => Tensor.from(state.input.subarray(0, batch * pixels), [batch, 3, 224, 224]);
 const milliseconds = async (work) => {
@@ -27,19 +24,6 @@ function residentMebibytes(field) {
   return Number(line[1]) / 1024;
 }
 
-/** The largest difference, NaN and missing values counted as infinite; `relative` to the largest expected value. */
-function largestDifference(found, expected, { relative = false } = {}) {
-  if (found.length !== expected.length) return Number.MAX_VALUE;
-  let most = 0;
-  let scale = 0;
-  for (let index = 0; index < found.length; index++) {
-    const difference = Math.abs(found[index] - expected[index]);
-    if (!(difference <= most)) most = Number.isNaN(difference) ? Number.MAX_VALUE : difference;
-    scale = Math.max(scale, Math.abs(expected[index]));
-  }
-  return relative ? most / scale : most;
-}
-
 async function eventLoopP99(work) {
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
@@ -49,12 +33,12 @@ async function eventLoopP99(work) {
 }
 
 const commands = {
-  async prepare({ model, input, category, layer, reshapeTransform, threads }) {
+  async prepare({ model, input, category, layer, reshapeTransform, threads, load = {} }) {
     await state.model?.dispose();
     setThreads({ executors: 1, intraOpThreads: threads });
     state.input = readFloats(input);
     state.category = category;
-    state.model = await loadModel(model);
+    state.model = await loadModel(model, load);
     const options = { model: state.model, targetLayers: layer, reshapeTransform };
     state.ours = new GradCAM(options);
     state.plain = new GradCAM({ ...options, optimize: false });
@@ -68,8 +52,9 @@ const commands = {
     return { explainer: state.explainer !== null };
   },
 
-  // Timed from the Float32Array on: making the tensor is part of what a caller pays.
-  async run({ contestant, batch, classes = 1, compare }) {
+  // Timed from the Float32Array on: making the tensor is part of what a caller pays. So is, of `read`, a result in
+  // JavaScript's memory.
+  async run({ contestant, batch, classes = 1, compare, read = false }) {
     const targets = [Array.from({ length: classes }, (_, index) => (state.category + index) % 1000)];
     let x;
     let result;
@@ -79,16 +64,17 @@ const commands = {
         contestant === 'forward'
           ? await state.model.forward(x)
           : await state[contestant].explain(x, { targets });
+      if (read) (contestant === 'forward' ? result : result.heatmaps).toTypedArray();
     });
     x.dispose();
-    const answer = { ms, cam: result.timings?.cam };
+    const answer = { ms, cam: result.timings?.cam, timings: result.timings };
     if (compare) {
       const outputs = contestant === 'forward' ? result : result.outputs;
       if (compare.outputs)
         answer.outputDifference = largestDifference(outputs.toTypedArray(), readFloats(compare.outputs), {
           relative: true,
         });
-      if (contestant !== 'forward')
+      if (contestant !== 'forward' && compare.heatmaps)
         answer.difference = largestDifference(result.heatmaps.toTypedArray(), readFloats(compare.heatmaps));
     }
     result.dispose();
@@ -110,13 +96,20 @@ const commands = {
     return { imagesPerSecond: (images / ms) * 1e3, eventLoopP99: p99 };
   },
 
-  async direct({ batch, images }) {
+  // `inFlight` batches at a time.
+  async direct({ batch, images, inFlight = 1 }) {
     const x = inputOf(batch);
-    const ms = await milliseconds(async () => {
-      for (let done = 0; done < images; done += batch) {
-        (await state.ours.explain(x, { targets: state.category })).dispose();
-      }
-    });
+    let left = images;
+    const ms = await milliseconds(() =>
+      Promise.all(
+        Array.from({ length: inFlight }, async () => {
+          while (left > 0) {
+            left -= batch;
+            (await state.ours.explain(x, { targets: state.category })).dispose();
+          }
+        }),
+      ),
+    );
     x.dispose();
     return { imagesPerSecond: (images / ms) * 1e3 };
   },
@@ -141,6 +134,31 @@ const commands = {
     }
     return { first: measured[first], last: measured[last] };
   },
+
+  threads: ({ executors, intraOpThreads }) => {
+    setThreads({ executors, intraOpThreads });
+    return {};
+  },
+
+  // Medians of the stages, and of what is left of the time from the Float32Array to the heatmaps.
+  async profile({ batch, repeats }) {
+    const stages = { total: [], rest: [] };
+    for (let repeat = 0; repeat < repeats; repeat++) {
+      const { ms, timings } = await commands.run({ contestant: 'ours', batch, read: true });
+      const inside = Object.values(timings).reduce((sum, time) => sum + time, 0);
+      for (const [stage, time] of Object.entries({ total: ms, ...timings, rest: ms - inside }))
+        stages[stage] = [...(stages[stage] ?? []), time];
+    }
+    return Object.fromEntries(Object.entries(stages).map(([stage, times]) => [stage, median(times)]));
+  },
+
+  // Memory as the library tells it, and of the whole process.
+  memory: async () => {
+    globalThis.gc?.();
+    return { library: (await library.memory?.()) ?? null, model: state.model.stats().memory };
+  },
+
+  doctor: () => library.doctor(),
 
   peak: () => ({ megabytes: residentMebibytes('VmHWM') }),
 };

@@ -3,8 +3,12 @@
 prepare  builds a torchvision model with fixed weights, writes it as TorchScript, and an input, into a folder
 run      one timed call of a contestant; what it gives can be written to a file, for comparison
 peak     the largest resident memory so far
+
+A device, an element type and what the CUDA libraries may do are told to prepare; inputs come from the CPU's memory, and
+results go back there.
 """
 
+import copy
 import json
 import re
 import sys
@@ -53,8 +57,27 @@ def save_torchscript(model: nn.Module, x: torch.Tensor, path: Path) -> None:
 
 
 class Side:
-    def prepare(self, name, layer, folder, largest_batch, reshapeTransform=None):
-        self.model, self.layer, self.transform = build(name), layer, reshape(reshapeTransform)
+    name = None
+
+    def prepare(
+        self,
+        name,
+        layer,
+        folder,
+        largest_batch,
+        reshapeTransform=None,
+        device="cpu",
+        dtype="float32",
+        tf32=False,
+        benchmark=False,
+    ):
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = benchmark
+        if name != self.name:
+            self.original, self.name = build(name), name
+        self.model, self.layer, self.transform = self.original, layer, reshape(reshapeTransform)
+        self.device, self.dtype = torch.device(device), getattr(torch, dtype)
         self.inputs = torch.randn(largest_batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))
         inputs = Path(folder) / f"input-{largest_batch}.bin"  # by size: others still read theirs
         self.inputs.numpy().tofile(inputs)
@@ -64,18 +87,26 @@ class Side:
         self.path, self.scripted = str(path), None
         with torch.no_grad():  # a class that the model sees in the first image, so that its map is not empty
             self.category = int(self.model(self.inputs[:1]).argmax())
+        if device != "cpu" or dtype != "float32":
+            self.model = copy.deepcopy(self.original).to(self.device, self.dtype)
         return {"model": str(path), "input": str(inputs), "category": self.category}
+
+    def placed(self, x):
+        return x.to(self.device).to(self.dtype)
 
     def run(self, contestant, batch, classes=1, keep=None):
         x = self.inputs[:batch]
         call = getattr(self, contestant)
         start = time.perf_counter()
-        result = call(x, classes)
+        result = call(self.placed(x), classes)
+        if isinstance(result, torch.Tensor):
+            result = result.detach().cpu()  # waits for the device
         milliseconds = (time.perf_counter() - start) * 1e3
         if keep:
-            spread = torch.as_tensor(result).std()  # maps are of 0 to 1; outputs of random weights may be small
+            result = torch.as_tensor(result).float()
+            spread = result.std()  # maps are of 0 to 1; outputs of random weights may be small
             assert spread > (0.01 if contestant.endswith("cam") else 0), "all values are equal: nothing could be compared"
-            torch.as_tensor(result).float().numpy().tofile(keep)
+            result.numpy().tofile(keep)
         return {"ms": milliseconds}
 
     def eager(self, x, _):
@@ -84,7 +115,7 @@ class Side:
 
     def torchscript(self, x, _):
         if self.scripted is None:
-            self.scripted = torch.jit.load(self.path)
+            self.scripted = torch.jit.load(self.path, map_location=self.device).to(self.dtype)
         with torch.no_grad():
             return self.scripted(x)
 
@@ -102,7 +133,7 @@ class Side:
         from pytorch_grad_cam import EigenCAM
 
         with EigenCAM(self.model, [self.model.get_submodule(self.layer)]) as cam:
-            return cam(x)
+            return cam(x, None)
 
     def ablationcam(self, x, _):
         from pytorch_grad_cam import AblationCAM
@@ -149,6 +180,32 @@ class Side:
         layer = self.model.get_submodule(self.layer)
         maps = LayerGradCam(self.model, layer).attribute(x, target=self.category, relu_attributions=True)
         return LayerAttribution.interpolate(maps, x.shape[2:], "bilinear").detach()
+
+    def kernels(self, batch, repeats):
+        sys.path.append(str(Path(__file__).parent / "cuda"))
+        from kernel_times import kernel_times
+
+        return kernel_times(self, batch, repeats)
+
+    def device_memory(self, reset=False):
+        """MiB: the most that this process took since the last reset, and what the whole device has in use."""
+        if self.device.type != "cuda":
+            return {"allocated": None, "reserved": None, "used": None}
+        if reset:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        free, total = torch.cuda.mem_get_info()
+        most = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), total - free
+        return dict(zip(("allocated", "reserved", "used"), (size / 2**20 for size in most)))
+
+    def describe_device(self):
+        cuda = torch.cuda.is_available()
+        return {
+            "name": torch.cuda.get_device_name() if cuda else "CPU",
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda if cuda else None,
+            "cudnn": torch.backends.cudnn.version() if cuda else None,
+        }
 
     def peak(self):
         # Unlike getrusage's, this peak holds nothing of the process that started us.

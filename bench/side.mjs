@@ -34,13 +34,30 @@ export class Side {
     });
   }
 
-  async ask(name, command = {}) {
+  /** True once the process was found to have ended. */
+  ended = false;
+
+  /** The answer; a process that takes more than `limit` milliseconds is killed. */
+  async ask(name, command = {}, limit = null) {
     this.#process.stdin.write(`${JSON.stringify({ do: name, ...command })}\n`);
+    const timer = limit === null ? null : setTimeout(() => this.kill(), limit);
     const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`The process ended while it was asked to ${name}.`);
+    clearTimeout(timer);
+    if (done) {
+      this.ended = true;
+      throw new Error(
+        this.#process.killed
+          ? `It was asked to ${name}, and killed after ${(limit / 1000).toFixed(0)} s.`
+          : `The process ended while it was asked to ${name}.`,
+      );
+    }
     const answer = JSON.parse(value);
     if (answer.error) throw new Error(`${name} ${JSON.stringify(command)}: ${answer.error}`);
     return answer;
+  }
+
+  kill() {
+    this.#process.kill('SIGKILL');
   }
 
   async end() {

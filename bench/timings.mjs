@@ -2,12 +2,12 @@ import { join } from 'node:path';
 import { Side } from './side.mjs';
 import { median, pairedRatio, ratioOfMedians, spread } from './statistics.mjs';
 
-const python = ['eager', 'torchscript', 'gradcam', 'torchcam', 'captum'];
-const node = ['ours', 'plain', 'forward'];
-const contestants = [...python, ...node];
-const peers = ['torchcam', 'captum'];
+export const python = ['eager', 'torchscript', 'gradcam', 'torchcam', 'captum'];
+export const node = ['ours', 'plain', 'forward'];
+export const contestants = [...python, ...node];
+export const peers = ['torchcam', 'captum'];
 
-const ratioPairs = {
+export const ratioPairs = {
   oursToEager: ['ours', 'eager'],
   oursToTorchScript: ['ours', 'torchscript'],
   plainToEager: ['plain', 'eager'],
