@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { jobsAtOnce } from '../../scripts/jobs.mjs';
 import { root } from './folders.mjs';
@@ -20,19 +20,23 @@ export function buildWithCMake(libtorch, folder, { rpath = true, timeout } = {})
   const deadline = timeout && Date.now() + timeout;
   const cmake = (...args) => {
     const left = deadline && Math.max(1, deadline - Date.now());
-    const options = { stdio: ['ignore', log, log], timeout: left };
-    const { status, error } = spawnSync('cmake', args, options);
+    const { status, error } = spawnSync('cmake', args, { stdio: ['ignore', log, log], timeout: left });
     if (status === 0) return;
     const end = readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-25).join('\n');
     const why =
-      error?.code === 'ETIMEDOUT' ? `It took more than ${timeout / 1000} s.` : (error?.message ?? '');
-    throw new Error(`The addon could not be built. ${why}\nThe end of ${logFile}:\n${end}`);
+      error?.code === 'ETIMEDOUT' ? `it took more than ${Math.round(timeout / 1000)} s` : error?.message;
+    throw new Error(`The addon could not be built${why ? `: ${why}` : ''}.\nThe end of ${logFile}:\n${end}`);
   };
-  cmake(
-    ...['-S', root, '-B', folder],
-    `-DGRADCAM_LIBTORCH=${libtorch}`,
-    `-DCMAKE_JS_INC=${headers.join(';')}`,
-    `-DCMAKE_SKIP_BUILD_RPATH=${rpath ? 'OFF' : 'ON'}`,
-  );
+  try {
+    cmake(
+      ...['-S', root, '-B', folder],
+      `-DGRADCAM_LIBTORCH=${libtorch}`,
+      `-DCMAKE_JS_INC=${headers.join(';')}`,
+      `-DCMAKE_SKIP_BUILD_RPATH=${rpath ? 'OFF' : 'ON'}`,
+    );
+  } catch (error) {
+    rmSync(folder, { recursive: true }); // it would remember a compiler that does not work
+    throw error;
+  }
   cmake('--build', folder, '--parallel', String(jobsAtOnce(2.5)));
 }
