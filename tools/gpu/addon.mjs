@@ -40,7 +40,7 @@ export function environmentFor(libtorch) {
  * @param {(line: string) => void} how.log
  * @returns {Promise<{ origin: 'packed' | 'built', reason?: string }>}
  */
-export function provideAddon(libtorch, { native, changed, seconds, log }) {
+export async function provideAddon(libtorch, { native, changed, seconds, log }) {
   const stamp = hashOf(JSON.stringify([native, libtorch.root, libtorch.version]));
   if (existsSync(addon) && existsSync(stampFile)) {
     const { stamp: there, ...provided } = JSON.parse(readFileSync(stampFile, 'utf8'));
@@ -63,7 +63,7 @@ export function provideAddon(libtorch, { native, changed, seconds, log }) {
     // What a packed addon left is no build folder.
     if (!existsSync(join(build, 'cmake', 'CMakeCache.txt')))
       rmSync(join(build, 'cmake'), { recursive: true, force: true });
-    buildWithCMake(libtorch.root, join(build, 'cmake'), { timeout: seconds * 1000 });
+    await buildWithCMake(libtorch.root, join(build, 'cmake'), { seconds });
     describe(libtorch);
     const problem = loadingProblem(libtorch);
     if (problem) throw new Error(`The addon was built and does not load: ${problem}`);

@@ -49,7 +49,8 @@ async function pack() {
   if (`${process.platform}-${process.arch}` !== 'linux-x64')
     throw new Error('The archive is for Linux on x86-64, and its addon and sharp come from such a machine.');
   const sources = hashSources();
-  const addons = libtorches.map((folder) => buildAddon(folder, sources.native));
+  const addons = [];
+  for (const folder of libtorches) addons.push(await buildAddon(folder, sources.native));
   const staging = mkdtempSync(join(tmpdir(), 'gradcam-gpu-'));
   try {
     const staged = (path) => join(staging, relative(root, path));
@@ -71,7 +72,7 @@ async function pack() {
 }
 
 /** Builds in a folder that stays, so that only what changed is compiled the next time. */
-function buildAddon(folder, native) {
+async function buildAddon(folder, native) {
   const found = checkLibTorch(folder);
   if (found.problem) throw new Error(`${folder}: ${found.problem}`);
   if (!isSupported(found.version))
@@ -79,7 +80,7 @@ function buildAddon(folder, native) {
   const line = lineOf(found.version);
   const build = join(root, 'build-variants', 'gpu-pack', line, 'cmake');
   say(`building the addon for LibTorch ${found.version}`);
-  buildWithCMake(found.root, build, { rpath: false });
+  await buildWithCMake(found.root, build, { rpath: false });
   const changed = differences(native, hashSources().native);
   if (changed.length > 0) throw new Error(`${changed[0]} changed during the build. Run this again.`);
   return { line, folder: build };
@@ -117,7 +118,11 @@ function packJavaScript(staging) {
   const tests = [...testFiles('cuda'), ...testFiles('cpu')].map((name) =>
     join(root, 'dist', name.replace(/\.ts$/, '.js')),
   );
-  const programs = [join(root, 'tools', 'gpu', 'run.mjs'), join(root, 'bench', 'cuda', 'run.mjs')];
+  // The benchmark starts others of its programs.
+  const programs = ['tools/gpu', 'bench', 'bench/cuda'].flatMap((folder) => {
+    const names = existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : [];
+    return names.filter((name) => name.endsWith('.mjs')).map((name) => join(root, folder, name));
+  });
   const names = new Set([
     ...Object.keys(dependencies).filter((name) => name !== 'cmake-js'),
     ...['node-api-headers', 'ava', '@ava/typescript'],

@@ -12,32 +12,35 @@ export class Ended extends Error {
   }
 }
 
-// A kill of this process ends what it started too, and leaves the report as of then.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  process.on(signal, () => {
-    interruption = signal;
-    if (current) endGroup(current);
-  });
-}
+// A kill of this process ends what it started too.
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+const onSignal = (signal) => {
+  interruption = signal;
+  if (current) endGroup(current);
+};
 
 export const interrupted = () => interruption !== undefined;
 
 /**
- * Runs a program for at most `seconds`; its output goes to a file.
+ * Runs a program for at most `seconds`, an hour by default; its output goes to a file.
  * @param {string[]} command
  * @param {object} how
  * @param {string} how.cwd
- * @param {NodeJS.ProcessEnv} how.env
- * @param {number} how.seconds
+ * @param {NodeJS.ProcessEnv} [how.env]
+ * @param {number} [how.seconds]
  * @param {string} how.logFile
  * @param {(text: string) => void} [how.onOutput] told what the program prints to standard output
  * @returns {Promise<number | null>} its exit code; null if a signal ended it
  */
-export async function runProgram([program, ...args], { cwd, env, seconds, logFile, onOutput = () => {} }) {
+export async function runProgram(
+  [program, ...args],
+  { cwd, env, seconds = 3600, logFile, onOutput = () => {} },
+) {
   if (interruption) throw new Ended('interrupted', `by ${interruption}`);
   // A group of its own: what the program starts ends with it.
   const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   current = child;
+  for (const signal of signals) process.on(signal, onSignal);
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8');
   child.stdout.on('data', (text) => {
     appendFileSync(logFile, text);
@@ -59,6 +62,7 @@ export async function runProgram([program, ...args], { cwd, env, seconds, logFil
     return code;
   } finally {
     clearTimeout(limit);
+    for (const signal of signals) process.removeListener(signal, onSignal);
     current = undefined;
   }
 }

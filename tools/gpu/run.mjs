@@ -62,9 +62,9 @@ await report.part('libtorch', (record) => {
 });
 const ready =
   libtorch !== undefined &&
-  (await report.part('addon', (record) => {
+  (await report.part('addon', async (record) => {
     const how = { native: sources.native, changed: changed.native, seconds: limit(150) };
-    Object.assign(record, provideAddon(libtorch, { ...how, log: (line) => report.log(line) }));
+    Object.assign(record, await provideAddon(libtorch, { ...how, log: (line) => report.log(line) }));
   }));
 
 // Of the same run, and so worth keeping: what another option or source would change is in it.
