@@ -92,7 +92,14 @@ function readRecord(): string | null {
 
 /** torchvision's library in its Python package, or in an installation from its C++ sources. */
 function libraryIn(folder: string): string | null {
-  const names = ['_C.so', 'lib/libtorchvision.so', 'lib64/libtorchvision.so', 'libtorchvision.so'];
+  // _C_stable: from 0.29 on.
+  const names = [
+    '_C.so',
+    '_C_stable.so',
+    'lib/libtorchvision.so',
+    'lib64/libtorchvision.so',
+    'libtorchvision.so',
+  ];
   const paths = names.map((name) => join(folder, name));
   return paths.find((path) => existsSync(path)) ?? null;
 }
@@ -102,31 +109,42 @@ function describe(place: string, source: string): TorchvisionLibrary {
   const path = (isFolder ? libraryIn(place) : null) ?? place;
   const { version, torch } = readMetadata(dirname(path));
   const present = native().buildInfo().torchVersion;
-  const fits = torch === null || minor(torch) === minor(present);
+  const fits = torch === null || (torch.orNewer ? isAtLeast : isSameLine)(present, torch.version);
   let problem: string | null = null;
   if (!existsSync(path)) problem = 'there is no such file';
-  else if (isFolder && path === place) problem = 'there is no _C.so or libtorchvision.so in it';
-  else if (!fits) problem = `it was built for LibTorch ${torch}, and this is ${present}`;
+  else if (isFolder && path === place) problem = 'there is no _C.so, _C_stable.so or libtorchvision.so in it';
+  else if (!fits)
+    problem = `it was built for LibTorch ${torch?.version}${torch?.orNewer ? ' or newer' : ''}, and this is ${present}`;
   return { path, source, version, problem };
 }
 
 /** What the Python package's metadata says: its version, and that of the torch it was built for. */
-function readMetadata(folder: string): { version: string | null; torch: string | null } {
+function readMetadata(folder: string): {
+  version: string | null;
+  torch: { version: string; orNewer: boolean } | null;
+} {
   try {
     const site = dirname(folder);
     const info = readdirSync(site).find((name) => /^torchvision-.*\.dist-info$/.test(name));
     const text = info ? readFileSync(join(site, info, 'METADATA'), 'utf8') : '';
+    const [, relation, torch] = /^Requires-Dist: torch *\(?([=>]=)([\d.]+)/m.exec(text) ?? [];
     return {
       version: /^Version: (\S+)/m.exec(text)?.[1] ?? null,
-      torch: /^Requires-Dist: torch *\(?==([\d.]+)/m.exec(text)?.[1] ?? null,
+      torch: torch ? { version: torch, orNewer: relation === '>=' } : null,
     };
   } catch {
     return { version: null, torch: null };
   }
 }
 
-function minor(version: string): string {
-  return version.split('.').slice(0, 2).join('.');
+const isSameLine = (version: string, other: string): boolean => compareLines(version, other) === 0;
+const isAtLeast = (version: string, other: string): boolean => compareLines(version, other) >= 0;
+
+/** Negative, zero or positive, by major and minor version. */
+function compareLines(version: string, other: string): number {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const [otherMajor = 0, otherMinor = 0] = other.split('.').map(Number);
+  return major - otherMajor || minor - otherMinor;
 }
 
 /** @internal The error of a model whose operators are missing, with the cure. */

@@ -56,15 +56,18 @@ export async function buildAddon(
   log(`built in ${((Date.now() - started) / 1000).toFixed(0)} s`);
 }
 
-/** Changes when anything that the addon is made of does. */
-function stampOf(libtorch, sanitize) {
-  const hash = createHash('sha256');
+/** The files of ours that the addon is made of, from the package's root. */
+export function nativeSources() {
   const sources = readdirSync(join(root, 'native'), { recursive: true, encoding: 'utf8' })
     .filter((name) => /\.(cc|h)$/.test(name))
     .sort();
-  for (const name of ['CMakeLists.txt', ...sources.map((source) => join('native', source))]) {
-    hash.update(name).update(readFileSync(join(root, name)));
-  }
+  return ['CMakeLists.txt', ...sources.map((source) => join('native', source))];
+}
+
+/** Changes when anything that the addon is made of does. */
+function stampOf(libtorch, sanitize) {
+  const hash = createHash('sha256');
+  for (const name of nativeSources()) hash.update(name).update(readFileSync(join(root, name)));
   const headers = JSON.parse(readFileSync(require.resolve('node-addon-api/package.json'), 'utf8')).version;
   const warnings = process.env.GRADCAM_WERROR === '1';
   hash.update(

@@ -12,6 +12,7 @@ import { resolveLibTorch } from './libtorch/resolve.mjs';
 import { torchvisionFor } from './libtorch/versions.mjs';
 
 const buildFolder = join(dirname(dirname(fileURLToPath(import.meta.url))), 'build');
+const libraries = ['_C.so', '_C_stable.so']; // the latter from 0.29 on
 const cpuWheels = 'https://download.pytorch.org/whl/cpu';
 
 async function fetchTorchvision(env, log) {
@@ -41,7 +42,9 @@ async function fetchTorchvision(env, log) {
       removeUnneeded(folder);
     };
     await fillCache(target, fill, (folder) =>
-      hasLibrary(join(folder, 'torchvision')) ? undefined : 'there is no torchvision/_C.so in it',
+      hasLibrary(join(folder, 'torchvision'))
+        ? undefined
+        : `there is no torchvision/${libraries.join(' or ')} in it`,
     );
   }
   mkdirSync(buildFolder, { recursive: true });
@@ -51,7 +54,7 @@ async function fetchTorchvision(env, log) {
 }
 
 function hasLibrary(folder) {
-  return existsSync(join(folder, '_C.so'));
+  return libraries.some((name) => existsSync(join(folder, name)));
 }
 
 /** PyTorch's CPU builds say so: "2.13.0+cpu". */
@@ -69,7 +72,7 @@ function removeUnneeded(folder) {
       rmSync(join(folder, name), { recursive: true });
   }
   for (const name of readdirSync(join(folder, 'torchvision'))) {
-    if (!['_C.so', 'version.py'].includes(name))
+    if (![...libraries, 'version.py'].includes(name))
       rmSync(join(folder, 'torchvision', name), { recursive: true });
   }
 }

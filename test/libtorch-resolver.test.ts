@@ -65,12 +65,12 @@ test('a LIBTORCH that cannot be used is an error, whatever else there is', async
     [makeLibTorch(join(folder, 'no-cpu'), '2.13.0', ['libc10.so']), /it has no lib\/libtorch_cpu\.so/],
     [makeLibTorch(join(folder, 'no-c10'), '2.13.0', ['libtorch_cpu.so']), /it has no lib\/libc10\.so/],
     [
-      makeLibTorch(join(folder, 'old'), '2.11.0'),
-      /it is version 2\.11\.0, and 2\.12\.x or 2\.13\.x is needed/,
+      makeLibTorch(join(folder, 'old'), '2.10.0'),
+      /it is version 2\.10\.0, and 2\.11\.x to 2\.15\.x is needed/,
     ],
     [
-      makeLibTorch(join(folder, 'new'), '2.14.0'),
-      /it is version 2\.14\.0, and 2\.12\.x or 2\.13\.x is needed/,
+      makeLibTorch(join(folder, 'new'), '2.16.0'),
+      /it is version 2\.16\.0, and 2\.11\.x to 2\.15\.x is needed/,
     ],
     [makeLibTorch(join(folder, 'unknown'), 'x.y.z'), /its version cannot be told/],
   ];
@@ -133,12 +133,12 @@ test("LIBTORCH_USE_PYTORCH=0 skips Python's torch, and so does a version out of 
   t.like(await resolveLibTorch({ env: skipped }), { source: 'cache', root: cached });
   t.like(await resolveLibTorch({ env }), { source: 'python' });
 
-  makeLibTorch(join(folder, 'torch'), '2.14.0');
+  makeLibTorch(join(folder, 'torch'), '2.16.0');
   t.like(await resolveLibTorch({ env }), { source: 'cache', root: cached });
   rmSync(cached, { recursive: true });
   t.regex(
     await failure(t, { env, fetchMissing: false }),
-    /python3's torch: .*it is version 2\.14\.0, and 2\.12\.x or 2\.13\.x is needed/,
+    /python3's torch: .*it is version 2\.16\.0, and 2\.11\.x to 2\.15\.x is needed/,
   );
 });
 
@@ -165,15 +165,16 @@ test('GRADCAM_OFFLINE=1 and npm install --offline use what is there, and no netw
   t.false(existsSync(join(bin, 'pip.log')), 'pip was not called');
 });
 
-test('each release line has a tested version and a torchvision; others are out of range', async (t) => {
+test('each release line has a torchvision; others are out of range', async (t) => {
   const versions = await import(new URL('libtorch/versions.mjs', scripts).href);
   t.deepEqual(versions.testedVersions, ['2.12.1', '2.13.0']);
   t.true(versions.testedVersions.includes(versions.pinnedVersion));
-  t.is(versions.supportedRange, '2.12.x or 2.13.x');
-  for (const version of ['2.12.0', '2.12.1', '2.13.0', '2.13.7'])
+  t.is(versions.supportedRange, '2.11.x to 2.15.x');
+  for (const version of ['2.11.0', '2.12.0', '2.12.1', '2.13.7', '2.15.0'])
     t.true(versions.isSupported(version), version);
-  for (const version of ['2.11.0', '2.14.0', '1.12.1', '12.12.0', '2.120.0', '2.12', '2.13.0rc1'])
+  for (const version of ['2.10.0', '2.16.0', '1.12.1', '12.12.0', '2.120.0', '2.12', '2.13.0rc1'])
     t.false(versions.isSupported(version), version);
+  t.is(versions.torchvisionFor('2.11.0'), '0.26.0');
   t.is(versions.torchvisionFor('2.12.1'), '0.27.1');
   t.is(versions.torchvisionFor('2.13.0'), '0.28.0');
 });
@@ -246,11 +247,11 @@ test('a LIBTORCH_URL that fails is an error: pip does not take its place', async
 
 test('an archive of another version, or of something else, does not reach the cache', async (t) => {
   const { folder, env } = sandbox(t);
-  const archive = makeArchive(folder, '2.11.0');
+  const archive = makeArchive(folder, '2.10.0');
   const url = await serve(t, (_, response) => response.end(archive.content));
   t.regex(
     await failure(t, { env, officialArchive: { ...archive, url } }),
-    /cannot be used: it is version 2\.11\.0/,
+    /cannot be used: it is version 2\.10\.0/,
   );
 });
 
@@ -355,7 +356,7 @@ test('when nothing works the message lists every place and ends with the command
   const url = await serve(t, (_, response) => response.writeHead(404).end());
   const message = await failure(t, { env, officialArchive: { url, sha256: '' } });
   t.deepEqual(message.split('\n'), [
-    'LibTorch 2.12.x or 2.13.x was not found. Tried:',
+    'LibTorch 2.11.x to 2.15.x was not found. Tried:',
     "  - python3's torch: it is not installed",
     `  - the cache, ${cached}: the folder does not exist`,
     '  - official archive: the server answered 404 Not Found',

@@ -13,7 +13,7 @@ namespace {
 #define GRADCAM_REFUSE(name) \
   extern "C" __attribute__((visibility("default"))) void name() { refuse(); }
 
-// The mangled names of functions of at::cuda and c10::cuda, version 2.13.
+// The mangled names of functions of at::cuda and c10::cuda, versions 2.11 to 2.13.
 GRADCAM_REFUSE(_ZN2at4cuda26getCurrentDevicePropertiesEv)
 GRADCAM_REFUSE(_ZN3c104cuda12device_countEv)
 GRADCAM_REFUSE(_ZN3c104cuda14ExchangeDeviceEa)
@@ -29,6 +29,11 @@ GRADCAM_REFUSE(_ZN3c104cuda9SetDeviceEab)
 GRADCAM_REFUSE(_ZNK3c104cuda10CUDAStream11synchronizeEv)
 GRADCAM_REFUSE(_ZNK3c104cuda10CUDAStream5queryEv)
 GRADCAM_REFUSE(_ZNK3c104cuda10CUDAStream6streamEv)
+
+// What torchvision calls from 0.29 on: C functions of libtorch_cuda.
+GRADCAM_REFUSE(aoti_torch_get_current_cuda_stream)
+GRADCAM_REFUSE(torch_c10_cuda_check_msg)
+GRADCAM_REFUSE(torch_c10_cuda_free_error_msg)
 
 // A pointer to the allocator of CUDA memory.
 extern "C" __attribute__((visibility("default"))) void* _ZN3c104cuda20CUDACachingAllocator9allocatorE =

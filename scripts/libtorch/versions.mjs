@@ -1,22 +1,25 @@
 /** The LibTorch that is fetched where none is found. */
 export const pinnedVersion = '2.13.0';
 
-// Each release line of LibTorch that the addon can be built against: the version that all tests pass with, and the
-// torchvision whose operators fit it.
+// Each release line of LibTorch that the addon can be built against: the torchvision whose operators fit it, and the
+// version that all tests pass with, where all were run.
 const releaseLines = {
+  2.11: { torchvision: '0.26.0' },
   2.12: { tested: '2.12.1', torchvision: '0.27.1' },
   2.13: { tested: '2.13.0', torchvision: '0.28.0' },
+  2.14: { torchvision: '0.29.0' },
+  2.15: { torchvision: '0.29.2' },
 };
 
 const releaseLine = (version) => releaseLines[/^\d+\.\d+(?=\.\d+$)/.exec(version)?.[0]];
 
-/** What an installed LibTorch may be, in words for messages. */
-export const supportedRange = Object.keys(releaseLines)
+/** What an installed LibTorch may be, in words for messages: there is no gap between the release lines. */
+export const supportedRange = [Object.keys(releaseLines).at(0), Object.keys(releaseLines).at(-1)]
   .map((line) => `${line}.x`)
-  .join(' or ');
+  .join(' to ');
 
 /** The versions that all tests pass with. */
-export const testedVersions = Object.values(releaseLines).map(({ tested }) => tested);
+export const testedVersions = Object.values(releaseLines).flatMap(({ tested }) => tested ?? []);
 
 /** Whether an installed LibTorch is in the supported range. */
 export function isSupported(version) {
