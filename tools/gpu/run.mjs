@@ -1,6 +1,6 @@
 // What tools/gpu/run.sh starts when there is a Node: finds LibTorch, provides the addon, runs the tests and the benchmark.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
@@ -144,6 +144,7 @@ function benchProgram() {
 /** Its results are files: those of a benchmark that was ended are taken too. */
 async function runBench(record, env) {
   const folder = join(out, 'bench');
+  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const command = [process.execPath, benchProgram(), '--python', options.python, '--out', folder];
   if (options.cpu) {
