@@ -162,6 +162,10 @@ export function missingOperator(
 }
 
 function cure(operator: string, torchvision: TorchvisionLibrary | null): string {
+  if (operator.startsWith('aten::')) {
+    const { torchVersion } = native().buildInfo();
+    return `It was made with a newer torch than ${torchVersion}, which this is: export it with that, or build against the newer LibTorch.`;
+  }
   if (!operator.startsWith('torchvision::'))
     return 'Name the library that has it: loadModel(path, { libraries: [file] }).';
   if (torchvision?.problem)

@@ -1,6 +1,6 @@
 // What tools/gpu/run.sh starts when there is a Node: finds LibTorch, provides the addon, runs the tests and the benchmark.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
@@ -49,7 +49,14 @@ Object.assign(report.content, {
   changed,
 });
 
-let libtorch;
+// What another archive, source, LibTorch or device would change. Results of an earlier run with the same are kept: all but
+// the part that --only names, or, where a kill ended that run, those that had passed.
+const { libtorch, problem } = lookForLibTorch();
+const identity = hashOf(JSON.stringify([device, manifest.made, sources, libtorch, testFiles(device)]));
+report.content.identity = identity;
+const kept = earlier?.identity === identity ? Object.entries(earlier.parts).filter(isKept) : [];
+Object.assign(report.content.parts, Object.fromEntries(kept));
+
 await report.part('archive', () => {
   if (changed.typescript.length === 0) return;
   throw new Error(
@@ -57,7 +64,7 @@ await report.part('archive', () => {
   );
 });
 await report.part('libtorch', (record) => {
-  libtorch = findLibTorch(options.python);
+  if (problem) throw problem;
   Object.assign(record, libtorch);
 });
 const ready =
@@ -67,35 +74,37 @@ const ready =
     Object.assign(record, await provideAddon(libtorch, { ...how, log: (line) => report.log(line) }));
   }));
 
-// Of the same run, and so worth keeping: what another option or source would change is in it.
-const identity = hashOf(JSON.stringify([device, manifest.made, sources, libtorch, testFiles(device)]));
-report.content.identity = identity;
-
 if (ready) {
-  const threads = String(Math.max(1, Math.floor(availableParallelism() / options.concurrency)));
   const env = {
     ...environmentFor(libtorch),
     PYTHON: options.python,
     GRADCAM_OFFLINE: '1',
-    OMP_NUM_THREADS: process.env.OMP_NUM_THREADS ?? threads,
     ...(options.cpu ? { GRADCAM_CUDA: '0', CUDA_VISIBLE_DEVICES: '' } : { GRADCAM_REQUIRE_CUDA: '1' }),
   };
-  await reusable('tests', (record) => runTests(record, env));
-  if (existsSync(benchProgram())) await reusable('bench', (record) => runBench(record, env));
+  await unlessKept('tests', (record) => runTests(record, env));
+  if (existsSync(benchProgram())) await unlessKept('bench', (record) => runBench(record, env));
 }
 const passed = report.finish();
 report.log(`${passed ? 'All parts passed' : 'NOT all parts passed'}: ${join(out, 'report.json')}`);
 process.exit(passed ? 0 : 1);
 
-/** Does a part, unless --only names another, or the run that a kill ended had it done. */
-async function reusable(name, work) {
-  const before = earlier?.identity === identity ? earlier.parts[name] : undefined;
-  const isOther = options.only !== undefined && options.only !== name;
-  if (before && (isOther || (!options.only && !earlier.finished && before.status === 'passed'))) {
-    report.content.parts[name] = before;
-    report.log(`--- ${name}: ${before.status}, of the run before`);
-    report.save();
-  } else if (!isOther) await report.part(name, work);
+function lookForLibTorch() {
+  try {
+    return { libtorch: findLibTorch(options.python) };
+  } catch (problem) {
+    return { problem };
+  }
+}
+
+function isKept([name, { status }]) {
+  if (!['tests', 'bench'].includes(name)) return false;
+  return options.only ? options.only !== name : !earlier.finished && status === 'passed';
+}
+
+async function unlessKept(name, work) {
+  if (report.content.parts[name])
+    report.log(`--- ${name}: ${report.content.parts[name].status}, of the run before`);
+  else if ((options.only ?? name) === name) await report.part(name, work);
 }
 
 async function runTests(record, env) {
@@ -107,9 +116,10 @@ async function runTests(record, env) {
     Object.assign(record, { passed, failed, skipped, failures, skippedTitles });
   };
   take();
+  const threads = String(Math.max(1, Math.floor(availableParallelism() / options.concurrency)));
   const code = await runProgram([process.execPath, ...ava, ...how, ...testFiles(device)], {
     cwd: root,
-    env,
+    env: { OMP_NUM_THREADS: threads, ...env },
     seconds: limit(options.tests),
     logFile: report.logFile,
     onOutput: (text) => {
@@ -134,6 +144,7 @@ function benchProgram() {
 /** Its results are files: those of a benchmark that was ended are taken too. */
 async function runBench(record, env) {
   const folder = join(out, 'bench');
+  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const command = [process.execPath, benchProgram(), '--python', options.python, '--out', folder];
   if (options.cpu) {
