@@ -83,7 +83,13 @@ test('the process that tries the file first loads it as it is meant to be loaded
   t.is(code, 0, stderr);
   const [asked, options] = JSON.parse(readFileSync(told, 'utf8')) as [string, string];
   t.is(asked, 'test/fixtures/scripted.pt');
-  t.deepEqual(JSON.parse(options), { device: 'auto', dtype: 'float64', libraries: [] });
+  t.deepEqual(JSON.parse(options), {
+    device: 'auto',
+    dtype: 'float64',
+    libraries: [],
+    tf32: false,
+    cudnnBenchmark: false,
+  });
 });
 
 const ends: readonly { name: string; options: string; expected: string }[] = [
@@ -211,11 +217,19 @@ test('EXPECTED FAILURE - no addon, and an addon that is none', async (t) => {
 });
 
 test('EXPECTED FAILURE - another LibTorch than the one compiled against', async (t) => {
-  // LibTorch tells its version by at::show_config(); this one tells another.
+  // LibTorch tells its version by caffe2::GetBuildOptions(); this one tells another.
   const folder = temporaryFolder(t);
   writeFileSync(
     join(folder, 'other.cc'),
-    '#include <string>\nnamespace at { std::string show_config() { return "TORCH_VERSION=1.2.3, "; } }\n',
+    `#include <map>
+#include <string>
+namespace caffe2 {
+const std::map<std::string, std::string>& GetBuildOptions() {
+  static const std::map<std::string, std::string> options{{"TORCH_VERSION", "1.2.3"}};
+  return options;
+}
+}
+`,
   );
   execFileSync('c++', ['-shared', '-fPIC', '-o', join(folder, 'other.so'), join(folder, 'other.cc')]);
   const addon = packageWith(t, join(root, 'build/cmake/gradcam.node'));

@@ -184,7 +184,7 @@ class AsksRank(nn.Module):
 
     def forward(self, x):
         x = self.conv(x)
-        y = x * torch.ones(1, 1, 1, 1, 1, dtype=x.dtype)
+        y = x * torch.ones(1, 1, 1, 1, 1, dtype=x.dtype, device=x.device)
         if y.dim() == 5:
             x = x * 2.0
         return self.head(F.relu(x).mean((2, 3)))

@@ -84,12 +84,6 @@ ModeGuard::~ModeGuard() {
   gate().leave();
 }
 
-at::Tensor copyToDevice(const at::Tensor& tensor, at::Device device) {
-  if (tensor.device() == device) return tensor;
-  if (device.is_cpu() || !tensor.is_cpu()) return tensor.to(device);
-  return tensor.pin_memory().to(device, /*non_blocking=*/true);
-}
-
 void synchronize(at::Device device) {
   if (!device.is_cpu()) backendOf(device).synchronizeDevice(device.index());
 }

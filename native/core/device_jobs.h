@@ -42,9 +42,6 @@ class ModeGuard {
   ModeGuard& operator=(const ModeGuard&) = delete;
 };
 
-// A copy on `device`. To a GPU by way of page-locked memory, so that neither the copy nor the thread waits.
-at::Tensor copyToDevice(const at::Tensor& tensor, at::Device device);
-
 // Waits until all that was asked of `device` is done, on all streams.
 void synchronize(at::Device device);
 // Waits until what this thread asked of `device` is done. Does nothing for the CPU.

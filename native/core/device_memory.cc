@@ -16,6 +16,10 @@ c10::DeviceAllocator* allocator() {
 
 }  // namespace
 
+bool deviceInUse() {
+  return allocator() != nullptr;
+}
+
 std::vector<DeviceMemory> deviceMemory() {
   std::vector<DeviceMemory> devices;
   auto* ofDevice = allocator();
@@ -31,7 +35,10 @@ std::vector<DeviceMemory> deviceMemory() {
 
 void releaseDeviceMemory() noexcept {
   try {
-    if (auto* ofDevice = allocator()) ofDevice->emptyCache();
+    auto* ofDevice = allocator();
+    if (ofDevice == nullptr) return;
+    ofDevice->emptyCache();
+    at::getHostAllocator(at::kCUDA)->empty_cache();
   } catch (...) {
     // A device that failed; the job that made it fail says so.
   }

@@ -12,9 +12,12 @@ struct DeviceMemory {
   std::size_t cached;  // bytes kept for the next ones
 };
 
+// True once a model was loaded onto a GPU.
+bool deviceInUse();
 // Of the GPUs that this process uses.
 std::vector<DeviceMemory> deviceMemory();
-// Gives what is kept for the next tensors back to the GPUs. Never throws.
+// Gives what is kept for the next tensors back to the GPUs and, of page-locked memory, to the system. Never
+// throws.
 void releaseDeviceMemory() noexcept;
 
 }  // namespace gradcam

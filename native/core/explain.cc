@@ -9,6 +9,7 @@
 #include "core/device_jobs.h"
 #include "core/explain_pass.h"
 #include "core/failure.h"
+#include "core/host_memory.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
@@ -70,17 +71,18 @@ NetworkMethod networkMethodOf(const ExplainRequest& request) {
 }
 
 MethodResult resultOf(const at::Tensor& heatmaps) {
-  const at::Tensor peaks = heatmaps.flatten(1).amax(1).contiguous();
+  const at::Tensor peaks = copyToHost(heatmaps.flatten(1).amax(1));
   std::vector<bool> positive;
   for (int64_t index = 0; index < peaks.numel(); ++index)
     positive.push_back(peaks.data_ptr<float>()[index] > 0);
-  return {toHandle(heatmaps), std::move(positive)};
+  return {toHandle(copyToHost(heatmaps)), std::move(positive)};
 }
 
 Explanation explainOnDevice(ModelState& state,
                             const ExplainRequest& request,
                             const Cancellation& cancellation,
-                            const ExplainProgress& progress) {
+                            const ExplainProgress& progress,
+                            at::Tensor& inputIsFinite) {
   Explanation explanation;
   StageTimings& timings = explanation.timings;
   Stopwatch stopwatch;
@@ -92,7 +94,7 @@ Explanation explainOnDevice(ModelState& state,
                                   : state.plan(request.modelMethod, hookedLayers(request.layers),
                                                request.optimize, needsSecondDerivatives(request));
   timings.plan = stopwatch.lap();
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
+  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs, &inputIsFinite);
   checkInput(inputs.at(0));
 
   const std::vector<AugmentationChoice> asItIs = {{}};
@@ -130,6 +132,7 @@ Explanation explainOnDevice(ModelState& state,
       }
     }
   }
+  ModelState::checkInputFinite(inputIsFinite);
   for (const at::Tensor& sum : sums) {
     const auto count = static_cast<double>(augmentations.size());
     explanation.methods.push_back(resultOf((count == 1 ? sum : sum / count).contiguous()));
@@ -154,8 +157,15 @@ Explanation explain(const Model& model,
                     const Cancellation& cancellation,
                     const ExplainProgress& progress) {
   ModelState& state = model.state();
-  return onDevice(state.device, state.mode,
-                  [&] { return explainOnDevice(state, request, cancellation, progress); });
+  return onDevice(state.device, state.mode, [&] {
+    at::Tensor finite;
+    try {
+      return explainOnDevice(state, request, cancellation, progress, finite);
+    } catch (const Failure& failure) {
+      if (failure.code == "ERR_NOT_FINITE") ModelState::checkInputFinite(finite);  // that is why
+      throw;
+    }
+  });
 }
 
 }  // namespace gradcam

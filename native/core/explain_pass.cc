@@ -9,9 +9,9 @@
 #include "core/cam/heatmap.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/smooth_grad_cam.h"
-#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/feature_pyramid.h"
+#include "core/host_memory.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
 #include "core/tensor_state.h"
@@ -135,6 +135,13 @@ ExplainPass::ExplainPass(const torch::jit::Module& model,
     const at::AutoGradMode record(true);
     scoreTensor_ = scoresOf(explained_, targets_);
   }
+  // Reading waits for a GPU, which meanwhile could be given the walk back; not where it is given much more.
+  const bool runsManyTimes = std::any_of(request.methods.begin(), request.methods.end(), isPerturbed);
+  if (inputs_.at(0).is_cpu() || runsManyTimes) readScores();
+}
+
+void ExplainPass::readScores() {
+  if (!scores_.empty() || !scoreTensor_.defined()) return;
   scores_ = scoreValues(scoreTensor_);
   if (std::any_of(scores_.begin(), scores_.end(), [](double score) { return !std::isfinite(score); }))
     checkFinite(scoreTensor_, scoreTensor_);
@@ -304,14 +311,17 @@ std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t r
   if (second || anyNeeds(request_, CamMethod::Needs::Gradients)) walks = walkBack(second);
   timings.backward += stopwatch.lap();
 
-  std::vector<at::Tensor> results;
+  std::vector<at::Tensor> results, rawMaps;
   for (const MethodRequest& method : request_.methods) {
     cancellation_.throwIfCancelled();
     const auto raw = isPerturbed(method) ? perturbedMaps(method, advance) : mapsOfMethod(method, walks);
-    for (const at::Tensor& maps : raw) checkFinite(maps, explained_);  // scaling would hide it
+    rawMaps.insert(rawMaps.end(), raw.begin(), raw.end());
     const LayerFusion fusion = method.multiplyLayers ? LayerFusion::Product : LayerFusion::Mean;
-    results.push_back(fuseLayers(raw, mapSize(), fusion, request_.upsample).to(at::kCPU));
+    results.push_back(fuseLayers(raw, mapSize(), fusion, request_.upsample));
   }
+  readScores();
+  for (const at::Tensor& maps : rawMaps)
+    checkFinite(maps, explained_);  // scaling has hidden it in the results
   timings.cam += stopwatch.lap();
   return results;
 }

@@ -30,11 +30,12 @@ class ExplainPass {
               std::vector<at::Tensor> inputs,
               const Cancellation& cancellation);
 
-  // One [N, ...size] for each method, float32 on the CPU, N as targets().
+  // One [N, ...size] for each method, float32, N as targets().
   std::vector<at::Tensor> heatmaps(const std::function<void(int64_t rows)>& advance, StageTimings& timings);
 
   const c10::IValue& output() const { return captured_.output(); }
   const std::vector<ResolvedTarget>& targets() const { return targets_; }
+  // Known once heatmaps() were made.
   const std::vector<double>& scores() const { return scores_; }
   const std::vector<Layer>& layers() const { return layers_; }
   // Runs of the model, in rows, that heatmaps() will make on top of the forward.
@@ -51,6 +52,7 @@ class ExplainPass {
                        std::size_t layer,
                        const Walk* walk) const;
   std::vector<int64_t> mapSize() const;
+  void readScores();
 
   const torch::jit::Module& model_;
   const Plan& plan_;

@@ -54,6 +54,18 @@ at::Tensor FusedActivation::apply(const at::Tensor& x) const {
   return x;
 }
 
+at::Tensor FusedActivation::applyInPlace(at::Tensor x) const {
+  const auto scalar = [&](std::size_t index) { return scalars.at(index).value(); };
+  if (name == "relu") return x.relu_();
+  if (name == "hardtanh") return at::hardtanh_(x, scalar(0), scalar(1));
+  if (name == "leaky_relu") return at::leaky_relu_(x, scalar(0));
+  if (name == "sigmoid") return x.sigmoid_();
+  if (name == "tanh") return x.tanh_();
+  if (name == "hardswish") return at::hardswish_(x);
+  if (name == "swish") return at::silu_(x);
+  return apply(x);
+}
+
 std::optional<c10::OperatorHandle> findTorchOperator(const char* name, const char* overload) {
   return c10::Dispatcher::singleton().findSchema({name, overload});
 }

@@ -20,6 +20,8 @@ struct FusedActivation {
   c10::List<std::optional<at::Scalar>> scalarList() const;
   // By ATen's own operators.
   at::Tensor apply(const at::Tensor& x) const;
+  // The same, of a tensor that nobody else has.
+  at::Tensor applyInPlace(at::Tensor x) const;
 };
 
 // ATen's operators on oneDNN have no C++ functions; they are found and called by name.

@@ -22,10 +22,11 @@ void runFusedConvolution(torch::jit::Stack& stack) {
 }  // namespace
 
 bool FusedConvolution::available() {
-  return at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
-         findTorchOperator("mkldnn::_convolution_pointwise") &&
-         findTorchOperator("mkldnn::_convolution_pointwise", "binary") &&
-         findTorchOperator("mkldnn::_reorder_convolution_weight");
+  static const bool found = at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
+                            findTorchOperator("mkldnn::_convolution_pointwise") &&
+                            findTorchOperator("mkldnn::_convolution_pointwise", "binary") &&
+                            findTorchOperator("mkldnn::_reorder_convolution_weight");
+  return found;
 }
 
 FoldedBatchNorm FoldedBatchNorm::of(const at::Tensor& mean,
@@ -49,13 +50,16 @@ FusedConvolution::FusedConvolution(Parameters parameters,
       scale_(batchNorm ? std::optional(batchNorm->scale) : std::nullopt),
       activation_(std::move(activation)),
       inRows_(inRows) {
-  if (!batchNorm) return;
+  if (onGpu()) foldOnGpu(batchNorm);
+  if (onGpu() || !batchNorm) return;
   auto& bias = parameters_.bias;
   bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
 }
 
 bool FusedConvolution::fits(const at::Tensor& input) const {
-  if (!input.is_cpu() || input.scalar_type() != at::kFloat || input.dim() != 4 || input.numel() == 0)
+  const at::Tensor& weight = parameters_.weight;
+  if (input.device() != weight.device() || input.scalar_type() != weight.scalar_type() || input.dim() != 4 ||
+      input.numel() == 0)
     return false;
   if (input.size(1) != weightSizes_[1] * parameters_.groups) return false;
   for (const int64_t size : outputSizes(input)) {
@@ -102,6 +106,7 @@ at::Tensor FusedConvolution::scaledWeight() const {
 
 at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at::Tensor>& added) const {
   if (!fits(input)) return runAsWritten(input, added);
+  if (onGpu()) return runWithCudnn(input, added);
   static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
   const at::Tensor weight = weightFor(input);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <list>
 #include <mutex>
 #include <optional>
@@ -23,14 +24,19 @@ struct FoldedBatchNorm {
                             double epsilon);
 };
 
-// activation(batch_norm(convolution(input)) + added), as one oneDNN primitive on channels-last data. oneDNN
-// wants weights in an order of its own, which depends on the image's size: from the second run with a size
-// on, they are kept in that order, for the few sizes used last. (A batch of one decides the order; other
-// batches want the same.) Without gradients. Several threads may run it.
+// activation(batch_norm(convolution(input)) + added), without gradients. Several threads may run it.
+//
+// On a CPU as one oneDNN primitive on channels-last data. oneDNN wants weights in an order of its own, which
+// depends on the image's size: from the second run with a size on, they are kept in that order, for the few
+// sizes used last. (A batch of one decides the order; other batches want the same.)
+//
+// On a GPU by cuDNN, as one kernel where the activation is ReLU. Seen with ResNet-50 on an H200, float32 is
+// fastest in rows, and what tensor cores compute (float16, bfloat16, TF32) channels-last.
 class FusedConvolution final : public torch::CustomClassHolder {
  public:
   struct Parameters {
-    at::Tensor weight;  // float32, on the CPU, [out, in / groups, height, width]
+    // [out, in / groups, height, width]; on the CPU float32, on a GPU float32, float16 or bfloat16
+    at::Tensor weight;
     std::optional<at::Tensor> bias;
     std::vector<int64_t> stride, padding, dilation;
     int64_t groups;
@@ -38,6 +44,8 @@ class FusedConvolution final : public torch::CustomClassHolder {
 
   // False where LibTorch was built without oneDNN.
   static bool available();
+  // False where LibTorch was built without cuDNN.
+  static bool availableOnGpu();
 
   FusedConvolution(Parameters parameters,
                    const std::optional<FoldedBatchNorm>& batchNorm,
@@ -50,15 +58,19 @@ class FusedConvolution final : public torch::CustomClassHolder {
   std::string describe() const;
 
  private:
+  bool onGpu() const { return !parameters_.weight.is_cpu(); }
+  void foldOnGpu(const std::optional<FoldedBatchNorm>& batchNorm);
   bool fits(const at::Tensor& input) const;
   std::vector<int64_t> outputSizes(const at::Tensor& input) const;
   at::Tensor weightFor(const at::Tensor& input) const;
   at::Tensor scaledWeight() const;
+  at::Tensor runWithCudnn(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
+  at::Tensor runAsOneKernel(const at::Tensor& image, const std::optional<at::Tensor>& added) const;
   at::Tensor runAsWritten(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
 
   Parameters parameters_;
   const std::vector<int64_t> weightSizes_;  // [out, in / groups, height, width]
-  const std::optional<at::Tensor> scale_;   // of the weight, for each output channel
+  std::optional<at::Tensor> scale_;  // of the weight, for each output channel; on a GPU it is in the weight
   const FusedActivation activation_;
   const bool inRows_;
   mutable std::mutex mutex_;
@@ -67,6 +79,8 @@ class FusedConvolution final : public torch::CustomClassHolder {
     at::Tensor weight;  // undefined while the size was seen only once
   };
   mutable std::list<PackedWeight> packed_;  // most recently used first
+  at::MemoryFormat formatOnGpu_ = at::MemoryFormat::Contiguous;
+  mutable std::atomic<bool> oneKernel_ = true;  // until cuDNN refuses
 };
 
 // The operator `fused_convolution(Any convolution, Tensor input, Tensor? added) -> Tensor`; the first

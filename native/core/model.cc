@@ -5,6 +5,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/device_jobs.h"
 #include "core/failure.h"
+#include "core/host_memory.h"
 #include "core/image_list.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
@@ -43,8 +44,6 @@ std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
                                              const std::vector<HookedLayer>& layers,
                                              bool optimize,
                                              bool secondDerivatives) {
-  checkMethod(method);
-  for (const HookedLayer& layer : layers) checkLayer(layer.path);
   const std::string key = method + (optimize ? "\noptimized\n" : "\nas it is\n") +
                           (secondDerivatives ? "second derivatives\n" : "") + keyOf(layers);
   std::lock_guard lock(mutex_);
@@ -54,6 +53,8 @@ std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
     recent_.splice(recent_.begin(), recent_, found);
     return found->plan;
   }
+  checkMethod(method);
+  for (const HookedLayer& layer : layers) checkLayer(layer.path);
   recent_.push_front({key, finished(Plan::keepOutputs(module, method, layers, optimize, secondDerivatives))});
   if (recent_.size() > kCachedPlans) recent_.pop_back();
   cachedPlans_ = recent_.size();
@@ -80,8 +81,8 @@ std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle
   return prepared;
 }
 
-std::vector<at::Tensor> ModelState::prepareBatches(
-    const std::vector<std::vector<TensorHandle>>& inputs) const {
+std::vector<at::Tensor> ModelState::prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs,
+                                                   at::Tensor* finite) const {
   std::vector<at::Tensor> prepared;
   const bool imageList = takesImageList(module);
   auto inputsInParts = inputs;
@@ -102,7 +103,7 @@ std::vector<at::Tensor> ModelState::prepareBatches(
       if (!fits) throw Failure("ERR_INPUT_SHAPE", "The inputs of one batch differ in shape or element type.");
     }
     prepared.push_back(
-        prepareInput(tensors.size() == 1 ? tensors.front() : at::cat(tensors), prepared.empty()));
+        prepareInput(tensors.size() == 1 ? tensors.front() : at::cat(tensors), prepared.empty(), finite));
   }
   return prepared;
 }
@@ -123,18 +124,27 @@ std::shared_ptr<const Plan> ModelState::attentionPlan(const std::string& method)
   return plan;
 }
 
-at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture) const {
+void ModelState::checkInputFinite(const at::Tensor& finite) {
+  if (!finite.defined() || finite.item<bool>()) return;
+  throw Failure("ERR_INPUT_NOT_FINITE",
+                "The input holds NaN or infinite values. Check the preprocessing: a division by zero in the "
+                "standard deviation, or an image that was decoded wrongly.");
+}
+
+at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture, at::Tensor* finite) const {
   if (tensor.numel() == 0) {
     throw Failure("ERR_INPUT_SHAPE", "The input is empty: every dimension must be at least 1.");
   }
   tensor = copyToDevice(tensor, device);  // first, for a GPU checks and casts faster
   if (at::isFloatingType(tensor.scalar_type())) {
     // Masks among the further inputs hold minus infinity on purpose.
-    if (isPicture && !at::isfinite(tensor).all().item<bool>()) {
-      throw Failure(
-          "ERR_INPUT_NOT_FINITE",
-          "The input holds NaN or infinite values. Check the preprocessing: a division by zero in the "
-          "standard deviation, or an image that was decoded wrongly.");
+    if (isPicture) {
+      at::Tensor isFinite = at::isfinite(tensor).all();
+      if (finite != nullptr && !device.is_cpu()) {
+        *finite = std::move(isFinite);
+      } else {
+        checkInputFinite(isFinite);
+      }
     }
     if (const auto modelType = floatingTypeOf(module)) tensor = tensor.to(*modelType);
   }

@@ -116,6 +116,8 @@ std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& opti
   if (options.elementType || (device.is_cpu() && hasHalfPrecisionWeights(module)))
     castTypes = castWeights(module, type);
   const DeviceMode mode{options.tf32, options.cudnnBenchmark};
+  // Weights in a block that a large batch left would keep the whole block.
+  if (!device.is_cpu()) releaseDeviceMemory();
   onDevice(device, mode, [&] {
     adaptTracedConstants(module, device, castTypes, type);
     if (!device.is_cpu()) module.to(device);

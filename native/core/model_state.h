@@ -37,14 +37,19 @@ struct ModelState {
   // for a value of the first that is not finite, ERR_INPUT_NOT_FINITE.
   std::vector<at::Tensor> prepareInputs(const std::vector<TensorHandle>& inputs) const;
   // The same for inputs in parts, which become one batch each. Throws ERR_INPUT_SHAPE where they do not fit.
-  std::vector<at::Tensor> prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs) const;
+  // With `finite`, a model on a GPU leaves there whether the first input is finite, for checkInputFinite()
+  // when something waits for the GPU anyway.
+  std::vector<at::Tensor> prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs,
+                                         at::Tensor* finite = nullptr) const;
+  // Throws ERR_INPUT_NOT_FINITE. `finite` is a truth value on any device, or undefined.
+  static void checkInputFinite(const at::Tensor& finite);
 
   // Throws ERR_UNKNOWN_LAYER, ERR_MODEL_FROZEN, ERR_NO_FORWARD.
   void checkMethod(const std::string& method) const;
   void checkLayer(const std::string& path) const;
 
  private:
-  at::Tensor prepareInput(at::Tensor tensor, bool isPicture) const;
+  at::Tensor prepareInput(at::Tensor tensor, bool isPicture, at::Tensor* finite = nullptr) const;
   // Executors have streams of their own: what building a plan asked of a GPU is done before others see it.
   std::shared_ptr<const Plan> finished(std::shared_ptr<const Plan> plan) const;
 

@@ -27,7 +27,14 @@ std::optional<std::vector<int64_t>> pairArgument(const Node* node, const char* n
   return pair;
 }
 
-// The parameters of a convolution of images with constant float32 weights; none for every other node.
+bool canFuseWith(const at::Tensor& weight) {
+  const at::ScalarType type = weight.scalar_type();
+  if (weight.is_cpu()) return type == at::kFloat && FusedConvolution::available();
+  const bool known = type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
+  return weight.is_cuda() && known && FusedConvolution::availableOnGpu();
+}
+
+// The parameters of a convolution of images with constant weights; none for every other node.
 std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* node) {
   const bool written = node->matches(
       "aten::conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[2] stride=1, int[2] padding=0, "
@@ -45,7 +52,7 @@ std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* no
   if (!weight || !weight->isTensor() || !bias || !groups || !stride || !padding || !dilation)
     return std::nullopt;
   const at::Tensor& kernel = weight->toTensor();
-  if (kernel.dim() != 4 || kernel.scalar_type() != at::kFloat || !kernel.is_cpu()) return std::nullopt;
+  if (kernel.dim() != 4 || !canFuseWith(kernel)) return std::nullopt;
   return FusedConvolution::Parameters{
       kernel.detach(), bias->toOptional<at::Tensor>(), *stride, *padding, *dilation, groups->toInt()};
 }
@@ -232,10 +239,6 @@ void foldBatchNorms(std::shared_ptr<Graph>& graph) {
 std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
                                         bool mayFuseConvolutions,
                                         PlanDescription& facts) {
-  if (!FusedConvolution::available() || !FusedLinear::available()) {
-    foldBatchNorms(graph);
-    return {};
-  }
   std::vector<Node*> convolutions, linears;
   std::unordered_set<const Value*> rewritten;
   std::vector<std::pair<Node*, c10::intrusive_ptr<FusedAttention>>> attentions;
@@ -246,6 +249,7 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
         if (aliases.hasWriters(output)) rewritten.insert(output);
       }
       if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
+      if (!FusedLinear::available()) return;
       if (auto attention = FusedAttention::of(node)) attentions.emplace_back(node, std::move(attention));
       if (isConstantLinear(node)) linears.push_back(node);
     });

@@ -6,6 +6,7 @@
 
 #include "core/device_jobs.h"
 #include "core/failure.h"
+#include "core/host_memory.h"
 #include "core/scripted_target.h"
 #include "core/tensor_state.h"
 

@@ -61,15 +61,43 @@ void findNearestClasses(Target& target, const at::Tensor& values, int64_t argmax
   target.kind = Target::Kind::Finer;
 }
 
-// `values` are the image's outputs, `ranking` its classes from the highest on.
-int64_t resolveClass(Target& target, const at::Tensor& values, const at::Tensor& ranking) {
-  const int64_t classCount = values.size(0);
+// What targets of classes are chosen by, read from the device only where one asks.
+class ClassOutputs {
+ public:
+  explicit ClassOutputs(at::Tensor output) : output_(std::move(output)) {}
+
+  int64_t count() const { return output_.size(1); }
+
+  // One image's outputs, in double precision on the CPU.
+  at::Tensor of(int64_t image) { return values()[image]; }
+
+  // Among equal outputs the first class wins, as in numpy's argmax.
+  int64_t ranked(int64_t image, int64_t rank) {
+    if (rank == 0) return of(image).argmax().item<int64_t>();
+    if (!ranking_.defined())
+      ranking_ = at::argsort(values(), /*stable=*/true, /*dim=*/1, /*descending=*/true);
+    return ranking_[image][rank].item<int64_t>();
+  }
+
+ private:
+  const at::Tensor& values() {
+    if (!values_.defined()) values_ = output_.detach().to(at::kCPU, at::kDouble);
+    return values_;
+  }
+
+  const at::Tensor output_;
+  at::Tensor values_, ranking_;
+};
+
+int64_t resolveClass(Target& target, ClassOutputs& outputs, int64_t image) {
+  const int64_t classCount = outputs.count();
   if (target.kind == Target::Kind::Rank) {
     checkClass(target.category, classCount, "Rank");
-    target.category = ranking[target.category].item<int64_t>();
+    target.category = outputs.ranked(image, target.category);
     target.kind = Target::Kind::Class;
   }
-  if (target.kind == Target::Kind::FinerRanks) findNearestClasses(target, values, ranking[0].item<int64_t>());
+  if (target.kind == Target::Kind::FinerRanks)
+    findNearestClasses(target, outputs.of(image), outputs.ranked(image, 0));
   checkClass(target.category, classCount, "Class");
   if (target.kind == Target::Kind::Finer) {
     for (const int64_t other : target.others) checkClass(other, classCount, "Class");
@@ -90,8 +118,7 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
                                            int64_t imageCount) {
   checkCount(targets, imageCount);
   const at::NoGradGuard noGrad;
-  at::Tensor values;
-  at::Tensor ranking;
+  std::optional<ClassOutputs> classes;
   const bool onlyClasses = std::all_of(targets.begin(), targets.end(), [](const auto& ofImage) {
     return std::all_of(ofImage.begin(), ofImage.end(),
                        [](const Target& each) { return isOfClasses(each.kind); });
@@ -103,13 +130,11 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
     for (std::size_t index = 0; index < ofImage.size(); ++index) {
       ResolvedTarget target{image, static_cast<int64_t>(index), -1, ofImage[index]};
       if (isOfClasses(target.target.kind)) {
-        if (!values.defined()) {
+        if (!classes) {
           checkClassOutput(output, imageCount);
-          values = output.toTensor().detach().to(at::kCPU, at::kDouble);
-          // Stable, so that among equal outputs the first class wins, as in numpy's argmax.
-          ranking = at::argsort(values, /*stable=*/true, /*dim=*/1, /*descending=*/true);
+          classes.emplace(output.toTensor());
         }
-        target.classIndex = resolveClass(target.target, values[image], ranking[image]);
+        target.classIndex = resolveClass(target.target, *classes, image);
       } else if (target.target.kind == Target::Kind::Segmentation ||
                  target.target.kind == Target::Kind::Binary) {
         target.classIndex = target.target.category;

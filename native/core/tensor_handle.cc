@@ -1,6 +1,7 @@
 #include "core/tensor_handle.h"
 
 #include "core/failure.h"
+#include "core/host_memory.h"
 #include "core/tensor_state.h"
 
 namespace gradcam {
@@ -50,7 +51,7 @@ std::size_t exportedElementSize(ElementType type) {
 
 TensorHandle TensorHandle::copyOf(const void* data, ElementType type, const std::vector<int64_t>& shape) {
   const at::ScalarType scalar = rowOf(type).scalar;
-  at::Tensor tensor = at::empty(shape, scalar);
+  at::Tensor tensor = emptyOnHost(shape, scalar);
   if (tensor.numel() > 0) std::memcpy(tensor.data_ptr(), data, tensor.nbytes());
   return toHandle(std::move(tensor));
 }

@@ -89,7 +89,7 @@ onGpu('CUDA: models with TF32 and without it take turns', async (t) => {
     tf32: true,
     cudnnBenchmark: true,
   });
-  const [exactCam, fastCam] = [exact, fast].map((model) => new GradCAM({ model, targetLayers: 'blocks.3' }));
+  const [exactCam, fastCam] = [exact, fast].map((model) => new GradCAM({ model, targetLayers: '_blocks.3' }));
   if (!exactCam || !fastCam) return t.fail();
   const expected = values((await exactCam.explain(photo, { targets: 281 })).heatmaps);
   const rounds = Array.from({ length: 16 }, async (_, index) => {
@@ -133,7 +133,7 @@ onGpu('CUDA: a TorchScript target has its weights where the output is, in half p
 
 onGpu('CUDA: inputs of many sizes, the describing of plans and inspections among explains', async (t) => {
   await using model = await loadModel(liteModel, { device: 'cuda', dtype: 'float32' });
-  const cam = new GradCAM({ model, targetLayers: 'blocks.4' });
+  const cam = new GradCAM({ model, targetLayers: '_blocks.4' });
   const shapes = [64, 96, 128, 160].map((size) => Tensor.from(noise(3 * size * size), [1, 3, size, size]));
   const expected = new Map<Tensor, Float32Array>();
   for (const input of shapes)

@@ -42,34 +42,35 @@ const methods: Record<string, (options: CAMOptions) => BaseCAM> = {
   SegEigenCAM: (options) => new SegEigenCAM(options),
   KPCACAM: (options) => new KPCACAM(options),
   FEM: (options) => new FEM(options),
-  FinerCAM: (options) => new FinerCAM(options),
-  RefineCAM: (options) => new RefineCAM({ ...options, targetLayers: ['blocks.5', '_conv_head'] }),
+  FinerCAM: (options) => new FinerCAM({ ...options, targetLayers: '_bn1' }),
+  RefineCAM: (options) => new RefineCAM({ ...options, targetLayers: ['_blocks.10', '_conv_head'] }),
   RandomCAM: (options) => new RandomCAM({ ...options, seed: 3 }),
-  ScoreCAM: (options) => new ScoreCAM({ ...options, targetLayers: 'blocks.2' }),
-  AblationCAM: (options) => new AblationCAM({ ...options, targetLayers: 'blocks.5' }),
+  ScoreCAM: (options) => new ScoreCAM({ ...options, targetLayers: '_blocks.2' }),
+  AblationCAM: (options) => new AblationCAM({ ...options, targetLayers: '_blocks.5' }),
   SmoothGradCAMPlusPlus: (options) => new SmoothGradCAMPlusPlus({ ...options, seed: 5 }),
   FullGrad: ({ model }) => new FullGrad({ model }),
 };
 
-/** The largest difference of values between 0 and 1 that the element type may make. */
-const allowed = { float32: 1e-4, float16: 5e-3, bfloat16: 5e-2 } as const;
-
 for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
   for (const [name, make] of Object.entries(methods)) {
-    onGpu(`CUDA: ${name} in ${dtype} is what the CPU gives in float32`, async (t) => {
-      const explain = async (how: LoadModelOptions, optimize: boolean) => {
+    onGpu(`CUDA: ${name} in ${dtype} is what the CPU gives`, async (t) => {
+      const explain = async (how: LoadModelOptions, optimize = true) => {
         await using model = await loadModel(liteModel, how);
         const cam = make({ model, targetLayers: '_conv_head', optimize });
-        const { heatmaps, scores } = await cam.explain(await photoTensor(), { targets: 281 });
-        return { map: values(heatmaps), scores };
+        const { heatmaps } = await cam.explain(await photoTensor(), { targets: 281 });
+        return values(heatmaps);
       };
-      const expected = await explain({ dtype: 'float32' }, true);
-      t.true(Math.max(...expected.map) > 0.5, 'the map shows something');
+      const expected = await explain({ dtype: 'float32' });
+      t.true(Math.max(...expected) > 0.5, 'the map shows something');
+      // How far rounding to this type moves the map differs between methods by orders of magnitude: as far as on the CPU.
+      const bound =
+        dtype === 'float32'
+          ? 1e-4
+          : Math.max(5e-3, 2 * maxDifference(await explain({ dtype }, false), expected));
       for (const optimize of [true, false]) {
-        const found = await explain({ device: 'cuda', dtype }, optimize);
-        const difference = maxDifference(found.map, expected.map);
-        t.log(`optimize ${optimize}: ${difference.toExponential(1)}`);
-        t.true(difference <= allowed[dtype], `optimize ${optimize}: ${difference}`);
+        const difference = maxDifference(await explain({ device: 'cuda', dtype }, optimize), expected);
+        t.log(`optimize ${optimize}: ${difference.toExponential(1)} of ${bound.toExponential(1)}`);
+        t.true(difference <= bound, `optimize ${optimize}: ${difference}, where ${bound} is allowed`);
       }
     });
   }

@@ -2,9 +2,9 @@
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/principal_component.h"
 #include "core/cam/repeated_rows.h"
-#include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/forward_hooks.h"
+#include "core/host_memory.h"
 #include "core/output_value.h"
 
 namespace gradcam {
