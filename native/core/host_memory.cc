@@ -1,6 +1,11 @@
 #include "core/host_memory.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "core/device_jobs.h"
 #include "core/device_memory.h"
@@ -42,6 +47,26 @@ at::Tensor emptyOnHost(at::IntArrayRef sizes, at::ScalarType type) {
     if (at::Tensor locked = lockedTensor(sizes, type, bytes); locked.defined()) return locked;
   }
   return at::empty(sizes, type);
+}
+
+void copyBytes(void* destination, const void* source, std::size_t bytes) {
+  constexpr std::size_t kPart = std::size_t{4} << 20;  // about a millisecond
+  const std::size_t parts =
+      std::min<std::size_t>({bytes / kPart, 4, std::max(1U, std::thread::hardware_concurrency() / 4)});
+  const std::size_t ofPart = parts > 1 ? bytes / parts : bytes;
+  const auto copy = [&](std::size_t first, std::size_t last) {
+    std::memcpy(static_cast<char*>(destination) + first, static_cast<const char*>(source) + first,
+                last - first);
+  };
+  std::vector<std::thread> helpers;
+  std::size_t first = 0;
+  try {
+    for (; helpers.size() + 1 < parts; first += ofPart) helpers.emplace_back(copy, first, first + ofPart);
+  } catch (const std::system_error&) {
+    // The system has no thread to give: this one copies the rest.
+  }
+  copy(first, bytes);
+  for (std::thread& helper : helpers) helper.join();
 }
 
 at::Tensor copyToHost(const at::Tensor& tensor) {

@@ -9,6 +9,9 @@ namespace gradcam {
 // move.
 at::Tensor emptyOnHost(at::IntArrayRef sizes, at::ScalarType type);
 
+// memcpy, of much by several threads: it is the JavaScript thread that waits.
+void copyBytes(void* destination, const void* source, std::size_t bytes);
+
 // A copy on the CPU, in rows. Waits until it is there.
 at::Tensor copyToHost(const at::Tensor& tensor);
 

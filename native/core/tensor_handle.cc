@@ -52,7 +52,7 @@ std::size_t exportedElementSize(ElementType type) {
 TensorHandle TensorHandle::copyOf(const void* data, ElementType type, const std::vector<int64_t>& shape) {
   const at::ScalarType scalar = rowOf(type).scalar;
   at::Tensor tensor = emptyOnHost(shape, scalar);
-  if (tensor.numel() > 0) std::memcpy(tensor.data_ptr(), data, tensor.nbytes());
+  if (tensor.numel() > 0) copyBytes(tensor.data_ptr(), data, tensor.nbytes());
   return toHandle(std::move(tensor));
 }
 

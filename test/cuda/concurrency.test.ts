@@ -89,7 +89,9 @@ onGpu('CUDA: models with TF32 and without it take turns', async (t) => {
     tf32: true,
     cudnnBenchmark: true,
   });
-  const [exactCam, fastCam] = [exact, fast].map((model) => new GradCAM({ model, targetLayers: '_blocks.3' }));
+  const [exactCam, fastCam] = [exact, fast].map(
+    (model) => new GradCAM({ model, targetLayers: '_conv_head' }),
+  );
   if (!exactCam || !fastCam) return t.fail();
   const expected = values((await exactCam.explain(photo, { targets: 281 })).heatmaps);
   const rounds = Array.from({ length: 16 }, async (_, index) => {
@@ -97,7 +99,7 @@ onGpu('CUDA: models with TF32 and without it take turns', async (t) => {
     return maxDifference(values((await cam.explain(photo, { targets: 281 })).heatmaps), expected);
   });
   for (const [index, difference] of (await Promise.all(rounds)).entries())
-    t.true(difference <= (index % 2 === 0 ? close : 2e-2), `${index}: ${difference}`);
+    t.true(difference <= (index % 2 === 0 ? close : 1e-2), `${index}: ${difference}`);
 });
 
 onGpu('CUDA: after calls on the CPU in the same process', async (t) => {

@@ -20,11 +20,11 @@ int64_t channelAxis(const ReshapeTransform& reshape) {
 }
 
 // What stands for "this channel is not there": 0 behind a ReLU, else a value far below all others
-// (pytorch-grad-cam's 1e7 below), as far as the element type goes.
+// (pytorch-grad-cam's 1e7 below). float16 ends at 65504, and the layers behind make more of the value.
 double fillOf(const at::Tensor& activation) {
   const double least = activation.min().item<double>();
   if (least == 0) return 0;
-  return activation.scalar_type() == at::kHalf ? std::max(least - 1e7, -65504.0) : least - 1e7;
+  return activation.scalar_type() == at::kHalf ? least - 4096 : least - 1e7;
 }
 
 // The share of channels whose activation lies most on the activation's first principal component, as
