@@ -24,6 +24,7 @@ const parts = [
     command: ['npx', 'ava', '--timeout=30m', 'test/sidecar-fuzz.test.ts'],
     env: { GRADCAM_SIDECARS: '20000' },
   },
+  { name: 'CUDA build of LibTorch', command: ['npm', 'run', '--silent', 'test:cuda-library'] },
   { name: 'sanitizers', command: ['npm', 'run', '--silent', 'test:sanitizers', '--', '--size', '20'] },
   {
     name: 'package, compiled where it is installed',

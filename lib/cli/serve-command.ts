@@ -50,7 +50,7 @@ export function serveCommand(interruption: AbortSignal): Command {
     .option('--host <address>', 'where to listen: 0.0.0.0 for all networks; default: 127.0.0.1')
     .option('-p, --port <port>', 'default: 8080; 0 for any free one', parsePort)
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'; default: cpu")
-    .option('--max-batch <images>', 'most images in one batch; default: 8', parseCount)
+    .option('--max-batch <images>', 'most images in one batch; default: 8, on a GPU 32', parseCount)
     .option('--max-delay <ms>', 'how long an image waits for a fuller batch; default: 0', parseMilliseconds)
     .option('--max-pending <images>', 'most images on their way; more get 503; default: 256', parseCount)
     .option('--max-body <MiB>', 'largest request; default: 32', parseCount)

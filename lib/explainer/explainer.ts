@@ -8,7 +8,7 @@ import { Explanation } from '../cam/explanation.js';
 import { type MethodName, methods } from '../cam/methods.js';
 import { observeExplain } from '../diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import type { ModelInput } from '../model.js';
+import type { Model, ModelInput } from '../model.js';
 import { readOptions } from '../options.js';
 import { threads } from '../threads.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
@@ -17,7 +17,7 @@ import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-imag
 export interface ExplainerOptions extends CAMOptions {
   /** Name of the method. Default `'gradcam'`. */
   readonly method?: MethodName;
-  /** Most images in one batch. Default 8. */
+  /** Most images in one batch. Default {@link defaultMaxBatch}: 8 on the CPU, 32 on a GPU. */
   readonly maxBatch?: number;
   /**
    * How long an image waits for others to fill its batch, in milliseconds. Default 0: take what waits. Images that come
@@ -26,6 +26,11 @@ export interface ExplainerOptions extends CAMOptions {
   readonly maxDelayMs?: number;
   /** Most images that may wait; more are refused with `ERR_BUSY`. Default 256. */
   readonly maxQueue?: number;
+}
+
+/** How many images a device wants at once: a GPU is not filled by those that a CPU computes. */
+export function defaultMaxBatch({ device }: Model): number {
+  return device === 'cpu' ? 8 : 32;
 }
 
 /**
@@ -70,7 +75,7 @@ export class Explainer {
       ],
     );
     this.#cam = new (checkMethod(method ?? 'gradcam'))(camOptions);
-    this.#maxBatch = checkNumber('maxBatch', maxBatch ?? 8, 1, 4096, true);
+    this.#maxBatch = checkNumber('maxBatch', maxBatch ?? defaultMaxBatch(camOptions.model), 1, 4096, true);
     this.#maxDelayMs = checkNumber('maxDelayMs', maxDelayMs ?? 0, 0, 60_000, false);
     this.#maxQueue = checkNumber('maxQueue', maxQueue ?? 256, 1, 1_000_000, true);
   }

@@ -3,7 +3,7 @@ import type { Explanation } from '../cam/explanation.js';
 import type { MethodName } from '../cam/methods.js';
 import type { TargetLayer } from '../cam/target-layers.js';
 import { GradCamError } from '../errors.js';
-import { Explainer } from '../explainer/explainer.js';
+import { defaultMaxBatch, Explainer } from '../explainer/explainer.js';
 import type { LoadImageOptions } from '../image/image-options.js';
 import { findClass } from '../labels.js';
 import { type Device, type Inspection, loadModel, type Model } from '../model.js';
@@ -30,7 +30,7 @@ export interface ExplainChoice {
 
 export interface ModelDefaults {
   readonly device: string;
-  readonly maxBatch: number;
+  readonly maxBatch?: number | undefined;
   readonly maxDelayMs: number;
   readonly maxPending: number;
 }
@@ -73,7 +73,7 @@ export class ServedModel {
     this.definition = definition;
     this.model = model;
     this.sidecar = sidecar;
-    this.maxBatch = definition.maxBatch ?? defaults.maxBatch;
+    this.maxBatch = definition.maxBatch ?? defaults.maxBatch ?? defaultMaxBatch(model);
     this.#explainerOptions = {
       maxBatch: this.maxBatch,
       maxDelayMs: definition.maxDelayMs ?? defaults.maxDelayMs,

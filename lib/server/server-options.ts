@@ -33,7 +33,7 @@ const schema = z.strictObject({
   modelControl: z.boolean().default(false),
   watch: z.boolean().default(false),
   device: modelSchema.shape.device.default('cpu'),
-  maxBatch: count.max(4096).default(8),
+  maxBatch: count.max(4096).optional(),
   maxDelayMs: milliseconds.max(60_000).default(0),
   maxPending: count.default(256),
   maxPendingBytes: count.default(1024 ** 3),

@@ -28,6 +28,11 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
+bool isOnGpu(const torch::jit::Module& model) {
+  const auto parameters = model.parameters();
+  return parameters.size() > 0 && !(*parameters.begin()).is_cpu();
+}
+
 [[noreturn]] void throwNotCalled(const torch::jit::Module& model,
                                  const std::string& method,
                                  const std::string& path) {
@@ -123,7 +128,9 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
       insertMark(value, static_cast<int>(slot), value->node()->next());
     }
   }
-  openSelfAttention(graph);
+  // A GPU runs closed attention faster than what it stands for, which only gradients ask for.
+  const bool closedPrefix = optimize && isOnGpu(model);
+  if (!closedPrefix) openSelfAttention(graph);
   ownInputs(graph);
   const auto marks = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {

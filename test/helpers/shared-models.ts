@@ -15,8 +15,10 @@ export function sharedModel(
   path: string,
   dtype: NonNullable<LoadModelOptions['dtype']> = 'auto',
 ): Promise<Model> {
+  // As the CPU does it: what is stored in float16 is computed in float32.
+  const asOnCpu = dtype === 'auto' && device !== 'cpu' ? 'float32' : dtype;
   const key = `${path} ${dtype}`;
-  const model = models.get(key) ?? loadModel(path, { dtype, device });
+  const model = models.get(key) ?? loadModel(path, { dtype: asOnCpu, device });
   models.set(key, model);
   return model;
 }

@@ -15,7 +15,7 @@ are written as it goes; run again after a kill, it goes on with what had not pas
   --out FOLDER        where they are written (default: output/gpu)
   --python PYTHON     whose torch is used (default: python3)
   --cpu               a dry run without a GPU: a handful of tests on the CPU
-  --only PART         tests or bench; the other's result stays in the report
+  --only PART         tests, numbers or bench; the other's result stays in the report
   --concurrency N     how many test files at once (default: 1)
   --limit SECONDS     for all together (default: 530)
   --tests SECONDS     for the tests (default: 240)
