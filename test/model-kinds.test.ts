@@ -16,7 +16,7 @@ import {
   Tensor,
   threads,
 } from 'node-gradcam';
-import { fixturePath, readJson, sameBits } from './helpers/fixtures.js';
+import { fixturePath, maxDifference, readJson, sameBits } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
 
@@ -176,4 +176,57 @@ test('methods that only look at activations need no target, whatever the model g
   t.is(maps.length, 1);
   t.is(maps[0]?.classIndex, null);
   t.true(Number.isNaN(maps[0]?.score));
+});
+
+test('maps have the size of the image, on whichever axes of the input it is', async (t) => {
+  for (const name of ['takes-channels-last', 'adds-channel-axis']) {
+    const model = await sharedModel(pathOf(name));
+    const [input] = inputsOf(caseOf(name));
+    if (!input) return t.fail();
+    const plain = { model, targetLayers: 'conv' };
+    for (const cam of [
+      new GradCAM(plain),
+      new ScoreCAM(plain),
+      new AblationCAM(plain),
+      new EigenCAM(plain),
+    ]) {
+      const { heatmaps } = await cam.explain(input, { targets });
+      t.deepEqual([...heatmaps.shape], [2, 24, 24], `${name}, ${cam.constructor.name}`);
+    }
+  }
+});
+
+test('images with their channels last are mirrored from left to right, not in their colours', async (t) => {
+  // Mirrored input, mirrored map: augmentation makes the same of both.
+  const model = await sharedModel(pathOf('takes-channels-last'));
+  const [input] = inputsOf(caseOf('takes-channels-last'));
+  if (!input) return t.fail();
+  const mirrored = Float32Array.from(input.toTypedArray() as Float32Array);
+  const row = 24 * 3;
+  for (let start = 0; start < mirrored.length; start += row) {
+    const pixels = Array.from({ length: 24 }, (_, column) =>
+      mirrored.slice(start + column * 3, start + column * 3 + 3),
+    );
+    for (const [column, pixel] of pixels.reverse().entries()) mirrored.set(pixel, start + column * 3);
+  }
+  const cam = new GradCAM({ model, targetLayers: 'conv' });
+  const explain = async (x: Tensor) => {
+    const { heatmaps } = await cam.explain(x, { targets, augSmooth: [{ flip: false }, { flip: true }] });
+    return heatmaps.toTypedArray() as Float32Array;
+  };
+  const [map, mapOfMirrored] = [await explain(input), await explain(Tensor.from(mirrored, input.shape))];
+  const turned = Float32Array.from(map, (_, index) => {
+    const column = index % 24;
+    return map[index - column + 23 - column] ?? Number.NaN;
+  });
+  t.true(maxDifference(mapOfMirrored, turned) < 1e-5);
+});
+
+test('where the channels are, weights tell the suggestion', async (t) => {
+  const signal = await sharedModel(pathOf('signal-tokens'));
+  t.is((await signal.suggestLayer(inputsOf(caseOf('signal-tokens')))).path, 'patch');
+  const windows = await sharedModel(pathOf('windows'));
+  const suggested = await windows.suggestLayer(inputsOf(caseOf('windows')));
+  t.is(suggested.path, 'block');
+  t.is(suggested.reshapeTransform?.kind, 'nhwc');
 });

@@ -264,14 +264,65 @@ class Trains(nn.Module):
         return self.head(F.relu(self.bn(self.conv(x))).mean((2, 3)))
 
 
+class SignalTokens(nn.Module):
+    """LayerNorm gives [B, places, channels], of as many axes as a map of a signal."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.norm, self.head = nn.Conv1d(2, 24, 4, 4), nn.LayerNorm(24), nn.Linear(24, 5)
+
+    def forward(self, x):
+        return self.head(self.norm(self.patch(x).transpose(1, 2)).relu().amax(1))
+
+
+class Mlp(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x):
+        return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
+class Windows(nn.Module):
+    """A block gives [B, H, W, C], of as many axes as a map of an image, as Swin's do."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.block, self.head = nn.Conv2d(3, 10, 4, 4), Mlp(10), nn.Linear(10, 5)
+
+    def forward(self, x):
+        return self.head(self.block(self.patch(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+
+class TakesChannelsLast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(F.relu(self.conv(x.permute(0, 3, 1, 2) * 2 - 1)).mean((2, 3)))
+
+
+class AddsChannelAxis(nn.Module):
+    """Takes [B, H, W], as spectrograms come."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 8, 3, padding=1, stride=2), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(F.relu(self.conv(x.unsqueeze(1))).mean((2, 3)))
+
+
 def scaled(maps):
     """[B, H, W] -> each map scaled to 0..1, as pytorch-grad-cam does for a layer and then for the mean of the layers."""
     return unit(unit(maps))
 
 
 def unit(maps):
-    low = maps.amin((1, 2), keepdim=True)
-    return (maps - low) / ((maps - low).amax((1, 2), keepdim=True) + 1e-7)
+    low = maps.amin(tuple(range(1, maps.dim())), keepdim=True)
+    return (maps - low) / ((maps - low).amax(tuple(range(1, maps.dim())), keepdim=True) + 1e-7)
 
 
 def run(model, layer, inputs):
@@ -283,11 +334,18 @@ def run(model, layer, inputs):
     return kept["activation"], output
 
 
-def grad_cam(model, layer, inputs, category):
+def grad_cam(model, layer, inputs, category, channels_last=False):
     activation, output = run(model, layer, inputs)
     (gradient,) = torch.autograd.grad(output[:, category].sum(), activation)
-    maps = (gradient.mean((2, 3), keepdim=True) * activation).sum(1).relu()
+    if channels_last:
+        activation, gradient = activation.movedim(-1, 1), gradient.movedim(-1, 1)
+    space = tuple(range(2, activation.dim()))
+    maps = (gradient.mean(space, keepdim=True) * activation).sum(1).relu()
     return scaled(maps.detach()), output.detach()
+
+
+def grad_cam_channels_last(model, layer, inputs, category):
+    return grad_cam(model, layer, inputs, category, channels_last=True)
 
 
 def ablation_cam(model, layer, inputs, category):
@@ -306,7 +364,7 @@ def ablation_cam(model, layer, inputs, category):
     return scaled(maps.detach()), output.detach()
 
 
-METHODS = {"GradCAM": grad_cam, "AblationCAM": ablation_cam}
+METHODS = {"GradCAM": grad_cam, "GradCAM, channels last": grad_cam_channels_last, "AblationCAM": ablation_cam}
 
 
 def pictures(count, channels=3, size=24):
@@ -338,6 +396,12 @@ def cases():
     mask = torch.zeros(2, 22 * 22)
     mask[:, ::3] = -torch.inf
     yield "masked", torch.jit.script, Masked(), None, "conv", [pictures(2), mask], {}
+    last = {"method": "GradCAM, channels last"}
+    signal = torch.rand(2, 2, 64, generator=torch.Generator().manual_seed(4)).round(decimals=3)
+    yield "signal-tokens", torch.jit.trace, SignalTokens(), None, "norm", [signal], last
+    yield "windows", torch.jit.trace, Windows(), None, "block", [pictures(2)], last
+    yield "takes-channels-last", torch.jit.trace, TakesChannelsLast(), None, "conv", [pictures(2).permute(0, 2, 3, 1).contiguous()], {}
+    yield "adds-channel-axis", torch.jit.script, AddsChannelAxis(), None, "conv", [pictures(2)[:, 0]], {}
     yield "trains", "trace in training mode", Trains(), None, "bn", [pictures(3)], {}
 
 
@@ -380,8 +444,8 @@ def main():
         (maps, outputs), (rough_maps, rough_outputs) = results[torch.float64], results[torch.float32]
         written.append({
             "name": name,
-            "method": "GradCAM",
             **more,
+            "method": more.get("method", "GradCAM").split(",")[0],
             "layer": layer,
             "inputs": [{"shape": list(each.shape), "values": numbers(each)} for each in inputs],
             "maps": {"shape": list(maps.shape), "values": numbers(maps)},

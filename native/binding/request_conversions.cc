@@ -34,7 +34,7 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value,
                                     const std::vector<std::vector<TensorHandle>>& inputs) {
   ReshapeTransform transform;
   const std::vector<int64_t> shape = inputs.at(0).at(0).shape();
-  if (shape.size() > 2) transform.imageSize.assign(shape.begin() + 2, shape.end());
+  transform.imageSize = spatialSizesOf(shape);
   if (value.IsNull()) return transform;
   const Napi::Object object = value.ToObject();
   const std::string kind = need(object, "kind").ToString();

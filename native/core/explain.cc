@@ -31,7 +31,7 @@ std::vector<HookedLayer> hookedLayers(const std::vector<TargetLayer>& layers) {
 }
 
 void checkInput(const at::Tensor& input) {
-  if (input.dim() >= 3 && input.dim() <= 5) return;
+  if (input.dim() >= 2 && input.dim() <= 5) return;
   std::ostringstream message;
   message << "The input has shape " << input.sizes()
           << ", but a batch of images [B, C, H, W], signals [B, C, L] or volumes [B, C, D, H, W] is needed.";

@@ -12,6 +12,8 @@
 #include "core/failure.h"
 #include "core/feature_pyramid.h"
 #include "core/host_memory.h"
+#include "core/image_axes.h"
+#include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
 #include "core/tensor_state.h"
@@ -35,11 +37,21 @@ std::vector<ExplainPass::Layer> camLayers(const ActivationsAndGradients& capture
   return layers;
 }
 
-// A class activation map needs one value per channel and place, for as many spatial axes as the input has.
-void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::Tensor& input) {
+// A class activation map needs one value per channel and place, for the spatial axes that the input has.
+void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::Tensor& input, bool resized) {
   for (const auto& layer : layers) {
     const at::Tensor& activation = layer.activation;
-    if (activation.dim() == input.dim() && activation.size(0) == input.size(0)) continue;
+    const bool ofImages = activation.dim() >= 3 && activation.size(0) == input.size(0);
+    if (ofImages && activation.dim() == input.dim()) continue;
+    if (ofImages && activation.dim() > input.dim()) {
+      if (!resized || !spatialSizesFor(activation.sizes().slice(2), input.sizes()).empty()) continue;
+      std::ostringstream message;
+      message << "Layer '" << layer.path << "' gives " << activation.sizes()
+              << ", a map with more axes than the input, " << input.sizes()
+              << ", has for it (a spectrogram made inside the model?): it cannot be resized to "
+                 "the input. upsample: false gives the map at the layer's size.";
+      throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
+    }
     std::ostringstream message;
     message << "Layer '" << layer.path << "' gives " << activation.sizes()
             << ", but a map over an input of shape " << input.sizes() << " needs [" << input.size(0)
@@ -48,6 +60,45 @@ void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::T
                "tokens or channels last.";
     throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
   }
+}
+
+// What is read with channels last although nobody said so: layers whose weights tell. All must be of one
+// form.
+ReshapeTransform reshapeFor(const torch::jit::Module& model,
+                            const ActivationsAndGradients& captured,
+                            const ReshapeTransform& asked,
+                            const at::Tensor& input) {
+  if (asked.kind != ReshapeTransform::Kind::None) return asked;
+  std::size_t channelsLast = 0;
+  std::string path;
+  for (const auto& layer : captured.layers()) {
+    const at::Tensor& activation = layer.activation;
+    if (!activation.defined() || activation.dim() != input.dim() || activation.dim() < 3) continue;
+    const auto module = moduleNamed(model, layer.path);
+    if (!module || !givesChannelsLast(*module, activation.sizes()).value_or(false)) continue;
+    ++channelsLast;
+    path = layer.path;
+    const bool isSignal = activation.dim() == 3;
+    if (!isSignal || input.size(2) % activation.size(1) == 0) continue;
+    std::ostringstream message;
+    message << "Layer '" << layer.path << "' gives " << activation.sizes()
+            << ", whose last axis holds the channels, and " << activation.size(1)
+            << " places are no part of an input of shape " << input.sizes()
+            << ". Name another layer, or give a reshapeTransform with prefixTokens and grid.";
+    throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
+  }
+  if (channelsLast == 0) return asked;
+  if (channelsLast < captured.layers().size()) {
+    throw Failure("ERR_LAYER_OUTPUT",
+                  "Layer '" + path +
+                      "' has its channels on the last axis, and another of the target layers "
+                      "on the second. Explain them one by one.")
+        .withLayer(path);
+  }
+  ReshapeTransform reshape = asked;
+  reshape.kind = ReshapeTransform::Kind::ChannelsLast;
+  reshape.imageSize = spatialSizes(input.sizes());
+  return reshape;
 }
 
 // Detections are a list; everything else is explained by one tensor, and the message names the choices.
@@ -120,8 +171,9 @@ ExplainPass::ExplainPass(const torch::jit::Module& model,
       inputs_(std::move(inputs)),
       cancellation_(cancellation),
       captured_(plan, inputs_),
-      layers_(camLayers(captured_, request.reshape)) {
-  checkActivations(layers_, inputs_.at(0));
+      reshape_(reshapeFor(model, captured_, request.reshape, inputs_.at(0))),
+      layers_(camLayers(captured_, reshape_)) {
+  checkActivations(layers_, inputs_.at(0), request.upsample != Upsampling::None);
   const int64_t images = inputs_.at(0).size(0);
   explained_ = selectValue(captured_.output(), request.output);
   if (needsNoTarget(request, explained_, images)) {
@@ -186,7 +238,7 @@ std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
     for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
       const auto inSpace = [&](const at::Tensor& tensor) {
         if (!tensor.defined()) return tensor;  // a pyramid's are those of its levels
-        return inFullPrecision(applyReshape(tensor, request_.reshape, layers_[layer].path));
+        return inFullPrecision(applyReshape(tensor, reshape_, layers_[layer].path));
       };
       walk.gradients.push_back(inSpace(taken.gradients[layer]));
       if (second) walk.hessianTimesActivations.push_back(inSpace(taken.hessianTimesActivations[layer]));
@@ -245,7 +297,7 @@ at::Tensor ExplainPass::mapOfWalk(const CamMethod& method,
 
 std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
                                                    const std::function<void(int64_t rows)>& advance) {
-  const PerturbedRuns runs{plan_,         inputs_, request_.output, request_.reshape, method.batchSize,
+  const PerturbedRuns runs{plan_,         inputs_, request_.output, reshape_, method.batchSize,
                            cancellation_, advance};
   if (method.name == "SmoothGradCAMPlusPlus") {
     SmoothGradSettings settings{method.samples, method.deviation, method.seed, std::nullopt};
@@ -294,7 +346,8 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
 }
 
 std::vector<int64_t> ExplainPass::mapSize() const {
-  if (request_.upsample != Upsampling::None) return inputs_.at(0).sizes().slice(2).vec();
+  if (request_.upsample != Upsampling::None)
+    return spatialSizesFor(layers_.at(0).activation.sizes().slice(2), inputs_.at(0).sizes());
   std::vector<at::Tensor> maps;
   for (const Layer& layer : layers_) {
     if (layer.levels.empty()) maps.push_back(layer.activation);

@@ -60,6 +60,7 @@ class ExplainPass {
   const std::vector<at::Tensor> inputs_;
   const Cancellation& cancellation_;
   const ActivationsAndGradients captured_;
+  const ReshapeTransform reshape_;  // as asked for, or as the layers' weights tell
   const std::vector<Layer> layers_;
   c10::IValue explained_;  // the selected part of the output
   std::vector<ResolvedTarget> targets_;

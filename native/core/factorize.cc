@@ -7,6 +7,7 @@
 #include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/feature_pyramid.h"
+#include "core/image_axes.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/tensor_state.h"
@@ -119,7 +120,7 @@ Factorization factorizeOnDevice(ModelState& state,
   std::vector<int64_t> sizes = {request.components, batch};
   sizes.insert(sizes.end(), activation.sizes().begin() + 2, activation.sizes().end());
   const at::Tensor maps = whereByPlace.t().reshape(sizes).transpose(0, 1).flatten(0, 1).contiguous();
-  const auto size = inputs.at(0).sizes().slice(2).vec();
+  const auto size = spatialSizes(inputs.at(0).sizes());
   std::vector<int64_t> resultSizes = {batch, request.components};
   resultSizes.insert(resultSizes.end(), size.begin(), size.end());
   const at::Tensor explanations = resizeMaps(scaleToUnitRange(maps), size).reshape(resultSizes).contiguous();

@@ -1,8 +1,11 @@
 #include "core/inspect.h"
 
+#include <map>
+
 #include "core/activations_and_gradients.h"
 #include "core/device_jobs.h"
 #include "core/forward_hooks.h"
+#include "core/image_axes.h"
 #include "core/image_list.h"
 #include "core/layer_suggestion.h"
 #include "core/model_state.h"
@@ -14,6 +17,7 @@ namespace {
 std::vector<int64_t> inputShapeOf(const std::vector<at::Tensor>& inputs, bool imageList) {
   if (inputs.empty()) return {};
   std::vector<int64_t> shape = inputs[0].sizes().vec();
+  if (isChannelsLast(shape)) return {shape[0], shape[3], shape[1], shape[2]};
   if (!imageList) return shape;
   int64_t images = 0;
   for (const at::Tensor& input : inputs) images += input.dim() == 4 ? input.size(0) : 1;
@@ -52,11 +56,19 @@ Inspection inspectOnDevice(ModelState& state,
   const c10::IValue output = runForward(*plan, prepared);
 
   std::vector<FinishedCall> calls;
+  std::map<std::vector<int64_t>, std::optional<bool>> channelsLastByShape;
   for (const auto& observation : hooks.observations()) {
     LayerReport& report = inspection.layers[static_cast<std::size_t>(observation.slot)];
     report.outputShapes.push_back(observation.shape);
     calls.push_back({report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{}),
-                     observation.shapesOfMaps});
+                     observation.shapesOfMaps, std::nullopt});
+    auto& channelsLast = calls.back().channelsLast;
+    const auto module = moduleNamed(state.module, report.layer.path);
+    if (module) channelsLast = givesChannelsLast(*module, calls.back().shape);
+    // A layer without weights, such as dropout, gives what came before it.
+    auto& ofShape = channelsLastByShape[calls.back().shape];
+    if (!channelsLast) channelsLast = ofShape;
+    ofShape = channelsLast;
   }
   inspection.suggestion =
       suggestLayer(calls, inputShapeOf(prepared, takesImageList(state.module)), outputShape(output));

@@ -30,8 +30,13 @@ Form formOf(const FinishedCall& call, const std::vector<int64_t>& inputShape) {
   if (rank < 3 || shape.size() < 3 || shape[0] != inputShape[0]) return Form::Other;
   if (rank == 4 && shape.size() == 3) return shape[1] > 1 ? Form::Tokens : Form::Other;
   if (shape.size() != rank) return Form::Other;
-  if (rank == 4 && shape[1] * shape[2] > 1 && hasShapeOfImage(shape[1], shape[2], inputShape) &&
-      !hasShapeOfImage(shape[2], shape[3], inputShape)) {
+  if (call.channelsLast.value_or(false)) {
+    const bool places =
+        std::any_of(shape.begin() + 1, shape.end() - 1, [](int64_t size) { return size > 1; });
+    return places ? Form::ChannelsLast : Form::Other;
+  }
+  if (!call.channelsLast && rank == 4 && shape[1] * shape[2] > 1 &&
+      hasShapeOfImage(shape[1], shape[2], inputShape) && !hasShapeOfImage(shape[2], shape[3], inputShape)) {
     return Form::ChannelsLast;
   }
   const bool spread = std::any_of(shape.begin() + 2, shape.end(), [](int64_t size) { return size > 1; });
@@ -70,6 +75,17 @@ std::vector<FinishedCall> outsideAttention(const std::vector<FinishedCall>& call
 LayerSuggestion suggestOfTransformer(const std::vector<FinishedCall>& calls,
                                      const std::vector<int64_t>& inputShape) {
   const auto attention = std::find_if(calls.rbegin(), calls.rend(), isAttention);
+  if (attention == calls.rend() && inputShape.size() == 4) {
+    const auto last = std::find_if(calls.rbegin(), calls.rend(), [&](const FinishedCall& call) {
+      return formOf(call, inputShape) == Form::ChannelsLast;
+    });
+    if (last != calls.rend()) {
+      LayerSuggestion suggestion{
+          last->path, "the last layer that gives places and channels, " + describe(last->shape), {}};
+      suggestion.reshape.kind = ReshapeTransform::Kind::ChannelsLast;
+      return suggestion;
+    }
+  }
   const auto layer = attention == calls.rend()
                          ? calls.rend()
                          : std::find_if(attention + 1, calls.rend(), [&](const FinishedCall& call) {
@@ -85,6 +101,13 @@ LayerSuggestion suggestOfTransformer(const std::vector<FinishedCall>& calls,
   LayerSuggestion suggestion{
       layer->path, "the layer before the last attention, " + describe(layer->shape), {}};
   if (formOf(*layer, inputShape) == Form::ChannelsLast) {
+    if (inputShape.size() == 3 && inputShape[2] % layer->shape[1] != 0) {
+      return {"",
+              "'" + layer->path + "', the layer before the last attention, gives " + describe(layer->shape) +
+                  ", whose places are no part of an input of shape " + describe(inputShape) +
+                  "; name it with targetLayers, and give a reshapeTransform with prefixTokens and grid",
+              {}};
+    }
     suggestion.reshape.kind = ReshapeTransform::Kind::ChannelsLast;
     return suggestion;
   }

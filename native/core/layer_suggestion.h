@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@ struct FinishedCall {
   std::string type;                          // class name
   std::vector<int64_t> shape;                // of its output; empty where that is no tensor
   std::vector<std::vector<int64_t>> levels;  // of its outputs, where it gives several maps
+  std::optional<bool> channelsLast;          // where the layer's weights tell
 };
 
 // The layer that Grad-CAM is usually wanted for: the last one that still has a spatial map, as torch-cam

@@ -1,6 +1,7 @@
 #include "core/model.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "core/activations_and_gradients.h"
 #include "core/device_jobs.h"
@@ -203,6 +204,16 @@ bool isFrozen(const torch::jit::Module& module) {
     }
   }
   return false;
+}
+
+std::optional<torch::jit::Module> moduleNamed(const torch::jit::Module& model, const std::string& path) {
+  torch::jit::Module module = model;
+  std::istringstream names(path);
+  for (std::string name; std::getline(names, name, '.');) {
+    if (!module.hasattr(name) || !module.attr(name).isModule()) return std::nullopt;
+    module = module.attr(name).toModule();
+  }
+  return module;
 }
 
 std::vector<LayerInfo> listLayers(const torch::jit::Module& module) {

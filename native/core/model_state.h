@@ -65,6 +65,7 @@ struct ModelState {
 
 std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);
 bool isFrozen(const torch::jit::Module& module);
+std::optional<torch::jit::Module> moduleNamed(const torch::jit::Module& model, const std::string& path);
 std::vector<LayerInfo> listLayers(const torch::jit::Module& module);
 
 }  // namespace gradcam

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/failure.h"
+#include "core/image_axes.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -65,6 +66,10 @@ at::Tensor tokensToSpace(const at::Tensor& given,
 }
 
 }  // namespace
+
+std::vector<int64_t> spatialSizesOf(const std::vector<int64_t>& shape) {
+  return spatialSizes(shape);
+}
 
 std::vector<int64_t> inferGrid(int64_t tokens,
                                const std::optional<int64_t>& prefixTokens,

@@ -25,6 +25,9 @@ struct ReshapeTransform {
   std::vector<int64_t> imageSize;  // spatial sizes of the model's input
 };
 
+// The image's sizes in a batch of the shape [B, C, ...space] or [B, H, W, C].
+std::vector<int64_t> spatialSizesOf(const std::vector<int64_t>& shape);
+
 // The grid of `tokens` that has the shape of a two-dimensional image: with `prefixTokens` the one that leaves
 // so many over, else the largest one, which may leave 16 over. Empty where there is none.
 std::vector<int64_t> inferGrid(int64_t tokens,

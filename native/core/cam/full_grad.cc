@@ -5,6 +5,7 @@
 #include "core/cam/principal_component.h"
 #include "core/derivatives.h"
 #include "core/failure.h"
+#include "core/image_axes.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
 
@@ -101,7 +102,7 @@ NetworkMaps fullGrad(ModelState& state,
 
   std::vector<at::Tensor> wanted = {input};
   for (const auto& layer : captured.layers()) wanted.push_back(layer.activation);
-  const auto size = input.sizes().slice(2).vec();
+  const auto size = spatialSizes(input.sizes());
   std::vector<at::Tensor> maps(targets.size());
   for (int64_t walk = 0; walk < static_cast<int64_t>(targets.size()); ++walk) {
     std::vector<int64_t> rows;
@@ -115,7 +116,9 @@ NetworkMaps fullGrad(ModelState& state,
     if (!gradients[0].defined())
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
     // Of the input a term for each channel, of each layer one: the sum of its channels.
-    std::vector<at::Tensor> terms = {scaledChannels(inFullPrecision((gradients[0] * input).detach().abs()))};
+    const at::Tensor ofInput = inFullPrecision((gradients[0] * input).detach().abs());
+    std::vector<at::Tensor> terms = {
+        scaledChannels(isChannelsLast(input.sizes()) ? ofInput.movedim(-1, 1) : ofInput)};
     for (std::size_t index = 0; index < captured.layers().size(); ++index) {
       const at::Tensor& gradient = gradients[index + 1];
       if (!gradient.defined() || gradient.dim() != input.dim()) continue;

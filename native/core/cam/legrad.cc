@@ -4,6 +4,7 @@
 #include "core/cam/heatmap.h"
 #include "core/derivatives.h"
 #include "core/failure.h"
+#include "core/image_axes.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
 
@@ -88,7 +89,7 @@ NetworkMaps leGrad(ModelState& state,
 
   const at::Tensor raw = at::stack(maps);
   const bool resized = request.upsample != Upsampling::None;
-  const auto size = resized ? input.sizes().slice(2).vec() : raw.sizes().slice(1).vec();
+  const auto size = resized ? spatialSizes(input.sizes()) : raw.sizes().slice(1).vec();
   const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean, request.upsample).to(at::kCPU);
   timings.cam += stopwatch.lap();
   return {heatmaps, captured.output(), targets, scoreValues(scores)};

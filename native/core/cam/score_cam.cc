@@ -1,5 +1,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/cam/perturbed_runs.h"
+#include "core/failure.h"
+#include "core/image_axes.h"
 #include "core/output_value.h"
 
 namespace gradcam {
@@ -25,6 +27,12 @@ at::Tensor masksOf(const at::Tensor& channels, at::IntArrayRef size) {
   return ((flat - low) / (high - low + 1e-8)).view_as(masks);
 }
 
+// [rows, 1, ...size] as factors of the images, wherever their channels are, if there are any.
+at::Tensor overAxesOf(const at::Tensor& images, const at::Tensor& masks) {
+  if (masks.dim() > images.dim()) return masks.squeeze(1);
+  return isChannelsLast(images.sizes()) ? masks.movedim(1, -1) : masks;
+}
+
 }  // namespace
 
 at::Tensor scoreCamWeights(const PerturbedRuns& runs,
@@ -33,14 +41,19 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
   const at::NoGradGuard noGrad;
   const int64_t channels = maps.size(1);
   const at::Tensor& images = runs.inputs.at(0);
+  const auto sizes = spatialSizesFor(maps.sizes().slice(2), images.sizes());
+  if (sizes.empty())
+    throw Failure("ERR_UNSUPPORTED",
+                  "ScoreCAM lays the layer's map over the input, and the axes of the two have nothing to do "
+                  "with each other here. Choose another method.");
   std::vector<at::Tensor> weights(targets.size());
   for (int64_t image = 0; image < images.size(0); ++image) {
     std::vector<std::vector<at::Tensor>> scores(targets.size());
     for (int64_t first = 0; first < channels; first += runs.batchSize) {
       runs.cancellation.throwIfCancelled();
       const int64_t count = std::min(runs.batchSize, channels - first);
-      const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), images.sizes().slice(2));
-      std::vector<at::Tensor> inputs = {images.narrow(0, image, 1) * masks.to(images.scalar_type())};
+      const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), sizes);
+      std::vector<at::Tensor> inputs = {multiplied(images.narrow(0, image, 1), overAxesOf(images, masks))};
       for (std::size_t other = 1; other < runs.inputs.size(); ++other) {  // the other inputs stay as they are
         const at::Tensor row = runs.inputs[other].narrow(0, image, 1);
         std::vector<int64_t> sizes = row.sizes().vec();

@@ -9,6 +9,10 @@ namespace gradcam {
 namespace {
 
 at::Tensor noiseOf(const SmoothGradSettings& settings, const at::Tensor& images) {
+  if (!at::isFloatingType(images.scalar_type()))
+    throw Failure("ERR_UNSUPPORTED",
+                  "SmoothGradCAMPlusPlus adds noise to the input, and this model takes whole numbers. Choose "
+                  "another method.");
   if (settings.noise) {
     const at::Tensor noise = settings.noise->to(images.device(), images.scalar_type());
     if (noise.dim() == images.dim() + 1 && noise.sizes().slice(1) == images.sizes()) return noise;
