@@ -228,5 +228,5 @@ test('where the channels are, weights tell the suggestion', async (t) => {
   const windows = await sharedModel(pathOf('windows'));
   const suggested = await windows.suggestLayer(inputsOf(caseOf('windows')));
   t.is(suggested.path, 'block');
-  t.deepEqual<unknown>(suggested.reshapeTransform, { kind: 'nhwc' });
+  t.like(suggested.reshapeTransform as object, { kind: 'nhwc' });
 });
