@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "core/device_memory.h"
 #include "core/libtorch_build.h"
 #include "core/torch.h"
 
@@ -24,7 +25,10 @@ Loading openLibrary() {
   if (!std::filesystem::exists(file, unreadable)) return {};
   const char* wanted = std::getenv("GRADCAM_CUDA");
   if (wanted != nullptr && std::string(wanted) == "0") return {Library::OptedOut, ""};
-  if (dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return {Library::Loaded, ""};
+  if (dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) {
+    stopReleasingAtExit();
+    return {Library::Loaded, ""};
+  }
   const char* message = dlerror();
   return {Library::Refused, message != nullptr ? message : "unknown"};
 }

@@ -1,5 +1,8 @@
 #include "core/device_memory.h"
 
+#include <cstdlib>
+#include <mutex>
+
 #include "core/cuda_library.h"
 #include "core/lost_device.h"
 #include "core/torch.h"
@@ -14,7 +17,26 @@ c10::DeviceAllocator* allocator() {
   return ofDevice != nullptr && ofDevice->initialized() ? ofDevice : nullptr;
 }
 
+struct Releases {
+  std::mutex mutex;
+  bool stopped = false;
+};
+
+Releases& releases() {
+  static auto* instance = new Releases;  // never destroyed: executors outlive main()
+  return *instance;
+}
+
 }  // namespace
+
+void stopReleasingAtExit() {
+  releases();
+  // What was registered last runs first: before the destructors of the library that is loaded already.
+  std::atexit([] {
+    const std::lock_guard lock(releases().mutex);
+    releases().stopped = true;
+  });
+}
 
 bool deviceInUse() {
   return allocator() != nullptr;
@@ -34,6 +56,9 @@ std::vector<DeviceMemory> deviceMemory() {
 }
 
 void releaseDeviceMemory() noexcept {
+  if (!cudaLibraryLoaded()) return;
+  const std::lock_guard lock(releases().mutex);
+  if (releases().stopped) return;
   try {
     auto* ofDevice = allocator();
     if (ofDevice == nullptr) return;
