@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { mostPixels } from './image/geometry.js';
+import { scoreKinds } from './scores.js';
 
 const pixels = z.number().int().min(1).max(65_535);
 const finite = z.number();
@@ -119,6 +120,12 @@ export const sidecarSchema = z.strictObject({
   output: z
     .union([z.string(), index, z.array(z.union([z.string(), index]))])
     .describe('The explained part of the output: a key, a position, or a path of these.')
+    .optional(),
+  scores: z
+    .enum(scoreKinds)
+    .describe(
+      'What the outputs are: logits (softmax makes probabilities), probabilities (they are that already), sigmoid (logits of independent labels), binary (one logit for two classes: negative, positive). Default: what their values tell for certain, and else logits.',
+    )
     .optional(),
   labels: z
     .union([z.array(z.string()), z.string()])
