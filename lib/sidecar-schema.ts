@@ -38,6 +38,12 @@ const inputSchema = z
       .boolean()
       .describe('Average when the picture shrinks, as Pillow does (the default); false as OpenCV does.')
       .optional(),
+    range: z
+      .tuple([finite, finite])
+      .describe(
+        'The values of the file that become 0 and 1; what lies beyond is cut. Default: all that the depth holds, 0 to 255 or 65535; of floats 0 to 1.',
+      )
+      .optional(),
     valueRange: z
       .tuple([finite, finite])
       .describe('What black and white become, before mean and std. Default 0 and 1.')
@@ -64,6 +70,8 @@ const inputSchema = z
       if (count !== channels)
         refuse(key, `Expected ${channels} numbers, one per channel, but there are ${count}`);
     }
+    if (input.range && !(input.range[0] < input.range[1]))
+      refuse('range', 'The low value must be below the high one');
     const fit = input.fit ?? 'crop';
     if (input.resize !== undefined && fit === 'contain')
       refuse('resize', `It has no meaning with fit '${fit}'`);

@@ -12,6 +12,7 @@ import {
   parseCount,
   parseInputSize,
   parseNumbers,
+  parseRange,
   parseReshape,
   readLabels,
   reshapeName,
@@ -51,6 +52,7 @@ export function initSidecarCommand(signal: AbortSignal): Command {
     .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
     .option('--mean <numbers>', 'of each channel: 0.485,0.456,0.406', parseNumbers)
     .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
+    .option('--range <low,high>', 'values of the files that become 0 and 1: 0,4095', parseRange)
     .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
     .option(
       '--reshape <how>',
@@ -128,6 +130,7 @@ function adjusted(input: Sidecar['input'], flags: PreparationFlags): Sidecar['in
     ...(fit === 'contain' && paddingColor ? { paddingColor } : {}),
     ...(flags.mean ? { mean: flags.mean } : {}),
     ...(flags.std ? { std: flags.std } : {}),
+    ...(flags.range ? { range: flags.range } : {}),
   };
 }
 
