@@ -124,5 +124,9 @@ function assignForeground(values: ArrayLike<number>, threshold: number | undefin
       '0 (the one channel holds logits) or 0.5 (the model ends in a sigmoid), since all values lie in 0 to 1,',
       threshold,
     );
-  return Int32Array.from(values, (value) => (value > (threshold ?? 0) ? 0 : -1));
+  // PyTorch's `output.sigmoid() > 0.5` in float32, which is not `output > 0` for logits that are next to nothing.
+  const isForeground = threshold
+    ? (value: number) => value > threshold
+    : (logit: number) => Math.fround(1 / (1 + Math.exp(-logit))) > 0.5;
+  return Int32Array.from(values, (value) => (isForeground(value) ? 0 : -1));
 }
