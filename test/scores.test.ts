@@ -97,10 +97,10 @@ for (const { name, scores, probabilities, maps } of twoSided) {
 
 test('a batch: of each image its own side, from an Explainer, too', async (t) => {
   const model = await modelOf('one-logit-small');
-  // Black is on the other side than the picture.
-  const black = new Float32Array(golden.picture.values.length);
-  const [, ...shape] = golden.picture.shape;
-  const values = Float32Array.from([...golden.picture.values, ...black, ...golden.picture.values]);
+  // Its negative, enlarged, is on the other side than the picture.
+  const { values: own, shape: whole } = golden.picture;
+  const [, ...shape] = whole;
+  const values = Float32Array.from([...own, ...own.map((value) => -20 * value), ...own]);
   const batch = Tensor.from(values, [3, ...shape]);
   const output = (await model.forward(batch)) as Tensor;
   const sides = Array.from(output.toTypedArray() as Float32Array, (logit) => (logit < 0 ? 0 : 1));
