@@ -65,7 +65,7 @@ test.serial('without a word of the sidecar: what is certain, and never 100 % for
   const doubtful = await described('one-sigmoid', { labels });
   const args = ['explain', doubtful.model, doubtful.picture, '-o', doubtful.folder];
   const run = await gradcam(args);
-  t.is(run.code, 1);
+  t.is(run.code, 3);
   t.regex(run.stderr, /"scores": "binary" \(a logit\) or "probabilities"/);
   const { report } = await explain(t, doubtful.model, doubtful.picture, '--class', 'ill');
   t.deepEqual(report.explained[0]?.probability, null);
@@ -84,7 +84,7 @@ test.serial('class names of one output are targets', async (t) => {
   await refused(
     t,
     ['explain', model, picture, '--class', '2', '-o', join(tmpdir(), 'x.png')],
-    1,
+    2,
     /2 classes/,
   );
 });
@@ -174,7 +174,7 @@ test.serial('a segmentation model, and outputs that contradict the sidecar', asy
   await refused(
     t,
     ['explain', scoresPath('segment-logits.pt'), picture, '-o', folder, '--size', '24'],
-    1,
+    3,
     /segmentation.*SemanticSegmentationTarget/,
   );
   const wrong = await described('logits', { scores: 'probabilities' });
