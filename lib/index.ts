@@ -101,6 +101,7 @@ export type { ModelOutput, OutputSelector } from './model-output.js';
 export { loadModelWithSidecar, ModelWithSidecar } from './model-with-sidecar.js';
 export type { TorchvisionLibrary } from './operator-libraries.js';
 export { describePlan, type PlanDescription } from './plan.js';
+export type { Scores } from './scores.js';
 export { imageOptions, loadSidecar, type Sidecar, sidecarPath } from './sidecar.js';
 export * from './targets/index.js';
 export { type DType, type ReductionOptions, Tensor, type TensorData, type TensorLike } from './tensor.js';

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { mostPixels } from './image/geometry.js';
+import { scoreKinds } from './scores.js';
 
 const pixels = z.number().int().min(1).max(65_535);
 const finite = z.number();
@@ -37,6 +38,12 @@ const inputSchema = z
       .boolean()
       .describe('Average when the picture shrinks, as Pillow does (the default); false as OpenCV does.')
       .optional(),
+    range: z
+      .tuple([finite, finite])
+      .describe(
+        'The values of the file that become 0 and 1; what lies beyond is cut. Default: all that the depth holds, 0 to 255 or 65535; of floats 0 to 1.',
+      )
+      .optional(),
     valueRange: z
       .tuple([finite, finite])
       .describe('What black and white become, before mean and std. Default 0 and 1.')
@@ -63,6 +70,8 @@ const inputSchema = z
       if (count !== channels)
         refuse(key, `Expected ${channels} numbers, one per channel, but there are ${count}`);
     }
+    if (input.range && !(input.range[0] < input.range[1]))
+      refuse('range', 'The low value must be below the high one');
     const fit = input.fit ?? 'crop';
     if (input.resize !== undefined && fit === 'contain')
       refuse('resize', `It has no meaning with fit '${fit}'`);
@@ -119,6 +128,12 @@ export const sidecarSchema = z.strictObject({
   output: z
     .union([z.string(), index, z.array(z.union([z.string(), index]))])
     .describe('The explained part of the output: a key, a position, or a path of these.')
+    .optional(),
+  scores: z
+    .enum(scoreKinds)
+    .describe(
+      'What the outputs are: logits (softmax makes probabilities), probabilities (they are that already), sigmoid (logits of independent labels), binary (one logit for two classes: negative, positive). Default: what their values tell for certain, and else logits.',
+    )
     .optional(),
   labels: z
     .union([z.array(z.string()), z.string()])

@@ -8,6 +8,7 @@ import type { LoadImageOptions } from './image/image-options.js';
 import { parseLabels } from './labels.js';
 import type { LoadModelOptions } from './model.js';
 import type { OutputSelector } from './model-output.js';
+import type { Scores } from './scores.js';
 import { sidecarSchema } from './sidecar-schema.js';
 import { readTextFile } from './text-file.js';
 
@@ -28,6 +29,8 @@ export interface Sidecar {
   readonly layer?: TargetLayer | readonly TargetLayer[];
   readonly reshapeTransform?: ReshapeTransform;
   readonly output?: OutputSelector;
+  /** What the outputs are. Default: what their values tell for certain, and else logits. */
+  readonly scores?: Scores;
   /** A name for each class. Where the file names another file of labels, that has been read. */
   readonly labels?: readonly string[];
 }
@@ -124,14 +127,18 @@ export function explainedPart(
   asked: {
     readonly layer?: Sidecar['layer'] | undefined;
     readonly reshape?: ReshapeTransform | 'none' | undefined;
+    readonly labels?: readonly string[] | undefined;
   } = {},
 ): Omit<CAMOptions, 'model'> {
   const targetLayers = asked.layer ?? sidecar?.layer;
   const reshapeTransform = asked.reshape ?? sidecar?.reshapeTransform;
+  const labels = asked.labels ?? sidecar?.labels;
   return {
     ...(targetLayers === undefined ? {} : { targetLayers }),
     ...(reshapeTransform === undefined || reshapeTransform === 'none' ? {} : { reshapeTransform }),
     ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
+    ...(sidecar?.scores === undefined ? {} : { scores: sidecar.scores }),
+    ...(labels === undefined ? {} : { labelCount: labels.length }),
   };
 }
 

@@ -96,7 +96,8 @@ test('EXPECTED FAILURE - categoryMask of what is no segmentation', (t) => {
   });
   t.throws(() => presentCategories(undefined), { code: 'ERR_INVALID_ARG_TYPE' });
   t.throws(() => presentCategories(Tensor.from(new Float32Array(4), [1, 2, 2])), {
-    code: 'ERR_OUT_OF_RANGE',
+    code: 'ERR_INVALID_ARG_TYPE',
+    message: /threshold/,
   });
   output.dispose();
   t.throws(() => presentCategories(output), { code: 'ERR_DISPOSED' });

@@ -25,7 +25,9 @@ export interface SessionOptions {
   readonly signal?: AbortSignal;
 }
 
-type ResultRecord = Pick<SuccessReport, 'top' | 'explained' | 'layers'> & { readonly sha256: string };
+type ResultRecord = Pick<SuccessReport, 'scores' | 'note' | 'top' | 'explained' | 'layers'> & {
+  readonly sha256: string;
+};
 
 /** A loaded model that explains pictures as a batch's specification says, and keeps the results by content. */
 export class ExplainSession implements AsyncDisposable {
@@ -36,7 +38,7 @@ export class ExplainSession implements AsyncDisposable {
   readonly #explainer: Explainer;
 
   private constructor(specification: BatchSpecification, model: Model, batchSize: number) {
-    const { layers, reshapeTransform, output, method } = specification;
+    const { layers, reshapeTransform, output, scores, labels, method } = specification;
     this.#specification = specification;
     this.#digest = resultDigest(specification);
     this.#model = model;
@@ -49,6 +51,8 @@ export class ExplainSession implements AsyncDisposable {
       ...(layers === undefined ? {} : { targetLayers: layers as TargetLayer[] }),
       ...(reshapeTransform === undefined ? {} : { reshapeTransform: reshapeTransform as ReshapeTransform }),
       ...(output === undefined ? {} : { output }),
+      ...(scores === undefined ? {} : { scores }),
+      ...(labels === undefined ? {} : { labelCount: labels.length }),
     });
   }
 
@@ -111,13 +115,13 @@ export class ExplainSession implements AsyncDisposable {
     sha256: string,
     signal: AbortSignal,
   ): Promise<ManifestClass[]> {
-    const { labels, output, drawing, format } = this.#specification;
+    const { labels, output, scores, drawing, format } = this.#specification;
     const image = await loadImage(content, this.#specification.image);
     using explanation = await this.#run(image, signal);
-    const { top, explained } = describeClasses(explanation, labels, output);
+    const described = describeClasses(explanation, { labels, output, scores });
     const key = this.keyOf(sha256);
-    const captions = explained.map(captionOf);
-    const record: ResultRecord = { sha256, top, explained, layers: explanation.layers };
+    const captions = described.explained.map(captionOf);
+    const record: ResultRecord = { sha256, ...described, layers: explanation.layers };
     await writing(folder, async () => {
       if (format !== 'none')
         await writeMaps(image, explanation, captions, drawing, join(folder, this.outputOf(key)));

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import picomatch from 'picomatch';
 import { GradCamError, invalidArgumentType } from '../errors.js';
-import { isPictureFile } from '../image/picture-files.js';
+import { isPictureFile } from '../image/picture-kinds.js';
 import { markOf } from './specification.js';
 
 /** Where the pictures of a batch are. */
@@ -56,7 +56,7 @@ async function* picturesOf(path: string, except: string): AsyncGenerator<string>
 async function* walk(
   folder: string,
   except: string,
-  matches: (path: string) => boolean,
+  matches: (path: string) => boolean | Promise<boolean>,
 ): AsyncGenerator<string> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: Error) => {
     throw new GradCamError('ERR_IMAGE_LOAD', `Cannot read the folder '${folder}': ${cause.message}.`, {
@@ -69,7 +69,8 @@ async function* walk(
     const path = join(folder, entry.name);
     if (path === except) continue;
     if (entry.isDirectory()) yield* walk(path, except, matches);
-    else if (matches(path) && (entry.isFile() || (await stat(path).catch(() => null))?.isFile())) yield path;
+    else if ((entry.isFile() || (await stat(path).catch(() => null))?.isFile()) && (await matches(path)))
+      yield path;
   }
 }
 

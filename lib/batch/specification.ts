@@ -24,7 +24,7 @@ const drawingSchema: z.ZodType<MapDrawing> = z.strictObject({
 });
 
 // The same as in a sidecar.
-const { dtype, layer, reshapeTransform, output } = sidecarSchema.shape;
+const { dtype, layer, reshapeTransform, output, scores } = sidecarSchema.shape;
 
 /** `batch.json`: what is computed for every picture of a batch, complete, so that no worker needs another file. */
 export const specificationSchema = z.strictObject({
@@ -36,6 +36,7 @@ export const specificationSchema = z.strictObject({
   layers: layer.unwrap().exactOptional(),
   reshapeTransform: reshapeTransform.unwrap().exactOptional(),
   output: output.unwrap().exactOptional(),
+  scores: scores.unwrap().exactOptional(),
   /** These classes, or else the `top` likeliest. */
   classes: z.array(z.number().int().nonnegative()).min(1).exactOptional(),
   top: z.number().int().positive(),

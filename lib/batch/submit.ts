@@ -234,6 +234,7 @@ async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
     layers: given.targetLayers ?? sidecar?.layer,
     reshapeTransform: reshapeTransform === 'none' ? undefined : reshapeTransform,
     output: sidecar?.output,
+    scores: sidecar?.scores,
     classes: given.classes?.map((wanted) =>
       typeof wanted === 'number' ? wanted : findClass(labels, wanted),
     ),

@@ -1,21 +1,25 @@
 import { type ExplainFacts, observeBatch, observeExplain } from '../diagnostics.js';
-import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import { checkModelMethod, Model, type ModelInput, type SuggestedLayer, toTensors } from '../model.js';
-import type { OutputSelector } from '../model-output.js';
+import { GradCamError, invalidArgumentType } from '../errors.js';
+import { checkModelMethod, Model, type ModelInput, type SuggestedLayer } from '../model.js';
+import { disposeOutput, type OutputSelector, selectOutput } from '../model-output.js';
 import {
   callNativeAsync,
   type NativeExplainRequest,
   type NativeMethodRequest,
   type NativeTarget,
 } from '../native.js';
-import { checkSignal, readOptions, unlessAborted } from '../options.js';
+import { readOptions, unlessAborted } from '../options.js';
 import { checkSelector } from '../output-selector.js';
+import { checkScores, isTwoSided, type Scores } from '../scores.js';
 import { withFunctionTargets } from '../targets/function-target.js';
-import { normalizeTargets, type Targets } from '../targets/target.js';
+import { namingSegmentation } from '../targets/segmentation-hint.js';
+import type { Targets } from '../targets/target.js';
 import { Tensor } from '../tensor.js';
+import { checkExplainArguments, type ExplainArguments } from './explain-arguments.js';
 import { Explanation } from './explanation.js';
 import { checkReshapeTransform, type ReshapeTransform } from './reshape-transform.js';
 import { checkTargetLayers, type TargetLayer } from './target-layers.js';
+import { chooseSides, countOutputs, targetSides } from './two-sides.js';
 
 export interface CAMOptions {
   readonly model: Model;
@@ -28,6 +32,13 @@ export interface CAMOptions {
   readonly modelMethod?: string;
   /** The part of the model's output that is explained, for models that return several. */
   readonly output?: OutputSelector;
+  /**
+   * What the outputs are, of a classifier. With `'binary'`, classes 0 and 1 are targets of a model with one output, and the
+   * default target is the side that it predicts. Default: nothing of that; one output is class 0.
+   */
+  readonly scores?: Scores;
+  /** @internal How many labels the sidecar has: two for one output mean two classes. */
+  readonly labelCount?: number;
   /**
    * Freeze the model up to the target layer and run that part in the fastest form there is. Default true. False runs the
    * model's graph as it is. Either is as close to the float64 result as PyTorch is: see docs/parity.md.
@@ -72,10 +83,6 @@ export interface Augmentation {
   readonly multiply?: number;
 }
 
-const standardAugmentations = [false, true].flatMap((flip) =>
-  [0.9, 1, 1.1].map((multiply) => ({ flip, multiply })),
-);
-
 interface ChosenLayers {
   readonly layers: NativeExplainRequest['layers'];
   readonly reshape: NativeExplainRequest['reshape'];
@@ -92,6 +99,8 @@ export abstract class BaseCAM {
   readonly #output: readonly (string | number)[];
   readonly #optimize: boolean;
   readonly #reshape: NativeExplainRequest['reshape'];
+  readonly #scores: { readonly scores: Scores | undefined; readonly labelCount: number | undefined };
+  #twoSided: Promise<boolean> | undefined;
   #disposed = false;
 
   /** @internal False for methods that cannot share a forward with others. */
@@ -118,6 +127,8 @@ export abstract class BaseCAM {
       'targetLayers',
       'modelMethod',
       'output',
+      'scores',
+      'labelCount',
       'optimize',
       'reshapeTransform',
     ]);
@@ -130,6 +141,7 @@ export abstract class BaseCAM {
       this.#layers = checkTargetLayers(given.targetLayers, given.model);
     this.#modelMethod = checkModelMethod(given.modelMethod);
     this.#output = checkSelector(given.output);
+    this.#scores = { scores: checkScores(given.scores), labelCount: given.labelCount };
     this.#reshape = checkReshapeTransform(given.reshapeTransform);
     this.#optimize = given.optimize ?? true;
     if (typeof this.#optimize !== 'boolean')
@@ -195,18 +207,23 @@ export abstract class BaseCAM {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
     how.signal?.throwIfAborted();
     const apart = this.#model.takesImageList && differInSize(inputs.flat());
-    if (this.#layers && !apart) {
+    const looks = this.#looksForSides;
+    if (this.#layers && !apart && !looks) {
       const chosen = { layers: this.#layers, reshape: this.#reshape, reason: null };
-      return await this.#explainAt(chosen, cams, inputs, how);
+      return await this.#explainAt(chosen, cams, inputs, how, this.#scores.scores === 'binary');
     }
     // The caller may dispose of the input while the layer is looked for, or while its images run one by one.
     const held = inputs.map((parts) => parts.map((tensor) => tensor.share()));
     try {
       if (apart) return await this.#explainEach(cams, held.flat(), how);
-      const found = await unlessAborted(how.signal, () =>
-        this.#suggest(held.flatMap(([first]) => first ?? [])),
-      );
-      return await this.#explainAt(found, cams, held, how);
+      const firsts = held.flatMap(([first]) => first ?? []);
+      const sides = looks
+        ? await unlessAborted(how.signal, () => this.#findSides(firsts))
+        : this.#scores.scores === 'binary';
+      const found = this.#layers
+        ? { layers: this.#layers, reshape: this.#reshape, reason: null }
+        : await unlessAborted(how.signal, () => this.#suggest(firsts));
+      return await this.#explainAt(found, cams, held, how, sides);
     } finally {
       for (const tensor of held.flat()) tensor.dispose();
     }
@@ -216,8 +233,20 @@ export abstract class BaseCAM {
     { layers, reshape, reason }: ChosenLayers,
     cams: readonly BaseCAM[],
     inputs: readonly (readonly Tensor[])[],
-    { targets, upsample, augmentations, eigenSmooth, onProgress, signal }: Omit<ExplainArguments, 'inputs'>,
+    {
+      targets: given,
+      upsample,
+      augmentations,
+      eigenSmooth,
+      onProgress,
+      signal,
+    }: Omit<ExplainArguments, 'inputs'>,
+    twoSided: boolean,
   ): Promise<Explanation[]> {
+    const adjusted = given.map((ofImage) => ofImage.map((target) => this.adjustTarget(target)));
+    const sides = twoSided ? targetSides(adjusted) : null;
+    const targets = sides?.targets ?? adjusted;
+    checkSigns(cams, targets);
     const request: NativeExplainRequest = {
       methods: cams.map((cam) => ({ ...cam.method, eigenSmooth })),
       augmentations,
@@ -226,13 +255,15 @@ export abstract class BaseCAM {
       modelMethod: this.#modelMethod,
       output: [...this.#output],
       reshape,
-      targets: targets.map((ofImage) => ofImage.map((target) => this.adjustTarget(target))),
+      targets,
       upsample,
       optimize: this.#optimize,
     };
-    const native = await withFunctionTargets(targets, () =>
-      callNativeAsync(signal, (module, cancellation) =>
-        module.explain(Model.reference(this.#model), request, cancellation, onProgress),
+    const native = await namingSegmentation(() =>
+      withFunctionTargets(targets, () =>
+        callNativeAsync(signal, (module, cancellation) =>
+          module.explain(Model.reference(this.#model), request, cancellation, onProgress),
+        ),
       ),
     );
     Model.addTimings(this.#model, native.timings);
@@ -241,7 +272,31 @@ export abstract class BaseCAM {
       layers: native.layers.map(({ path }) => path),
       timings: native.timings,
     });
-    return native.methods.map((_, method) => Explanation.fromNative(native, method, reason));
+    return native.methods.map((_, method) => {
+      const explanation = Explanation.fromNative(native, method, reason);
+      return sides ? chooseSides(explanation, sides, this.#output, this.#scores) : explanation;
+    });
+  }
+
+  /** Two labels may be those of one output: the first explain looks, with a forward. */
+  get #looksForSides(): boolean {
+    const { scores, labelCount } = this.#scores;
+    return labelCount === 2 && scores !== 'binary' && !this.#model.takesImageList;
+  }
+
+  #findSides(inputs: readonly Tensor[]): Promise<boolean> {
+    this.#twoSided ??= this.#lookForSides(inputs);
+    this.#twoSided.catch(() => {
+      this.#twoSided = undefined;
+    });
+    return this.#twoSided;
+  }
+
+  async #lookForSides(inputs: readonly Tensor[]): Promise<boolean> {
+    const whole = await this.#model.forward(inputs, { modelMethod: this.#modelMethod });
+    const count = countOutputs(selectOutput(whole, this.#output), inputs[0]?.shape[0] ?? 0);
+    disposeOutput(whole);
+    return count !== null && isTwoSided(count, this.#scores);
   }
 
   /** Images of different sizes, of a model that takes them as a list: each alone, so that none is padded for another. */
@@ -304,6 +359,16 @@ export abstract class BaseCAM {
   }
 }
 
+/** CAM takes a class's weights from the linear layer, where the other side of one output has none. */
+function checkSigns(cams: readonly BaseCAM[], targets: readonly (readonly NativeTarget[])[]): void {
+  if (!targets.flat().some(({ kind }) => kind === 'binary')) return;
+  if (cams.every((cam) => cam.facts([cam], []).methods[0] !== 'CAM')) return;
+  throw new GradCamError(
+    'ERR_UNSUPPORTED',
+    'CAM cannot explain the two sides of one output. Use GradCAM, which is the same for a linear layer behind a mean.',
+  );
+}
+
 function imageCount({ shape }: Tensor): number {
   return shape.length === 4 ? (shape[0] ?? 0) : 1;
 }
@@ -311,61 +376,4 @@ function imageCount({ shape }: Tensor): number {
 function differInSize(images: readonly Tensor[]): boolean {
   const sizes = images.map(({ shape }) => shape.slice(-3).join('x'));
   return new Set(sizes).size > 1;
-}
-
-/** @internal The arguments of an explain, checked. */
-export interface ExplainArguments {
-  readonly inputs: readonly Tensor[];
-  readonly targets: NativeTarget[][];
-  readonly upsample: NativeExplainRequest['upsample'];
-  readonly augmentations: NativeExplainRequest['augmentations'];
-  readonly eigenSmooth: boolean;
-  readonly onProgress: ((done: number, total: number) => void) | undefined;
-  readonly signal: AbortSignal | undefined;
-}
-
-/** @internal */
-export function checkExplainArguments(
-  input: ModelInput,
-  options: ExplainOptions | undefined,
-): ExplainArguments {
-  const given = readOptions<ExplainOptions>('explain options', options, [
-    'targets',
-    'upsample',
-    'augSmooth',
-    'eigenSmooth',
-    'onProgress',
-    'signal',
-  ]);
-  const signal = checkSignal(given.signal);
-  const upsample = checkUpsample(given.upsample ?? true);
-  const targets = normalizeTargets(given.targets);
-  const eigenSmooth = given.eigenSmooth ?? false;
-  if (typeof eigenSmooth !== 'boolean')
-    throw invalidArgumentType('eigenSmooth', 'true or false', eigenSmooth);
-  const { onProgress } = given;
-  if (onProgress !== undefined && typeof onProgress !== 'function')
-    throw invalidArgumentType('onProgress', 'a function', onProgress);
-  const augmentations = checkAugmentations(given.augSmooth ?? false);
-  return { inputs: toTensors(input), targets, upsample, augmentations, eigenSmooth, onProgress, signal };
-}
-
-function checkUpsample(upsample: unknown): NativeExplainRequest['upsample'] {
-  if (upsample === true) return 'bilinear';
-  if (upsample === false) return 'none';
-  if (upsample === 'bilinear' || upsample === 'bicubic') return upsample;
-  throw invalidArgumentType('upsample', "true, false, 'bilinear' or 'bicubic'", upsample);
-}
-
-function checkAugmentations(augSmooth: unknown): NativeExplainRequest['augmentations'] {
-  if (typeof augSmooth === 'boolean') return augSmooth ? standardAugmentations : [];
-  if (!Array.isArray(augSmooth)) throw invalidArgumentType('augSmooth', 'true, false or an array', augSmooth);
-  return augSmooth.map((each, index) => {
-    const name = `augSmooth[${index}]`;
-    const { flip = false, multiply = 1 } = readOptions<Augmentation>(name, each, ['flip', 'multiply']);
-    if (typeof flip !== 'boolean') throw invalidArgumentType(`${name}.flip`, 'true or false', flip);
-    if (typeof multiply !== 'number') throw invalidArgumentType(`${name}.multiply`, 'a number', multiply);
-    if (!Number.isFinite(multiply)) throw argumentOutOfRange(`${name}.multiply`, 'a finite number', multiply);
-    return { flip, multiply };
-  });
 }

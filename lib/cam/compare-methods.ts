@@ -2,7 +2,8 @@ import { observeExplain } from '../diagnostics.js';
 import { invalidArgumentType } from '../errors.js';
 import type { ModelInput } from '../model.js';
 import { ownOptions } from '../options.js';
-import { type BaseCAM, type CAMOptions, checkExplainArguments, type ExplainOptions } from './base-cam.js';
+import type { BaseCAM, CAMOptions, ExplainOptions } from './base-cam.js';
+import { checkExplainArguments } from './explain-arguments.js';
 import type { Explanation } from './explanation.js';
 import { type MethodName, methods } from './methods.js';
 

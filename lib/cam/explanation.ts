@@ -163,6 +163,25 @@ export class Explanation {
     });
   }
 
+  /**
+   * This explanation with some of its maps only, under other positions among their image's targets. It takes the place of
+   * this one, whose other maps are freed.
+   * @internal
+   */
+  ofMaps(chosen: readonly { readonly index: number; readonly targetIndex: number }[]): Explanation {
+    const [first] = chosen;
+    const together = chosen.every(({ index }, position) => index === (first?.index ?? 0) + position);
+    using all = this.heatmaps;
+    return new Explanation({
+      heatmaps: together ? all.narrow(first?.index ?? 0, chosen.length) : picked(all, chosen),
+      outputs: this.outputs,
+      maps: chosen.map(({ index, targetIndex }) => ({ ...(this.maps[index] as ExplainedMap), targetIndex })),
+      layers: this.layers,
+      timings: this.timings,
+      batchSize: this.batchSize,
+    });
+  }
+
   /** The value of the target of each map, in the order of {@link heatmaps}. */
   get scores(): number[] {
     return this.maps.map((map) => map.score);
@@ -177,4 +196,15 @@ export class Explanation {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Copies of some slices. */
+function picked(tensor: Tensor, chosen: readonly { readonly index: number }[]): Tensor {
+  const values = tensor.toTypedArray() as Float32Array;
+  const shape = tensor.shape.slice(1);
+  const size = shape.reduce((product, length) => product * length, 1);
+  const copy = new Float32Array(chosen.length * size);
+  for (const [position, { index }] of chosen.entries())
+    copy.set(values.subarray(index * size, (index + 1) * size), position * size);
+  return Tensor.from(copy, [chosen.length, ...shape]);
 }

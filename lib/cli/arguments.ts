@@ -36,6 +36,14 @@ export function parseNumbers(value: string): number[] {
   return numbers;
 }
 
+/** "0,4095" */
+export function parseRange(value: string): [number, number] {
+  const [low = 0, high = 0, ...more] = parseNumbers(value);
+  if (more.length > 0 || !(low < high))
+    throw new InvalidArgumentError('It must be a low and a higher number, such as 0,4095.');
+  return [low, high];
+}
+
 /** "224", "224x320" (height x width) or "1x3x224x224". */
 export function parseInputSize(value: string): number[] {
   const sizes = value.toLowerCase().split('x').map(Number);
@@ -83,6 +91,7 @@ export interface PreparationFlags {
   readonly resize?: number;
   readonly mean?: number[];
   readonly std?: number[];
+  readonly range?: [number, number];
 }
 
 /** The sidecar's preparation, or the ImageNet defaults, with what the command line changes. */
@@ -104,6 +113,7 @@ export function preparation(sidecar: Sidecar | null, flags: PreparationFlags): L
     ...(flags.resize === undefined ? {} : { resize: flags.resize }),
     ...(flags.mean === undefined ? {} : { mean: flags.mean }),
     ...(flags.std === undefined ? {} : { std: flags.std }),
+    ...(flags.range === undefined ? {} : { range: flags.range }),
   };
 }
 

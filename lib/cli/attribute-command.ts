@@ -27,6 +27,7 @@ import {
   readLabels,
 } from './arguments.js';
 import { findImages, outputFiles } from './image-files.js';
+import { sideTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
 
 const methodNames = ['guidedbackprop', 'guidedgradcam', 'saliency', 'integratedgradients'] as const;
@@ -86,13 +87,15 @@ async function attributeImages(
   await using _ = model;
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
   const prepare = preparation(sidecar, flags);
-  const targets = flags.class === undefined ? {} : { targets: findClass(labels, flags.class) };
+  const wanted = flags.class === undefined ? undefined : findClass(labels, flags.class);
   const progress = new ProgressReporter(images.length, { json: flags.json ?? false });
   const reports: { path: string; output: string }[] = [];
   try {
     for (const [index, path] of images.entries()) {
       const output = outputs[index] ?? '';
       const { tensor } = await loadImage(path, prepare);
+      const target = await sideTarget(model, sidecar ?? {}, labels, wanted, tensor, signal);
+      const targets = target === undefined ? {} : { targets: target };
       const onProgress = (done: number, total: number) => progress.within(done, total);
       using values = await attributed(tensor, { model, sidecar, flags, signal }, targets, onProgress);
       if (isRaw(output)) await writeTensor(values, output);
@@ -115,7 +118,14 @@ async function attributed(
   targets: { targets?: Targets },
   onProgress: (done: number, total: number) => void,
 ): Promise<Tensor> {
-  const { output, ...layer } = explainedPart(sidecar, flags);
+  const { output, targetLayers, reshapeTransform } = explainedPart(sidecar, {
+    layer: flags.layer,
+    reshape: flags.reshape,
+  });
+  const layer = {
+    ...(targetLayers === undefined ? {} : { targetLayers }),
+    ...(reshapeTransform === undefined ? {} : { reshapeTransform }),
+  };
   const options = { model, ...(output === undefined ? {} : { output }) };
   if (flags.method === 'guidedgradcam') {
     const cam = new GradCAM({ ...options, ...layer });

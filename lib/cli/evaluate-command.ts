@@ -1,11 +1,11 @@
 import { Command } from 'commander';
 import { type MethodName, methodNames, methods } from '../cam/methods.js';
+import { readFirst } from '../explanation-report.js';
 import { loadImage } from '../image/load-image.js';
 import { confidenceChange } from '../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../metrics/curves.js';
 import { roadCombined } from '../metrics/road.js';
 import { explainedPart } from '../sidecar.js';
-import { ClassifierOutputSoftmaxTarget } from '../targets/class-targets.js';
 import {
   fitOption,
   type LayerFlags,
@@ -18,6 +18,7 @@ import {
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
 import { findImages } from './image-files.js';
+import { probabilityTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
 
 interface EvaluateFlags extends PreparationFlags, LayerFlags {
@@ -87,7 +88,11 @@ async function evaluateMethods(
         using explanation = await new methods[name as MethodName](options).explain(tensor, { signal });
         const milliseconds = performance.now() - started;
         const category = explanation.maps[0]?.classIndex ?? 0;
-        const metric = { ...how, targets: new ClassifierOutputSoftmaxTarget(category), signal };
+        const metric = {
+          ...how,
+          targets: probabilityTarget(readFirst(explanation, sidecar ?? {}), category),
+          signal,
+        };
         const { heatmaps } = explanation;
         const measured: Figures = {
           road: (await roadCombined(model, tensor, heatmaps, metric))[0] ?? 0,

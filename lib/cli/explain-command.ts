@@ -66,7 +66,8 @@ async function explainImages(
   const targets = flags.class
     ? [flags.class.map((query) => findClass(labels, query))]
     : [topClassTargets(flags.top ?? 1)];
-  const cam = new methods[flags.method]({ model, ...explainedPart(sidecar, flags) });
+  const cam = new methods[flags.method]({ model, ...explainedPart(sidecar, { ...flags, labels }) });
+  const meaning = { ...sidecar, labels };
 
   const reports: ImageReport[] = [];
   const progress = new ProgressReporter(images.length, { json: flags.json ?? false });
@@ -83,7 +84,7 @@ async function explainImages(
           onProgress: (done, total) => progress.within(done, total),
           signal,
         });
-        const report = describeExplanation(path, output, explanation, labels, sidecar?.output);
+        const report = describeExplanation(path, output, explanation, meaning);
         const captions = report.explained.map(captionOf);
         await writeMaps(image, explanation, captions, flags, output);
         reports.push(report);

@@ -8,6 +8,7 @@ import {
   parseCount,
   parseInputSize,
   parseNumbers,
+  parseRange,
   parseReshape,
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
@@ -48,7 +49,8 @@ export function addPreparationOptions(command: Command): Command {
     .addOption(fitOption())
     .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
     .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
-    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers);
+    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
+    .option('--range <low,high>', 'values of the file that become 0 and 1: 0,4095', parseRange);
 }
 
 /** Refuses classes that are asked for in two ways. */

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
-import { isPictureFile } from '../image/picture-files.js';
+import pMap from 'p-map';
+import { isPictureFile } from '../image/picture-kinds.js';
 import { UsageError } from './exit-codes.js';
 
 /** The files, and for a folder the pictures in it, sorted. */
@@ -13,7 +14,9 @@ export async function findImages(paths: readonly string[]): Promise<string[]> {
       images.push(path);
       continue;
     }
-    const names = (await readdir(path)).filter(isPictureFile).sort();
+    const inside = (await readdir(path)).sort();
+    const pictures = await pMap(inside, (name) => isPictureFile(join(path, name)), { concurrency: 16 });
+    const names = inside.filter((_, index) => pictures[index]);
     if (names.length === 0) throw new UsageError(`There are no pictures in the folder '${path}'.`);
     images.push(...names.map((name) => join(path, name)));
   }

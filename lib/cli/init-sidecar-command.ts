@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Fit } from '../image/geometry.js';
 import { type Device, loadModel } from '../model.js';
+import { type Scores, scoreKinds } from '../scores.js';
 import { type Sidecar, sidecarPath } from '../sidecar.js';
 import {
   collect,
@@ -11,6 +12,7 @@ import {
   parseCount,
   parseInputSize,
   parseNumbers,
+  parseRange,
   parseReshape,
   readLabels,
   reshapeName,
@@ -23,6 +25,7 @@ interface InitSidecarFlags extends PreparationFlags, LayerFlags {
   readonly preset: PresetName;
   readonly channels?: number;
   readonly labels?: string;
+  readonly scores?: Scores;
   readonly device: string;
   readonly force?: boolean;
 }
@@ -49,6 +52,7 @@ export function initSidecarCommand(signal: AbortSignal): Command {
     .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
     .option('--mean <numbers>', 'of each channel: 0.485,0.456,0.406', parseNumbers)
     .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
+    .option('--range <low,high>', 'values of the files that become 0 and 1: 0,4095', parseRange)
     .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
     .option(
       '--reshape <how>',
@@ -56,6 +60,9 @@ export function initSidecarCommand(signal: AbortSignal): Command {
       parseReshape,
     )
     .option('--labels <file>', 'class names: a JSON array, or one a line')
+    .addOption(
+      new Option('--scores <kind>', 'what the outputs are; default: where it is certain').choices(scoreKinds),
+    )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
     .option('--force', 'overwrite a sidecar that is there')
     .addHelpText(
@@ -86,6 +93,8 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
     channels: flags.channels,
     layers: flags.layer,
     reshape: flags.reshape,
+    scores: flags.scores,
+    labelCount: labels?.length,
     signal,
   });
   const sidecar = {
@@ -94,7 +103,8 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
     ...(labels ? { labels } : {}),
   };
   const classes = draft.outputShape?.[1];
-  if (labels && classes !== undefined && labels.length !== classes)
+  const isPair = classes === 1 && labels?.length === 2;
+  if (labels && classes !== undefined && labels.length !== classes && !isPair)
     throw new UsageError(`--labels has ${labels.length} labels, but the model gives ${classes} classes.`);
   await write(path, toJson(sidecar), flags.force ?? false);
   print(path, modelPath, sidecar, draft, flags);
@@ -120,6 +130,7 @@ function adjusted(input: Sidecar['input'], flags: PreparationFlags): Sidecar['in
     ...(fit === 'contain' && paddingColor ? { paddingColor } : {}),
     ...(flags.mean ? { mean: flags.mean } : {}),
     ...(flags.std ? { std: flags.std } : {}),
+    ...(flags.range ? { range: flags.range } : {}),
   };
 }
 
@@ -158,8 +169,8 @@ function alreadyThere(path: string): UsageError {
 function print(
   path: string,
   modelPath: string,
-  { input, layer, reshapeTransform, output, labels }: Sidecar,
-  { outputShape, layerReason, trial }: SidecarDraft,
+  { input, layer, reshapeTransform, output, scores, labels }: Sidecar,
+  { outputShape, layerReason, scoresReason, trial }: SidecarDraft,
   { preset, size }: InitSidecarFlags,
 ): void {
   const indent = 11;
@@ -177,6 +188,7 @@ function print(
     ['', layerReason],
     ...(reshapeTransform ? [['reshape', reshapeName(reshapeTransform)] as [string, string]] : []),
     ['output', output === undefined ? shape : `${[output].flat().join('.')}: ${shape}`],
+    ['scores', `${scores ?? 'not said'}${scoresReason ? `: ${scoresReason}` : ''}`],
     ['labels', labels ? String(labels.length) : 'none; add them with --labels'],
     [
       'trial',

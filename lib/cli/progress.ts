@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress';
-import { nameOf, percent, type SuccessReport } from '../explanation-report.js';
+import { captionOf, nameOf, percent, type SuccessReport } from '../explanation-report.js';
 import { reportError } from './exit-codes.js';
 
 /** Up to this many images are told in full, more in a line each. */
@@ -77,7 +77,7 @@ export class ProgressReporter {
     }
     const [best] = report.explained;
     if (this.#imageCount > fullReports) {
-      const name = best ? `${nameOf(best)} ${percent(best.probability)}` : '';
+      const name = best ? captionOf(best) : '';
       lines.push(`${report.path}  ${name}  -> ${report.output}`);
       return lines;
     }
@@ -87,6 +87,7 @@ export class ProgressReporter {
       const empty = each.hasPositiveEvidence ? '' : ': nothing speaks for it, the map is empty';
       lines.push(`  explained: ${nameOf(each)}${empty}`);
     }
+    if (report.note) lines.push(`  no probabilities: ${report.note}`);
     lines.push(`  written: ${report.output}`);
     return lines;
   }

@@ -4,6 +4,7 @@ import type { ReshapeTransform } from '../cam/reshape-transform.js';
 import type { GradCamError } from '../errors.js';
 import type { Inspection, Model } from '../model.js';
 import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
+import { readScores, type Scores } from '../scores.js';
 import type { Sidecar, SidecarInput } from '../sidecar.js';
 import { Tensor } from '../tensor.js';
 import { UsageError } from './exit-codes.js';
@@ -19,6 +20,8 @@ export interface DraftWishes {
   readonly channels: number | undefined;
   readonly layers: readonly string[] | undefined;
   readonly reshape: ReshapeTransform | 'none' | undefined;
+  readonly scores: Scores | undefined;
+  readonly labelCount: number | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -27,6 +30,8 @@ export interface SidecarDraft {
   /** Of the explained output; null where that is no tensor. */
   readonly outputShape: readonly number[] | null;
   readonly layerReason: string;
+  /** How it is known what the outputs are, or why it is not; '' where there is nothing to say. */
+  readonly scoresReason: string;
   /** Of the layer in a trial explanation of noise, `[1, C, ...space]`; null where none was possible, and why. */
   readonly trial: { readonly shape: readonly number[] } | { readonly failure: string };
 }
@@ -40,18 +45,21 @@ export async function draftSidecar(model: Model, wishes: DraftWishes): Promise<S
   const explained = selectOutput(output, selector);
   const { layers, reshape, reason } = chooseLayers(inspection, wishes);
   const input: SidecarInput = presetInput(preset, width, height, channels);
+  const { scores, reason: scoresReason } = chooseScores(explained, wishes);
   const sidecar: Sidecar = {
     name: basename(model.path).replace(/\.[^.]+$/, ''),
     input,
     ...(layers.length === 0 ? {} : { layer: layers.length === 1 ? (layers[0] as string) : layers }),
     ...(reshape === undefined ? {} : { reshapeTransform: reshape }),
     ...(selector === undefined ? {} : { output: selector }),
+    ...(scores === undefined ? {} : { scores }),
   };
   const outputShape = explained instanceof Tensor ? explained.shape : null;
   return {
     sidecar,
     outputShape,
     layerReason: reason,
+    scoresReason,
     trial: await tryExplaining(model, noise, sidecar, outputShape, signal),
   };
 }
@@ -110,6 +118,34 @@ function selectorOf(output: ModelOutput): OutputSelector | undefined {
     names.find((name) => (output as Record<string, ModelOutput>)[name] instanceof Tensor);
   if (key === undefined) return undefined;
   return Array.isArray(output) ? Number(key) : key;
+}
+
+/** As it is asked for, or where the outputs for noise leave no doubt. */
+function chooseScores(
+  output: ModelOutput,
+  { scores, labelCount }: DraftWishes,
+): { readonly scores: Scores | undefined; readonly reason: string } {
+  if (!(output instanceof Tensor) || output.shape.length !== 2)
+    return { scores, reason: scores ? 'as you say' : '' };
+  const values = Array.from(output.at(0).toTypedArray() as ArrayLike<number | bigint>, Number);
+  const hint = { scores, labelCount };
+  let read: ReturnType<typeof readScores>;
+  try {
+    read = readScores(values, hint, output.dtype);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  if (scores) return { scores, reason: 'as you say' };
+  if (read.scores === 'probabilities')
+    return { scores: 'probabilities', reason: 'the outputs are from 0 to 1 and sum to 1' };
+  if (read.scores === 'binary')
+    return { scores: 'binary', reason: 'one output that is no probability, and two labels' };
+  if (read.note) return { scores: undefined, reason: read.note };
+  return {
+    scores: undefined,
+    reason:
+      'softmax is assumed. For labels that are independent of each other (multi-label) add --scores sigmoid',
+  };
 }
 
 interface ChosenLayers {

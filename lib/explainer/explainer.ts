@@ -1,9 +1,5 @@
-import {
-  type BaseCAM,
-  type CAMOptions,
-  checkExplainArguments,
-  type ExplainOptions,
-} from '../cam/base-cam.js';
+import type { BaseCAM, CAMOptions, ExplainOptions } from '../cam/base-cam.js';
+import { checkExplainArguments } from '../cam/explain-arguments.js';
 import { Explanation } from '../cam/explanation.js';
 import { type MethodName, methods } from '../cam/methods.js';
 import { observeExplain } from '../diagnostics.js';
@@ -66,6 +62,8 @@ export class Explainer {
         'targetLayers',
         'modelMethod',
         'output',
+        'scores',
+        'labelCount',
         'optimize',
         'reshapeTransform',
         'method',

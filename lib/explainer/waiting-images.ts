@@ -1,4 +1,4 @@
-import type { ExplainArguments } from '../cam/base-cam.js';
+import type { ExplainArguments } from '../cam/explain-arguments.js';
 import type { Explanation } from '../cam/explanation.js';
 import type { NativeTarget } from '../native.js';
 import type { Tensor } from '../tensor.js';

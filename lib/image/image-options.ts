@@ -30,6 +30,12 @@ export interface LoadImageOptions {
   /** Default `'rgb'`; `'bgr'` for models from Caffe or OpenCV. */
   readonly channelOrder?: ChannelOrder;
   /**
+   * The values of the file that become 0 and 1 (before `valueRange`); what lies beyond is cut, as by the window of a CT.
+   * Default: all that the depth holds, `[0, 255]` or `[0, 65535]`; `[0, 4095]` for 12 bits in a 16-bit file. Of floats
+   * `[0, 1]`, and what lies beyond is refused.
+   */
+  readonly range?: readonly [low: number, high: number];
+  /**
    * What black and white become, before mean and standard deviation. Default `[0, 1]`; `[0, 255]` leaves the bytes as
    * they are.
    */
@@ -55,6 +61,7 @@ export interface CheckedOptions {
   readonly antialias: boolean;
   readonly channels: 1 | 3;
   readonly channelOrder: ChannelOrder;
+  readonly range: readonly [number, number] | undefined;
   readonly valueRange: readonly [number, number];
   readonly mean: readonly number[];
   readonly std: readonly number[];
@@ -73,6 +80,7 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
     'antialias',
     'channels',
     'channelOrder',
+    'range',
     'valueRange',
     'mean',
     'std',
@@ -112,6 +120,11 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
   const channelOrder = checkChoice('channelOrder', given.channelOrder ?? 'rgb', ['rgb', 'bgr']);
   if (channelOrder === 'bgr' && channels === 1)
     throw argumentOutOfRange('channelOrder', "'rgb' with one channel", channelOrder);
+  const { range } = given;
+  if (range !== undefined) {
+    checkNumbers('range', range, 2, 'finite numbers, the low and the high value', Number.isFinite);
+    if (!(range[0] < range[1])) throw argumentOutOfRange('range', 'a low and a higher value', `[${range}]`);
+  }
   const valueRange = given.valueRange ?? [0, 1];
   checkNumbers('valueRange', valueRange, 2, 'finite numbers, for black and white', Number.isFinite);
   const standard = given.valueRange
@@ -141,6 +154,7 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
     antialias,
     channels,
     channelOrder,
+    range,
     valueRange,
     mean,
     std,

@@ -1,6 +1,7 @@
 import sharp, { type KernelEnum, type Sharp } from 'sharp';
 import { GradCamError, invalidArgumentType } from '../errors.js';
 import { Tensor } from '../tensor.js';
+import { type Depth, decodeDeep, depthOf, placeDeep, toBytes } from './deep-picture.js';
 import { fitGeometry, type ImageGeometry } from './geometry.js';
 import {
   type CheckedOptions,
@@ -8,7 +9,8 @@ import {
   type Interpolation,
   type LoadImageOptions,
 } from './image-options.js';
-import { decodeOriginal, type OriginalPhoto } from './original-photo.js';
+import { decodeOriginal, type OriginalPhoto, sameSize } from './original-photo.js';
+import { unreadableKind } from './picture-kinds.js';
 import { resample } from './resample.js';
 
 /** A picture as a model sees it. */
@@ -20,6 +22,10 @@ export interface LoadedImage {
   readonly width: number;
   readonly height: number;
   readonly geometry: ImageGeometry;
+  /** Of each channel of the file: 8, 16, or 32 and 64 of integers and floats. */
+  readonly bits: number;
+  /** The values of the file that became 0 and 1; see the option `range`. */
+  readonly range: readonly [low: number, high: number];
   /** The file it came from; null where it came from memory. */
   readonly path: string | null;
   /**
@@ -40,9 +46,10 @@ const kernels: Record<Interpolation, keyof KernelEnum> = {
 /**
  * Reads a picture (JPEG, PNG, WebP, AVIF, TIFF, GIF, SVG) and prepares it as torchvision's ImageNet models expect:
  * resize the shorter side, cut out the centre, scale to 0..1, subtract the mean, divide by the standard deviation.
- * EXIF orientation is applied, colours become sRGB, and what is transparent becomes white.
+ * EXIF orientation is applied, colours become sRGB, and what is transparent becomes white. Files of 16 bits and floats keep
+ * their depth: `range` says which of their values become 0 and 1.
  * @param source - a file's path, or its bytes
- * @throws {GradCamError} `ERR_IMAGE_LOAD`
+ * @throws {GradCamError} `ERR_IMAGE_LOAD`, which names the kinds that are known and not read: HEIC, DICOM, JPEG 2000, BMP
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example const image = await loadImage('cat.jpg', { size: 224 });
  */
@@ -54,17 +61,27 @@ export async function loadImage(
     throw invalidArgumentType('source', "a file's path or its bytes", source);
   }
   const checked = checkOptions(options);
-  const { pixels, geometry } = await readable(source, () => decode(source, checked));
+  const { pixels, geometry, depth } = await readable(source, () => decode(source, checked));
   const { width, height } = checked.size;
+  const bytes = pixels instanceof Float32Array ? toBytes(pixels) : pixels;
+  const { bits, range } = depth;
   return {
     tensor: normalize(pixels, checked),
-    rgb: checked.channels === 3 ? pixels : grayToRgb(pixels),
+    rgb: checked.channels === 3 ? bytes : grayToRgb(bytes),
     width,
     height,
     geometry,
+    bits,
+    range,
     path: typeof source === 'string' ? source : null,
     original: () =>
-      readable(source, () => decodeOriginal(openImage(source, checked), geometry, describeSource(source))),
+      readable(source, async () => {
+        const what = describeSource(source);
+        if (!depth.isDeep) return await decodeOriginal(openImage(source, checked), geometry, what);
+        const image = openImage(source, checked);
+        const deep = await decodeDeep(image, await image.metadata(), depth, 3, what);
+        return sameSize({ rgb: toBytes(deep.data), width: deep.width, height: deep.height }, geometry, what);
+      }),
   };
 }
 
@@ -85,7 +102,10 @@ async function readable<T>(source: string | Uint8Array, read: () => Promise<T>):
     return await read();
   } catch (cause) {
     if (cause instanceof GradCamError) throw cause;
-    const reason = (cause as Error).message.split('\n')[0];
+    const kind = await unreadableKind(source);
+    const reason = kind
+      ? `it is ${kind.name}, which sharp cannot read here: ${kind.cure}`
+      : (cause as Error).message.split('\n')[0];
     const message = `Cannot read ${describeSource(source)}: ${reason}.`.replace('..', '.');
     throw new GradCamError('ERR_IMAGE_LOAD', message, {
       cause,
@@ -97,18 +117,24 @@ async function readable<T>(source: string | Uint8Array, read: () => Promise<T>):
 async function decode(
   source: string | Uint8Array,
   options: CheckedOptions,
-): Promise<{ pixels: Uint8Array; geometry: ImageGeometry }> {
+): Promise<{ pixels: Uint8Array | Float32Array; geometry: ImageGeometry; depth: Depth }> {
   const { size, fit, resize, channels } = options;
   const image = openImage(source, options);
-  const { autoOrient } = await image.metadata();
-  const geometry = fitGeometry(fit, autoOrient, size, resize);
+  const metadata = await image.metadata();
+  const geometry = fitGeometry(fit, metadata.autoOrient, size, resize);
+  const what = describeSource(source);
+  const depth = depthOf(metadata, options.range, what);
+  if (depth.isDeep) {
+    const picture = await decodeDeep(image, metadata, depth, channels, what);
+    return { pixels: placeDeep(picture, geometry, options), geometry, depth };
+  }
   const upright = image.autoOrient().flatten({ background: 'white' });
   const resized = await resizeTo(upright, geometry, options);
   const pixels = await placeIn(resized, geometry, options)
     .toColourspace(channels === 3 ? 'srgb' : 'b-w')
     .raw()
     .toBuffer();
-  return { pixels, geometry };
+  return { pixels, geometry, depth };
 }
 
 async function resizeTo(
@@ -145,18 +171,19 @@ function placeIn(image: Sharp, geometry: ImageGeometry, { size, fit, paddingColo
   });
 }
 
-/** Interleaved bytes to float32 `[1, C, H, W]`. */
+/** Interleaved bytes, or floats from 0 to 1, to float32 `[1, C, H, W]`. */
 function normalize(
-  pixels: Uint8Array,
+  pixels: Uint8Array | Float32Array,
   { size, mean, std, channels, channelOrder, valueRange }: CheckedOptions,
 ): Tensor {
   const area = size.width * size.height;
   const data = newValues(area * channels);
   const [black, white] = valueRange;
+  const highest = pixels instanceof Float32Array ? 1 : 255;
   for (let channel = 0; channel < channels; channel++) {
     const stored = channelOrder === 'bgr' ? channels - 1 - channel : channel;
     const deviation = std[channel] ?? 1;
-    const scale = (white - black) / (255 * deviation);
+    const scale = (white - black) / (highest * deviation);
     const shift = ((mean[channel] ?? 0) - black) / deviation;
     for (let index = 0; index < area; index++) {
       data[channel * area + index] = (pixels[index * channels + stored] ?? 0) * scale - shift;

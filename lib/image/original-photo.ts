@@ -25,6 +25,13 @@ export async function decodeOriginal(
     .raw()
     .toBuffer({ resolveWithObject: true });
   const { width, height } = info;
+  const rgb = new Uint8Array(data.buffer, data.byteOffset, data.length);
+  return sameSize({ rgb, width, height }, geometry, what);
+}
+
+/** @internal */
+export function sameSize(photo: OriginalPhoto, geometry: ImageGeometry, what: string): OriginalPhoto {
+  const { width, height } = photo;
   if (width !== geometry.originalWidth || height !== geometry.originalHeight) {
     const [before, now] = [`${geometry.originalWidth} x ${geometry.originalHeight}`, `${width} x ${height}`];
     throw new GradCamError(
@@ -32,5 +39,5 @@ export async function decodeOriginal(
       `${what} changed since it was loaded: ${before} pixels then, ${now} now.`,
     );
   }
-  return { rgb: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height };
+  return photo;
 }

@@ -1,6 +1,6 @@
-/** Interleaved bytes of a picture, row by row. */
-export interface Pixels {
-  readonly data: Uint8Array;
+/** Interleaved values of a picture, row by row. */
+export interface Pixels<Data extends Uint8Array | Float32Array = Uint8Array> {
+  readonly data: Data;
   readonly width: number;
   readonly height: number;
   readonly channels: number;
@@ -45,18 +45,62 @@ export function resample(
   interpolation: keyof typeof kernels,
   convention: ResampleConvention,
 ): Pixels {
-  const { channels } = source;
   const kernel: Kernel = kernels[interpolation](convention);
-  const wide = new Float32Array(width * source.height * channels);
+  const data = new Uint8ClampedArray(width * height * source.channels); // rounds, too
   const columns = tapsOf(source.width, width, kernel, convention);
+  applyBoth(source, columns, tapsOf(source.height, height, kernel, convention), data);
+  return { data: new Uint8Array(data.buffer), width, height, channels: source.channels };
+}
+
+/**
+ * Resizes values of any depth. Where the picture shrinks, each place is the average that Pillow (and PyTorch with
+ * `antialias=True`) takes, or with `antialias` false OpenCV's sample.
+ * @internal
+ */
+export function resampleValues(
+  source: Pixels<Float32Array>,
+  width: number,
+  height: number,
+  interpolation: keyof typeof kernels | 'nearest',
+  antialias: boolean,
+): Pixels<Float32Array> {
+  if (source.width === width && source.height === height) return source;
+  const convention = antialias ? 'pillow' : 'opencv';
+  const taps = (from: number, to: number) =>
+    interpolation === 'nearest'
+      ? nearestTaps(from, to)
+      : tapsOf(
+          from,
+          to,
+          kernels[interpolation](convention),
+          convention,
+          antialias ? Math.max(1, from / to) : 1,
+        );
+  const data = new Float32Array(width * height * source.channels);
+  applyBoth(source, taps(source.width, width), taps(source.height, height), data);
+  return { data, width, height, channels: source.channels };
+}
+
+/** The rows, then the columns. */
+function applyBoth(
+  source: Pixels<Uint8Array | Float32Array>,
+  columns: Taps,
+  rows: Taps,
+  result: Float32Array | Uint8ClampedArray,
+): void {
+  const { channels } = source;
+  const width = columns.from.length / columns.count;
+  const wide = new Float32Array(width * source.height * channels);
   for (let y = 0; y < source.height; y++) {
     const row = source.data.subarray(y * source.width * channels, (y + 1) * source.width * channels);
     applyTaps(row, channels, columns, wide.subarray(y * width * channels, (y + 1) * width * channels));
   }
-  const stride = width * channels;
-  const data = new Uint8ClampedArray(stride * height); // rounds, too
-  applyTaps(wide, stride, tapsOf(source.height, height, kernel, convention), data);
-  return { data: new Uint8Array(data.buffer), width, height, channels };
+  applyTaps(wide, width * channels, rows, result);
+}
+
+function nearestTaps(from: number, to: number): Taps {
+  const places = Int32Array.from({ length: to }, (_, place) => Math.floor(((place + 0.5) * from) / to));
+  return { count: 1, from: places, weights: new Float64Array(to).fill(1) };
 }
 
 interface Taps {
@@ -67,18 +111,26 @@ interface Taps {
 }
 
 /** Of each place along an axis, which pixels it is made of. Pixels are squares with their values in the middle. */
-function tapsOf(from: number, to: number, { reach, weight }: Kernel, convention: ResampleConvention): Taps {
-  const count = 2 * reach;
+function tapsOf(
+  from: number,
+  to: number,
+  { reach, weight }: Kernel,
+  convention: ResampleConvention,
+  /** How many pixels wide the kernel's unit is. */
+  scale = 1,
+): Taps {
+  const count = scale === 1 ? 2 * reach : Math.ceil(2 * reach * scale) + 1;
   const taps: Taps = { count, from: new Int32Array(to * count), weights: new Float64Array(to * count) };
   for (let place = 0; place < to; place++) {
     const centre = ((place + 0.5) * from) / to - 0.5;
-    const first = Math.floor(centre) - reach + 1;
+    const first = Math.floor(centre - reach * scale) + 1;
     let sum = 0;
     for (let tap = 0; tap < count; tap++) {
       const pixel = first + tap;
       const inside = pixel >= 0 && pixel < from;
       // Beyond the border OpenCV repeats the last pixel, where Pillow leaves it out.
-      const value = inside || convention === 'opencv' ? weight(Math.abs(centre - pixel)) : 0;
+      const distance = Math.abs(centre - pixel) / scale;
+      const value = (inside || convention === 'opencv') && distance <= reach ? weight(distance) : 0;
       taps.from[place * count + tap] = Math.min(from - 1, Math.max(0, pixel));
       taps.weights[place * count + tap] = value;
       sum += value;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type MethodName, methodNames } from '../cam/methods.js';
+import { scoreKinds } from '../scores.js';
 import { reshapeNames } from './served-model.js';
 import { modelName } from './server-options.js';
 
@@ -74,5 +75,11 @@ export const classReportSchema = z.object({
   probability: z
     .number()
     .nullable()
-    .describe('Softmax over the outputs; null for models without one row of outputs'),
+    .describe('As the model gives it, by its sidecar or its values; null where the outputs do not say'),
 });
+
+/** What of a model's outputs became the probabilities of an answer. */
+export const scoresReport = {
+  scores: z.enum(scoreKinds).nullable().describe('What the outputs are; null where that cannot be told'),
+  note: z.string().nullable().describe('Why there are no probabilities, and the cure'),
+};

@@ -1,5 +1,6 @@
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
 import type { ModelOutput } from '../model-output.js';
+import { readOptions } from '../options.js';
 import { Tensor } from '../tensor.js';
 import { checkIndex } from './target.js';
 
@@ -10,25 +11,41 @@ export interface PresentCategory {
   readonly pixels: number;
 }
 
+/** How pixels are assigned by a model with one channel. */
+export interface CategoryMaskOptions {
+  /**
+   * Of an output of one channel, the value above which a pixel is foreground: 0, the default, for logits, and 0.5 for a
+   * model that ends in a sigmoid. Must be given where all values lie in 0 to 1, since those may be either.
+   */
+  readonly threshold?: number;
+}
+
 /**
  * The pixels that a segmentation model assigns to a category: where its output is the highest of all categories'. The
- * mask that a `SemanticSegmentationTarget` is made with.
+ * mask that a `SemanticSegmentationTarget` is made with. A binary segmentation model has one channel: its only category is
+ * 0, the foreground, where the output is above 0 (its sigmoid above 0.5); the background has none.
  * @param output - of one image, `[categories, H, W]` or `[1, categories, H, W]`; of a model that gives a dictionary its
  *   `out`; of a batch `output.at(index)`
  * @returns float32 `[H, W]`, 1 where the category is assigned, else 0
  * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_CLASS_OUT_OF_RANGE`, `ERR_DISPOSED`
- * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example
  * const { out } = await model.forward(image.tensor);
  * const car = new SemanticSegmentationTarget(7, categoryMask(out, 7));
  */
-export function categoryMask(output: ModelOutput | undefined, category: number): Tensor {
+export function categoryMask(
+  output: ModelOutput | undefined,
+  category: number,
+  options?: CategoryMaskOptions,
+): Tensor {
   checkIndex('category', category);
-  const { assigned, categories, height, width } = assignPixels(output);
+  const { assigned, categories, height, width } = assignPixels(output, options);
   if (category >= categories) {
     throw new GradCamError(
       'ERR_CLASS_OUT_OF_RANGE',
-      `Category ${category} does not exist: the model has ${categories} categories, 0 to ${categories - 1}.`,
+      categories === 1
+        ? `Category ${category} does not exist: of an output of one channel the only category is 0, the foreground.`
+        : `Category ${category} does not exist: the model has ${categories} categories, 0 to ${categories - 1}.`,
     );
   }
   const mask = new Float32Array(assigned.length);
@@ -38,14 +55,17 @@ export function categoryMask(output: ModelOutput | undefined, category: number):
 
 /**
  * The categories that a segmentation model assigns to pixels of an image, those with most pixels first.
- * @param output - as for {@link categoryMask}
+ * @param output - as for {@link categoryMask}; of one channel only the foreground, 0, is counted
  * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_DISPOSED`
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_UNKNOWN_OPTION`
  */
-export function presentCategories(output: ModelOutput | undefined): PresentCategory[] {
-  const { assigned, categories } = assignPixels(output);
+export function presentCategories(
+  output: ModelOutput | undefined,
+  options?: CategoryMaskOptions,
+): PresentCategory[] {
+  const { assigned, categories } = assignPixels(output, options);
   const pixels = new Array<number>(categories).fill(0);
-  for (const category of assigned) pixels[category] = (pixels[category] ?? 0) + 1;
+  for (const category of assigned) if (category >= 0) pixels[category] = (pixels[category] ?? 0) + 1;
   return pixels
     .map((count, category) => ({ category, pixels: count }))
     .filter((each) => each.pixels > 0)
@@ -53,14 +73,17 @@ export function presentCategories(output: ModelOutput | undefined): PresentCateg
 }
 
 interface Assignment {
-  /** Of each pixel the category. */
+  /** Of each pixel the category; -1 for the background of one channel. */
   readonly assigned: Int32Array;
   readonly categories: number;
   readonly height: number;
   readonly width: number;
 }
 
-function assignPixels(output: ModelOutput | undefined): Assignment {
+function assignPixels(output: ModelOutput | undefined, options: CategoryMaskOptions | undefined): Assignment {
+  const { threshold } = readOptions<CategoryMaskOptions>('categoryMask options', options, ['threshold']);
+  if (threshold !== undefined && typeof threshold !== 'number')
+    throw invalidArgumentType('threshold', 'a number', threshold);
   if (!(output instanceof Tensor))
     throw invalidArgumentType('output', "a Tensor (of a model that gives a dictionary its 'out')", output);
   const sizes = output.shape.length === 4 && output.shape[0] === 1 ? output.shape.slice(1) : output.shape;
@@ -72,9 +95,12 @@ function assignPixels(output: ModelOutput | undefined): Assignment {
         'Of a batch take one image with output.at(index).',
     );
   }
-  if (categories === 1) throw argumentOutOfRange('output', 'at least two categories', 1);
   const values = output.toTypedArray();
   const area = height * width;
+  if (categories === 1)
+    return { assigned: assignForeground(values as Float32Array, threshold), categories, height, width };
+  if (threshold !== undefined)
+    throw argumentOutOfRange('threshold', 'nothing for several categories', threshold);
   const best = values.slice(0, area);
   const assigned = new Int32Array(area);
   for (let category = 1; category < categories; category++) {
@@ -88,4 +114,19 @@ function assignPixels(output: ModelOutput | undefined): Assignment {
     }
   }
   return { assigned, categories, height, width };
+}
+
+function assignForeground(values: ArrayLike<number>, threshold: number | undefined): Int32Array {
+  const mayBeProbabilities = Array.prototype.every.call(values, (value: number) => value >= 0 && value <= 1);
+  if (threshold === undefined && mayBeProbabilities)
+    throw invalidArgumentType(
+      'threshold',
+      '0 (the one channel holds logits) or 0.5 (the model ends in a sigmoid), since all values lie in 0 to 1,',
+      threshold,
+    );
+  // PyTorch's `output.sigmoid() > 0.5` in float32, which is not `output > 0` for logits that are next to nothing.
+  const isForeground = threshold
+    ? (value: number) => value > threshold
+    : (logit: number) => Math.fround(1 / (1 + Math.exp(-logit))) > 0.5;
+  return Int32Array.from(values, (value) => (isForeground(value) ? 0 : -1));
 }

@@ -1,4 +1,9 @@
-export { categoryMask, type PresentCategory, presentCategories } from './category-mask.js';
+export {
+  type CategoryMaskOptions,
+  categoryMask,
+  type PresentCategory,
+  presentCategories,
+} from './category-mask.js';
 export {
   BinaryClassifierOutputTarget,
   ClassifierOutputReST,

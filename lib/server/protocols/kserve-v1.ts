@@ -18,6 +18,7 @@ import {
   methodSchema,
   modelParams,
   reshapeSchema,
+  scoresReport,
   unchecked,
 } from '../schemas.js';
 import { flatten, nest } from './nested-numbers.js';
@@ -70,6 +71,7 @@ type ExplainBody = z.output<typeof explainBody>;
 const explanationSchema = z.object({
   method: z.string(),
   layers: z.array(layerReportSchema),
+  ...scoresReport,
   top: z.array(classReportSchema),
   maps: z.array(
     classReportSchema.extend({
@@ -213,23 +215,24 @@ async function explainInstance(
     eigenSmooth: body.eigen_smooth,
   });
   return await call.stage('postprocess', () => {
-    const { top, explained } = rankClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+    const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
     const values = explanation.heatmaps.toTypedArray() as Float32Array;
     const shape = explanation.heatmaps.shape.slice(1);
     const size = shape.reduce((product, length) => product * length, 1);
-    const finite = (value: number) => (Number.isFinite(value) ? value : null);
     return {
       method: body.method ?? model.defaultMethod,
       layers: explanation.layers.map((layer) => ({ ...layer, shape: [...layer.shape] })),
+      scores,
+      note,
       top: top.map(({ classIndex, label, probability }) => ({
         class: classIndex,
         label,
-        probability: finite(probability),
+        probability,
       })),
       maps: explained.map(({ classIndex, label, probability, score, hasPositiveEvidence }, position) => ({
         class: classIndex,
         label,
-        probability: finite(probability),
+        probability,
         score,
         has_positive_evidence: hasPositiveEvidence,
         shape,

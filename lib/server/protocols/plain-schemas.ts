@@ -8,6 +8,7 @@ import {
   layerSchema,
   methodSchema,
   reshapeSchema,
+  scoresReport,
   timingsSchema,
 } from '../schemas.js';
 
@@ -82,6 +83,7 @@ export const answerSchema = z
     version: z.string(),
     method: z.string(),
     layers: z.array(layerReportSchema),
+    ...scoresReport,
     top: z.array(classReportSchema).describe('The five likeliest classes'),
     explained: z.array(
       classReportSchema.extend({

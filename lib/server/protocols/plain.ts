@@ -210,7 +210,7 @@ async function explainPicture(
     const maps = explanation.maps.map((_, index) => explanation.heatmaps.at(index));
     if (format === 'npy')
       return tensorToNpy(asked.original ? mapsOfOriginal(image, maps) : explanation.heatmaps);
-    const { explained } = rankClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+    const { explained } = rankClasses(explanation, model.sidecar ?? {});
     const captions = explained.map(captionOf);
     const picture = await drawMaps(image, maps, captions, drawing);
     return await picture.toBuffer(format, asked.quality === undefined ? {} : { quality: asked.quality });
@@ -226,18 +226,19 @@ function describe(
   decode: number,
   now: Pick<Answer, 'pending' | 'request_id'>,
 ): Answer {
-  const { top, explained } = rankClasses(explanation, model.sidecar?.labels, model.sidecar?.output);
+  const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
   const { geometry } = image;
-  const finite = (value: number) => (Number.isFinite(value) ? value : null);
   return {
     model: model.name,
     version: model.version,
     method: method ?? model.defaultMethod,
     layers: explanation.layers.map(({ shape, ...layer }) => ({ ...layer, shape: [...shape] })),
+    scores,
+    note,
     top: top.map(({ classIndex, label, probability }) => ({
       class: classIndex,
       label,
-      probability: finite(probability),
+      probability,
     })),
     explained: explained.map(({ classIndex, label, probability, score, hasPositiveEvidence }, index) => {
       using heatmap = explanation.heatmaps.at(index);
@@ -245,7 +246,7 @@ function describe(
       return {
         class: classIndex,
         label,
-        probability: finite(probability),
+        probability,
         score,
         has_positive_evidence: hasPositiveEvidence,
         mean: map.mean,

@@ -1,0 +1,68 @@
+import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
+import { type ModelInput, toTensors } from '../model.js';
+import type { NativeExplainRequest, NativeTarget } from '../native.js';
+import { checkSignal, readOptions } from '../options.js';
+import { normalizeTargets } from '../targets/target.js';
+import type { Tensor } from '../tensor.js';
+import type { Augmentation, ExplainOptions } from './base-cam.js';
+
+const standardAugmentations = [false, true].flatMap((flip) =>
+  [0.9, 1, 1.1].map((multiply) => ({ flip, multiply })),
+);
+
+/** @internal The arguments of an explain, checked. */
+export interface ExplainArguments {
+  readonly inputs: readonly Tensor[];
+  readonly targets: NativeTarget[][];
+  readonly upsample: NativeExplainRequest['upsample'];
+  readonly augmentations: NativeExplainRequest['augmentations'];
+  readonly eigenSmooth: boolean;
+  readonly onProgress: ((done: number, total: number) => void) | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** @internal */
+export function checkExplainArguments(
+  input: ModelInput,
+  options: ExplainOptions | undefined,
+): ExplainArguments {
+  const given = readOptions<ExplainOptions>('explain options', options, [
+    'targets',
+    'upsample',
+    'augSmooth',
+    'eigenSmooth',
+    'onProgress',
+    'signal',
+  ]);
+  const signal = checkSignal(given.signal);
+  const upsample = checkUpsample(given.upsample ?? true);
+  const targets = normalizeTargets(given.targets);
+  const eigenSmooth = given.eigenSmooth ?? false;
+  if (typeof eigenSmooth !== 'boolean')
+    throw invalidArgumentType('eigenSmooth', 'true or false', eigenSmooth);
+  const { onProgress } = given;
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw invalidArgumentType('onProgress', 'a function', onProgress);
+  const augmentations = checkAugmentations(given.augSmooth ?? false);
+  return { inputs: toTensors(input), targets, upsample, augmentations, eigenSmooth, onProgress, signal };
+}
+
+function checkUpsample(upsample: unknown): NativeExplainRequest['upsample'] {
+  if (upsample === true) return 'bilinear';
+  if (upsample === false) return 'none';
+  if (upsample === 'bilinear' || upsample === 'bicubic') return upsample;
+  throw invalidArgumentType('upsample', "true, false, 'bilinear' or 'bicubic'", upsample);
+}
+
+function checkAugmentations(augSmooth: unknown): NativeExplainRequest['augmentations'] {
+  if (typeof augSmooth === 'boolean') return augSmooth ? standardAugmentations : [];
+  if (!Array.isArray(augSmooth)) throw invalidArgumentType('augSmooth', 'true, false or an array', augSmooth);
+  return augSmooth.map((each, index) => {
+    const name = `augSmooth[${index}]`;
+    const { flip = false, multiply = 1 } = readOptions<Augmentation>(name, each, ['flip', 'multiply']);
+    if (typeof flip !== 'boolean') throw invalidArgumentType(`${name}.flip`, 'true or false', flip);
+    if (typeof multiply !== 'number') throw invalidArgumentType(`${name}.multiply`, 'a number', multiply);
+    if (!Number.isFinite(multiply)) throw argumentOutOfRange(`${name}.multiply`, 'a finite number', multiply);
+    return { flip, multiply };
+  });
+}
