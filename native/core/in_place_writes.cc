@@ -10,6 +10,7 @@
 #include "core/constant_input.h"
 #include "core/graph_walk.h"
 #include "core/operator_names.h"
+#include "core/shared_memory.h"
 
 namespace gradcam {
 namespace {
@@ -116,18 +117,31 @@ void collectAttributes(Value* value, std::unordered_set<Value*>& seen, std::set<
 
 // Another view of a tensor's memory, always: reshape() and contiguous() copy for some layouts.
 bool isView(const Node* node) {
-  static const std::unordered_set<std::string> kinds = {"aten::view",      "aten::view_as",
-                                                        "aten::expand",    "aten::expand_as",
-                                                        "aten::permute",   "aten::transpose",
-                                                        "aten::t",         "aten::select",
-                                                        "aten::slice",     "aten::narrow",
-                                                        "aten::unsqueeze", "aten::squeeze",
-                                                        "aten::movedim",   "aten::swapaxes",
-                                                        "aten::unfold",    "aten::diagonal",
-                                                        "aten::unflatten", "aten::alias",
-                                                        "aten::detach",    "aten::chunk",
-                                                        "aten::split",     "aten::split_with_sizes",
-                                                        "aten::unbind",    "prim::ListUnpack"};
+  static const std::unordered_set<std::string> kinds = {"aten::view",
+                                                        "aten::view_as",
+                                                        "aten::expand",
+                                                        "aten::expand_as",
+                                                        "aten::permute",
+                                                        "aten::transpose",
+                                                        "aten::t",
+                                                        "aten::select",
+                                                        "aten::slice",
+                                                        "aten::narrow",
+                                                        "aten::unsqueeze",
+                                                        "aten::squeeze",
+                                                        "aten::movedim",
+                                                        "aten::swapaxes",
+                                                        "aten::unfold",
+                                                        "aten::diagonal",
+                                                        "aten::unflatten",
+                                                        "aten::alias",
+                                                        "aten::detach",
+                                                        "aten::chunk",
+                                                        "aten::tensor_split",
+                                                        "aten::split",
+                                                        "aten::split_with_sizes",
+                                                        "aten::unbind",
+                                                        "prim::ListUnpack"};
   return kinds.count(node->kind().toQualString()) > 0;
 }
 
@@ -171,9 +185,12 @@ class CopyOnWrite {
 
   // What shares the memory and is read after the write. False where such a value is not a view of the base.
   bool findLaterViews() {
-    const torch::jit::AliasDb aliases(shared_);  // after what can be told without it, for it takes its time
+    const auto sharing = valuesSharing(target_);
+    std::optional<torch::jit::AliasDb> aliases;
+    if (!sharing) aliases.emplace(shared_);  // after what can be told without it, for it takes its time
     const auto holds = [&](Value* value) {
-      return isTensor(value) ? aliases.mayAlias(value, target_) : aliases.mayContainAlias(value, target_);
+      if (sharing) return sharing->count(value) > 0;
+      return isTensor(value) ? aliases->mayAlias(value, target_) : aliases->mayContainAlias(value, target_);
     };
     for (Node* node : write_->owningBlock()->nodes()) {
       if (node == write_) break;

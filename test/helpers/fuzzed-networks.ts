@@ -83,10 +83,10 @@ const largestOf = (values: ArrayLike<number>): number =>
   Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 function explained(outputs: ModelOutput, selector: NetworkCase['selector']): TensorData {
-  const part =
-    outputs instanceof Tensor || selector === null
-      ? outputs
-      : (outputs as Record<string | number, ModelOutput>)[selector];
+  if (outputs instanceof Tensor) return outputs.toTypedArray() as TensorData;
+  // The classes' outputs are a named tuple's first element.
+  const parts = outputs as Record<string | number, ModelOutput>;
+  const part = parts[Array.isArray(outputs) ? 0 : (selector ?? 0)];
   return (part as Tensor).toTypedArray() as TensorData;
 }
 

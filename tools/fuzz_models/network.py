@@ -1,5 +1,6 @@
 """Networks by number: which statements, which end, how it is exported."""
 
+import copy
 import importlib.util
 import random
 import sys
@@ -119,5 +120,8 @@ def noise(shape: list, seed: int) -> torch.Tensor:
 def export(model: nn.Module, image: torch.Tensor, traced: bool, without_gradients: bool) -> torch.jit.ScriptModule:
     if not traced:
         return torch.jit.script(model)
+    before = copy.deepcopy(model.state_dict())
     with torch.set_grad_enabled(not without_gradients):
-        return torch.jit.trace(model, image, check_trace=False, strict=False)
+        file = torch.jit.trace(model, image, check_trace=False, strict=False)
+    file.load_state_dict(before)  # the run of the trace wrote buffers
+    return file

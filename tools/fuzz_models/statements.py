@@ -237,6 +237,7 @@ def branches(s: Sketch, r):
                           "x.requires_grad" if r.random() < 0.1 else "x.is_floating_point()"])
     if condition in ("x.requires_grad", "torch.is_grad_enabled()"):
         condition = "x.size(0) >= 1"
+    s.mixes = s.mixes or condition == "x.shape[0] > 1"
     first, second = r.sample([f"x = {conv}(x)", "x = x * 2.0", "x.mul_(0.5)", "x = F.relu(x)", "x += 0.2", "x = x + x.tanh()", "x[:, 0] = 0.5", "x.relu_()",
                               f"x = x + {conv}(x)", f"x = {conv}(x).relu_()"], 2)
     s.add(f"if {condition}:", f"    {first}")
@@ -318,6 +319,17 @@ def scalars(s: Sketch, r):
     if r.random() < 0.1 and not s.traced:
         s.add(f"x = x * (1.0 + float(x.detach().mean().item()))")
         s.mixes = True
+
+
+@statement(1)
+def hands_on(s: Sketch, r):
+    """What gives its own input while a model is evaluated, though operators' schemas do not say so."""
+    name = s.name("kept")
+    layer = s.layer("hands", r.choice(("nn.Dropout(0.3)", f"nn.Dropout{max(2, s.axes)}d(0.3)" if s.axes > 1 else "nn.Dropout(0.1)", "nn.Identity()", "nn.AlphaDropout(0.2)")))
+    s.add(f"{name} = x", r.choice([f"x = {layer}(x)", f"x = F.dropout(x, 0.4, self.training)", "x = x.type_as(x)", "x = x.to(x.dtype)", "x = x.contiguous()"]))
+    if r.random() < 0.5:
+        s.add(r.choice(["x = F.relu_(x)", "x.mul_(0.5)", "x += 0.2", "x[:, 0] = 0.1"]))
+    s.keep(name)
 
 
 @statement(2)
