@@ -7,6 +7,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include <torch/csrc/jit/passes/lower_tuples.h>
+
 #include "core/constant_input.h"
 #include "core/graph_walk.h"
 #include "core/operator_names.h"
@@ -113,6 +115,14 @@ void collectAttributes(Value* value, std::unordered_set<Value*>& seen, std::set<
       sources.insert(sources.end(), block->outputs().begin(), block->outputs().end());
   }
   for (Value* source : sources) collectAttributes(source, seen, names);
+}
+
+// Which of the parts that unbind() gave a node takes from their list.
+std::optional<int64_t> positionInUnbound(const Node* node) {
+  if (node->kind() != c10::aten::__getitem__ || node->input(0)->node()->kind() != c10::aten::unbind)
+    return std::nullopt;
+  const auto position = torch::jit::toIValue(node->input(1));
+  return position ? std::optional(position->toInt()) : std::nullopt;
 }
 
 // Another view of a tensor's memory, always: reshape() and contiguous() copy for some layouts.
@@ -230,6 +240,12 @@ class CopyOnWrite {
   Value* replay(Value* value) {
     if (const auto known = replayed_.find(value); known != replayed_.end()) return known->second;
     Node* node = value->node();
+    if (const auto position = positionInUnbound(node)) {
+      Node* unbinding = node->input(0)->node();
+      Value* whole = replay(unbinding->input(0));
+      Value* axis = unbinding->namedInput("dim");
+      return replayed_[value] = graph_.insert(c10::aten::select, {whole, axis, *position});
+    }
     const bool unpacks = node->kind() == c10::prim::ListUnpack;
     if (unpacks) return replayed_[value] = replayPart(value);
     Value* input = replay(node->input(0));
@@ -318,6 +334,8 @@ c10::IValue copyWithOwn(const c10::IValue& model, const std::set<std::string>& a
 }
 
 void removeInPlaceWrites(std::shared_ptr<Graph>& graph) {
+  showSharedMemory(graph);
+  torch::jit::LowerSimpleTuples(graph);
   torch::jit::RemoveTensorMutation(graph);
   std::vector<Node*> writes;
   forEachNode(graph->block(), [&](Node* node) {

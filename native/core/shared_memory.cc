@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <string>
 
+#include "core/constant_input.h"
+#include "core/graph_walk.h"
 #include "core/tensor_types.h"
 
 namespace gradcam {
 namespace {
 
+using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Use;
 using torch::jit::Value;
@@ -19,6 +22,13 @@ bool mayGiveItsInput(const Node* node) {
       "aten::type_as",   "aten::einsum",          "aten::atleast_1d",    "aten::atleast_2d",
       "aten::atleast_3d"};
   return kinds.count(node->kind().toQualString()) > 0;
+}
+
+bool isIdleDropout(const Node* node) {
+  static const std::unordered_set<std::string> kinds = {
+      "aten::dropout",  "aten::feature_dropout",  "aten::alpha_dropout",  "aten::feature_alpha_dropout",
+      "aten::dropout_", "aten::feature_dropout_", "aten::alpha_dropout_", "aten::feature_alpha_dropout_"};
+  return kinds.count(node->kind().toQualString()) > 0 && constantInput(node, "train") == c10::IValue(false);
 }
 
 bool isTensor(const Value* value) {
@@ -124,6 +134,20 @@ Memory memoryOf(const Value* value) {
 }
 
 }  // namespace
+
+void showSharedMemory(std::shared_ptr<Graph>& graph) {
+  forEachNode(graph->block(), [&](Node* node) {
+    if (isIdleDropout(node)) {
+      node->output()->replaceAllUsesWith(node->input(0));
+      node->destroy();
+    } else if (node->kind() == c10::aten::type_as) {
+      torch::jit::WithInsertPoint here(node);
+      Value* same = graph->insert(c10::aten::to, {node->input(0), node->input(1)});
+      node->output()->replaceAllUsesWith(same);
+      node->destroy();
+    }
+  });
+}
 
 std::optional<std::unordered_set<const Value*>> valuesSharing(const Value* value) {
   const Value* made = value;

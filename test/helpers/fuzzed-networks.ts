@@ -139,7 +139,7 @@ class Checker {
     } catch (error) {
       const { code = 'no code', message = '' } = error as { code?: string; message?: string };
       if (code === this.network.refusal) return;
-      if (this.network.refusal === null && code === 'ERR_UNSUPPORTED') {
+      if (code === 'ERR_UNSUPPORTED') {
         this.refusals.push(`${code}: ${message}`);
         return;
       }

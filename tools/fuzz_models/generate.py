@@ -21,6 +21,7 @@ from truth import GRADIENT_METHODS, REFUSALS, Layer, NoTruth, explain, forward, 
 
 # Beyond this, rounding decides what the map is, so it tests nothing.
 LARGEST_ERROR = 1e-2
+IDLE = (torch.nn.Identity, torch.nn.Dropout, torch.nn.Dropout2d, torch.nn.Dropout3d, torch.nn.AlphaDropout)
 CLOSED = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
 
 
@@ -46,9 +47,12 @@ def gives_map(output, image):
     return isinstance(output, torch.Tensor) and output.is_floating_point() and output.dim() == image.dim() and len(output) == len(image)
 
 
-def choose(r, model, image, given):
+def choose(r, model, image, given, traced):
     """A layer, which of its calls, and the code of what must be refused."""
-    usable = [path for path in given if not in_closed(model, path)]
+    # A trace leaves out the layers that do nothing.
+    modules = dict(model.named_modules())
+    idle = lambda path: traced and isinstance(modules[path], IDLE)
+    usable = [path for path in given if not in_closed(model, path) and not idle(path)]
     good = [path for path in usable if given[path] and gives_map(given[path][-1], image)]
     bad = [path for path in usable if path not in good and (not given[path] or isinstance(given[path][-1], torch.Tensor))]
     if bad and (not good or r.random() < 0.05):
@@ -99,6 +103,17 @@ def needs_differences(model, image, layer, call, selector):
     return False
 
 
+def character(model, image, layer, call, selector, source):
+    """Whether the layer gives memory of its own, whether autograd refuses the network, and whether that can be told."""
+    probe = Layer(model, layer, call, torch.float64)
+    with torch.no_grad():
+        forward(probe, image.double())
+    by_differences = needs_differences(model, image, layer, call, selector)
+    # Of a view of a layer's own input autograd loses sight where something writes, and differences see through detach().
+    told = not (by_differences and (probe.aliases or any(word in source for word in ("detach", "no_grad", ".data"))))
+    return not probe.aliases, by_differences, told and not probe.is_view
+
+
 def saliency_of(results, exact):
     values = exact["saliency"]
     if values is None or any(other["saliency"] is None for other in results):
@@ -123,7 +138,7 @@ def case(request, folder):
         output = selected(output, sketch.selector)
         if not torch.isfinite(output).all():
             raise NoTruth("not finite")
-        layer, call, refusal = choose(r, model, image, given)
+        layer, call, refusal = choose(r, model, image, given, plan["traced"])
         last = len(given[layer]) - 1 if call is None else call
         targets = [[r.randrange(output.size(1)) for _ in range(sketch.batch)] for _ in range(r.choice((1, 1, 2)))]
         methods = ["GradCAM", *r.sample([name for name in GRADIENT_METHODS if name != "GradCAM"], 1)]
@@ -137,11 +152,17 @@ def case(request, folder):
             def run(dtype, disturb=0.0, some=None):
                 return explain(model, image, layer, last, sketch.selector, targets, some or methods, dtype, disturb)
 
-            probe = Layer(model, layer, last, torch.float64)
-            with torch.no_grad():
-                forward(probe, image.double())
-            fresh = not probe.aliases
-            by_differences = needs_differences(model, image, layer, last, sketch.selector)
+            for _ in range(5):
+                fresh, by_differences, told = character(model, image, layer, last, sketch.selector, sketch.source())
+                if told:
+                    break
+                layer, call, refusal = choose(r, model, image, given, plan["traced"])
+                if refusal is not None:
+                    raise NoTruth("no layer gives a map of its own")
+                last = len(given[layer]) - 1 if call is None else call
+            if not told:
+                raise NoTruth("written in a way that neither autograd nor differences tell")
+            answer |= {"layer": layer, "call": call}
             if by_differences:
                 methods = [method for method in methods if method == "GradCAM" or method not in GRADIENT_METHODS]
             if not fresh:

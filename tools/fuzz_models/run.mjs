@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandOf, parseWhole } from '../command.mjs';
 import { Explaining, Generator } from './processes.mjs';
-import { storeNetworks } from './store.mjs';
+import { storedNetworks, storeNetworks } from './store.mjs';
 
 const { cases, seed, first, python, small, store, verbose, keep, drop } = commandOf(
   'fuzz:models',
@@ -121,11 +121,11 @@ for (let number = first; number < first + cases; number++) {
   count('maps compared', verdict.mapsCompared);
   count('maps of rounding only, not compared', verdict.mapsSkipped);
   if (verbose)
-    console.log(`network ${number}: ${faults[0]?.text ?? 'right'} (${network.statements.join(', ')})`);
+    console.log(`network ${number}: ${faults[0]?.text ?? verdict.refusals[0] ?? 'right'} (${network.statements.join(', ')})`);
 }
 generator.stop();
 explaining.stop();
-if (store) storeNetworks(store, right, folder);
+if (store) storeNetworks(store, right.slice(0, storedNetworks), folder);
 if (!keep) rmSync(folder, { recursive: true });
 
 console.log(`\n${cases} networks, seed ${seed}, ${((Date.now() - started) / 1000).toFixed(0)} s`);

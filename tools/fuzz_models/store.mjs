@@ -3,6 +3,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliCompressSync, constants } from 'node:zlib';
 
+/** How many the tests have. */
+export const storedNetworks = 200;
+
 /** `FOLDER/networks.br`: a line of JSON with the cases and the sizes of their files, then the files. */
 export function storeNetworks(folder, networks, from) {
   const files = networks.map(({ file }) => readFileSync(join(from, file)));

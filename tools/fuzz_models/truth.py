@@ -31,7 +31,7 @@ class Layer:
                     parameter.mul_(1 + 5e-7 * torch.randn(parameter.shape, generator=chance, dtype=dtype))
         self.call, self.calls, self.replacement = call, 0, replacement
         self.activation = self.edge = None
-        self.aliases = False
+        self.aliases = self.is_view = False
         dict(self.model.named_modules())[path].register_forward_hook(self.hook)
 
     def hook(self, module, given, output):
@@ -45,20 +45,44 @@ class Layer:
             return self.replacement.clone()
         memory = output.untyped_storage().data_ptr()
         tensors = [each for each in given if isinstance(each, torch.Tensor)]
-        self.aliases = output._is_view() or any(each.untyped_storage().data_ptr() == memory for each in tensors)
+        self.aliases = any(each.untyped_storage().data_ptr() == memory for each in tensors)
+        self.is_view = self.aliases and output._is_view()
         self.activation = output.detach().clone()
         self.edge = get_gradient_edge(output) if output.requires_grad else None
         # Later writes in place go to a copy, except where the layer itself handed on its input's memory.
         return None if self.aliases else output.clone()
 
 
+def batch_norm(x, mean, variance, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """PyTorch's own derivative is wrong where one image's gradient lies channels-last with room between (2.13.0, CPU)."""
+    if training or mean is None:
+        return TORCH_BATCH_NORM(x, mean, variance, weight, bias, training, momentum, eps)
+    y = (x - spread(mean.unsqueeze(0), x)) / spread((variance + eps).sqrt().unsqueeze(0), x)
+    return y if weight is None else y * spread(weight.unsqueeze(0), x) + spread(bias.unsqueeze(0), x)
+
+
+def instance_norm(x, mean=None, variance=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5):
+    if use_input_stats:
+        places = x.flatten(2)
+        mean, variance = places.mean(2), places.var(2, unbiased=False)
+    else:
+        mean, variance = mean.unsqueeze(0), variance.unsqueeze(0)
+    y = (x - spread(mean, x)) / spread((variance + eps).sqrt(), x)
+    return y if weight is None else y * spread(weight.unsqueeze(0), x) + spread(bias.unsqueeze(0), x)
+
+
+TORCH_BATCH_NORM, TORCH_INSTANCE_NORM = F.batch_norm, F.instance_norm
+
+
 @contextmanager
 def plainly():
-    """Without the closed operators of attention, which have no derivative."""
+    """Without the closed operators of attention, which have no derivative, and with norms as their formulas."""
     torch.backends.mha.set_fastpath_enabled(False)
+    F.batch_norm, F.instance_norm = batch_norm, instance_norm
     try:
         yield
     finally:
+        F.batch_norm, F.instance_norm = TORCH_BATCH_NORM, TORCH_INSTANCE_NORM
         torch.backends.mha.set_fastpath_enabled(True)
 
 
