@@ -9,6 +9,10 @@ const parts = [
     name: 'fuzz, 5000 files',
     command: ['npm', 'run', '--silent', 'fuzz', '--', '--cases', '5000', '--seed', 'N'],
   },
+  {
+    name: 'fuzz:models, 3000 networks',
+    command: ['npm', 'run', '--silent', 'fuzz:models', '--', '--cases', '3000', '--seed', 'N'],
+  },
   { name: '200 workers', command: ['npx', 'ava', 'test/threads.test.ts'], env: { GRADCAM_WORKERS: '200' } },
   {
     name: 'memory over 5000 explains on every path, and 200 workers',

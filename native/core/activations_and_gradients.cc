@@ -73,6 +73,8 @@ c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) 
     Failure failure = toFailure(std::current_exception(), "ERR_FORWARD");
     if (failure.code != "ERR_FORWARD") throw failure;
     const std::string message = torchMessage(std::current_exception());
+    if (containsAny(message, {"is being modified inplace", "modified by an inplace operation"}))
+      throwWritesInPlace(message);
     throw Failure(forwardErrorCode(message),
                   "The model's forward failed on the input " + describeInputs(inputs) + ": " + message);
   }

@@ -35,10 +35,7 @@ std::optional<std::string> operatorWithoutDerivative(const std::string& message)
   }
   if (message.find("inplace operation") != std::string::npos ||
       message.find("in-place") != std::string::npos) {
-    throw Failure("ERR_UNSUPPORTED",
-                  "The model writes in place into a tensor that the gradient needs, behind the layer, and "
-                  "that write could not be taken out of its graph. " +
-                      cure() + " LibTorch says: " + message);
+    throwWritesInPlace(message);
   }
   throw Failure("ERR_INTERNAL", message);
 }
@@ -86,6 +83,13 @@ std::vector<at::Tensor> scaledDerivatives(const Walk& walk) {
 }
 
 }  // namespace
+
+void throwWritesInPlace(const std::string& message) {
+  throw Failure("ERR_UNSUPPORTED",
+                "The model writes in place into a tensor that the gradient needs, behind the layer, and "
+                "that write could not be taken out of its graph. " +
+                    cure() + " LibTorch says: " + message);
+}
 
 std::vector<at::Tensor> derivatives(const at::Tensor& output,
                                     const std::vector<at::Tensor>& inputs,

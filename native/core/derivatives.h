@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "core/torch.h"
@@ -18,5 +19,8 @@ std::vector<at::Tensor> derivatives(const at::Tensor& output,
                                     bool retainGraph,
                                     bool createGraph = false,
                                     std::vector<at::Tensor> gradientOfOutput = {});
+
+// LibTorch's refusal of a write in place that could not be taken out of the graph, as ERR_UNSUPPORTED.
+[[noreturn]] void throwWritesInPlace(const std::string& message);
 
 }  // namespace gradcam

@@ -2,14 +2,9 @@
 
 #include <algorithm>
 
+#include "core/tensor_types.h"
+
 namespace gradcam {
-namespace {
-
-bool isTensorType(const c10::TypePtr& type) {
-  return type->isSubtypeOf(*c10::TensorType::get());
-}
-
-}  // namespace
 
 bool isOfMaps(const c10::TypePtr& type) {
   if (const auto dict = type->cast<c10::DictType>()) return isTensorType(dict->getValueType());

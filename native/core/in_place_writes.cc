@@ -7,9 +7,12 @@
 #include <unordered_set>
 #include <vector>
 
+#include <torch/csrc/jit/passes/lower_tuples.h>
+
 #include "core/constant_input.h"
 #include "core/graph_walk.h"
 #include "core/operator_names.h"
+#include "core/shared_memory.h"
 
 namespace gradcam {
 namespace {
@@ -114,20 +117,41 @@ void collectAttributes(Value* value, std::unordered_set<Value*>& seen, std::set<
   for (Value* source : sources) collectAttributes(source, seen, names);
 }
 
+// Which of the parts that unbind() gave a node takes from their list.
+std::optional<int64_t> positionInUnbound(const Node* node) {
+  if (node->kind() != c10::aten::__getitem__ || node->input(0)->node()->kind() != c10::aten::unbind)
+    return std::nullopt;
+  const auto position = torch::jit::toIValue(node->input(1));
+  return position ? std::optional(position->toInt()) : std::nullopt;
+}
+
 // Another view of a tensor's memory, always: reshape() and contiguous() copy for some layouts.
 bool isView(const Node* node) {
-  static const std::unordered_set<std::string> kinds = {"aten::view",      "aten::view_as",
-                                                        "aten::expand",    "aten::expand_as",
-                                                        "aten::permute",   "aten::transpose",
-                                                        "aten::t",         "aten::select",
-                                                        "aten::slice",     "aten::narrow",
-                                                        "aten::unsqueeze", "aten::squeeze",
-                                                        "aten::movedim",   "aten::swapaxes",
-                                                        "aten::unfold",    "aten::diagonal",
-                                                        "aten::unflatten", "aten::alias",
-                                                        "aten::detach",    "aten::chunk",
-                                                        "aten::split",     "aten::split_with_sizes",
-                                                        "aten::unbind",    "prim::ListUnpack"};
+  static const std::unordered_set<std::string> kinds = {"aten::view",
+                                                        "aten::view_as",
+                                                        "aten::expand",
+                                                        "aten::expand_as",
+                                                        "aten::permute",
+                                                        "aten::transpose",
+                                                        "aten::t",
+                                                        "aten::select",
+                                                        "aten::slice",
+                                                        "aten::narrow",
+                                                        "aten::unsqueeze",
+                                                        "aten::squeeze",
+                                                        "aten::movedim",
+                                                        "aten::swapaxes",
+                                                        "aten::unfold",
+                                                        "aten::diagonal",
+                                                        "aten::unflatten",
+                                                        "aten::alias",
+                                                        "aten::detach",
+                                                        "aten::chunk",
+                                                        "aten::tensor_split",
+                                                        "aten::split",
+                                                        "aten::split_with_sizes",
+                                                        "aten::unbind",
+                                                        "prim::ListUnpack"};
   return kinds.count(node->kind().toQualString()) > 0;
 }
 
@@ -171,9 +195,12 @@ class CopyOnWrite {
 
   // What shares the memory and is read after the write. False where such a value is not a view of the base.
   bool findLaterViews() {
-    const torch::jit::AliasDb aliases(shared_);  // after what can be told without it, for it takes its time
+    const auto sharing = valuesSharing(target_);
+    std::optional<torch::jit::AliasDb> aliases;
+    if (!sharing) aliases.emplace(shared_);  // after what can be told without it, for it takes its time
     const auto holds = [&](Value* value) {
-      return isTensor(value) ? aliases.mayAlias(value, target_) : aliases.mayContainAlias(value, target_);
+      if (sharing) return sharing->count(value) > 0;
+      return isTensor(value) ? aliases->mayAlias(value, target_) : aliases->mayContainAlias(value, target_);
     };
     for (Node* node : write_->owningBlock()->nodes()) {
       if (node == write_) break;
@@ -213,6 +240,12 @@ class CopyOnWrite {
   Value* replay(Value* value) {
     if (const auto known = replayed_.find(value); known != replayed_.end()) return known->second;
     Node* node = value->node();
+    if (const auto position = positionInUnbound(node)) {
+      Node* unbinding = node->input(0)->node();
+      Value* whole = replay(unbinding->input(0));
+      Value* axis = unbinding->namedInput("dim");
+      return replayed_[value] = graph_.insert(c10::aten::select, {whole, axis, *position});
+    }
     const bool unpacks = node->kind() == c10::prim::ListUnpack;
     if (unpacks) return replayed_[value] = replayPart(value);
     Value* input = replay(node->input(0));
@@ -301,6 +334,8 @@ c10::IValue copyWithOwn(const c10::IValue& model, const std::set<std::string>& a
 }
 
 void removeInPlaceWrites(std::shared_ptr<Graph>& graph) {
+  showSharedMemory(graph);
+  torch::jit::LowerSimpleTuples(graph);
   torch::jit::RemoveTensorMutation(graph);
   std::vector<Node*> writes;
   forEachNode(graph->block(), [&](Node* node) {

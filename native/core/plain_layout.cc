@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "core/constant_input.h"
-#include "core/forward_hooks.h"
+#include "core/graph_walk.h"
+#include "core/operator_layouts.h"
 #include "core/operator_names.h"
 #include "core/prefix_optimization.h"
+#include "core/tensor_types.h"
 
 namespace gradcam {
 namespace {
@@ -35,136 +37,21 @@ struct Layout {
   bool changed = false;  // a fused convolution in front may have changed the order
 };
 
-// What these see depends on strides: their first input's, or every tensor's where the operator is not
-// LibTorch's.
-bool seesStrides(const Node* node) {
-  static const Kinds kinds = {"aten::view",           "aten::view_as",      "aten::as_strided",
-                              "aten::as_strided_",    "aten::unflatten",    "aten::stride",
-                              "aten::is_contiguous",  "aten::_unsafe_view", "aten::_reshape_alias",
-                              "aten::storage_offset", "aten::resize_",      "aten::resize_as_",
-                              "aten::set_",           "aten::view_as_real", "aten::view_as_complex"};
-  return kinds.count(node->kind().toQualString()) > 0;
+bool makesContainer(const Node* node) {
+  return node->kind() == c10::prim::ListConstruct || node->kind() == c10::prim::DictConstruct;
 }
 
-bool isForeign(const Node* node) {
-  const std::string space = node->kind().ns().toUnqualString();
-  return space != "aten" && space != "prim" && space != "prims" && space.rfind("gradcam_", 0) != 0;
-}
-
-// Whether these share their input's memory depends on strides; it matters where something writes.
-bool maySeeStridesByWrites(const Node* node) {
-  static const Kinds kinds = {"aten::reshape", "aten::reshape_as", "aten::flatten", "aten::contiguous",
-                              "aten::ravel"};
-  return kinds.count(node->kind().toQualString()) > 0;
-}
-
-// Their result has an order of its own, whatever their input's.
-bool givesRows(const Node* node) {
-  static const Kinds kinds = {"aten::linear",     "aten::matmul",    "aten::mm",
-                              "aten::bmm",        "aten::addmm",     "aten::baddbmm",
-                              "aten::layer_norm", "aten::embedding", "aten::contiguous"};
-  return kinds.count(node->kind().toQualString()) > 0;
-}
-
-// Of inputs in rows they make rows; of channels-last ones, channels-last ones.
-bool followsOrder(const Node* node) {
-  static const Kinds kinds = {"aten::batch_norm",
-                              "aten::relu",
-                              "aten::relu_",
-                              "aten::relu6",
-                              "aten::relu6_",
-                              "aten::silu",
-                              "aten::silu_",
-                              "aten::mish",
-                              "aten::gelu",
-                              "aten::hardswish",
-                              "aten::hardswish_",
-                              "aten::hardsigmoid",
-                              "aten::hardsigmoid_",
-                              "aten::hardtanh",
-                              "aten::hardtanh_",
-                              "aten::sigmoid",
-                              "aten::sigmoid_",
-                              "aten::tanh",
-                              "aten::tanh_",
-                              "aten::leaky_relu",
-                              "aten::leaky_relu_",
-                              "aten::elu",
-                              "aten::elu_",
-                              "aten::prelu",
-                              "aten::softplus",
-                              "aten::exp",
-                              "aten::log",
-                              "aten::sqrt",
-                              "aten::rsqrt",
-                              "aten::abs",
-                              "aten::neg",
-                              "aten::clamp",
-                              "aten::clamp_",
-                              "aten::clamp_min",
-                              "aten::clamp_min_",
-                              "aten::dropout",
-                              "aten::dropout_",
-                              "aten::feature_dropout",
-                              "aten::max_pool2d",
-                              "aten::avg_pool2d",
-                              "aten::adaptive_avg_pool2d",
-                              "aten::adaptive_max_pool2d",
-                              "aten::upsample_nearest2d",
-                              "aten::upsample_bilinear2d",
-                              "aten::upsample_bicubic2d",
-                              "aten::instance_norm",
-                              "aten::group_norm",
-                              "aten::local_response_norm",
-                              "aten::softmax",
-                              "aten::log_softmax",
-                              "aten::pow",
-                              "aten::add",
-                              "aten::add_",
-                              "aten::sub",
-                              "aten::sub_",
-                              "aten::mul",
-                              "aten::mul_",
-                              "aten::div",
-                              "aten::div_",
-                              "aten::cat",
-                              "aten::constant_pad_nd",
-                              "aten::reflection_pad2d",
-                              "aten::replication_pad2d",
-                              "aten::pad",
-                              "aten::max_pool1d",
-                              "aten::max_pool3d",
-                              "aten::avg_pool3d"};
-  if (kinds.count(node->kind().toQualString()) > 0) return true;
-  return node->kind() == markSymbol() || node->kind() == forwardHookSymbol();
-}
-
-bool isConvolution(const Node* node) {
-  static const Kinds kinds = {"aten::conv1d",          "aten::conv2d",           "aten::conv3d",
-                              "aten::_convolution",    "aten::conv_transpose2d", "aten::conv_transpose1d",
-                              "aten::conv_transpose3d"};
-  return kinds.count(node->kind().toQualString()) > 0;
-}
-
-bool takesPart(const Node* node) {
-  static const Kinds kinds = {"aten::slice", "aten::narrow",           "aten::select",       "aten::chunk",
-                              "aten::split", "aten::split_with_sizes", "aten::tensor_split", "aten::unbind"};
-  return kinds.count(node->kind().toQualString()) > 0;
-}
-
-bool passesOn(const Node* node) {
-  static const Kinds kinds = {"prim::ListConstruct",  "prim::TupleConstruct", "prim::ListUnpack",
-                              "prim::TupleUnpack",    "prim::TupleIndex",     "aten::__getitem__",
-                              "prim::unchecked_cast", "aten::detach",         "aten::alias",
-                              "prim::NumToTensor"};
-  return kinds.count(node->kind().toQualString()) > 0;
-}
-
-bool mayHoldTensor(const c10::TypePtr& type) {
-  if (type->isSubtypeOf(*c10::TensorType::get())) return true;
-  if (type->kind() == c10::TypeKind::AnyType) return true;
-  const auto inner = type->containedTypes();
-  return std::any_of(inner.begin(), inner.end(), mayHoldTensor);
+// What a list or dictionary holds: what it was made of, and what was put into it since.
+std::vector<Value*> contentsOf(Value* container) {
+  static const Kinds putting = {"aten::append", "aten::insert", "aten::extend", "aten::add_",
+                                "aten::_set_item"};
+  const auto made = container->node()->inputs();
+  std::vector<Value*> contents(made.begin(), made.end());
+  for (const auto& [user, offset] : container->uses()) {
+    if (offset != 0 || putting.count(user->kind().toQualString()) == 0) continue;
+    contents.insert(contents.end(), user->inputs().begin() + 1, user->inputs().end());
+  }
+  return contents;
 }
 
 Layout joined(Layout a, Layout b) {
@@ -250,10 +137,19 @@ class PlainLayouts {
     return layouts_[value] = find(value);
   }
 
-  Layout layoutOfInputs(Node* node) {
+  template <typename Values>
+  Layout layoutOfAll(const Values& values) {
     Layout layout;
-    for (Value* input : node->inputs()) layout = joined(layout, layoutOf(input));
+    for (Value* value : values) layout = joined(layout, layoutOf(value));
     return layout;
+  }
+
+  bool isAssigned(const std::string& attribute) {
+    bool found = false;
+    forEachNode(graph_.block(), [&](const Node* node) {
+      found = found || (node->kind() == c10::prim::SetAttr && node->s(c10::attr::name) == attribute);
+    });
+    return found;
   }
 
   Layout find(Value* value) {
@@ -263,7 +159,8 @@ class PlainLayouts {
       if (node->owningBlock() == graph_.block()) return {};
       return {Plain::Unknown, true};
     }
-    if (node->kind() == c10::prim::GetAttr) return {};
+    if (node->kind() == c10::prim::GetAttr)
+      return isAssigned(node->s(c10::attr::name)) ? Layout{Plain::Unknown, true} : Layout{};
     if (node->kind() == c10::prim::Constant) {
       const auto constant = torch::jit::toIValue(value);
       const bool odd = constant && constant->isTensor() && constant->toTensor().defined() &&
@@ -277,7 +174,8 @@ class PlainLayouts {
       return {plain, input.changed || isFusableConvolution(node)};
     }
     if (givesRows(node)) return {};
-    const Layout inputs = layoutOfInputs(node);
+    if (makesContainer(node)) return layoutOfAll(contentsOf(value));
+    const Layout inputs = layoutOfAll(node->inputs());
     if (passesOn(node)) return inputs;
     if (node->kind() == c10::aten::cat)
       return {inputs.plain == Plain::Unknown ? Plain::Unknown : Plain::Rows, inputs.changed};
@@ -306,8 +204,8 @@ class PlainLayouts {
     if (!mayHoldTensor(value->type()) || !seen_.insert(value).second) return true;
     if (!layoutOf(value).changed) return true;
     Node* node = value->node();
-    if (node->kind() == c10::prim::Param) return false;
-    if (node->kind() == c10::prim::Loop) return false;
+    static const Kinds unknown = {"prim::Param", "prim::Loop", "prim::GetAttr"};
+    if (unknown.count(node->kind().toQualString()) > 0) return false;
     for (Block* block : node->blocks()) {
       for (Value* output : block->outputs()) {
         if (!collectSources(output)) return false;
@@ -318,8 +216,12 @@ class PlainLayouts {
       behind_.insert(node);
       return true;
     }
-    return std::all_of(node->inputs().begin(), node->inputs().end(),
-                       [&](Value* input) { return collectSources(input); });
+    const auto collect = [&](Value* each) { return collectSources(each); };
+    if (makesContainer(node)) {
+      const auto contents = contentsOf(value);
+      return std::all_of(contents.begin(), contents.end(), collect);
+    }
+    return std::all_of(node->inputs().begin(), node->inputs().end(), collect);
   }
 
   Value* restored(Value* value) {

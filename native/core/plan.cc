@@ -18,6 +18,7 @@
 #include "core/layer_marks.h"
 #include "core/model_state.h"
 #include "core/module_calls.h"
+#include "core/norm_gradients.h"
 #include "core/plain_layout.h"
 #include "core/prefix_optimization.h"
 
@@ -150,6 +151,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     removeInPlaceWrites(graph);
     placeHooks(graph, layers);
     if (secondDerivatives) openScaledDotProducts(graph);
+    layNormGradientsInRows(graph);
     return std::shared_ptr<const Plan>(
         new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
   }
@@ -175,6 +177,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
                            countNodes(*split.tail, c10::aten::batch_norm);
+  layNormGradientsInRows(split.tail);
   return std::shared_ptr<const Plan>(new Plan(model, method, std::move(split.prefix), std::move(split.tail),
                                               std::move(layers), std::move(state), facts));
 }
@@ -227,6 +230,7 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
   prepareToRun(graph);
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
+  layNormGradientsInRows(graph);
   return std::shared_ptr<const Plan>(
       new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
 }
@@ -240,6 +244,7 @@ std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
   foldSettings(graph, model);
   removeInPlaceWrites(graph);
   if (guidedRelu) replaceReluByGuidedRelu(graph);
+  layNormGradientsInRows(graph);
   prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
 }

@@ -121,7 +121,8 @@ NetworkMaps fullGrad(ModelState& state,
         scaledChannels(isChannelsLast(input.sizes()) ? ofInput.movedim(-1, 1) : ofInput)};
     for (std::size_t index = 0; index < captured.layers().size(); ++index) {
       const at::Tensor& gradient = gradients[index + 1];
-      if (!gradient.defined() || gradient.dim() != input.dim()) continue;
+      // No map of the images: linear layers, and what runs on windows or on one image at a time.
+      if (!gradient.defined() || gradient.dim() != input.dim() || gradient.size(0) != input.size(0)) continue;
       const at::Tensor& bias = biased[static_cast<std::size_t>(captured.layers()[index].slot)].bias;
       std::vector<int64_t> sizes(static_cast<std::size_t>(gradient.dim()), 1);
       sizes[1] = bias.size(0);

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <algorithm>
+
+#include "core/torch.h"
+
+namespace gradcam {
+
+inline bool isTensorType(const c10::TypePtr& type) {
+  return type->isSubtypeOf(*c10::TensorType::get());
+}
+
+inline bool mayHoldTensor(const c10::TypePtr& type) {
+  if (isTensorType(type) || type->kind() == c10::TypeKind::AnyType) return true;
+  const auto inner = type->containedTypes();
+  return std::any_of(inner.begin(), inner.end(), mayHoldTensor);
+}
+
+}  // namespace gradcam
