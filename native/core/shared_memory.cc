@@ -31,7 +31,7 @@ bool isIdleDropout(const Node* node) {
   return kinds.count(node->kind().toQualString()) > 0 && constantInput(node, "train") == c10::IValue(false);
 }
 
-bool isTensor(const Value* value) {
+bool isTensorValue(const Value* value) {
   return isTensorType(value->type());
 }
 
@@ -72,7 +72,7 @@ class Followed {
     if (mayGiveItsInput(user)) return followOutputs(user);
     const c10::AliasInfo* argument = schema->arguments()[use.offset].alias_info();
     // A list of tensors may be read, as cat() does, or handed on as a whole.
-    if (argument == nullptr) return isTensor(value) || givesNewTensors(user) || followOutputs(user);
+    if (argument == nullptr) return isTensorValue(value) || givesNewTensors(user) || followOutputs(user);
     if (argument->isWildcardAfter() && writes(user)) return false;  // put into a list
     return followOutputs(user);
   }
@@ -127,9 +127,10 @@ Memory memoryOf(const Value* value) {
       std::find(node->outputs().begin(), node->outputs().end(), value) - node->outputs().begin());
   if (position >= schema->returns().size()) return Memory::Unknown;
   if (schema->returns()[position].alias_info() == nullptr)
-    return isTensor(value) && node->kind() != c10::prim::Constant ? Memory::New : Memory::Unknown;
+    return isTensorValue(value) && node->kind() != c10::prim::Constant ? Memory::New : Memory::Unknown;
   const auto& arguments = schema->arguments();
-  const bool first = !arguments.empty() && arguments[0].alias_info() != nullptr && isTensor(node->input(0));
+  const bool first =
+      !arguments.empty() && arguments[0].alias_info() != nullptr && isTensorValue(node->input(0));
   return first ? Memory::OfInput : Memory::Unknown;
 }
 
