@@ -91,7 +91,7 @@ const sidecars = fc.oneof(
 );
 // What no schema can say: rules between several keys, and labels that are a file's name.
 const rules =
-  /input\.(mean|std|resize|paddingColor|antialias|channelOrder|width): |labels: cannot read|labels: '/;
+  /input\.(mean|std|resize|paddingColor|antialias|channelOrder|range|width): |labels: cannot read|labels: '/;
 
 test('every sidecar that fits the schema is read as it is written, or breaks a rule that the message names', async (t) => {
   let accepted = 0;
