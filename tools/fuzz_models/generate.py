@@ -54,7 +54,7 @@ def choose(r, model, image, given, traced):
     idle = lambda path: traced and isinstance(modules[path], IDLE)
     usable = [path for path in given if not in_closed(model, path) and not idle(path)]
     good = [path for path in usable if given[path] and gives_map(given[path][-1], image)]
-    bad = [path for path in usable if path not in good and (not given[path] or isinstance(given[path][-1], torch.Tensor))]
+    bad = [path for path in usable if path not in good and not isinstance(modules[path], CLOSED) and (not given[path] or isinstance(given[path][-1], torch.Tensor))]
     if bad and (not good or r.random() < 0.05):
         path = r.choice(bad)
         return path, None, "ERR_LAYER_OUTPUT" if given[path] else "ERR_LAYER_NOT_CALLED"
