@@ -9,37 +9,36 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Hands on a tensor and its gradient, each in rows.
-struct InRows : torch::autograd::Function<InRows> {
-  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& input) {
-    return input.is_contiguous() ? input.alias() : input.contiguous();
-  }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*,
-                                                 const torch::autograd::variable_list& gradients) {
-    return {gradients.at(0).defined() ? gradients.at(0).contiguous() : at::Tensor()};
-  }
-};
+bool matters(const at::Tensor& tensor) {
+  return tensor.is_cpu() && tensor.dim() > 2 && tensor.size(0) == 1 && tensor.requires_grad() &&
+         at::GradMode::is_enabled();
+}
 
 void runInRows(torch::jit::Stack& stack) {
-  const at::Tensor input = torch::jit::pop(stack).toTensor();
-  const bool matters = input.is_cpu() && input.dim() > 2 && input.size(0) == 1 && input.requires_grad() &&
-                       at::GradMode::is_enabled();
-  torch::jit::push(stack, matters ? InRows::apply(input) : input);
+  const at::Tensor tensor = torch::jit::pop(stack).toTensor();
+  torch::jit::push(stack, matters(tensor) ? tensor.contiguous() : tensor);
 }
 
-const c10::Symbol& inRowsSymbol() {
+// A hook, and no operation that hands the tensor on: autograd forbids to write into what such a one gives.
+void runGradientInRows(torch::jit::Stack& stack) {
+  const at::Tensor tensor = torch::jit::pop(stack).toTensor();
+  if (matters(tensor)) tensor.register_hook([](const at::Tensor& gradient) { return gradient.contiguous(); });
+  torch::jit::push(stack, tensor);
+}
+
+c10::Symbol symbolOf(const char* name) {
   static const torch::jit::RegisterOperators registered(
       {torch::jit::Operator(operatorName("in_rows") + "(Tensor(a) tensor) -> Tensor(a)", runInRows,
-                            c10::AliasAnalysisKind::FROM_SCHEMA)});
-  static const c10::Symbol symbol = operatorSymbol("in_rows");
-  return symbol;
+                            c10::AliasAnalysisKind::FROM_SCHEMA),
+       torch::jit::Operator(operatorName("gradient_in_rows") + "(Tensor(a) tensor) -> Tensor(a)",
+                            runGradientInRows, c10::AliasAnalysisKind::FROM_SCHEMA)});
+  return operatorSymbol(name);
 }
 
-Value* insertInRows(Value* value, Node* before) {
+Value* insert(const char* name, Value* value, Node* before) {
   torch::jit::Graph& graph = *value->owningGraph();
   torch::jit::WithInsertPoint here(before);
-  Node* node = graph.insertNode(graph.create(inRowsSymbol(), {value}, 1));
+  Node* node = graph.insertNode(graph.create(symbolOf(name), {value}, 1));
   node->output()->setType(value->type());
   return node->output();
 }
@@ -53,8 +52,8 @@ void layNormGradientsInRows(std::shared_ptr<torch::jit::Graph>& graph) {
       norms.push_back(node);
   });
   for (Node* norm : norms) {
-    norm->replaceInput(0, insertInRows(norm->input(0), norm));
-    Value* rows = insertInRows(norm->output(), norm->next());
+    norm->replaceInput(0, insert("in_rows", norm->input(0), norm));
+    Value* rows = insert("gradient_in_rows", norm->output(), norm->next());
     norm->output()->replaceAllUsesAfterNodeWith(rows->node(), rows);
   }
 }

@@ -121,7 +121,9 @@ for (let number = first; number < first + cases; number++) {
   count('maps compared', verdict.mapsCompared);
   count('maps of rounding only, not compared', verdict.mapsSkipped);
   if (verbose)
-    console.log(`network ${number}: ${faults[0]?.text ?? verdict.refusals[0] ?? 'right'} (${network.statements.join(', ')})`);
+    console.log(
+      `network ${number}: ${faults[0]?.text ?? verdict.refusals[0] ?? 'right'} (${network.statements.join(', ')})`,
+    );
 }
 generator.stop();
 explaining.stop();

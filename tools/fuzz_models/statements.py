@@ -222,17 +222,17 @@ def slice_writes(s: Sketch, r):
         ["x.masked_fill_(x < -0.5, 0.1)"], [f"x[:, :{half}] = x[:, {s.c - half}:]"], ["x.view(-1).mul_(0.8)"], ["x.flatten(1).add_(0.1)"],
         ["x.select(1, 0).zero_()"], ["x.transpose(1, 2).mul_(1.2)"], ["x.narrow(1, 0, 1).fill_(0.2)"], ["x.mul_(0.5).add_(0.2)"],
         ["x[:, 0, 0] = 0.0"], ["x.unbind(1)[0].mul_(2.0)"], ["x[..., 1:] += x[..., :-1].clone()"], ["x.index_fill_(1, torch.tensor([0], device=x.device), 0.3)"],
-        [f"x.reshape(x.size(0), -1)[:, :3] = 0.4"], ["x.squeeze().mul_(0.9)"], ["x.detach().mul_(0.9)"],
-        ["x.data.mul_(0.9)"] if not s.traced else ["x.mul_(0.9)"], ["x.addcmul_(x.clone(), x.clone(), value=0.1)"], ["torch.mul(x, 0.5, out=x)"] if False else ["x.div_(2.0)"],
+        ["x.detach().mul_(0.9)"],
+        ["x.addcmul_(x.clone(), x.clone(), value=0.1)"], ["torch.mul(x, 0.5, out=x)"] if False else ["x.div_(2.0)"],
         ["x.unsqueeze(1).squeeze(1).add_(0.2)"], ["x.permute(" + ", ".join(map(str, [0, *range(2, 2 + s.axes), 1])) + ").add_(0.1)"],
         [f"x.index_add_(1, torch.tensor([0], device=x.device), x[:, :1].clone())"], ["x.swapaxes(1, -1).tanh_()"],
     ]))
 
 
 @statement(1)
-def writes_through_contiguous(s: Sketch, r):
+def writes_through_copies(s: Sketch, r):
     """Whether the write reaches `x` hangs on its strides: of one row of a slice, not on those of two."""
-    s.add("x.contiguous().mul_(0.6)")
+    s.add(r.choice(("x.contiguous().mul_(0.6)", "x.reshape(x.size(0), -1)[:, :3] = 0.4", "x.squeeze().mul_(0.9)")))
     s.mixes = True
 
 

@@ -31,7 +31,7 @@ class Layer:
                     parameter.mul_(1 + 5e-7 * torch.randn(parameter.shape, generator=chance, dtype=dtype))
         self.call, self.calls, self.replacement = call, 0, replacement
         self.activation = self.edge = None
-        self.aliases = self.is_view = False
+        self.aliases = self.is_view = self.refused = False
         dict(self.model.named_modules())[path].register_forward_hook(self.hook)
 
     def hook(self, module, given, output):
@@ -57,8 +57,16 @@ def batch_norm(x, mean, variance, weight=None, bias=None, training=False, moment
     """PyTorch's own derivative is wrong where one image's gradient lies channels-last with room between (2.13.0, CPU)."""
     if training or mean is None:
         return TORCH_BATCH_NORM(x, mean, variance, weight, bias, training, momentum, eps)
-    y = (x - spread(mean.unsqueeze(0), x)) / spread((variance + eps).sqrt().unsqueeze(0), x)
-    return y if weight is None else y * spread(weight.unsqueeze(0), x) + spread(bias.unsqueeze(0), x)
+    return normalized(x, mean.unsqueeze(0), variance.unsqueeze(0), weight, bias, eps)
+
+
+def normalized(x, mean, variance, weight, bias, eps):
+    y = (x - spread(mean, x)) / spread((variance + eps).sqrt(), x)
+    if weight is not None:
+        y = y * spread(weight.unsqueeze(0), x) + spread(bias.unsqueeze(0), x)
+    with torch.no_grad():  # what writes through views behind it sees strides
+        like = TORCH_BATCH_NORM(x.detach(), *torch.ones(2, x.size(1), dtype=x.dtype))
+    return torch.empty_like(like).copy_(y)
 
 
 def instance_norm(x, mean=None, variance=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5):
@@ -67,8 +75,7 @@ def instance_norm(x, mean=None, variance=None, weight=None, bias=None, use_input
         mean, variance = places.mean(2), places.var(2, unbiased=False)
     else:
         mean, variance = mean.unsqueeze(0), variance.unsqueeze(0)
-    y = (x - spread(mean, x)) / spread((variance + eps).sqrt(), x)
-    return y if weight is None else y * spread(weight.unsqueeze(0), x) + spread(bias.unsqueeze(0), x)
+    return normalized(x.contiguous(), mean, variance, weight, bias, eps)
 
 
 TORCH_BATCH_NORM, TORCH_INSTANCE_NORM = F.batch_norm, F.instance_norm
@@ -129,6 +136,8 @@ def differences(make, image, selector, targets, step=1e-7):
                 moved = a.clone()
                 moved[:, channel] += sign * step
                 pair.append(selected(forward(make(moved), image), selector))
+            if float((pair[0] + pair[1] - 2 * output).abs().max()) > 1e-4 * step:
+                raise NoTruth("a kink, where differences tell nothing")
             for gradient, classes in zip(taken, targets):
                 slope = (pair[0] - pair[1])[rows, torch.tensor(classes)] / (2 * step * a[0, 0].numel())
                 gradient[:, channel] = spread(slope.unsqueeze(1), a)[:, 0]
@@ -256,6 +265,7 @@ def explain(model, image, path, call, selector, targets, methods, dtype, disturb
             raise
         output, scores, taken, at_input = differences(make, image, selector, targets)
         layer = make()
+        layer.refused = True
         with torch.no_grad():
             forward(layer, image)
     a = layer.activation
@@ -279,4 +289,7 @@ def explain(model, image, path, call, selector, targets, methods, dtype, disturb
         # By image, then by target, as the library gives them.
         maps[method] = {"maps": torch.stack(raw, 1).flatten(0, 1), "tells": torch.stack(told, 1).flatten()}
     at_input = torch.stack(at_input, 1).flatten(0, 1) if at_input is not None else None
-    return {"outputs": output, "scores": torch.stack(scores, 1).flatten(), "methods": maps, "saliency": at_input}
+    if at_input is not None and not torch.isfinite(at_input).all():
+        at_input = None
+    return {"outputs": output, "scores": torch.stack(scores, 1).flatten(), "methods": maps, "saliency": at_input, "gradients": torch.stack(taken),
+            "dtype": None if layer.refused else dtype}
