@@ -12,7 +12,7 @@ import { readOptions, unlessAborted } from '../options.js';
 import { checkSelector } from '../output-selector.js';
 import { checkScores, isTwoSided, type Scores } from '../scores.js';
 import { withFunctionTargets } from '../targets/function-target.js';
-import { namingSegmentation } from '../targets/segmentation-hint.js';
+import { throwNamingSegmentation } from '../targets/segmentation-hint.js';
 import type { Targets } from '../targets/target.js';
 import { Tensor } from '../tensor.js';
 import { checkExplainArguments, type ExplainArguments } from './explain-arguments.js';
@@ -259,13 +259,11 @@ export abstract class BaseCAM {
       upsample,
       optimize: this.#optimize,
     };
-    const native = await namingSegmentation(() =>
-      withFunctionTargets(targets, () =>
-        callNativeAsync(signal, (module, cancellation) =>
-          module.explain(Model.reference(this.#model), request, cancellation, onProgress),
-        ),
+    const native = await withFunctionTargets(targets, () =>
+      callNativeAsync(signal, (module, cancellation) =>
+        module.explain(Model.reference(this.#model), request, cancellation, onProgress),
       ),
-    );
+    ).catch(throwNamingSegmentation);
     Model.addTimings(this.#model, native.timings);
     observeBatch({
       ...this.facts(cams, inputs),
