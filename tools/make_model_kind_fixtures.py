@@ -12,307 +12,39 @@ import copy
 import json
 import zlib
 from pathlib import Path
-from typing import List, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from model_kinds import (
+    AddsChannelAxis,
+    AppendsThenWrites,
+    AsksRank,
+    AsksStrides,
+    ClassToken,
+    Counts,
+    Encoder,
+    Masked,
+    NamesOutputs,
+    NormalisesInput,
+    RewritesSkip,
+    RowsOfTwoKinds,
+    Shuffle,
+    SignalTokens,
+    TakesChannelsLast,
+    Trains,
+    Tutorial,
+    Unpacks,
+    Windows,
+    WritesBehindDropout,
+    WritesBehindSigmoid,
+    WritesIntoChunk,
+    WritesThroughDictionary,
+    WritesThroughView,
+)
 from torchscript_file import save_torchscript
 
 FOLDER = Path(__file__).parent.parent / "test" / "fixtures" / "model-kinds"
-
-
-class Tutorial(nn.Module):
-    """Two convolutions, view, linear layers: PyTorch's own first classifier."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 8, 5)
-        self.pool = nn.MaxPool2d(2)
-        self.fc1, self.fc2 = nn.Linear(8 * 9, 12), nn.Linear(12, 5)
-
-    def forward(self, x):
-        x = self.pool(F.relu(self.conv1(x)))
-        x = self.pool(F.relu(self.conv2(x)))
-        return self.fc2(F.relu(self.fc1(x.view(-1, 72))))
-
-
-class Shuffle(nn.Module):
-    """A channel shuffle by view between grouped convolutions, as in ShuffleNet."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=2)
-        self.head = nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = F.relu(self.a(x))
-        n, c, h, w = x.shape
-        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
-        return self.head(F.relu(self.b(x)).mean((2, 3)))
-
-
-class AsksStrides(nn.Module):
-    """Takes another way where its features do not lie in rows."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = F.relu(self.conv(x))
-        if not x.is_contiguous():
-            x = x * 3.0
-        if x.stride(1) != x.size(2) * x.size(3):
-            x = x + 1.0
-        return self.head(x.mean((2, 3)))
-
-
-class WritesThroughView(nn.Module):
-    """flatten() gives a view where the features lie in rows: the write reaches them."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.top, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = self.conv(x)
-        x.flatten(1).mul_(0.5)
-        return self.head(F.relu(self.top(x)).mean((2, 3)))
-
-
-class NormalisesInput(nn.Module):
-    def __init__(self, in_place):
-        super().__init__()
-        self.in_place = in_place
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = x.sub_(0.45).div_(0.25) if self.in_place else (x - 0.45) / 0.25
-        return self.head(F.relu(self.conv(x)).mean((2, 3)))
-
-
-class WritesBehindSigmoid(nn.Module):
-    """A detector's head that writes into the result of a sigmoid, whose derivative needs that result."""
-
-    def __init__(self, in_place):
-        super().__init__()
-        self.in_place = in_place
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 1)
-
-    def forward(self, x):
-        y = self.head(F.relu(self.conv(x))).permute(0, 2, 3, 1).sigmoid()
-        if self.in_place:
-            y[..., 0:2] = y[..., 0:2] * 2 - 0.5
-            y[..., 2:4] = (y[..., 2:4] * 2) ** 2
-        else:
-            y = torch.cat([y[..., 0:2] * 2 - 0.5, (y[..., 2:4] * 2) ** 2, y[..., 4:]], -1)
-        return y.mean((1, 2))
-
-
-class WritesIntoChunk(nn.Module):
-    """Writes into one of the views that chunk() gave, and reads the whole afterwards."""
-
-    def __init__(self, in_place):
-        super().__init__()
-        self.in_place = in_place
-        self.conv, self.top, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = self.conv(x)
-        if self.in_place:
-            first, second = x.chunk(2, 1)
-            first.sigmoid_()
-            second.mul_(2)
-        else:
-            first, second = x.chunk(2, 1)
-            x = torch.cat([first.sigmoid(), second * 2], 1)
-        return self.head(F.relu(self.top(x)).mean((2, 3)))
-
-
-class AppendsThenWrites(nn.Module):
-    """Writes into a tensor that a list holds already."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.top, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        parts: List[torch.Tensor] = []
-        for step in range(2):
-            y = self.conv(x)
-            parts.append(y)
-            y.view(-1).mul_(0.5 + step)
-        return self.head(F.relu(self.top(torch.cat(parts, 1))).mean((2, 3)))
-
-
-class Counts(nn.Module):
-    """Keeps a number and a weight in attributes, and reads them in the same forward, as scripted detectors do."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-        self.register_buffer("calls", torch.zeros(1))
-        self.scale = torch.ones(1)
-
-    def forward(self, x):
-        self.calls.add_(1)
-        self.scale = self.calls * 2
-        return self.head(F.relu(self.conv(x)).mean((2, 3)) * self.scale)
-
-
-class Unpacks(nn.Module):
-    """Sizes unpacked from a shape in front of the layer, used behind it."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        n, c, h, w = x.shape
-        x = F.relu(self.body(F.relu(self.conv(x))))
-        return self.head(F.adaptive_avg_pool2d(x, 1).view(n, -1))
-
-
-class AsksRank(nn.Module):
-    """A product that broadcasts to five axes, and a question for their number."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = self.conv(x)
-        y = x * torch.ones(1, 1, 1, 1, 1, dtype=x.dtype, device=x.device)
-        if y.dim() == 5:
-            x = x * 2.0
-        return self.head(F.relu(x).mean((2, 3)))
-
-
-class RewritesSkip(nn.Module):
-    """The skip is rewritten between the addition and the activation."""
-
-    def __init__(self, in_place):
-        super().__init__()
-        self.in_place = in_place
-        self.stem, self.conv, self.top = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
-        self.head = nn.Linear(8, 5)
-
-    def forward(self, x):
-        skip = self.stem(x)
-        s = self.conv(skip) + skip
-        if self.in_place:
-            if x.size(0) > 0:
-                skip.mul_(2.0)
-        else:
-            skip = skip * 2.0
-        y = F.relu(s)
-        return self.head(F.relu(self.top(y + skip)).mean((2, 3)))
-
-
-class Encoder(nn.Module):
-    """nn.TransformerEncoder, which a trace under no_grad holds as one operator a layer, without a derivative."""
-
-    def __init__(self, **how):
-        super().__init__()
-        self.patch = nn.Conv2d(3, 16, 4, 4)
-        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, **how)
-        self.encoder = nn.TransformerEncoder(layer, 2)
-        self.head = nn.Linear(16, 5)
-
-    def forward(self, x):
-        return self.head(self.encoder(self.patch(x).flatten(2).transpose(1, 2)).mean(1))
-
-
-class Fields(NamedTuple):
-    logits: torch.Tensor
-    features: torch.Tensor
-
-
-class NamesOutputs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = F.relu(self.conv(x))
-        return Fields(self.head(x.mean((2, 3))), x)
-
-
-class Masked(nn.Module):
-    """A second input of zeros and minus infinity."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
-
-    def forward(self, x, mask):
-        x = F.relu(self.conv(x))
-        weights = (x.mean(1).flatten(1) + mask).softmax(1)
-        return self.head((x.flatten(2) * weights.unsqueeze(1)).sum(2))
-
-
-class Trains(nn.Module):
-    """BatchNorm in training mode: the statistics are the batch's."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.bn, self.head = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 5)
-
-    def forward(self, x):
-        return self.head(F.relu(self.bn(self.conv(x))).mean((2, 3)))
-
-
-class SignalTokens(nn.Module):
-    """LayerNorm gives [B, places, channels], of as many axes as a map of a signal."""
-
-    def __init__(self):
-        super().__init__()
-        self.patch, self.norm, self.head = nn.Conv1d(2, 24, 4, 4), nn.LayerNorm(24), nn.Linear(24, 5)
-
-    def forward(self, x):
-        return self.head(self.norm(self.patch(x).transpose(1, 2)).relu().amax(1))
-
-
-class Mlp(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-
-    def forward(self, x):
-        return x + self.down(F.gelu(self.up(self.norm(x))))
-
-
-class Windows(nn.Module):
-    """A block gives [B, H, W, C], of as many axes as a map of an image, as Swin's do."""
-
-    def __init__(self):
-        super().__init__()
-        self.patch, self.block, self.head = nn.Conv2d(3, 10, 4, 4), Mlp(10), nn.Linear(10, 5)
-
-    def forward(self, x):
-        return self.head(self.block(self.patch(x).permute(0, 2, 3, 1)).mean((1, 2)))
-
-
-class TakesChannelsLast(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, 5)
-
-    def forward(self, x):
-        return self.head(F.relu(self.conv(x.permute(0, 3, 1, 2) * 2 - 1)).mean((2, 3)))
-
-
-class AddsChannelAxis(nn.Module):
-    """Takes [B, H, W], as spectrograms come."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(1, 8, 3, padding=1, stride=2), nn.Linear(8, 5)
-
-    def forward(self, x):
-        return self.head(F.relu(self.conv(x.unsqueeze(1))).mean((2, 3)))
 
 
 def scaled(maps):
@@ -386,6 +118,11 @@ def cases():
         dirty.load_state_dict(clean.state_dict())
         name = "".join("-" + letter.lower() if letter.isupper() else letter for letter in kind.__name__).strip("-")
         yield name, torch.jit.script, dirty, clean, layer, [pictures(2)], {}
+    yield "writes-into-parts", torch.jit.script, WritesIntoChunk(True), WritesIntoChunk(False), "conv", [pictures(2)], {}
+    yield "writes-behind-dropout", torch.jit.script, WritesBehindDropout(True), WritesBehindDropout(False), "conv", [pictures(2)], {}
+    yield "writes-through-dictionary", torch.jit.script, WritesThroughDictionary(), None, "top", [pictures(2)], {}
+    yield "class-token", torch.jit.script, ClassToken(False), ClassToken(True), "conv", [pictures(1)], {}
+    yield "rows-of-two-kinds", torch.jit.script, RowsOfTwoKinds(), None, "body", [pictures(2)], {"method": "AblationCAM"}
     yield "appends-then-writes", torch.jit.script, AppendsThenWrites(), None, "top", [pictures(2)], {}
     yield "counts", torch.jit.script, Counts(), None, "conv", [pictures(2)], {}
     yield "unpacks", torch.jit.script, Unpacks(), None, "body", [pictures(2)], {"method": "AblationCAM"}

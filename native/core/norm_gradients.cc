@@ -1,5 +1,7 @@
 #include "core/norm_gradients.h"
 
+#include <vector>
+
 #include "core/graph_walk.h"
 #include "core/operator_names.h"
 

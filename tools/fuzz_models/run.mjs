@@ -59,7 +59,7 @@ async function report(network, faults) {
   // The file on disk is that of the last try.
   const smallest = await generator.make({ seed, number: network.number, small, kept: shrunken.kept });
   const { verdict, graphs } = await check(smallest, true);
-  for (const { text } of verdict.faults.slice(0, 6)) console.log(`  ${text}`);
+  for (const { text } of verdict.faults.slice(0, verbose ? 100 : 6)) console.log(`  ${text}`);
   console.log(
     `  layer ${smallest.layer}, input [${smallest.shape}], ${smallest.traced ? 'traced' : 'scripted'}`,
   );
