@@ -154,6 +154,7 @@ export interface NativeMethodRequest {
 export type NativeReshape =
   | { kind: 'tokens'; prefixTokens: number | null; grid: readonly number[] | null; batchFirst: boolean }
   | { kind: 'nhwc' }
+  | { kind: 'nchw' }
   | { kind: 'featurePyramid' };
 
 export interface NativeExplainRequest {

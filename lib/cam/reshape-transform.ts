@@ -8,7 +8,9 @@ import { readOptions } from '../options.js';
  *   (class, distillation, registers), `grid` is places along each axis, `[height, width]`. What is left out is found: the
  *   largest grid of the image's shape, and as prefix what remains, 16 tokens at most.
  *   `batchFirst: false` is for `[tokens, B, C]`, as in OpenAI's CLIP.
- * - `{ kind: 'nhwc' }`, or `'nhwc'` for short, for `[B, H, W, C]`, as in Swin.
+ * - `{ kind: 'nhwc' }`, or `'nhwc'` for short, for `[B, ...space, C]`, as in Swin. Taken by itself where the weights in the
+ *   layer tell.
+ * - `{ kind: 'nchw' }`, or `'nchw'` for short: `[B, C, ...space]` it is, whatever the weights in the layer tell.
  * - `{ kind: 'featurePyramid' }`, or `'featurePyramid'` for short, for a layer that gives several maps, as the backbone
  *   of torchvision's Faster R-CNN: a dictionary (list, tuple) of `[B, C, H, W]`. It is the default for such layers. For
  *   methods without gradients the magnitudes of all levels are resized to the smallest level and joined, as
@@ -18,6 +20,7 @@ import { readOptions } from '../options.js';
 export type ReshapeTransform =
   | 'tokens'
   | 'nhwc'
+  | 'nchw'
   | 'featurePyramid'
   | {
       readonly kind: 'tokens';
@@ -26,6 +29,7 @@ export type ReshapeTransform =
       readonly batchFirst?: boolean;
     }
   | { readonly kind: 'nhwc' }
+  | { readonly kind: 'nchw' }
   | { readonly kind: 'featurePyramid' };
 
 /** @internal */
@@ -43,9 +47,9 @@ export function checkReshapeTransform(value: unknown): NativeReshape | null {
     grid?: unknown;
     batchFirst?: unknown;
   }>('reshapeTransform', given, ['kind', 'prefixTokens', 'grid', 'batchFirst']);
-  if (kind === 'nhwc' || kind === 'featurePyramid') return { kind };
+  if (kind === 'nhwc' || kind === 'nchw' || kind === 'featurePyramid') return { kind };
   if (kind !== 'tokens')
-    throw invalidArgumentType('reshapeTransform.kind', "'tokens', 'nhwc' or 'featurePyramid'", kind);
+    throw invalidArgumentType('reshapeTransform.kind', "'tokens', 'nhwc', 'nchw' or 'featurePyramid'", kind);
   if (typeof batchFirst !== 'boolean')
     throw invalidArgumentType('reshapeTransform.batchFirst', 'true or false', batchFirst);
   if (prefixTokens !== undefined) checkCount('reshapeTransform.prefixTokens', prefixTokens, 0);

@@ -38,6 +38,10 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value,
   if (value.IsNull()) return transform;
   const Napi::Object object = value.ToObject();
   const std::string kind = need(object, "kind").ToString();
+  if (kind == "nchw") {
+    transform.asItIs = true;
+    return transform;
+  }
   if (kind == "nhwc") {
     transform.kind = ReshapeTransform::Kind::ChannelsLast;
     return transform;

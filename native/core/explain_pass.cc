@@ -68,7 +68,7 @@ ReshapeTransform reshapeFor(const torch::jit::Module& model,
                             const ActivationsAndGradients& captured,
                             const ReshapeTransform& asked,
                             const at::Tensor& input) {
-  if (asked.kind != ReshapeTransform::Kind::None) return asked;
+  if (asked.kind != ReshapeTransform::Kind::None || asked.asItIs) return asked;
   std::size_t channelsLast = 0;
   std::string path;
   for (const auto& layer : captured.layers()) {

@@ -158,6 +158,8 @@ async function explainInEveryWay(check: Checker, model: Model, dtype: string, in
   const options = {
     model,
     targetLayers: call === null ? layer : { path: layer, call },
+    // What is right is computed with the second axis for the channels, of linear layers too.
+    reshapeTransform: 'nchw' as const,
     ...(selector === null ? {} : { output: selector }),
   };
   for (const optimize of [true, false]) {
