@@ -10,6 +10,7 @@
 #include <torch/csrc/jit/passes/lower_tuples.h>
 
 #include "core/constant_input.h"
+#include "core/forward_hooks.h"
 #include "core/graph_walk.h"
 #include "core/operator_names.h"
 #include "core/shared_memory.h"
@@ -95,9 +96,17 @@ std::vector<Value*> sharedInputs(Node* node) {
   return shared;
 }
 
+bool isNumber(const c10::TypePtr& type) {
+  const auto kind = type->kind();
+  return kind == c10::TypeKind::BoolType || kind == c10::TypeKind::IntType ||
+         kind == c10::TypeKind::FloatType || kind == c10::TypeKind::StringType ||
+         kind == c10::TypeKind::NoneType;
+}
+
 // The attributes of the model that a value may be, or lie in.
 void collectAttributes(Value* value, std::unordered_set<Value*>& seen, std::set<std::string>& names) {
-  if (!seen.insert(value).second) return;
+  // Nothing writes into a number: the condition of a branch is not what the branch gives.
+  if (isNumber(value->type()) || !seen.insert(value).second) return;
   Node* node = value->node();
   if (node->kind() == c10::prim::GetAttr) {
     names.insert(node->s(c10::attr::name));
@@ -166,9 +175,12 @@ class CopyOnWrite {
     if (base_ == nullptr) return false;
     if (!findLaterViews()) return false;
     torch::jit::WithInsertPoint before(write_);
-    Node* own = graph_.insertNode(graph_.create(ownSymbol(), {base_}, 1));
+    // Of a layer's output the value that its hook gives: what comes of the copy hangs on that.
+    std::vector<Value*> same = {base_};
+    while (Value* marked = markBehind(same.back())) same.push_back(marked);
+    Node* own = graph_.insertNode(graph_.create(ownSymbol(), {same.back()}, 1));
     own->output()->setType(base_->type());
-    replayed_[base_] = own->output();
+    for (Value* each : same) replayed_[each] = own->output();
     for (std::size_t index = 0; index < write_->inputs().size(); ++index) {
       if (write_->input(index) == target_) write_->replaceInput(index, replay(target_));
     }
@@ -181,11 +193,26 @@ class CopyOnWrite {
   }
 
  private:
+  // Where the value is a layer's output, what its mark gives.
+  Value* markBehind(const Value* value) const {
+    for (const torch::jit::Use& use : value->uses()) {
+      if (use.user->kind() == markSymbol() && use.user->owningBlock() == write_->owningBlock() &&
+          use.user->isBefore(write_))
+        return use.user->output();
+    }
+    return nullptr;
+  }
+
   // The tensor that a chain of views begins with; none where the chain is not all in the write's block.
+  // Where a layer gives a view, what it gives: its hook is not to be gone round.
   Value* baseOf(Value* value) const {
-    while (isView(value->node())) {
-      if (value->node()->owningBlock() != write_->owningBlock()) return nullptr;
-      value = value->node()->input(0);
+    while (true) {
+      Node* node = value->node();
+      const bool marks = node->kind() == markSymbol();
+      if (!marks && !isView(node)) break;
+      if (node->owningBlock() != write_->owningBlock()) return nullptr;
+      if (marks && isView(node->input(0)->node())) break;
+      value = node->input(0);
     }
     const Node* origin = value->node();
     if (!isTensor(value) || origin->owningBlock() != write_->owningBlock() || !origin->blocks().empty())

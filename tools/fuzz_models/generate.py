@@ -37,6 +37,17 @@ def calls_of(model, image):
     return given, output
 
 
+def check_closed_attention(model, image, output, selector):
+    """Attention as one operator lays out what it gives in its own way, which views and writes behind it see."""
+    try:
+        with torch.no_grad():
+            closed = selected(copy.deepcopy(model).double()(image.double()), selector)
+    except RuntimeError as problem:
+        raise NoTruth("runs with gradients only") from problem
+    if difference(closed, output) > 1e-9:
+        raise NoTruth("gives something else without gradients")
+
+
 def in_closed(model, path):
     modules = dict(model.named_modules())
     parts = path.split(".")
@@ -47,11 +58,11 @@ def gives_map(output, image):
     return isinstance(output, torch.Tensor) and output.is_floating_point() and output.dim() == image.dim() and len(output) == len(image)
 
 
-def choose(r, model, image, given, traced):
+def choose(r, model, image, given):
     """A layer, which of its calls, and the code of what must be refused."""
-    # A trace leaves out the layers that do nothing.
+    # A trace leaves them out; else what they give is what they were given.
     modules = dict(model.named_modules())
-    idle = lambda path: traced and isinstance(modules[path], IDLE)
+    idle = lambda path: isinstance(modules[path], IDLE)
     usable = [path for path in given if not in_closed(model, path) and not idle(path)]
     good = [path for path in usable if given[path] and gives_map(given[path][-1], image)]
     bad = [path for path in usable if path not in good and not isinstance(modules[path], CLOSED) and (not given[path] or isinstance(given[path][-1], torch.Tensor))]
@@ -140,9 +151,10 @@ def case(request, folder):
         fill(model, seed * 1000003 + number)
         given, output = calls_of(model, image)
         output = selected(output, sketch.selector)
+        check_closed_attention(model, image, output, sketch.selector)
         if not torch.isfinite(output).all():
             raise NoTruth("not finite")
-        layer, call, refusal = choose(r, model, image, given, plan["traced"])
+        layer, call, refusal = choose(r, model, image, given)
         last = len(given[layer]) - 1 if call is None else call
         targets = [[r.randrange(output.size(1)) for _ in range(sketch.batch)] for _ in range(r.choice((1, 1, 2)))]
         methods = ["GradCAM", *r.sample([name for name in GRADIENT_METHODS if name != "GradCAM"], 1)]
@@ -160,7 +172,7 @@ def case(request, folder):
                 fresh, by_differences, told = character(model, image, layer, last, sketch.selector, sketch.source())
                 if told:
                     break
-                layer, call, refusal = choose(r, model, image, given, plan["traced"])
+                layer, call, refusal = choose(r, model, image, given)
                 if refusal is not None:
                     raise NoTruth("no layer gives a map of its own")
                 last = len(given[layer]) - 1 if call is None else call

@@ -56,11 +56,6 @@ class Sketch:
     def ones(self) -> str:
         return ", ".join(["1"] * self.axes)
 
-    @property
-    def has_closed_attention(self) -> bool:
-        """An operator that may run as one, and then lays out what it gives in its own way."""
-        return any("Transformer" in line or "'module'" in line for line in self.init)
-
     def name(self, prefix: str) -> str:
         """The same name for a statement whichever others there are."""
         self.names += 1

@@ -232,8 +232,6 @@ def slice_writes(s: Sketch, r):
 @statement(1)
 def writes_through_copies(s: Sketch, r):
     """Whether the write reaches `x` hangs on its strides: of one row of a slice, not on those of two."""
-    if s.has_closed_attention:
-        return
     s.add(r.choice(("x.contiguous().mul_(0.6)", "x.reshape(x.size(0), -1)[:, :3] = 0.4", "x.squeeze().mul_(0.9)")))
     s.mixes = True
 
@@ -387,6 +385,6 @@ def views(s: Sketch, r):
     if s.axes == 2:
         choices += [["x = x.contiguous(memory_format=torch.channels_last)"], ["x = F.pixel_unshuffle(F.pixel_shuffle(x, 2), 2)"] if s.c % 4 == 0 else ["x = x * 0.9"],
                     [f"x = F.unfold(x, 3, padding=1).view(x.size(0), {s.c}, 9, -1).mean(2).view_as(x)"]]
-        if not s.traced and not s.has_closed_attention:
+        if not s.traced:
             choices += [["if not x.is_contiguous():", "    x = x * 3.0"], ["if x.stride(1) != x.size(2) * x.size(3):", "    x = x + 1.0"]]
     s.add(*r.choice(choices))
