@@ -56,9 +56,9 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
       std::vector<at::Tensor> inputs = {multiplied(images.narrow(0, image, 1), overAxesOf(images, masks))};
       for (std::size_t other = 1; other < runs.inputs.size(); ++other) {  // the other inputs stay as they are
         const at::Tensor row = runs.inputs[other].narrow(0, image, 1);
-        std::vector<int64_t> sizes = row.sizes().vec();
-        sizes[0] = count;
-        inputs.push_back(row.expand(sizes).contiguous());
+        std::vector<int64_t> repeated = row.sizes().vec();
+        repeated[0] = count;
+        inputs.push_back(row.expand(repeated).contiguous());
       }
       const c10::IValue output = selectValue(runForward(runs.plan, inputs), runs.selector);
       for (std::size_t index = 0; index < targets.size(); ++index) {
