@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from model_kinds import (
+    ActivatesSum,
     AddsChannelAxis,
     AppendsThenWrites,
     AsksRank,
@@ -133,6 +134,7 @@ def cases():
     mask = torch.zeros(2, 22 * 22)
     mask[:, ::3] = -torch.inf
     yield "masked", torch.jit.script, Masked(), None, "conv", [pictures(2), mask], {}
+    yield "activates-sum", torch.jit.trace, ActivatesSum(), None, "top", [pictures(2)], {}
     last = {"method": "GradCAM, channels last"}
     signal = torch.rand(2, 2, 64, generator=torch.Generator().manual_seed(4)).round(decimals=3)
     yield "signal-tokens", torch.jit.trace, SignalTokens(), None, "norm", [signal], last

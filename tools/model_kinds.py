@@ -367,3 +367,17 @@ class AddsChannelAxis(nn.Module):
 
     def forward(self, x):
         return self.head(F.relu(self.conv(x.unsqueeze(1))).mean((2, 3)))
+
+
+class ActivatesSum(nn.Module):
+    """An activation other than ReLU behind the addition of a skip, in front of the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body, self.top = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = F.hardswish(self.body(x) + x)
+        return self.head(F.relu(self.top(x)).mean((2, 3)))

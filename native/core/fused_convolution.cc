@@ -122,11 +122,13 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
                                           c10::List<std::optional<at::Scalar>>(), std::nullopt}),
                 *added));
   }
-  const bool activated = activation_.name != "none";
-  return callTorchOperator(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias,
-                                    padding, stride, dilation, groups, "add", at::Scalar(1.0),
-                                    activated ? c10::IValue(activation_.name) : c10::IValue(),
-                                    activation_.scalarList(), activation_.algorithm});
+  const bool isRelu = activation_.name == "relu";  // all that oneDNN's operator takes behind an addition
+  at::Tensor sum =
+      callTorchOperator(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias,
+                                 padding, stride, dilation, groups, "add", at::Scalar(1.0),
+                                 isRelu ? c10::IValue(activation_.name) : c10::IValue(),
+                                 c10::List<std::optional<at::Scalar>>(), std::nullopt});
+  return isRelu ? sum : activation_.applyInPlace(std::move(sum));
 }
 
 // What oneDNN cannot take, and every mistake, goes to the operators the model was written with, whose results
