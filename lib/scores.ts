@@ -3,7 +3,12 @@ import { softmax } from './softmax.js';
 import type { DType } from './tensor.js';
 
 /** @internal */
-export const scoreKinds = ['logits', 'probabilities', 'sigmoid', 'binary'] as const;
+export const scoreKinds = [
+  'logits',
+  'probabilities',
+  'sigmoid',
+  'binary',
+] as const satisfies readonly Scores[];
 
 /**
  * What the outputs of a classifier are:
@@ -13,7 +18,7 @@ export const scoreKinds = ['logits', 'probabilities', 'sigmoid', 'binary'] as co
  * - `'binary'`: one logit for two classes, class 0 below zero and class 1 from zero on; sigmoid makes it the probability
  *   of class 1
  */
-export type Scores = (typeof scoreKinds)[number];
+export type Scores = 'logits' | 'probabilities' | 'sigmoid' | 'binary';
 
 /** The outputs for one image, by class. */
 export interface ClassScores {
