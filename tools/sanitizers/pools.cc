@@ -14,6 +14,7 @@
 #include "core/block_cache.h"
 #include "core/caching_allocator.h"
 #include "core/cancellation.h"
+#include "core/device_memory.h"
 #include "core/executors.h"
 #include "core/intra_op_threads.h"
 
@@ -44,6 +45,7 @@ void setIntraOpThreads(int count) {
 void keepFreedMemory() {
   blocks().keep();
 }
+void releaseDeviceMemory() noexcept {}
 void releaseCachedMemory() {
   blocks().release();
 }
