@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/failure.h"
+#include "core/tensor_types.h"
 
 namespace gradcam {
 namespace {
@@ -40,10 +41,11 @@ std::optional<std::string> operatorWithoutDerivative(const std::string& message)
   throw Failure("ERR_INTERNAL", message);
 }
 
-std::vector<at::Tensor> inFullPrecision(std::vector<at::Tensor> gradients, double scale) {
+std::vector<at::Tensor> unscaled(std::vector<at::Tensor> gradients, double scale) {
   for (at::Tensor& gradient : gradients) {
-    if (gradient.defined() && gradient.scalar_type() != at::kDouble)
-      gradient = scale == 1 ? gradient.to(at::kFloat) : gradient.to(at::kFloat) / scale;
+    if (!gradient.defined()) continue;
+    gradient = inFullPrecision(gradient);
+    if (scale != 1) gradient = gradient / scale;
   }
   return gradients;
 }
@@ -77,9 +79,9 @@ std::vector<at::Tensor> scaledDerivatives(const Walk& walk) {
     const double larger = scale * std::exp2(std::floor(std::log2(kWantedGradient / largest)));
     const std::vector<at::Tensor> finer = walk(larger);
     // What lies between may not bear it.
-    if (!std::isinf(largestOf(finer))) return inFullPrecision(finer, larger);
+    if (!std::isinf(largestOf(finer))) return unscaled(finer, larger);
   }
-  return inFullPrecision(std::move(gradients), scale);
+  return unscaled(std::move(gradients), scale);
 }
 
 }  // namespace
@@ -107,7 +109,7 @@ std::vector<at::Tensor> derivatives(const at::Tensor& output,
   };
   try {
     if (scaled) return scaledDerivatives(walk);
-    return inFullPrecision(walk(1), 1);
+    return unscaled(walk(1), 1);
   } catch (const Failure&) {
     throw;
   } catch (...) {

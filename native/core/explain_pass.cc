@@ -13,18 +13,13 @@
 #include "core/feature_pyramid.h"
 #include "core/host_memory.h"
 #include "core/image_axes.h"
-#include "core/model_state.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
 #include "core/tensor_state.h"
+#include "core/tensor_types.h"
 
 namespace gradcam {
 namespace {
-
-// Captured tensors are computed in float32 (float64 stays): half precision is for the model, not for the map.
-at::Tensor inFullPrecision(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
-}
 
 std::vector<ExplainPass::Layer> camLayers(const ActivationsAndGradients& captured,
                                           const ReshapeTransform& reshape) {
@@ -64,7 +59,7 @@ void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::T
 
 // What is read with channels last although nobody said so: layers whose weights tell. All must be of one
 // form.
-ReshapeTransform reshapeFor(const torch::jit::Module& model,
+ReshapeTransform reshapeFor(const Plan& plan,
                             const ActivationsAndGradients& captured,
                             const ReshapeTransform& asked,
                             const at::Tensor& input) {
@@ -74,8 +69,7 @@ ReshapeTransform reshapeFor(const torch::jit::Module& model,
   for (const auto& layer : captured.layers()) {
     const at::Tensor& activation = layer.activation;
     if (!activation.defined() || activation.dim() != input.dim() || activation.dim() < 3) continue;
-    const auto module = moduleNamed(model, layer.path);
-    if (!module || !givesChannelsLast(*module, activation.sizes()).value_or(false)) continue;
+    if (!plan.weightsOf(layer.slot).areChannelsLast(activation.sizes()).value_or(false)) continue;
     ++channelsLast;
     path = layer.path;
     const bool isSignal = activation.dim() == 3;
@@ -130,10 +124,6 @@ bool anyNeeds(const ExplainRequest& request, CamMethod::Needs needs) {
   });
 }
 
-at::Tensor indexTensor(const std::vector<int64_t>& indices, at::Device device) {
-  return copyToDevice(at::tensor(indices, at::TensorOptions().dtype(at::kLong)), device);
-}
-
 // Methods that look at activations only: they explain a model whatever it gives.
 bool needsNoTarget(const ExplainRequest& request, const c10::IValue& output, int64_t images) {
   const bool activationsOnly =
@@ -171,7 +161,7 @@ ExplainPass::ExplainPass(const torch::jit::Module& model,
       inputs_(std::move(inputs)),
       cancellation_(cancellation),
       captured_(plan, inputs_),
-      reshape_(reshapeFor(model, captured_, request.reshape, inputs_.at(0))),
+      reshape_(reshapeFor(plan, captured_, request.reshape, inputs_.at(0))),
       layers_(camLayers(captured_, reshape_)) {
   checkActivations(layers_, inputs_.at(0), request.upsample != Upsampling::None);
   const int64_t images = inputs_.at(0).size(0);

@@ -83,4 +83,8 @@ at::Tensor copyToDevice(const at::Tensor& tensor, at::Device device) {
   return tensor.pin_memory().to(device, /*non_blocking=*/true);
 }
 
+at::Tensor indexTensor(at::ArrayRef<int64_t> indices, at::Device device) {
+  return copyToDevice(at::tensor(indices, at::TensorOptions().dtype(at::kLong)), device);
+}
+
 }  // namespace gradcam

@@ -18,4 +18,7 @@ at::Tensor copyToHost(const at::Tensor& tensor);
 // A copy on `device`, by way of page-locked memory: neither the copy nor the thread waits.
 at::Tensor copyToDevice(const at::Tensor& tensor, at::Device device);
 
+// Indices, int64, for operations on `device`.
+at::Tensor indexTensor(at::ArrayRef<int64_t> indices, at::Device device);
+
 }  // namespace gradcam

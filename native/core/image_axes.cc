@@ -65,25 +65,25 @@ at::Tensor multiplied(const at::Tensor& images, const at::Tensor& factors) {
   return (type == at::kByte ? product.clamp(0, 255) : product).to(type);
 }
 
-std::optional<bool> givesChannelsLast(const torch::jit::Module& layer, at::IntArrayRef shape) {
-  if (shape.size() < 3) return std::nullopt;
-  std::vector<WeightedLayer> inside;
-  for (const torch::jit::Module& module : layer.modules()) {
-    if (const auto weighted = weightedLayer(module)) inside.push_back(*weighted);
+LayerWeights::LayerWeights(const std::optional<torch::jit::Module>& layer) {
+  if (!layer) return;
+  for (const torch::jit::Module& module : layer->modules()) {
+    const auto weighted = weightedLayer(module);
+    if (!weighted) continue;
+    ofPixels_ = ofPixels_ && weighted->kind == WeightedLayer::Kind::Pixels;
+    ofFeatures_ = ofFeatures_ && weighted->kind == WeightedLayer::Kind::Features;
+    channels_.push_back(weighted->channels);
   }
-  if (inside.empty()) return std::nullopt;
-  const auto areAll = [&](WeightedLayer::Kind kind) {
-    return std::all_of(inside.begin(), inside.end(), [&](const auto& each) { return each.kind == kind; });
-  };
+}
+
+std::optional<bool> LayerWeights::areChannelsLast(at::IntArrayRef shape) const {
+  if (shape.size() < 3 || channels_.empty()) return std::nullopt;
   // The channels of one of its layers must be those of what it gives: another order may come behind them.
-  const auto isOne = [&](int64_t channels) {
-    return std::any_of(inside.begin(), inside.end(),
-                       [&](const auto& each) { return each.channels == channels; });
+  const auto isOne = [&](int64_t size) {
+    return std::find(channels_.begin(), channels_.end(), size) != channels_.end();
   };
-  if (areAll(WeightedLayer::Kind::Features) && isOne(shape.back()) &&
-      (shape.back() == shape[1] || !isOne(shape[1])))
-    return true;
-  if (areAll(WeightedLayer::Kind::Pixels) && isOne(shape[1])) return false;
+  if (ofFeatures_ && isOne(shape.back()) && (shape.back() == shape[1] || !isOne(shape[1]))) return true;
+  if (ofPixels_ && isOne(shape[1])) return false;
   return std::nullopt;
 }
 

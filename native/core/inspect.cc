@@ -63,8 +63,8 @@ Inspection inspectOnDevice(ModelState& state,
     calls.push_back({report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{}),
                      observation.shapesOfMaps, std::nullopt});
     auto& channelsLast = calls.back().channelsLast;
-    const auto module = moduleNamed(state.module, report.layer.path);
-    if (module) channelsLast = givesChannelsLast(*module, calls.back().shape);
+    const LayerWeights weights(moduleNamed(state.module, report.layer.path));
+    channelsLast = weights.areChannelsLast(calls.back().shape);
     // A layer without weights, such as dropout, gives what came before it.
     auto& ofShape = channelsLastByShape[calls.back().shape];
     if (!channelsLast) channelsLast = ofShape;

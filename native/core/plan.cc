@@ -96,6 +96,7 @@ Plan::Plan(const torch::jit::Module& model,
       tailGraph_(std::move(tail)),
       layers_(std::move(layers)),
       facts_(std::move(facts)) {
+  for (const HookedLayer& layer : layers_) weights_.emplace_back(moduleNamed(model, layer.path));
   for (const auto& graph : {prefixGraph_, tailGraph_}) {
     if (graph) writtenAttributes_.merge(writtenAttributes(graph));
   }

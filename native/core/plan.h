@@ -7,6 +7,7 @@
 
 #include "core/counted.h"
 #include "core/hooked_layer.h"
+#include "core/image_axes.h"
 #include "core/plan_description.h"
 #include "core/torch.h"
 
@@ -44,6 +45,7 @@ class Plan : public Counted<Plan> {
                                               bool guidedRelu);
 
   const std::vector<HookedLayer>& layers() const { return layers_; }
+  const LayerWeights& weightsOf(int slot) const { return weights_.at(static_cast<std::size_t>(slot)); }
 
   // The values that the tail needs. Grad mode is the caller's.
   torch::jit::Stack runPrefix(const std::vector<c10::IValue>& inputs) const;
@@ -80,6 +82,7 @@ class Plan : public Counted<Plan> {
   torch::jit::Code prefix_;
   torch::jit::Code tail_;
   std::vector<HookedLayer> layers_;
+  std::vector<LayerWeights> weights_;  // of each
   bool tailWrites_ = false;
   PlanDescription facts_;  // what describe() cannot see in the graphs any more
 };

@@ -234,10 +234,7 @@ at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>
       classes.push_back(target.classIndex);
     }
     const at::Tensor& rows = rowOf(output);
-    const auto onDevice = [&](const std::vector<int64_t>& indices) {
-      return copyToDevice(at::tensor(indices, at::TensorOptions().dtype(at::kLong)), rows.device());
-    };
-    return rows.index({onDevice(images), onDevice(classes)});
+    return rows.index({indexTensor(images, rows.device()), indexTensor(classes, rows.device())});
   }
   std::vector<at::Tensor> scores;
   for (const ResolvedTarget& target : targets) {

@@ -16,4 +16,9 @@ inline bool mayHoldTensor(const c10::TypePtr& type) {
   return std::any_of(inner.begin(), inner.end(), mayHoldTensor);
 }
 
+// In float32, where it is not in float64: half precision is for the model, not for the map.
+inline at::Tensor inFullPrecision(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
+}
+
 }  // namespace gradcam

@@ -84,12 +84,10 @@ class AblatedLayer {
     }
     for (std::size_t map = 0; map < rows.size(); ++map) {
       if (rowsOf[map].empty()) continue;
-      const auto onDevice = [&](const std::vector<int64_t>& indices) {
-        return copyToDevice(at::tensor(indices, at::TensorOptions().dtype(at::kLong)), rows[map].device());
-      };
+      const at::Device device = rows[map].device();
       rows[map]
           .transpose(1, channelAxis_)
-          .index_put_({onDevice(rowsOf[map]), onDevice(channelsOf[map])}, fill_);
+          .index_put_({indexTensor(rowsOf[map], device), indexTensor(channelsOf[map], device)}, fill_);
     }
     const bool pyramid = !layer_.maps.empty();
     return {layer_.slot, layer_.callIndex, pyramid ? at::Tensor() : rows.at(0),

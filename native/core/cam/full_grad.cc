@@ -5,9 +5,11 @@
 #include "core/cam/principal_component.h"
 #include "core/derivatives.h"
 #include "core/failure.h"
+#include "core/host_memory.h"
 #include "core/image_axes.h"
 #include "core/output_value.h"
 #include "core/stopwatch.h"
+#include "core/tensor_types.h"
 
 namespace gradcam {
 namespace {
@@ -63,10 +65,6 @@ at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size, Upsamplin
   return resizeMaps(scaleToUnitRange(firstPrincipalProjection(small)), size, how);
 }
 
-at::Tensor inFullPrecision(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kDouble ? tensor : tensor.to(at::kFloat);
-}
-
 }  // namespace
 
 NetworkMaps fullGrad(ModelState& state,
@@ -111,7 +109,7 @@ NetworkMaps fullGrad(ModelState& state,
     }
     if (rows.empty()) break;
     cancellation.throwIfCancelled();
-    const at::Tensor indices = at::tensor(rows, at::TensorOptions().dtype(at::kLong)).to(scores.device());
+    const at::Tensor indices = indexTensor(rows, scores.device());
     const auto gradients = derivatives(scores.index_select(0, indices).sum(), wanted, /*retainGraph=*/true);
     if (!gradients[0].defined())
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
