@@ -17,15 +17,14 @@ import type { Picture } from '../visualization/picture.js';
 import { signedMap } from '../visualization/signed-map.js';
 import {
   collect,
-  fitOption,
   type LayerFlags,
   openModel,
   type PreparationFlags,
   parseCount,
-  parseInputSize,
   preparation,
   readLabels,
 } from './arguments.js';
+import { addPreparationOptions } from './explain-options.js';
 import { findImages, outputFiles } from './image-files.js';
 import { sideTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
@@ -50,7 +49,7 @@ interface Context {
 }
 
 export function attributeCommand(signal: AbortSignal): Command {
-  return new Command('attribute')
+  const command = new Command('attribute')
     .summary('draw which pixels speak for a class')
     .description(
       "Draws which pixels of an image speak for a class, from gradients of the model's input. No layer is needed.",
@@ -67,12 +66,12 @@ export function attributeCommand(signal: AbortSignal): Command {
     )
     .option('--json', 'print JSON instead of text')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--labels <file>', 'class names: a JSON array, or one a line')
-    .action(async (modelPath: string, images: string[], flags: AttributeFlags) => {
+    .option('--labels <file>', 'class names: a JSON array, or one a line');
+  return addPreparationOptions(command).action(
+    async (modelPath: string, images: string[], flags: AttributeFlags) => {
       await attributeImages(modelPath, images, flags, signal);
-    });
+    },
+  );
 }
 
 async function attributeImages(

@@ -6,17 +6,9 @@ import { confidenceChange } from '../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../metrics/curves.js';
 import { roadCombined } from '../metrics/road.js';
 import { explainedPart } from '../sidecar.js';
-import {
-  fitOption,
-  type LayerFlags,
-  openModel,
-  type PreparationFlags,
-  parseInputSize,
-  parseNumbers,
-  parseReshape,
-  preparation,
-} from './arguments.js';
+import { type LayerFlags, openModel, type PreparationFlags, parseReshape, preparation } from './arguments.js';
 import { UsageError } from './exit-codes.js';
+import { addPreparationOptions } from './explain-options.js';
 import { findImages } from './image-files.js';
 import { probabilityTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
@@ -37,7 +29,7 @@ const figures = [
 type Figures = Record<(typeof figures)[number][0], number>;
 
 export function evaluateCommand(signal: AbortSignal): Command {
-  return new Command('evaluate')
+  const command = new Command('evaluate')
     .summary('rank methods by metrics on images')
     .description(
       'Explains the predicted class of each image by several methods and measures how much the maps matter to the model.',
@@ -52,14 +44,12 @@ export function evaluateCommand(signal: AbortSignal): Command {
       parseReshape,
     )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--mean <numbers>', 'of each channel, 0 to 1', parseNumbers)
-    .option('--std <numbers>', 'of each channel', parseNumbers)
-    .option('--json', 'print JSON')
-    .action(async (modelPath: string, images: string[], flags: EvaluateFlags) => {
+    .option('--json', 'print JSON');
+  return addPreparationOptions(command).action(
+    async (modelPath: string, images: string[], flags: EvaluateFlags) => {
       await evaluateMethods(modelPath, images, flags, signal);
-    });
+    },
+  );
 }
 
 async function evaluateMethods(
