@@ -38,6 +38,10 @@ const inputSchema = z
       .boolean()
       .describe('Average when the picture shrinks, as Pillow does (the default); false as OpenCV does.')
       .optional(),
+    colorProfile: z
+      .enum(['apply', 'ignore'])
+      .describe("apply (the default): a file's colours become sRGB; ignore: its numbers as they are, as Pillow does.")
+      .optional(),
     range: z
       .tuple([finite, finite])
       .describe(
