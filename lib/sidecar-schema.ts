@@ -40,7 +40,9 @@ const inputSchema = z
       .optional(),
     colorProfile: z
       .enum(['apply', 'ignore'])
-      .describe("apply (the default): a file's colours become sRGB; ignore: its numbers as they are, as Pillow does.")
+      .describe(
+        "apply (the default): a file's colours become sRGB; ignore: its numbers as they are, as Pillow does.",
+      )
       .optional(),
     range: z
       .tuple([finite, finite])

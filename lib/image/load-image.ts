@@ -85,10 +85,7 @@ export async function loadImage(
   };
 }
 
-function openImage(
-  source: string | Uint8Array,
-  { limitInputPixels, colorProfile }: CheckedOptions,
-): Sharp {
+function openImage(source: string | Uint8Array, { limitInputPixels, colorProfile }: CheckedOptions): Sharp {
   return sharp(source, {
     failOn: 'error',
     ignoreIcc: colorProfile === 'ignore',
