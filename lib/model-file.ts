@@ -147,7 +147,8 @@ function loadInChild(
         ),
       );
     let tookTooLong = false;
-    const command = [preflightScript, path, JSON.stringify(how)];
+    // The arguments, which JSON may not hold, are checked where the model stays.
+    const command = [preflightScript, path, JSON.stringify({ ...how, arguments: {} })];
     const child = execFile(process.execPath, command, options, (error, stdout) => {
       clearTimeout(timer);
       if (signal?.aborted) return reject(signal.reason);

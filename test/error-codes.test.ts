@@ -102,6 +102,8 @@ const raise: Record<Exclude<GradCamErrorCode, ServiceCode | typeof codeOfGpu>, R
   ERR_MODEL_FROZEN: () => explain('frozen.pt', 'layer1'),
   ERR_MISSING_OPERATOR: () => load('detection/unknown_operator.pt'),
   ERR_OPERATOR_LIBRARY: () => loadModel(fixturePath('scripted.pt'), { libraries: ['/there/is/none.so'] }),
+  ERR_MODEL_ARGUMENTS: () =>
+    using('scripted.pt', (model) => model.forward(image(), { arguments: { sr: 16000 } })),
   ERR_NO_FORWARD: () => using('no_forward.pt', (model) => model.forward(image())),
   ERR_UNKNOWN_LAYER: () => explain('scripted.pt', 'layer9'),
   ERR_NO_LAYER_SUGGESTION: () =>

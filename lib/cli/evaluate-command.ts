@@ -7,8 +7,10 @@ import { deletionAuc, insertionAuc } from '../metrics/curves.js';
 import { roadCombined } from '../metrics/road.js';
 import { explainedPart } from '../sidecar.js';
 import {
+  argumentOption,
   fitOption,
   type LayerFlags,
+  type ModelFlags,
   openModel,
   type PreparationFlags,
   parseInputSize,
@@ -21,9 +23,8 @@ import { findImages } from './image-files.js';
 import { probabilityTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
 
-interface EvaluateFlags extends PreparationFlags, LayerFlags {
+interface EvaluateFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly methods: string;
-  readonly device: string;
   readonly json?: boolean;
 }
 
@@ -52,6 +53,7 @@ export function evaluateCommand(signal: AbortSignal): Command {
       parseReshape,
     )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
     .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
     .addOption(fitOption())
     .option('--mean <numbers>', 'of each channel, 0 to 1', parseNumbers)
@@ -73,7 +75,7 @@ async function evaluateMethods(
   if (unknown !== undefined)
     throw new UsageError(`There is no method '${unknown}'. The methods are: ${methodNames.join(', ')}.`);
   const images = await findImages(paths);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   const prepare = preparation(sidecar, flags);
   const options = { model, ...explainedPart(sidecar, flags) };

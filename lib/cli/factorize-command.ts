@@ -5,7 +5,9 @@ import { explainedPart } from '../sidecar.js';
 import { createLabelsLegend } from '../visualization/labels-legend.js';
 import { showFactorizationOnImage } from '../visualization/show-factorization-on-image.js';
 import {
+  argumentOption,
   fitOption,
+  type ModelFlags,
   openModel,
   type PreparationFlags,
   parseCount,
@@ -16,12 +18,11 @@ import {
 import { UsageError } from './exit-codes.js';
 import { findImages, outputFiles } from './image-files.js';
 
-interface FactorizeFlags extends PreparationFlags {
+interface FactorizeFlags extends ModelFlags, PreparationFlags {
   readonly layer?: string;
   readonly components: number;
   readonly linear?: string;
   readonly output?: string;
-  readonly device: string;
   readonly labels?: string;
 }
 
@@ -38,6 +39,7 @@ export function factorizeCommand(signal: AbortSignal): Command {
     .option('--linear <path>', 'linear layer that names the concepts, such as fc; its classes make a legend')
     .option('-o, --output <path>', 'picture (.png .jpg .webp .avif) or folder to write; default: this folder')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
     .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
     .addOption(fitOption())
     .option('--labels <file>', 'class names: a JSON array, or one a line')
@@ -54,7 +56,7 @@ async function factorizeImage(
 ): Promise<void> {
   const [path = imagePath] = await findImages([imagePath]);
   const [output = ''] = outputFiles([path], flags.output);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   const image = await loadImage(path, preparation(sidecar, flags));
   const { targetLayers, reshapeTransform } = explainedPart(
