@@ -16,8 +16,10 @@ import { deprocessImage } from '../visualization/deprocess-image.js';
 import type { Picture } from '../visualization/picture.js';
 import { signedMap } from '../visualization/signed-map.js';
 import {
+  argumentOption,
   collect,
   type LayerFlags,
+  type ModelFlags,
   openModel,
   type PreparationFlags,
   parseCount,
@@ -31,13 +33,12 @@ import { ProgressReporter } from './progress.js';
 
 const methodNames = ['guidedbackprop', 'guidedgradcam', 'saliency', 'integratedgradients'] as const;
 
-interface AttributeFlags extends PreparationFlags, LayerFlags {
+interface AttributeFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly method: (typeof methodNames)[number];
   readonly steps: number;
   readonly class?: string;
   readonly output?: string;
   readonly json?: boolean;
-  readonly device: string;
   readonly labels?: string;
 }
 
@@ -66,6 +67,7 @@ export function attributeCommand(signal: AbortSignal): Command {
     )
     .option('--json', 'print JSON instead of text')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
     .option('--labels <file>', 'class names: a JSON array, or one a line');
   return addPreparationOptions(command).action(
     async (modelPath: string, images: string[], flags: AttributeFlags) => {
@@ -82,7 +84,7 @@ async function attributeImages(
 ): Promise<void> {
   const images = await findImages(paths);
   const outputs = outputFiles(images, flags.output);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
   const prepare = preparation(sidecar, flags);

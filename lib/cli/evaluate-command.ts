@@ -6,16 +6,23 @@ import { confidenceChange } from '../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../metrics/curves.js';
 import { roadCombined } from '../metrics/road.js';
 import { explainedPart } from '../sidecar.js';
-import { type LayerFlags, openModel, type PreparationFlags, parseReshape, preparation } from './arguments.js';
+import {
+  argumentOption,
+  type LayerFlags,
+  type ModelFlags,
+  openModel,
+  type PreparationFlags,
+  parseReshape,
+  preparation,
+} from './arguments.js';
 import { UsageError } from './exit-codes.js';
 import { addPreparationOptions } from './explain-options.js';
 import { findImages } from './image-files.js';
 import { probabilityTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
 
-interface EvaluateFlags extends PreparationFlags, LayerFlags {
+interface EvaluateFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly methods: string;
-  readonly device: string;
   readonly json?: boolean;
 }
 
@@ -44,6 +51,7 @@ export function evaluateCommand(signal: AbortSignal): Command {
       parseReshape,
     )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
     .option('--json', 'print JSON');
   return addPreparationOptions(command).action(
     async (modelPath: string, images: string[], flags: EvaluateFlags) => {
@@ -63,7 +71,7 @@ async function evaluateMethods(
   if (unknown !== undefined)
     throw new UsageError(`There is no method '${unknown}'. The methods are: ${methodNames.join(', ')}.`);
   const images = await findImages(paths);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   const prepare = preparation(sidecar, flags);
   const options = { model, ...explainedPart(sidecar, flags) };

@@ -7,17 +7,24 @@ import { explainedPart, type Sidecar } from '../sidecar.js';
 import { Tensor } from '../tensor.js';
 import { createLabelsLegend } from '../visualization/labels-legend.js';
 import { showFactorizationOnImage } from '../visualization/show-factorization-on-image.js';
-import { openModel, type PreparationFlags, parseCount, preparation, readLabels } from './arguments.js';
+import {
+  argumentOption,
+  type ModelFlags,
+  openModel,
+  type PreparationFlags,
+  parseCount,
+  preparation,
+  readLabels,
+} from './arguments.js';
 import { UsageError } from './exit-codes.js';
 import { addPreparationOptions } from './explain-options.js';
 import { findImages, outputFiles } from './image-files.js';
 
-interface FactorizeFlags extends PreparationFlags {
+interface FactorizeFlags extends ModelFlags, PreparationFlags {
   readonly layer?: string;
   readonly components: number;
   readonly linear?: string;
   readonly output?: string;
-  readonly device: string;
   readonly labels?: string;
 }
 
@@ -34,6 +41,7 @@ export function factorizeCommand(signal: AbortSignal): Command {
     .option('--linear <path>', 'linear layer that names the concepts, such as fc; its classes make a legend')
     .option('-o, --output <path>', 'picture (.png .jpg .webp .avif) or folder to write; default: this folder')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
     .option('--labels <file>', 'class names: a JSON array, or one a line');
   return addPreparationOptions(command).action(
     async (modelPath: string, image: string, flags: FactorizeFlags) => {
@@ -50,7 +58,7 @@ async function factorizeImage(
 ): Promise<void> {
   const [path = imagePath] = await findImages([imagePath]);
   const [output = ''] = outputFiles([path], flags.output);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   const image = await loadImage(path, preparation(sidecar, flags));
   const { targetLayers, reshapeTransform } = explainedPart(

@@ -8,11 +8,16 @@
 namespace gradcam {
 namespace {
 
-std::string describeInputs(const std::vector<at::Tensor>& inputs) {
+std::string describeInputs(const ModelInputs& inputs) {
   std::ostringstream text;
-  for (std::size_t index = 0; index < inputs.size(); ++index) {
+  for (std::size_t index = 0; index < inputs.tensors.size(); ++index) {
     if (index > 0) text << ", ";
-    text << inputs[index].sizes() << " " << inputs[index].dtype().name();
+    text << inputs.tensors[index].sizes() << " " << inputs.tensors[index].dtype().name();
+  }
+  for (const auto& [name, value] : inputs.arguments) {
+    std::ostringstream argument;
+    argument << value;
+    text << ", " << name << "=" << argument.str().substr(0, 60);
   }
   return text.str();
 }
@@ -64,9 +69,9 @@ std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
   return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
 }
 
-c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) {
+c10::IValue runForward(const Plan& plan, const ModelInputs& inputs) {
   try {
-    return plan.runTail(plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end())));
+    return plan.runTail(plan.runPrefix(inputs));
   } catch (const Failure&) {
     throw;
   } catch (...) {
@@ -81,7 +86,7 @@ c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) 
 }
 
 ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
-                                                 const std::vector<at::Tensor>& inputs,
+                                                 const ModelInputs& inputs,
                                                  bool recordFromInput)
     : plan_(plan) {
   const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers().size());

@@ -61,11 +61,10 @@ Quadrature riemannTrapezoid(int64_t steps) {
 // The model's whole forward, recorded from its first input on.
 class RecordedForward {
  public:
-  RecordedForward(const Plan& plan, std::vector<at::Tensor> inputs, const OutputSelector& selector) {
-    input_ = inputs.at(0).detach().requires_grad_(true);
-    inputs[0] = input_;
+  RecordedForward(const Plan& plan, const ModelInputs& inputs, const OutputSelector& selector) {
+    input_ = inputs.images().detach().requires_grad_(true);
     const at::AutoGradMode record(true);
-    output_ = runForward(plan, inputs);
+    output_ = runForward(plan, inputs.with(input_));
     explained_ = selectValue(output_, selector);
   }
 
@@ -92,22 +91,11 @@ at::Tensor sumOfRows(const Target& target, const c10::IValue& output, int64_t ro
   return scoresOfRows(target, output, rows).sum();
 }
 
-// `rows` copies of one image's part of every input.
-std::vector<at::Tensor> repeatImage(const std::vector<at::Tensor>& inputs, int64_t image, int64_t rows) {
-  std::vector<at::Tensor> repeated;
-  for (const at::Tensor& input : inputs) {
-    std::vector<int64_t> sizes = input.sizes().vec();
-    sizes[0] = rows;
-    repeated.push_back(input.narrow(0, image, 1).expand(sizes).contiguous());
-  }
-  return repeated;
-}
-
 class IntegratedGradients {
  public:
   IntegratedGradients(const Plan& plan,
                       const AttributionRequest& request,
-                      const std::vector<at::Tensor>& inputs,
+                      const ModelInputs& inputs,
                       const Cancellation& cancellation)
       : plan_(plan),
         request_(request),
@@ -117,15 +105,14 @@ class IntegratedGradients {
                                                         : gaussLegendre(request.steps)) {}
 
   at::Tensor of(const ResolvedTarget& target, const std::function<void(int64_t rows)>& advance) const {
-    const at::Tensor image = inputs_.at(0).narrow(0, target.imageIndex, 1);
+    const at::Tensor image = inputs_.images().narrow(0, target.imageIndex, 1);
     const at::Tensor difference = image - request_.baseline;
     at::Tensor integral = at::zeros_like(image);
     for (int64_t first = 0; first < request_.steps; first += request_.batchSize) {
       cancellation_.throwIfCancelled();
       const int64_t count = std::min(request_.batchSize, request_.steps - first);
-      auto rows = repeatImage(inputs_, target.imageIndex, count);
-      rows[0] = request_.baseline + along(quadrature_.positions, first, count) * difference;
-      const RecordedForward forward(plan_, rows, request_.output);
+      const at::Tensor rows = request_.baseline + along(quadrature_.positions, first, count) * difference;
+      const RecordedForward forward(plan_, inputs_.ofImage(target.imageIndex, rows), request_.output);
       const at::Tensor score = sumOfRows(target.target, forward.explained(), count);
       const at::Tensor gradients = forward.gradientOf(score, /*last=*/true);
       integral = integral + (along(quadrature_.weights, first, count) * gradients).sum(0, /*keepdim=*/true);
@@ -136,8 +123,8 @@ class IntegratedGradients {
 
   double scoreAtBaseline(const ResolvedTarget& target) const {
     const at::NoGradGuard noGrad;
-    auto inputs = repeatImage(inputs_, target.imageIndex, 1);
-    inputs[0] = at::full_like(inputs[0], request_.baseline);
+    const at::Tensor image = inputs_.images().narrow(0, target.imageIndex, 1);
+    const auto inputs = inputs_.ofImage(target.imageIndex, at::full_like(image, request_.baseline));
     const c10::IValue output = selectValue(runForward(plan_, inputs), request_.output);
     return scoresOfRows(target.target, output, 1).sum().item<double>();
   }
@@ -145,7 +132,7 @@ class IntegratedGradients {
  private:
   // Some of the values, as factors of rows of images.
   at::Tensor along(const std::vector<double>& values, int64_t first, int64_t count) const {
-    const at::Tensor& image = inputs_.at(0);
+    const at::Tensor& image = inputs_.images();
     std::vector<int64_t> sizes(static_cast<std::size_t>(image.dim()), 1);
     sizes[0] = count;
     const std::vector<double> part(values.begin() + first, values.begin() + first + count);
@@ -154,7 +141,7 @@ class IntegratedGradients {
 
   const Plan& plan_;
   const AttributionRequest& request_;
-  const std::vector<at::Tensor>& inputs_;
+  const ModelInputs& inputs_;
   const Cancellation& cancellation_;
   const Quadrature quadrature_;
 };
@@ -167,12 +154,12 @@ Attribution attributeOnDevice(ModelState& state,
   cancellation.throwIfCancelled();
   const auto plan =
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
-  if (!at::isFloatingType(inputs.at(0).scalar_type())) {
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
+  if (!at::isFloatingType(inputs.images().scalar_type())) {
     throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
   }
   const RecordedForward forward(*plan, inputs, request.output);
-  const auto targets = resolveTargets(forward.explained(), request.targets, inputs.at(0).size(0));
+  const auto targets = resolveTargets(forward.explained(), request.targets, inputs.count());
 
   Attribution attribution{toHandle(at::Tensor()), toOutputTree(forward.output()), {}};
   std::vector<at::Tensor> rows;

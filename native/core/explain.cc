@@ -38,11 +38,6 @@ void checkInput(const at::Tensor& input) {
   throw Failure("ERR_INPUT_SHAPE", message.str());
 }
 
-std::vector<at::Tensor> augmented(std::vector<at::Tensor> inputs, const AugmentationChoice& augmentation) {
-  inputs.at(0) = augment(inputs.at(0), augmentation);
-  return inputs;
-}
-
 // Scores, outputs and layers as the input itself gives them (of augmentations, the first that changes
 // nothing, else the first).
 std::size_t plainest(const std::vector<AugmentationChoice>& augmentations) {
@@ -94,8 +89,8 @@ Explanation explainOnDevice(ModelState& state,
                                   : state.plan(request.modelMethod, hookedLayers(request.layers),
                                                request.optimize, needsSecondDerivatives(request));
   timings.plan = stopwatch.lap();
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs, &inputIsFinite);
-  checkInput(inputs.at(0));
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
+  checkInput(inputs.images());
 
   const std::vector<AugmentationChoice> asItIs = {{}};
   const auto& augmentations = request.augmentations.empty() ? asItIs : request.augmentations;
@@ -104,7 +99,7 @@ Explanation explainOnDevice(ModelState& state,
   for (std::size_t index = 0; index < augmentations.size(); ++index) {
     cancellation.throwIfCancelled();
     const bool described = index == plainest(augmentations);
-    const auto changed = augmented(inputs, augmentations[index]);
+    const ModelInputs changed = inputs.with(augment(inputs.images(), augmentations[index]));
     std::vector<at::Tensor> heatmaps;
     if (networkMethod) {
       const NetworkMaps maps = networkMethod(state, request, changed, cancellation, timings);

@@ -27,7 +27,7 @@ class ExplainPass {
   ExplainPass(const torch::jit::Module& model,
               const Plan& plan,
               const ExplainRequest& request,
-              std::vector<at::Tensor> inputs,
+              ModelInputs inputs,
               const Cancellation& cancellation);
 
   // One [N, ...size] for each method, float32, N as targets().
@@ -57,7 +57,7 @@ class ExplainPass {
   const torch::jit::Module& model_;
   const Plan& plan_;
   const ExplainRequest& request_;
-  const std::vector<at::Tensor> inputs_;
+  const ModelInputs inputs_;
   const Cancellation& cancellation_;
   const ActivationsAndGradients captured_;
   const ReshapeTransform reshape_;  // as asked for, or as the layers' weights tell

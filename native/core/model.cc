@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/activations_and_gradients.h"
+#include "core/argument_conversion.h"
 #include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/host_memory.h"
@@ -75,21 +76,47 @@ std::shared_ptr<const Plan> ModelState::finished(std::shared_ptr<const Plan> pla
   return plan;
 }
 
-std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle>& inputs) const {
-  std::vector<at::Tensor> prepared;
-  for (const TensorHandle& input : inputs)
-    prepared.push_back(prepareInput(input.state().tensor, prepared.empty()));
+torch::jit::Kwargs ModelState::prepareArguments(const std::string& method, const Arguments& given) const {
+  checkMethod(method);
+  const c10::FunctionSchema& schema = module.get_method(method).function().getSchema();
+  return convertArguments(schema, given, defaults, {device, floatingTypeOf(module)});
+}
+
+void ModelState::checkDefaults() const {
+  std::vector<std::string> known, signatures;
+  for (const auto& method : module.get_methods()) {
+    prepareArguments(method.name(), {});
+    const c10::FunctionSchema& schema = method.function().getSchema();
+    signatures.push_back(signatureOf(schema));
+    for (std::size_t index = 2; index < schema.arguments().size(); ++index)  // behind module and input
+      known.push_back(schema.arguments()[index].name());
+  }
+  for (const auto& [name, value] : defaults) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    throw Failure("ERR_MODEL_ARGUMENTS", "The model has no parameter '" + name +
+                                             "' beside its input: it has " + joined(signatures) + ".");
+  }
+}
+
+ModelInputs ModelState::prepareInputs(const std::string& method, const GivenInputs& inputs) const {
+  ModelInputs prepared{{}, prepareArguments(method, inputs.arguments)};
+  for (const auto& parts : inputs.tensors) {
+    for (const TensorHandle& input : parts)
+      prepared.tensors.push_back(prepareInput(input.state().tensor, prepared.tensors.empty()));
+  }
   return prepared;
 }
 
-std::vector<at::Tensor> ModelState::prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs,
-                                                   at::Tensor* finite) const {
-  std::vector<at::Tensor> prepared;
+ModelInputs ModelState::prepareBatches(const std::string& method,
+                                       const GivenInputs& inputs,
+                                       at::Tensor* finite) const {
+  ModelInputs prepared{{}, prepareArguments(method, inputs.arguments)};
   const bool imageList = takesImageList(module);
-  auto inputsInParts = inputs;
+  auto inputsInParts = inputs.tensors;
   if (imageList) {  // one input, however the images were given
-    for (std::size_t index = 1; index < inputs.size(); ++index)
-      inputsInParts[0].insert(inputsInParts[0].end(), inputs[index].begin(), inputs[index].end());
+    for (std::size_t index = 1; index < inputsInParts.size(); ++index)
+      inputsInParts[0].insert(inputsInParts[0].end(), inputsInParts[index].begin(),
+                              inputsInParts[index].end());
     inputsInParts.resize(1);
   }
   for (const auto& parts : inputsInParts) {
@@ -103,8 +130,8 @@ std::vector<at::Tensor> ModelState::prepareBatches(const std::vector<std::vector
                         first.scalar_type() == last.scalar_type();
       if (!fits) throw Failure("ERR_INPUT_SHAPE", "The inputs of one batch differ in shape or element type.");
     }
-    prepared.push_back(
-        prepareInput(tensors.size() == 1 ? tensors.front() : at::cat(tensors), prepared.empty(), finite));
+    const at::Tensor whole = tensors.size() == 1 ? tensors.front() : at::cat(tensors);
+    prepared.tensors.push_back(prepareInput(whole, prepared.tensors.empty(), finite));
   }
   return prepared;
 }
@@ -239,7 +266,8 @@ Model::~Model() = default;
 
 ModelFacts Model::facts() const {
   const torch::jit::Module& module = state_->module;
-  ModelFacts facts{state_->device.str(), std::nullopt, 0, 0, isFrozen(module), takesImageList(module), {}};
+  ModelFacts facts{state_->device.str(), std::nullopt,           0,  0,
+                   isFrozen(module),     takesImageList(module), {}, {}};
   for (const at::Tensor& parameter : module.parameters()) {
     facts.parameterCount += parameter.numel();
     facts.byteLength += static_cast<int64_t>(parameter.nbytes());
@@ -248,7 +276,10 @@ ModelFacts Model::facts() const {
     }
   }
   for (const at::Tensor& buffer : module.buffers()) facts.byteLength += static_cast<int64_t>(buffer.nbytes());
-  for (const auto& method : module.get_methods()) facts.methods.push_back(method.name());
+  for (const auto& method : module.get_methods()) {
+    facts.methods.push_back(method.name());
+    facts.signatures.push_back(signatureOf(method.function().getSchema()));
+  }
   return facts;
 }
 
@@ -280,10 +311,10 @@ std::size_t Model::cachedPlans() const {
   return state_->cachedPlans();
 }
 
-OutputTree Model::run(const std::string& method, const std::vector<TensorHandle>& inputs) const {
+OutputTree Model::run(const std::string& method, const GivenInputs& inputs) const {
   return onDevice(state_->device, state_->mode, [&] {
     const at::NoGradGuard noGrad;
-    return toOutputTree(runForward(*state_->plainPlan(method), state_->prepareInputs(inputs)));
+    return toOutputTree(runForward(*state_->plainPlan(method), state_->prepareInputs(method, inputs)));
   });
 }
 

@@ -120,9 +120,8 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
                   "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
   at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), maps.size(1)}, at::kDouble);
-  for (int64_t image = 0; image < runs.inputs.at(0).size(0); ++image) {
-    std::vector<at::Tensor> inputs;
-    for (const at::Tensor& input : runs.inputs) inputs.push_back(input.narrow(0, image, 1));
+  for (int64_t image = 0; image < runs.inputs.count(); ++image) {
+    const ModelInputs inputs = runs.inputs.ofImage(image, runs.inputs.images().narrow(0, image, 1));
     const RepeatedRows crossing(runs.plan, inputs);
     const AblatedLayer ablated(layer, image, channelAxis(runs.reshape));
     const c10::IValue whole = selectValue(runs.plan.runTail(crossing.of(1)), runs.selector);

@@ -31,13 +31,13 @@ at::Tensor attendedTokens(const at::Tensor& gradient, int64_t batch, const Resha
 
 NetworkMaps leGrad(ModelState& state,
                    const ExplainRequest& request,
-                   std::vector<at::Tensor> inputs,
+                   const ModelInputs& inputs,
                    const Cancellation& cancellation,
                    StageTimings& timings) {
   Stopwatch stopwatch;
   const auto plan = state.attentionPlan(request.modelMethod);
   timings.plan += stopwatch.lap();
-  const at::Tensor& input = inputs.at(0);
+  const at::Tensor& input = inputs.images();
   if (input.dim() < 3) throw Failure("ERR_INPUT_SHAPE", "LeGrad needs a batch of images, [B, C, H, W].");
   const ActivationsAndGradients captured(*plan, inputs);
   const c10::IValue explained = selectValue(captured.output(), request.output);

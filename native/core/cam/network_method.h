@@ -17,7 +17,7 @@ struct NetworkMaps {
 // `inputs` are the request's, prepared (and augmented) for the model.
 using NetworkMethod = NetworkMaps (*)(ModelState& state,
                                       const ExplainRequest& request,
-                                      std::vector<at::Tensor> inputs,
+                                      const ModelInputs& inputs,
                                       const Cancellation& cancellation,
                                       StageTimings& timings);
 

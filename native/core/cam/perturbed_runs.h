@@ -19,7 +19,7 @@ using Progress = std::function<void(int64_t done, int64_t total)>;
 // What the methods that run the model again and again need. Without gradients.
 struct PerturbedRuns {
   const Plan& plan;
-  const std::vector<at::Tensor>& inputs;  // of the whole batch
+  const ModelInputs& inputs;  // of the whole batch
   const OutputSelector& selector;
   const ReshapeTransform& reshape;
   int64_t batchSize;  // rows of one run

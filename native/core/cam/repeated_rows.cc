@@ -107,13 +107,11 @@ c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows,
 
 }  // namespace
 
-RepeatedRows::RepeatedRows(const Plan& plan, const std::vector<at::Tensor>& inputs)
-    : tailWrites_(plan.tailWrites()) {
-  one_ = plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end()));
-  if (std::none_of(one_.begin(), one_.end(), hangsOnRows)) return;
-  std::vector<c10::IValue> copies;
-  for (const at::Tensor& input : inputs) copies.emplace_back(at::cat({input, input}));
-  two_ = plan.runPrefix(copies);
+RepeatedRows::RepeatedRows(const Plan& plan, const ModelInputs& inputs) : tailWrites_(plan.tailWrites()) {
+  one_ = plan.runPrefix(inputs);
+  // A tensor that is an argument may be of one row and yet not the image's.
+  if (!inputs.haveTensorArguments() && std::none_of(one_.begin(), one_.end(), hangsOnRows)) return;
+  two_ = plan.runPrefix(inputs.twice());
 }
 
 torch::jit::Stack RepeatedRows::of(int64_t rows) const {

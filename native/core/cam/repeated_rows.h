@@ -12,7 +12,7 @@ namespace gradcam {
 class RepeatedRows {
  public:
   // `inputs` are one image's part of the model's inputs, [1, ...] each.
-  RepeatedRows(const Plan& plan, const std::vector<at::Tensor>& inputs);
+  RepeatedRows(const Plan& plan, const ModelInputs& inputs);
 
   torch::jit::Stack of(int64_t rows) const;
 

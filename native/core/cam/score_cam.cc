@@ -40,7 +40,7 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
                            const std::vector<ResolvedTarget>& targets) {
   const at::NoGradGuard noGrad;
   const int64_t channels = maps.size(1);
-  const at::Tensor& images = runs.inputs.at(0);
+  const at::Tensor& images = runs.inputs.images();
   const auto sizes = spatialSizesFor(maps.sizes().slice(2), images.sizes());
   if (sizes.empty())
     throw Failure("ERR_UNSUPPORTED",
@@ -53,13 +53,8 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
       runs.cancellation.throwIfCancelled();
       const int64_t count = std::min(runs.batchSize, channels - first);
       const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), sizes);
-      std::vector<at::Tensor> inputs = {multiplied(images.narrow(0, image, 1), overAxesOf(images, masks))};
-      for (std::size_t other = 1; other < runs.inputs.size(); ++other) {  // the other inputs stay as they are
-        const at::Tensor row = runs.inputs[other].narrow(0, image, 1);
-        std::vector<int64_t> repeated = row.sizes().vec();
-        repeated[0] = count;
-        inputs.push_back(row.expand(repeated).contiguous());
-      }
+      const at::Tensor masked = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
+      const ModelInputs inputs = runs.inputs.ofImage(image, masked);
       const c10::IValue output = selectValue(runForward(runs.plan, inputs), runs.selector);
       for (std::size_t index = 0; index < targets.size(); ++index) {
         if (targets[index].imageIndex != image) continue;

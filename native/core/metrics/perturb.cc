@@ -14,21 +14,15 @@
 namespace gradcam {
 namespace {
 
-std::vector<std::vector<TensorHandle>> asParts(const std::vector<TensorHandle>& inputs) {
-  std::vector<std::vector<TensorHandle>> parts;
-  for (const TensorHandle& input : inputs) parts.push_back({input});
-  return parts;
-}
-
 class PerturbedRun {
  public:
   PerturbedRun(ModelState& state, const PerturbedScoresRequest& request, const Cancellation& cancellation)
       : request_(request),
         cancellation_(cancellation),
         plan_(state.plainPlan(request.modelMethod)),
-        inputs_(state.prepareBatches(asParts(request.inputs))) {
+        inputs_(state.prepareBatches(request.modelMethod, request.inputs)) {
     if (request.heatmaps) heatmaps_ = request.heatmaps->state().tensor.to(at::kCPU, at::kFloat).contiguous();
-    const at::Tensor& images = inputs_.at(0);
+    const at::Tensor& images = inputs_.images();
     const bool fits = !request.heatmaps ||
                       (images.dim() == 4 && heatmaps_.dim() == 3 && heatmaps_.size(0) == images.size(0) &&
                        heatmaps_.sizes().slice(1) == images.sizes().slice(2));
@@ -42,33 +36,32 @@ class PerturbedRun {
 
   PerturbedScores run() {
     // Targets such as "the predicted class" are those of the image as it is.
-    targets_ = resolveTargets(explained(inputs_), request_.targets, inputs_.at(0).size(0));
-    if (static_cast<int64_t>(targets_.size()) != inputs_.at(0).size(0))
+    targets_ = resolveTargets(explained(inputs_), request_.targets, inputs_.count());
+    if (static_cast<int64_t>(targets_.size()) != inputs_.count())
       throw Failure("ERR_TARGET_COUNT", "Metrics need exactly one target for each image.");
     const Perturbation::Kind kind = request_.perturbation.kind;
     if (kind == Perturbation::Kind::DeletionCurve || kind == Perturbation::Kind::InsertionCurve)
       return {toHandle(curves()), std::nullopt};
     std::vector<at::Tensor> images;
-    for (int64_t image = 0; image < inputs_.at(0).size(0); ++image) {
+    for (int64_t image = 0; image < inputs_.count(); ++image) {
       cancellation_.throwIfCancelled();
       images.push_back(perturbed(image));
     }
-    std::vector<at::Tensor> inputs = inputs_;
-    inputs[0] = at::stack(images);
+    const ModelInputs inputs = inputs_.with(at::stack(images));
     const c10::IValue output = explained(inputs);
     std::vector<double> scores;
     for (const ResolvedTarget& target : targets_)
       scores.push_back(scoreOf(target.target, outputOfImage(output, target.imageIndex)).sum().item<double>());
-    return {toHandle(at::tensor(scores, at::kDouble)), toHandle(inputs[0].to(at::kCPU))};
+    return {toHandle(at::tensor(scores, at::kDouble)), toHandle(inputs.images().to(at::kCPU))};
   }
 
  private:
-  c10::IValue explained(const std::vector<at::Tensor>& inputs) const {
+  c10::IValue explained(const ModelInputs& inputs) const {
     return selectValue(runForward(*plan_, inputs), request_.output);
   }
 
   at::Tensor perturbed(int64_t image) const {
-    const at::Tensor& original = inputs_.at(0)[image];
+    const at::Tensor& original = inputs_.images()[image];
     const Perturbation& how = request_.perturbation;
     if (how.kind == Perturbation::Kind::None) return original;
     const at::Tensor heatmap = heatmaps_[image];
@@ -81,14 +74,14 @@ class PerturbedRun {
 
   at::Tensor curves() const {
     std::vector<at::Tensor> rows;
-    for (int64_t image = 0; image < inputs_.at(0).size(0); ++image) rows.push_back(curve(image));
+    for (int64_t image = 0; image < inputs_.count(); ++image) rows.push_back(curve(image));
     return at::stack(rows);
   }
 
   // Scores with 0, 1, 2, ... steps of pixels changed, the most relevant first, up to all of them.
   at::Tensor curve(int64_t image) const {
     const Perturbation& how = request_.perturbation;
-    const at::Tensor& original = inputs_.at(0)[image];
+    const at::Tensor& original = inputs_.images()[image];
     const at::Tensor baseline = at::full_like(original, how.baseline);
     const int64_t pixels = heatmaps_[image].numel();
     const at::Tensor order = at::argsort(heatmaps_[image].flatten(), /*stable=*/true, 0, /*descending=*/true);
@@ -112,13 +105,8 @@ class PerturbedRun {
                              ? at::where(isChanged, baseline, original)
                              : at::where(isChanged, original, baseline));
       }
-      std::vector<at::Tensor> inputs = {at::stack(images)};
+      const ModelInputs inputs = inputs_.ofImage(image, at::stack(images));
       const auto rows = static_cast<int64_t>(last - first);
-      for (std::size_t other = 1; other < inputs_.size(); ++other) {
-        std::vector<int64_t> sizes = inputs_[other].sizes().vec();
-        sizes[0] = rows;
-        inputs.push_back(inputs_[other].narrow(0, image, 1).expand(sizes).contiguous());
-      }
       scores.push_back(scoresOfRows(target, explained(inputs), rows).to(at::kCPU, at::kDouble));
     }
     return at::cat(scores);
@@ -127,7 +115,7 @@ class PerturbedRun {
   const PerturbedScoresRequest& request_;
   const Cancellation& cancellation_;
   const std::shared_ptr<const Plan> plan_;
-  const std::vector<at::Tensor> inputs_;
+  const ModelInputs inputs_;
   at::Tensor heatmaps_;
   std::vector<ResolvedTarget> targets_;
 };
