@@ -24,7 +24,7 @@ std::string describe(const ArgumentTree& argument) {
   if (const auto* truth = std::get_if<bool>(&value)) {
     text << (*truth ? "true" : "false") << " (boolean)";
   } else if (const auto* number = std::get_if<double>(&value)) {
-    const bool large = std::trunc(*number) == *number && std::abs(*number) > kLargestWhole;
+    const bool large = std::isfinite(*number) && std::abs(*number) > kLargestWhole;
     text << *number << (large ? " (number; integers as large as that are given as bigints)" : " (number)");
   } else if (const auto* whole = std::get_if<int64_t>(&value)) {
     text << *whole << " (bigint)";
@@ -215,6 +215,20 @@ c10::IValue convert(const ArgumentTree& argument,
   throw Mismatch{where, type->annotation_str(), describe(argument)};
 }
 
+// As the model's source would have it; "..." for tensors and what else has no source.
+std::string sourceOf(const c10::IValue& value) {
+  try {
+    std::ostringstream text;
+    value.repr(text, [](std::ostream& stream, const c10::IValue& inner) {
+      if (inner.isTensor()) stream << "...";
+      return inner.isTensor();
+    });
+    return text.str();
+  } catch (const std::exception&) {
+    return "...";
+  }
+}
+
 const ArgumentTree* find(const Arguments& arguments, const std::string& name) {
   const auto found = std::find_if(arguments.begin(), arguments.end(),
                                   [&](const auto& argument) { return argument.first == name; });
@@ -236,14 +250,7 @@ std::string signatureOf(const c10::FunctionSchema& schema) {
   for (std::size_t index = 1; index < schema.arguments().size(); ++index) {  // the first is the module
     const c10::Argument& parameter = schema.arguments()[index];
     text << (index > 1 ? ", " : "") << parameter.name() << ": " << parameter.type()->annotation_str();
-    if (const auto& standard = parameter.default_value()) {
-      text << " = ";
-      if (standard->isTensor()) {
-        text << "...";
-      } else {
-        standard->repr(text, [](std::ostream&, const c10::IValue&) { return false; });
-      }
-    }
+    if (const auto& standard = parameter.default_value()) text << " = " << sourceOf(*standard);
   }
   text << ")";
   return text.str();
