@@ -9,8 +9,8 @@ import {
   type ModelArguments,
   type Tensor,
 } from 'node-gradcam';
-import { ExplainSession } from '../lib/batch/explain-session.js';
-import { type BatchSpecification, resultDigest } from '../lib/batch/specification.js';
+import { collectManifest, submitBatch } from 'node-gradcam/batch';
+import { newQueue, readManifest, withRedis, workUntilDone } from './helpers/batch.js';
 import { gradcam, photo, refused } from './helpers/cli.js';
 import { fixturePath } from './helpers/fixtures.js';
 import { temporaryFolder } from './helpers/package-copy.js';
@@ -185,34 +185,29 @@ test('the protocols of the server: the sidecar’s arguments, and those of a req
   t.is(await refusedBy('/v1/models/number:explain', { arguments: 5 }), 400);
 });
 
-test('a batch’s arguments are part of what its results are named by', async (t) => {
-  const { model } = await modelWith(t);
-  const { createHash } = await import('node:crypto');
-  const sha256 = createHash('sha256')
-    .update(await readFile(model))
-    .digest('hex');
-  const specification = (given?: ModelArguments): BatchSpecification => ({
-    version: '1',
-    model: { path: model, sha256 },
-    ...(given ? { arguments: given as Record<string, unknown> } : {}),
-    method: 'gradcam',
-    layers: 'conv',
-    top: 1,
-    augSmooth: false,
-    eigenSmooth: false,
-    image: { size: input },
-    drawing: {},
-    format: 'none',
-    sources: [],
-  });
-  const digests = [undefined, { rate: 1.5 }, { rate: 0.5 }].map((given) =>
-    resultDigest(specification(given)),
-  );
-  t.is(new Set(digests).size, 3);
-  await using session = await ExplainSession.open(specification({ rate: 1.5 }), {});
-  await t.notThrowsAsync(async () => await session.tryOut(await readFile(photo)));
-  await using without = await ExplainSession.open(specification(), {});
-  await t.throwsAsync(async () => await without.tryOut(await readFile(photo)), {
-    code: 'ERR_MODEL_ARGUMENTS',
-  });
+withRedis('a batch: the sidecar’s arguments, and those of a submission', async (t) => {
+  const { folder, model } = await modelWith(t, { arguments: { rate: 1.5 } });
+  const scores: number[] = [];
+  const keys: string[] = [];
+  for (const given of [{}, { arguments: { rate: 0.5 } }]) {
+    const { address } = newQueue();
+    const output = join(folder, `out-${scores.length}`);
+    await submitBatch({ ...address, model, images: [photo], output, classes: [3], format: 'none', ...given });
+    await workUntilDone(address);
+    await collectManifest(output);
+    for (const entry of await readManifest(output)) {
+      if (!('explained' in entry)) return t.fail();
+      scores.push(entry.explained[0]?.score ?? Number.NaN);
+      keys.push(entry.output);
+    }
+  }
+  near(t, scores[0], (await expected(1.5)).score);
+  near(t, scores[1], (await expected(0.5)).score);
+  t.not(keys[0], keys[1], 'results are named by the arguments, too');
+
+  const submit = (given: ModelArguments) =>
+    submitBatch({ ...newQueue().address, model, images: [photo], output: folder, arguments: given });
+  for (const rate of [1n, Number.NaN, -0])
+    await t.throwsAsync(() => submit({ rate }), { code: 'ERR_INVALID_ARG_TYPE', message: /JSON holds/ });
+  await t.throwsAsync(() => submit({ speed: 1 }), { code: 'ERR_MODEL_ARGUMENTS' });
 });

@@ -4,6 +4,7 @@ import { type MethodName, methodNames } from '../cam/methods.js';
 import { type MapDrawing, mapStyles } from '../draw-maps.js';
 import type { LoadImageOptions } from '../image/image-options.js';
 import { mapFormats } from '../map-files.js';
+import { checkArguments } from '../model-arguments.js';
 import { sidecarSchema } from '../sidecar-schema.js';
 import { type ColormapName, colormapNames } from '../visualization/colormaps.js';
 
@@ -87,7 +88,9 @@ export function canonicalJson(value: unknown): string {
 
 /** Of all that decides what comes out for a picture. Neither where the model lies nor which pictures there are does. */
 export function resultDigest({ sources: _, model, ...rest }: BatchSpecification): string {
-  return digestOf(canonicalJson({ ...rest, model: model.sha256 }));
+  // The order of a dictionary's entries is one's own to a model.
+  const given = rest.arguments && { arguments: checkArguments(rest.arguments).key };
+  return digestOf(canonicalJson({ ...rest, ...given, model: model.sha256 }));
 }
 
 /** The same specification, sources and output folder are the same batch: submitting it again goes on with it. */

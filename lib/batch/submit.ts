@@ -9,6 +9,7 @@ import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors
 import { checkOptions as checkImageOptions, type LoadImageOptions } from '../image/image-options.js';
 import { findClass } from '../labels.js';
 import type { Device } from '../model.js';
+import { checkArguments, type ModelArguments } from '../model-arguments.js';
 import { modelDigest } from '../model-file.js';
 import { checkSignal, readOptions } from '../options.js';
 import { packageVersion } from '../package-version.js';
@@ -45,6 +46,11 @@ export interface SubmitBatchOptions extends BatchQueueOptions {
   readonly top?: number;
   readonly augSmooth?: boolean;
   readonly eigenSmooth?: boolean;
+  /**
+   * For the parameters of the model's forward that are no tensors, by name: values that JSON holds. Each goes before the
+   * sidecar's of its name.
+   */
+  readonly arguments?: ModelArguments;
   /** How pictures are prepared. Default: as the sidecar says, or as for ImageNet. */
   readonly image?: LoadImageOptions;
   /** Names of the classes. Default: the sidecar's. */
@@ -230,7 +236,7 @@ async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
     version: packageVersion,
     model: { path, sha256 },
     dtype: sidecar?.dtype,
-    arguments: sidecar?.arguments,
+    arguments: argumentsInJson({ ...sidecar?.arguments, ...given.arguments }),
     method: given.method ?? 'gradcam',
     layers: given.targetLayers ?? sidecar?.layer,
     reshapeTransform: reshapeTransform === 'none' ? undefined : reshapeTransform,
@@ -258,6 +264,15 @@ async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
 function listSource(list: string | undefined): string[] {
   if (list === undefined) return [];
   return [`list:${list === '-' ? list : resolve(list)}`];
+}
+
+/** For a file: what JSON does not hold, or would turn into something else, is refused. */
+function argumentsInJson(all: ModelArguments): ModelArguments | undefined {
+  const { given, key } = checkArguments(all);
+  if (Object.keys(given).length === 0) return undefined;
+  const text = JSON.stringify(given, (_key, value) => (typeof value === 'bigint' ? null : value));
+  if (checkArguments(JSON.parse(text)).key === key) return given;
+  throw invalidArgumentType('arguments', 'values that JSON holds', all);
 }
 
 /** Explains the first picture that can be read, so that a wrong layer, class or size is told now and not by workers. */
@@ -294,6 +309,7 @@ function checkSubmitOptions(options: SubmitBatchOptions): SubmitBatchOptions {
     'method',
     'targetLayers',
     'reshapeTransform',
+    'arguments',
     'classes',
     'top',
     'augSmooth',
@@ -318,6 +334,7 @@ function checkSubmitOptions(options: SubmitBatchOptions): SubmitBatchOptions {
   if (list !== undefined && typeof list !== 'string') throw invalidArgumentType('list', 'a path', list);
   if (images.length === 0 && list === undefined)
     throw invalidArgumentType('images', 'files, folders or patterns (or a list)', images);
+  checkArguments(given.arguments);
   if (given.classes !== undefined && given.top !== undefined)
     throw invalidArgumentType('top', 'nothing where there are classes', given.top);
   checkInteger('chunkSize', given.chunkSize ?? 64, 10_000);

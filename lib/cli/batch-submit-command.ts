@@ -3,7 +3,7 @@ import type { BatchFormat, SubmitBatchOptions } from '../batch/index.js';
 import { mapFormats } from '../map-files.js';
 import type { Device } from '../model.js';
 import { loadSidecar } from '../sidecar.js';
-import { parseCount, preparation, readLabels } from './arguments.js';
+import { argumentOption, type ModelFlags, parseCount, preparation, readLabels } from './arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from './batch-queue.js';
 import { FoundPictures } from './batch-report.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
@@ -15,7 +15,7 @@ import {
   type ExplainChoiceFlags,
 } from './explain-options.js';
 
-interface SubmitFlags extends ExplainChoiceFlags, DrawingFlags, QueueFlags {
+interface SubmitFlags extends ExplainChoiceFlags, DrawingFlags, QueueFlags, Pick<ModelFlags, 'argument'> {
   readonly output: string;
   readonly list?: string;
   readonly chunk: number;
@@ -38,6 +38,7 @@ export function submitCommand(signal: AbortSignal): Command {
     .requiredOption('-o, --output <folder>', 'for the results; at the same path for all workers')
     .option('--list <file>', 'more images: a text with one path a line; - for standard input')
     .option('--json', 'print JSON instead of text')
+    .addOption(argumentOption())
     .optionsGroup('The queue:');
   withQueue(command)
     .option('--chunk <count>', 'images in a chunk', parseCount, 64)
@@ -100,6 +101,7 @@ async function submission(model: string, images: string[], flags: SubmitFlags): 
     ...(flags.list === undefined ? {} : { list: flags.list }),
     ...(flags.layer === undefined ? {} : { targetLayers: flags.layer }),
     ...(flags.reshape === undefined ? {} : { reshapeTransform: flags.reshape }),
+    ...(flags.argument === undefined ? {} : { arguments: flags.argument }),
     ...(flags.class === undefined ? {} : { classes: flags.class }),
     ...(flags.top === undefined ? {} : { top: flags.top }),
     ...(flags.labels === undefined ? {} : { labels: await readLabels(flags.labels) }),

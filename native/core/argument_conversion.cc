@@ -210,7 +210,8 @@ c10::IValue convert(const ArgumentTree& argument,
     case c10::TypeKind::UnionType:
       return convertUnion(argument, type->expectRef<c10::UnionType>(), where, tensors);
     default:
-      throw Mismatch{where, type->annotation_str() + ", which cannot be given from here", describe(argument)};
+      throw Mismatch{where, type->annotation_str() + " (which cannot be given from here)",
+                     describe(argument)};
   }
   throw Mismatch{where, type->annotation_str(), describe(argument)};
 }
