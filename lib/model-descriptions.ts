@@ -1,5 +1,6 @@
 import type { StageTimings } from './cam/explanation.js';
 import type { ReshapeTransform } from './cam/reshape-transform.js';
+import type { TargetLayer } from './cam/target-layers.js';
 
 // What a model tells of itself.
 
@@ -19,6 +20,14 @@ export interface InspectedLayer extends Layer {
   readonly calls: number;
   /** The output's shape of each call, in order; null where the output is not a tensor. */
   readonly outputShapes: readonly (readonly number[] | null)[];
+  /**
+   * Where the output is not a tensor, the tensors in it, of the last call; else none. `output` is what a
+   * {@link TargetLayer} takes to name one.
+   */
+  readonly outputs: readonly {
+    readonly output: readonly (string | number)[];
+    readonly shape: readonly number[];
+  }[];
 }
 
 /** A layer the library chose, and why. */

@@ -106,6 +106,8 @@ export interface NativeLayerReport extends NativeLayer {
   calls: number;
   /** Output shapes of each call; null where the output is not a tensor. */
   outputShapes: (number[] | null)[];
+  /** The tensors in an output that is not a tensor, of the last call; none where it is one. */
+  outputs: { output: NativeSelector; shape: number[] }[];
 }
 
 export interface NativeInspection {
@@ -117,6 +119,9 @@ export interface NativeInspection {
     reshape: { kind: 'tokens'; prefixTokens: number } | { kind: 'nhwc' } | null;
   };
 }
+
+/** The way to one of several tensors: keys and positions, outermost first. */
+export type NativeSelector = (string | number)[];
 
 /** Which call of a layer that runs more than once: its index, or the last. */
 export type NativeCallChoice = number | 'last' | 'all';
@@ -179,7 +184,8 @@ export interface NativeExplainRequest {
   /** Changed copies of the input whose maps are averaged; none: the input as it is. */
   augmentations: readonly { flip: boolean; multiply: number }[];
   inputs: NativeInputs;
-  layers: { path: string; call: NativeCallChoice }[];
+  /** The output is empty where what the layer gives is meant. */
+  layers: { path: string; call: NativeCallChoice; output: NativeSelector }[];
   /** Which of the model's methods runs. */
   modelMethod: string;
   output: (string | number)[];
@@ -204,7 +210,7 @@ export interface NativeExplanation {
     score: number;
   }[];
   /** The layer calls the maps were computed from. */
-  layers: { path: string; call: number; shape: number[] }[];
+  layers: { path: string; call: number; output: NativeSelector; shape: number[] }[];
   /** Milliseconds of each stage on the executor thread. */
   timings: { queue: number; plan: number; forward: number; backward: number; cam: number };
 }

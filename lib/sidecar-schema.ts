@@ -93,7 +93,11 @@ const inputSchema = z
 const index = z.number().int().min(0);
 const layer = z.union([
   z.string(),
-  z.strictObject({ path: z.string(), call: z.union([index, z.enum(['last', 'all'])]).optional() }),
+  z.strictObject({
+    path: z.string(),
+    call: z.union([index, z.enum(['last', 'all'])]).optional(),
+    output: z.union([z.string(), index, z.array(z.union([z.string(), index])).min(1)]).optional(),
+  }),
 ]);
 
 const argumentsSchema = z

@@ -215,8 +215,8 @@ withTorchvision('what cannot be explained at a pyramid says so, and the model go
   const elsewhere = new FasterRCNNBoxScoreTarget([1], [[0, 0, 0.5, 0.5]]);
   await fails(
     () => new GradCAM(at).explain(input, { targets: elsewhere }),
-    'ERR_LAYER_DISCONNECTED',
-    /does not depend/,
+    'ERR_NO_DETECTION',
+    /No detection matches box 0 \(0, 0, 0\.5, 0\.5, label 1\)/,
   );
   const { heatmaps } = await make(resized, at).explain(input, { targets });
   closeToFloat64(t, resized.name, heatmaps, floatsOf(resized.heatmaps), {

@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import {
   ClipTokenizer,
   Explainer,
+  FasterRCNNBoxScoreTarget,
   findClass,
   GradCAM,
   GradCamError,
@@ -125,6 +126,10 @@ const raise: Record<Exclude<GradCamErrorCode, ServiceCode | typeof codeOfGpu>, R
   ERR_OUTPUT_SHAPE: () =>
     explain('scripted.pt', 'layer2', image(), { targets: (output: Tensor) => output.mul(2) }),
   ERR_CLASS_OUT_OF_RANGE: () => explain('scripted.pt', 'layer2', image(), { targets: 4000 }),
+  ERR_NO_DETECTION: () =>
+    explain('box-targets/finds.pt', 'conv', image(), {
+      targets: new FasterRCNNBoxScoreTarget([3], [[0, 0, 1, 1]]),
+    }),
   ERR_TARGET_COUNT: () => explain('scripted.pt', 'layer2', image(), { targets: [0, 1] }),
   ERR_TARGET_FUNCTION: () => explain('scripted.pt', 'layer2', image(), { targets: () => 3 }),
   ERR_TENSOR_OPERATION: () => Tensor.from([1, 2, 3], [3]).matmul(Tensor.from([1, 2], [2])),

@@ -163,8 +163,8 @@ export abstract class BaseCAM {
    *   a list of images (torchvision's detectors) an array of images, `[C, H, W]` each, or a batch
    * @throws {GradCamError} `ERR_LAYER_NOT_CALLED`, `ERR_LAYER_OUTPUT`, `ERR_LAYER_DISCONNECTED`, `ERR_INPUT_SHAPE`,
    *   `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`, `ERR_FORWARD`, `ERR_MODEL_ARGUMENTS`, `ERR_OUTPUT_SELECTOR`, `ERR_OUTPUT_SHAPE`,
-   *   `ERR_CLASS_OUT_OF_RANGE`, `ERR_TARGET_COUNT`, `ERR_MODEL_FROZEN`, `ERR_NO_LAYER_SUGGESTION`, `ERR_DISPOSED`,
-   *   `ERR_OUT_OF_MEMORY`
+   *   `ERR_CLASS_OUT_OF_RANGE`, `ERR_NO_DETECTION`, `ERR_TARGET_COUNT`, `ERR_MODEL_FROZEN`, `ERR_NO_LAYER_SUGGESTION`,
+   *   `ERR_DISPOSED`, `ERR_OUT_OF_MEMORY`
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
    */
   async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
@@ -355,7 +355,7 @@ export abstract class BaseCAM {
       arguments: given,
     });
     return {
-      layers: [{ path, call: 'last' }],
+      layers: [{ path, call: 'last', output: [] }],
       reshape: this.#reshape ?? checkReshapeTransform(reshapeTransform),
       reason,
     };

@@ -22,6 +22,8 @@ export interface ExplainedLayer {
   readonly path: string;
   /** Which call of the layer in this forward; 0 unless the model calls it more than once. */
   readonly call: number;
+  /** Of a layer that gives several tensors, the way to the one that is explained; empty for what the layer gives. */
+  readonly output: readonly (string | number)[];
   /** Shape of its activation, `[B, C, ...space]`. */
   readonly shape: readonly number[];
   /** Why the library chose it; null where the caller named it. */

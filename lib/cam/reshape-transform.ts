@@ -1,6 +1,7 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import type { NativeReshape } from '../native.js';
 import { readOptions } from '../options.js';
+import type { TargetLayer } from './target-layers.js';
 
 /**
  * How the output of a target layer becomes `[B, C, ...space]`, where it is not already:
@@ -12,10 +13,11 @@ import { readOptions } from '../options.js';
  *   layer tell.
  * - `{ kind: 'nchw' }`, or `'nchw'` for short: `[B, C, ...space]` it is, whatever the weights in the layer tell.
  * - `{ kind: 'featurePyramid' }`, or `'featurePyramid'` for short, for a layer that gives several maps, as the backbone
- *   of torchvision's Faster R-CNN: a dictionary (list, tuple) of `[B, C, H, W]`. It is the default for such layers. For
- *   methods without gradients the magnitudes of all levels are resized to the smallest level and joined, as
- *   pytorch-grad-cam's `fasterrcnn_reshape_transform` does; for methods with gradients each level is weighted by its own
- *   gradient, and what that gives is resized to the finest level and joined.
+ *   of torchvision's Faster R-CNN: a dictionary (list, tuple) of `[B, C, H, W]`. It is the default where the maps are in
+ *   order of size. For methods without gradients the magnitudes of all levels are resized to the smallest level (to the
+ *   finest, where the smallest has one place along an axis) and joined, as pytorch-grad-cam's
+ *   `fasterrcnn_reshape_transform` does; for methods with gradients each level is weighted by its own gradient, and what
+ *   that gives is resized to the finest level and joined. One level alone is the `output` of a {@link TargetLayer}.
  */
 export type ReshapeTransform =
   | 'tokens'

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { type MethodName, methodNames } from '../cam/methods.js';
+import { spellLayer } from '../cam/target-layers.js';
 import { ClipExplainer } from '../clip/clip-explainer.js';
 import type { ClipExplanation } from '../clip/clip-explanation.js';
 import { type MapStatistics, percent, statisticsOf } from '../explanation-report.js';
@@ -109,7 +110,7 @@ async function explainTexts(
     );
     return;
   }
-  for (const { path: layer } of explanation.layers) console.log(`Layer ${layer}`);
+  for (const { path, output } of explanation.layers) console.log(`Layer ${spellLayer(path, output)}`);
   console.log(`\n${path}`);
   if (reports.length > 1) console.log('  of these  cosine');
   for (const report of reports) {

@@ -30,7 +30,11 @@ export function addExplainOptions(command: Command): Command {
     .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('gradcam'))
     .option('--aug-smooth', 'average over six changed copies of the image: smoother, six times the cost')
     .option('--eigen-smooth', 'keep the main pattern only: less noise')
-    .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
+    .option(
+      '-l, --layer <path>',
+      'target layer; with [0] or [name] behind it one of several tensors that it gives; several layers are averaged; default: the suggested one',
+      collect,
+    )
     .option(
       '--reshape <how>',
       "of a transformer's layer: tokens, tokens:1, tokens:1:14x21 or nhwc",

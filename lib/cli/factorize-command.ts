@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { DeepFeatureFactorization } from '../cam/deep-feature-factorization.js';
+import { spellLayer } from '../cam/target-layers.js';
 import { loadImage } from '../image/load-image.js';
 import { selectOutput } from '../model-output.js';
 import { readScores } from '../scores.js';
@@ -87,7 +88,7 @@ async function factorizeImage(
   const picture = await showFactorizationOnImage(image, explanations.at(0), legend);
   await picture.toFile(output);
   console.log(
-    `Layer ${typeof targetLayer === 'string' ? targetLayer : targetLayer.path}${suggested ? `: ${suggested.reason}` : ''}`,
+    `Layer ${typeof targetLayer === 'string' ? targetLayer : spellLayer(targetLayer.path, targetLayer.output)}${suggested ? `: ${suggested.reason}` : ''}`,
   );
   console.log(`${flags.components} concepts after ${rounds} rounds`);
   for (const [index, label] of (conceptLabels ?? []).entries())

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { spellLayer } from '../cam/target-layers.js';
 import type { InspectedLayer, Inspection, Layer } from '../model.js';
 import { describePlan, type PlanDescription } from '../plan.js';
 import { Tensor } from '../tensor.js';
@@ -100,8 +101,10 @@ function printTree(layers: readonly (Layer | InspectedLayer)[], inspection: Insp
   }
 }
 
-function describeOutputs({ calls, outputShapes }: InspectedLayer): string {
+function describeOutputs({ calls, outputShapes, outputs }: InspectedLayer): string {
   if (calls === 0) return '(not called)';
   const shape = outputShapes.at(-1);
-  return `${shape ? `[${shape.join(', ')}]` : '(no tensor)'}${calls > 1 ? `  called ${calls} times` : ''}`;
+  const parts = outputs.map(({ output, shape }) => `${spellLayer('', output)}: [${shape.join(', ')}]`);
+  const given = shape ? `[${shape.join(', ')}]` : parts.join('  ') || '(no tensor)';
+  return `${given}${calls > 1 ? `  called ${calls} times` : ''}`;
 }

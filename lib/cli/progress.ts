@@ -1,4 +1,5 @@
 import { SingleBar } from 'cli-progress';
+import { spellLayer } from '../cam/target-layers.js';
 import { captionOf, nameOf, percent, type SuccessReport } from '../explanation-report.js';
 import { reportError } from './exit-codes.js';
 
@@ -72,7 +73,8 @@ export class ProgressReporter {
   #linesOf(report: SuccessReport): string[] {
     const lines: string[] = [];
     if (!this.#layerTold) {
-      for (const { path, reason } of report.layers) lines.push(`Layer ${path}${reason ? `: ${reason}` : ''}`);
+      for (const { path, output, reason } of report.layers)
+        lines.push(`Layer ${spellLayer(path, output)}${reason ? `: ${reason}` : ''}`);
       this.#layerTold = true;
     }
     const [best] = report.explained;

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { GradCAM } from '../cam/gradient-methods.js';
 import type { ReshapeTransform } from '../cam/reshape-transform.js';
+import { parseLayer } from '../cam/target-layers.js';
 import type { GradCamError } from '../errors.js';
 import type { Inspection, Model } from '../model.js';
 import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
@@ -158,7 +159,7 @@ function chooseLayers(inspection: Inspection, { layers, reshape }: DraftWishes):
   const given = reshape === 'none' ? undefined : reshape;
   if (layers) {
     const known = new Set(inspection.layers.map(({ path }) => path));
-    const unknown = layers.find((path) => !known.has(path));
+    const unknown = layers.find((layer) => !known.has(parseLayer(layer).path));
     if (unknown !== undefined) throw new UsageError(`The model has no layer '${unknown}'.`);
     return { layers, reshape: given, reason: 'as you say' };
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { ExplainedLayer } from '../cam/explanation.js';
 import { type MethodName, methodNames } from '../cam/methods.js';
 import { checkArguments, type ModelArguments } from '../model-arguments.js';
 import { scoreKinds } from '../scores.js';
@@ -19,7 +20,7 @@ export const classSchema = z
   .describe('Index or label of a class; default: the one that the model predicts');
 
 export const layerSchema: z.ZodString = text.describe(
-  "A layer's path; several are averaged; default: the model's, else the suggested one",
+  "A layer's path, with [0] or [name] behind it for one of several tensors that it gives; several are averaged; default: the model's, else the suggested one",
 );
 
 export const reshapeSchema = z
@@ -98,9 +99,16 @@ export const timingsSchema = z
 export const layerReportSchema = z.object({
   path: z.string(),
   call: z.number().int(),
+  output: z
+    .array(z.union([z.string(), z.number().int()]))
+    .describe('Of a layer that gives several tensors, the way to the one that is explained'),
   shape: z.array(z.number().int()),
   reason: z.string().nullable(),
 });
+
+export function reportLayer({ output, shape, ...layer }: ExplainedLayer): z.output<typeof layerReportSchema> {
+  return { ...layer, output: [...output], shape: [...shape] };
+}
 
 export const classReportSchema = z.object({
   class: z.number().int(),

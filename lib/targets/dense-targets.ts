@@ -30,7 +30,9 @@ export class SemanticSegmentationTarget extends Target {
 /**
  * For detectors like torchvision's Faster R-CNN, which give for each image a dictionary of `boxes`, `labels` and
  * `scores`: for each wanted box the detection that overlaps it most; if its label is the wanted one and it overlaps
- * more than the threshold, its overlap (intersection over union) plus its score.
+ * more than the threshold, its overlap (intersection over union) plus its score. A detection whose edges are within a
+ * thousandth of the wanted box's sides is that box: its overlap counts as 1, and the map is that of the score alone. Where
+ * no wanted box has a match, explaining throws `ERR_NO_DETECTION`.
  */
 export class FasterRCNNBoxScoreTarget extends Target {
   readonly labels: readonly number[];

@@ -56,6 +56,18 @@ Napi::Array fromShape(Napi::Env env, const std::vector<int64_t>& shape) {
   return array;
 }
 
+Napi::Array fromSelector(Napi::Env env, const OutputSelector& selector) {
+  Napi::Array array = Napi::Array::New(env, selector.size());
+  for (uint32_t index = 0; index < selector.size(); ++index) {
+    if (const auto* name = std::get_if<std::string>(&selector[index])) {
+      array.Set(index, *name);
+    } else {
+      array.Set(index, static_cast<double>(std::get<int64_t>(selector[index])));
+    }
+  }
+  return array;
+}
+
 Napi::Value fromClassIndex(Napi::Env env, int64_t classIndex) {
   if (classIndex < 0) return env.Null();
   return Napi::Number::New(env, static_cast<double>(classIndex));
@@ -202,6 +214,15 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection) {
     }
     layer.Set("calls", static_cast<double>(report.outputShapes.size()));
     layer.Set("outputShapes", shapes);
+    Napi::Array parts = Napi::Array::New(env, report.parts.size());
+    for (uint32_t part = 0; part < report.parts.size(); ++part) {
+      const auto& [selector, shape] = report.parts[part];
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("output", fromSelector(env, selector));
+      object.Set("shape", fromShape(env, shape));
+      parts.Set(part, object);
+    }
+    layer.Set("outputs", parts);
     layers.Set(index, layer);
   }
   Napi::Object suggestion = Napi::Object::New(env);
@@ -231,6 +252,7 @@ Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, doubl
     Napi::Object object = Napi::Object::New(env);
     object.Set("path", layer.path);
     object.Set("call", layer.callIndex);
+    object.Set("output", fromSelector(env, layer.output));
     object.Set("shape", fromShape(env, layer.shape));
     layers.Set(index, object);
   }

@@ -16,6 +16,18 @@ std::optional<ElementType> elementTypeNamed(const std::string& name) {
   return std::nullopt;
 }
 
+OutputSelector toOutputSelector(const Napi::Value& value) {
+  OutputSelector selector;
+  for (const auto& key : toVector<Napi::Value>(value, [](const Napi::Value& each) { return each; })) {
+    if (key.IsNumber()) {
+      selector.emplace_back(key.As<Napi::Number>().Int64Value());
+    } else {
+      selector.emplace_back(std::string(key.ToString()));
+    }
+  }
+  return selector;
+}
+
 TargetLayer toTargetLayer(const Napi::Object& object) {
   TargetLayer layer;
   layer.path = need(object, "path").ToString();
@@ -27,6 +39,7 @@ TargetLayer toTargetLayer(const Napi::Object& object) {
   } else if (std::string(call.ToString()) == "all") {
     layer.call = CallKind::All;
   }
+  layer.output = toOutputSelector(need(object, "output"));
   return layer;
 }
 
@@ -59,18 +72,6 @@ ReshapeTransform toReshapeTransform(const Napi::Value& value, const GivenInputs&
         toVector<int64_t>(grid, [](const Napi::Value& side) { return side.ToNumber().Int64Value(); });
   }
   return transform;
-}
-
-OutputSelector toOutputSelector(const Napi::Value& value) {
-  OutputSelector selector;
-  for (const auto& key : toVector<Napi::Value>(value, [](const Napi::Value& each) { return each; })) {
-    if (key.IsNumber()) {
-      selector.emplace_back(key.As<Napi::Number>().Int64Value());
-    } else {
-      selector.emplace_back(std::string(key.ToString()));
-    }
-  }
-  return selector;
 }
 
 MethodRequest toMethodRequest(const Napi::Object& object) {

@@ -63,6 +63,15 @@ const char* forwardErrorCode(const std::string& message) {
   return "ERR_FORWARD";
 }
 
+[[noreturn]] void throwNoSuchOutput(const std::string& path,
+                                    const OutputSelector& output,
+                                    const std::string& given) {
+  throw Failure("ERR_LAYER_OUTPUT", "Layer '" + path + "' gives no tensor at output " +
+                                        describeSelector(output) + ". The tensors that it gives are " +
+                                        (given.empty() ? "none" : given) + ".")
+      .withLayer(path);
+}
+
 }  // namespace
 
 std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
@@ -89,7 +98,7 @@ ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
                                                  const ModelInputs& inputs,
                                                  bool recordFromInput)
     : plan_(plan) {
-  const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers().size());
+  const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers());
   if (recordFromInput) at::GradMode::set_enabled(true);  // the hooks' end restores it
   output_ = runForward(plan, inputs);
   collectLayers(hooks.calls(), plan.layers());
@@ -98,7 +107,7 @@ ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
 void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
                                             const std::vector<HookedLayer>& wanted) {
   for (std::size_t slot = 0; slot < wanted.size(); ++slot) {
-    const auto& [path, choice, optional] = wanted[slot];
+    const auto& [path, choice, optional, output] = wanted[slot];
     std::vector<const LayerCall*> ofLayer;
     for (const LayerCall& call : calls) {
       if (call.slot != static_cast<int>(slot)) continue;
@@ -114,7 +123,9 @@ void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
           .withLayer(path);
     }
     for (const LayerCall* call : ofLayer) {
-      layers_.push_back({path, call->slot, call->callIndex, call->activation, call->maps});
+      if (!output.empty() && !call->activation.defined()) throwNoSuchOutput(path, output, call->given);
+      layers_.push_back(
+          {path, call->slot, call->callIndex, output, call->activation, call->maps, call->given});
       for (const at::Tensor& tensor : tensorsOf(layers_.back())) {
         if (at::isFloatingType(tensor.scalar_type())) continue;
         throw Failure("ERR_LAYER_OUTPUT",

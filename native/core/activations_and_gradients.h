@@ -20,9 +20,11 @@ class ActivationsAndGradients {
     std::string path;
     int slot;  // position among the plan's layers
     int callIndex;
+    OutputSelector output;  // where the layer gives several things, the way to the explained tensor
     at::Tensor activation;  // as the layer gave it; later in-place operations do not reach it
     std::vector<at::Tensor>
-        maps;  // instead of it, where the layer gives several: the levels of a feature pyramid
+        maps;           // instead of it, where the layer gives several: the levels of a feature pyramid
+    std::string given;  // what those are, by their names
   };
 
   // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,

@@ -172,7 +172,7 @@ Attribution attributeOnDevice(ModelState& state,
     at::Tensor score;
     {
       const at::AutoGradMode record(true);
-      score = scoreOf(target.target, outputOfImage(forward.explained(), target.imageIndex));
+      score = explainedScoreOf(target.target, outputOfImage(forward.explained(), target.imageIndex));
     }
     const double value = score.item<double>();
     AttributedMap map{target.imageIndex, target.targetIndex, target.classIndex, value, 0};

@@ -25,7 +25,7 @@ std::vector<HookedLayer> hookedLayers(const std::vector<TargetLayer>& layers) {
     CallChoice choice;
     if (layer.call == CallKind::All) choice.kind = CallChoice::Kind::All;
     if (layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, layer.callIndex};
-    hooked.push_back({layer.path, choice});
+    hooked.push_back({layer.path, choice, /*optional=*/false, layer.output});
   }
   return hooked;
 }
@@ -114,7 +114,8 @@ Explanation explainOnDevice(ModelState& state,
       if (described) {
         describe(pass.output(), pass.targets(), pass.scores(), explanation);
         for (const ExplainPass::Layer& layer : pass.layers())
-          explanation.layers.push_back({layer.path, layer.callIndex, layer.activation.sizes().vec()});
+          explanation.layers.push_back(
+              {layer.path, layer.callIndex, layer.output, layer.activation.sizes().vec()});
       }
     }
     stopwatch.lap();

@@ -18,7 +18,8 @@ enum class CallKind { Last, All, Index };
 struct TargetLayer {
   std::string path;
   CallKind call = CallKind::Last;
-  int callIndex = 0;  // for CallKind::Index
+  int callIndex = 0;      // for CallKind::Index
+  OutputSelector output;  // of a layer that gives several tensors the way to one; empty: what it gives
 };
 
 struct MethodRequest {
@@ -60,6 +61,7 @@ struct ExplainedMap {
 struct ExplainedLayer {
   std::string path;
   int callIndex;
+  OutputSelector output;       // where the layer gives several things, the way to the explained tensor
   std::vector<int64_t> shape;  // [B, C, ...space], after any reshape transform
 };
 

@@ -25,7 +25,8 @@ std::vector<ExplainPass::Layer> camLayers(const ActivationsAndGradients& capture
                                           const ReshapeTransform& reshape) {
   std::vector<ExplainPass::Layer> layers;
   for (const auto& layer : captured.layers()) {
-    layers.push_back({layer.path, layer.callIndex, inFullPrecision(activationOf(layer, reshape)), {}});
+    layers.push_back(
+        {layer.path, layer.callIndex, layer.output, inFullPrecision(activationOf(layer, reshape)), {}});
     for (const at::Tensor& level : layer.maps)
       layers.back().levels.push_back(inFullPrecision(level.detach()));
   }
@@ -47,7 +48,17 @@ void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::T
                  "the input. upsample: false gives the map at the layer's size.";
       throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
     }
+    const int64_t images = input.size(0);
     std::ostringstream message;
+    if (activation.dim() >= 3 && activation.size(0) > images && activation.size(0) % images == 0) {
+      message << "Layer '" << layer.path << "' gives " << activation.sizes() << " for an input of shape "
+              << input.sizes() << ": " << activation.size(0) / images
+              << " maps for each image, as of frames, crops or mirrored copies that the model itself runs as "
+                 "one batch. A heatmap belongs to one image: export the model without that, for one frame or "
+                 "crop, or choose a layer that gives them an axis of their own, [images, channels, frames, "
+                 "...space].";
+      throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
+    }
     message << "Layer '" << layer.path << "' gives " << activation.sizes()
             << ", but a map over an input of shape " << input.sizes() << " needs [" << input.size(0)
             << ", channels, " << input.dim() - 2
@@ -57,12 +68,31 @@ void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::T
   }
 }
 
+// Tokens that the model brought into another order. All layers must be of one.
+ReshapeTransform inOrderOfRows(const Plan& plan,
+                               const ActivationsAndGradients& captured,
+                               const ReshapeTransform& asked) {
+  ReshapeTransform reshape = asked;
+  for (const auto& layer : captured.layers()) {
+    const auto& unrolled = plan.unrolledBefore(layer.slot);
+    const bool first = &layer == &captured.layers().front();
+    if (first) reshape.unrolled = unrolled;
+    if (reshape.unrolled.size() == unrolled.size()) continue;
+    throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layer.path +
+                                          "' has its tokens in another order than another of the target "
+                                          "layers. Explain them one by one.")
+        .withLayer(layer.path);
+  }
+  return reshape;
+}
+
 // What is read with channels last although nobody said so: layers whose weights tell. All must be of one
 // form.
 ReshapeTransform reshapeFor(const Plan& plan,
                             const ActivationsAndGradients& captured,
                             const ReshapeTransform& asked,
                             const at::Tensor& input) {
+  if (asked.kind == ReshapeTransform::Kind::Tokens) return inOrderOfRows(plan, captured, asked);
   if (asked.kind != ReshapeTransform::Kind::None || asked.asItIs) return asked;
   std::size_t channelsLast = 0;
   std::string path;

@@ -18,6 +18,7 @@ class ExplainPass {
   struct Layer {
     std::string path;
     int callIndex;
+    OutputSelector output;
     at::Tensor activation;  // [B, C, ...space], in full precision
     std::vector<at::Tensor>
         levels;  // of a feature pyramid, [B, C, ...space] each; activation is made of them

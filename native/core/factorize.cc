@@ -80,11 +80,14 @@ Factorization factorizeOnDevice(ModelState& state,
   const at::AutoGradMode noGradients(false);
   CallChoice choice;
   if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
-  const auto plan = state.plan(request.modelMethod, {{request.layer.path, choice}}, request.optimize);
+  const auto plan =
+      state.plan(request.modelMethod,
+                 {{request.layer.path, choice, /*optional=*/false, request.layer.output}}, request.optimize);
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
   const ActivationsAndGradients captured(*plan, inputs);
-  const at::Tensor activation =
-      activationOf(captured.layers().at(0), request.reshape).to(at::kCPU, at::kFloat);
+  ReshapeTransform reshape = request.reshape;
+  reshape.unrolled = plan->unrolledBefore(0);
+  const at::Tensor activation = activationOf(captured.layers().at(0), reshape).to(at::kCPU, at::kFloat);
   if (activation.dim() != inputs.images().dim()) {
     throw Failure("ERR_LAYER_OUTPUT",
                   "Layer '" + request.layer.path +

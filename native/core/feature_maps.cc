@@ -47,8 +47,8 @@ c10::IValue withMaps(const c10::IValue& value, const std::vector<at::Tensor>& ma
     for (const at::Tensor& map : maps) list.push_back(map);
     return list;
   }
-  std::vector<c10::IValue> elements(maps.begin(), maps.end());
-  return c10::ivalue::Tuple::create(std::move(elements));
+  std::vector<c10::IValue> elements(maps.begin(), maps.end());  // of its type, for the names of its fields
+  return c10::ivalue::Tuple::createNamed(std::move(elements), value.toTupleRef().type());
 }
 
 }  // namespace gradcam

@@ -11,7 +11,8 @@ namespace gradcam {
 
 // What a layer gave as [B, C, ...space]. Of the levels of a feature pyramid, pytorch-grad-cam's
 // fasterrcnn_reshape_transform: their magnitudes, resized (bilinear) to the smallest level, one behind the
-// other. Throws ERR_LAYER_OUTPUT where `reshape` does not fit the layer.
+// other; to the finest where the smallest has one place along an axis. Throws ERR_LAYER_OUTPUT where
+// `reshape` does not fit the layer.
 at::Tensor activationOf(const ActivationsAndGradients::Layer& layer, const ReshapeTransform& reshape);
 
 // The size of the finest level.

@@ -2,22 +2,51 @@
 
 #include "core/feature_maps.h"
 #include "core/operator_names.h"
+#include "core/output_value.h"
 
 namespace gradcam {
 namespace {
 
 thread_local ForwardHooks* currentHooks = nullptr;
 
+// The same value with tensors that require gradients. Lists and dictionaries stay what they are: the layer
+// may add to them.
+c10::IValue recorded(const c10::IValue& value) {
+  if (value.isTensor()) {
+    const at::Tensor& tensor = value.toTensor();
+    if (!tensor.defined() || !at::isFloatingType(tensor.scalar_type()) || tensor.requires_grad())
+      return value;
+    return tensor.detach().requires_grad_(true).clone();  // not the leaf, which the layer could not write to
+  }
+  if (value.isTuple()) {
+    std::vector<c10::IValue> elements;
+    for (const c10::IValue& element : value.toTupleRef().elements()) elements.push_back(recorded(element));
+    return c10::ivalue::Tuple::createNamed(std::move(elements), value.toTupleRef().type());
+  }
+  if (value.isList()) {
+    auto list = value.toList();
+    for (std::size_t index = 0; index < list.size(); ++index) list.set(index, recorded(list.get(index)));
+  } else if (value.isGenericDict()) {
+    auto dict = value.toGenericDict();
+    for (const auto& entry : dict) entry.setValue(recorded(entry.value()));
+  }
+  return value;
+}
+
 void runForwardHook(torch::jit::Stack& stack) {
   const bool clone = torch::jit::pop(stack).toBool();
   const auto callIndex = static_cast<int>(torch::jit::pop(stack).toInt());
   const auto slot = static_cast<int>(torch::jit::pop(stack).toInt());
   c10::IValue output = torch::jit::pop(stack);
-  if (ForwardHooks* hooks = ForwardHooks::current()) {
-    output = output.isTensor() ? c10::IValue(hooks->keep(output.toTensor(), slot, callIndex, clone))
-                               : hooks->keepMaps(output, slot, callIndex);
-  }
+  if (ForwardHooks* hooks = ForwardHooks::current())
+    output = hooks->keepOutput(output, slot, callIndex, clone);
   torch::jit::push(stack, std::move(output));
+}
+
+void runRecordFrom(torch::jit::Stack& stack) {
+  c10::IValue argument = torch::jit::pop(stack);
+  if (const ForwardHooks* hooks = ForwardHooks::current()) argument = hooks->recordFrom(argument);
+  torch::jit::push(stack, std::move(argument));
 }
 
 void runObserve(torch::jit::Stack& stack) {
@@ -37,6 +66,8 @@ const torch::jit::RegisterOperators& registerHookOperators() {
       torch::jit::Operator(
           operatorName("forward_hook") + "(t(a) output, int slot, int call_index, bool clone) -> t(a)",
           runForwardHook, c10::AliasAnalysisKind::FROM_SCHEMA),
+      torch::jit::Operator(operatorName("record_from") + "(t(a) argument) -> t(a)", runRecordFrom,
+                           c10::AliasAnalysisKind::FROM_SCHEMA),
       torch::jit::Operator(operatorName("observe") + "(Any output, int slot) -> ()", runObserve,
                            c10::AliasAnalysisKind::CONSERVATIVE),
   });
@@ -50,12 +81,14 @@ c10::Symbol hookSymbol(const char* name) {
 
 }  // namespace
 
-ForwardHooks::ForwardHooks(Mode mode, std::size_t slots)
-    : mode_(mode), restoreGradMode_(false), outer_(currentHooks), callCounts_(slots, 0) {
+ForwardHooks::ForwardHooks(Mode mode, const std::vector<HookedLayer>& layers)
+    : mode_(mode), restoreGradMode_(false), outer_(currentHooks), callCounts_(layers.size(), 0) {
+  for (const HookedLayer& layer : layers) outputs_.push_back(layer.output);
   currentHooks = this;
 }
 
-ForwardHooks::ForwardHooks(LayerCall replacement, std::size_t slots) : ForwardHooks(Mode::Replace, slots) {
+ForwardHooks::ForwardHooks(LayerCall replacement, const std::vector<HookedLayer>& layers)
+    : ForwardHooks(Mode::Replace, layers) {
   replacement_ = std::move(replacement);
 }
 
@@ -76,6 +109,31 @@ bool ForwardHooks::isReplaced(int slot, int callIndex) const {
   return slot == replacement_.slot && callIndex == replacement_.callIndex;
 }
 
+c10::IValue ForwardHooks::keepOutput(const c10::IValue& output,
+                                     int slot,
+                                     int callIndex,
+                                     bool cloneForLaterWrites) {
+  if (output.isTensor()) return keep(output.toTensor(), slot, callIndex, cloneForLaterWrites);
+  const OutputSelector& selector = outputs_.at(static_cast<std::size_t>(slot));
+  if (selector.empty()) return keepMaps(output, slot, callIndex);
+  const auto chosen = valueAt(output, selector);
+  if (!chosen || !chosen->isTensor() || !chosen->toTensor().defined()) {
+    // The interpreter would lose the code of what is thrown here; it is reported after forward.
+    calls_.push_back({slot, nextCallIndex(slot, callIndex), {}, {}, describeTensors(tensorsIn(output))});
+    return output;
+  }
+  // Alias analysis does not follow tensors into containers.
+  return withValueAt(output, selector, keep(chosen->toTensor(), slot, callIndex, /*clone=*/true));
+}
+
+// One of several outputs may have made another, inside of the layer: autograd has to see that, so it records
+// from the layer's arguments on.
+c10::IValue ForwardHooks::recordFrom(const c10::IValue& argument) const {
+  if (mode_ != Mode::KeepForGradient) return argument;
+  at::GradMode::set_enabled(true);
+  return recorded(argument);
+}
+
 at::Tensor ForwardHooks::keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites) {
   callIndex = nextCallIndex(slot, callIndex);
   if (mode_ == Mode::Replace) {
@@ -83,13 +141,13 @@ at::Tensor ForwardHooks::keep(at::Tensor output, int slot, int callIndex, bool c
     return cloneForLaterWrites ? replacement_.activation.clone() : replacement_.activation;
   }
   if (!at::isFloatingType(output.scalar_type())) {  // no gradient can exist; reported after forward
-    calls_.push_back({slot, callIndex, output, {}});
+    calls_.push_back({slot, callIndex, output, {}, {}});
     return output;
   }
   // Everything before the first hooked layer ran without gradients. From here on they are recorded.
   at::GradMode::set_enabled(true);
   if (!output.requires_grad()) output = output.detach().requires_grad_(true);
-  calls_.push_back({slot, callIndex, output, {}});
+  calls_.push_back({slot, callIndex, output, {}, {}});
   // An in-place ReLU or += behind the layer must not rewrite what was kept.
   return cloneForLaterWrites ? output.clone() : output;
 }
@@ -106,14 +164,19 @@ c10::IValue ForwardHooks::keepMaps(const c10::IValue& output, int slot, int call
     // Alias analysis does not follow tensors into containers: whoever writes to one later writes to a copy.
     handedOn.push_back(canRecord ? kept.back().clone() : map);
   }
-  calls_.push_back({slot, callIndex, {}, std::move(kept)});
+  calls_.push_back({slot, callIndex, {}, std::move(kept), describeTensors(tensorsIn(output))});
   return withMaps(output, handedOn);
 }
 
 void ForwardHooks::observe(const c10::IValue& output, int slot) {
-  Observation observation{slot, std::nullopt, {}};
+  Observation observation{slot, std::nullopt, {}, {}};
   for (const at::Tensor& map : mapsOf(output)) observation.shapesOfMaps.push_back(map.sizes().vec());
-  if (output.isTensor()) observation.shape = output.toTensor().sizes().vec();
+  if (output.isTensor()) {
+    observation.shape = output.toTensor().sizes().vec();
+  } else {
+    for (const auto& [selector, tensor] : tensorsIn(output))
+      observation.shapesOfParts.emplace_back(selector, tensor.sizes().vec());
+  }
   observations_.push_back(std::move(observation));
 }
 
@@ -124,6 +187,11 @@ const c10::Symbol& markSymbol() {
 
 const c10::Symbol& forwardHookSymbol() {
   static const c10::Symbol symbol = hookSymbol("forward_hook");
+  return symbol;
+}
+
+const c10::Symbol& recordFromSymbol() {
+  static const c10::Symbol symbol = hookSymbol("record_from");
   return symbol;
 }
 

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "core/output.h"
+
 namespace gradcam {
 
 // Which call counts where forward calls a layer more than once.
@@ -13,7 +15,8 @@ struct CallChoice {
 struct HookedLayer {
   std::string path;
   CallChoice call;
-  bool optional = false;  // may sit in a branch that the input does not take
+  bool optional = false;       // may sit in a branch that the input does not take
+  OutputSelector output = {};  // of a layer that gives several tensors the way to one; empty: what it gives
 };
 
 }  // namespace gradcam

@@ -23,7 +23,16 @@ struct WeightedLayer {
   int64_t channels;
 };
 
+// An LSTM or GRU gives the states of each place, in both directions or one.
+std::optional<WeightedLayer> recurrentLayer(const torch::jit::Module& module) {
+  if (!module.hasattr("weight_hh_l0") || !module.attr("weight_hh_l0").isTensor()) return std::nullopt;
+  const int64_t states = module.attr("weight_hh_l0").toTensor().size(1);
+  return WeightedLayer{WeightedLayer::Kind::Features,
+                       module.hasattr("weight_hh_l0_reverse") ? 2 * states : states};
+}
+
 std::optional<WeightedLayer> weightedLayer(const torch::jit::Module& module) {
+  if (const auto recurrent = recurrentLayer(module)) return recurrent;
   if (!module.hasattr("weight") || !module.attr("weight").isTensor()) return std::nullopt;
   const at::Tensor weight = module.attr("weight").toTensor();
   if (!weight.defined() || weight.dim() == 0) return std::nullopt;
@@ -46,9 +55,20 @@ bool isChannelsLast(at::IntArrayRef shape) {
   return shape.size() == 4 && isCount(shape[3]) && shape[1] > 4 && shape[2] > 4;
 }
 
+int64_t channelAxisOf(at::IntArrayRef shape) {
+  if (isChannelsLast(shape)) return 3;
+  const auto isColour = [](int64_t size) { return size == 1 || size == 3; };
+  const bool video =
+      shape.size() == 5 && isColour(shape[2]) && !isColour(shape[1]) && shape[3] > 4 && shape[4] > 4;
+  return video ? 2 : 1;
+}
+
 std::vector<int64_t> spatialSizes(at::IntArrayRef shape) {
-  if (isChannelsLast(shape)) return {shape[1], shape[2]};
-  return shape.size() > 2 ? shape.slice(2).vec() : std::vector<int64_t>{};
+  if (shape.size() < 3) return {};
+  std::vector<int64_t> sizes = shape.vec();
+  sizes.erase(sizes.begin() + channelAxisOf(shape));
+  sizes.erase(sizes.begin());
+  return sizes;
 }
 
 std::vector<int64_t> spatialSizesFor(at::IntArrayRef mapSizes, at::IntArrayRef inputShape) {

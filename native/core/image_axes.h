@@ -12,6 +12,10 @@ namespace gradcam {
 // are too long for channels.
 bool isChannelsLast(at::IntArrayRef shape);
 
+// The axis of the channels: 1; 3 of [B, H, W, C]; 2 of video, [B, T, C, H, W], which a volume of one or three
+// slices would look like.
+int64_t channelAxisOf(at::IntArrayRef shape);
+
 // The sizes of the images in a batch [B, C, ...space] or [B, H, W, C].
 std::vector<int64_t> spatialSizes(at::IntArrayRef shape);
 

@@ -1,5 +1,6 @@
 #include "core/inspect.h"
 
+#include <algorithm>
 #include <map>
 
 #include "core/activations_and_gradients.h"
@@ -17,7 +18,10 @@ namespace {
 std::vector<int64_t> inputShapeOf(const std::vector<at::Tensor>& inputs, bool imageList) {
   if (inputs.empty()) return {};
   std::vector<int64_t> shape = inputs[0].sizes().vec();
-  if (isChannelsLast(shape)) return {shape[0], shape[3], shape[1], shape[2]};
+  if (const int64_t axis = channelAxisOf(shape); axis != 1) {
+    std::rotate(shape.begin() + 1, shape.begin() + axis, shape.begin() + axis + 1);
+    return shape;
+  }
   if (!imageList) return shape;
   int64_t images = 0;
   for (const at::Tensor& input : inputs) images += input.dim() == 4 ? input.size(0) : 1;
@@ -44,13 +48,13 @@ Inspection inspectOnDevice(ModelState& state, const std::string& method, const G
   Inspection inspection;
   for (LayerInfo& layer : listLayers(state.module)) {
     paths.push_back(layer.path);
-    inspection.layers.push_back({std::move(layer), {}});
+    inspection.layers.push_back({std::move(layer), {}, {}});
   }
   const auto plan = Plan::observeOutputs(state.module, method, paths);
   const auto prepared = state.prepareInputs(method, inputs);
 
   const at::NoGradGuard noGrad;
-  const ForwardHooks hooks(ForwardHooks::Mode::ObserveShapes, paths.size());
+  const ForwardHooks hooks(ForwardHooks::Mode::ObserveShapes);
   const c10::IValue output = runForward(*plan, prepared);
 
   std::vector<FinishedCall> calls;
@@ -58,6 +62,7 @@ Inspection inspectOnDevice(ModelState& state, const std::string& method, const G
   for (const auto& observation : hooks.observations()) {
     LayerReport& report = inspection.layers[static_cast<std::size_t>(observation.slot)];
     report.outputShapes.push_back(observation.shape);
+    report.parts = observation.shapesOfParts;
     calls.push_back({report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{}),
                      observation.shapesOfMaps, std::nullopt});
     auto& channelsLast = calls.back().channelsLast;

@@ -11,6 +11,8 @@ struct LayerReport {
   LayerInfo layer;
   // One entry per call, in order; no value where the output was not a tensor.
   std::vector<std::optional<std::vector<int64_t>>> outputShapes;
+  // Of the last call, where its output is not a tensor: the tensors in it, by the way to them.
+  std::vector<std::pair<OutputSelector, std::vector<int64_t>>> parts;
 };
 
 struct LayerSuggestion {

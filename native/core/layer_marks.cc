@@ -6,6 +6,7 @@
 #include "core/failure.h"
 #include "core/forward_hooks.h"
 #include "core/graph_walk.h"
+#include "core/tensor_types.h"
 
 namespace gradcam {
 namespace {
@@ -58,10 +59,13 @@ void placeHooksOf(const HookedLayer& wanted,
 }
 
 bool holdsHook(Node* node) {
-  if (node->kind() == forwardHookSymbol()) return true;
+  const auto isHook = [](const Node* each) {
+    return each->kind() == forwardHookSymbol() || each->kind() == recordFromSymbol();
+  };
+  if (isHook(node)) return true;
   bool found = false;
   for (torch::jit::Block* block : node->blocks()) {
-    forEachNode(block, [&](const Node* inner) { found = found || inner->kind() == forwardHookSymbol(); });
+    forEachNode(block, [&](const Node* inner) { found = found || isHook(inner); });
   }
   return found;
 }
@@ -75,6 +79,18 @@ void insertMark(Value* output, int slot, Node* behind) {
   Node* mark = graph.insertNode(graph.create(markSymbol(), {output, slotConstant}, 1));
   mark->output()->setType(output->type());
   output->replaceAllUsesAfterNodeWith(mark, mark->output());
+}
+
+void recordFromArguments(Node* call) {
+  Graph& graph = *call->owningGraph();
+  torch::jit::WithInsertPoint here(call);
+  for (std::size_t index = 1; index < call->inputs().size(); ++index) {  // the first is the module
+    Value* argument = call->input(index);
+    if (!mayHoldTensor(argument->type())) continue;
+    Node* record = graph.insertNode(graph.create(recordFromSymbol(), {argument}, 1));
+    record->output()->setType(argument->type());
+    call->replaceInput(index, record->output());
+  }
 }
 
 std::vector<std::vector<Node*>> findMarks(Graph& graph, std::size_t slots) {

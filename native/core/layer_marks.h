@@ -13,6 +13,10 @@ namespace gradcam {
 
 void insertMark(torch::jit::Value* output, int slot, torch::jit::Node* behind);
 
+// Lets gradients be recorded from the tensors on that a call is given, for a layer of which one of several
+// outputs is explained.
+void recordFromArguments(torch::jit::Node* call);
+
 // The marks of each slot, in program order; passes that simplified the graph may have removed some.
 std::vector<std::vector<torch::jit::Node*>> findMarks(torch::jit::Graph& graph, std::size_t slots);
 
@@ -21,8 +25,8 @@ std::vector<std::vector<torch::jit::Node*>> findMarks(torch::jit::Graph& graph, 
 // after forward. Throws ERR_LAYER_NOT_CALLED where there is no call of the number asked for.
 void placeHooks(const std::shared_ptr<torch::jit::Graph>& graph, const std::vector<HookedLayer>& layers);
 
-// The first node at the top level that is a hook, or a branch or loop with one inside; null where there is
-// none.
+// The first node at the top level from which on gradients are recorded, or a branch or loop with one inside;
+// null where there is none.
 torch::jit::Node* firstHook(torch::jit::Graph& graph);
 
 }  // namespace gradcam

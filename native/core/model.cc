@@ -22,7 +22,8 @@ std::string keyOf(const std::vector<HookedLayer>& layers) {
   std::string key;
   for (const HookedLayer& layer : layers) {
     key += layer.path + "#" + std::to_string(static_cast<int>(layer.call.kind)) + "." +
-           std::to_string(layer.call.index) + (layer.optional ? "?" : "") + "\n";
+           std::to_string(layer.call.index) + (layer.optional ? "?" : "") + describeSelector(layer.output) +
+           "\n";
   }
   return key;
 }

@@ -53,12 +53,12 @@ class CallInliner {
     }
   }
 
-  // Traces call a layer that is used again by forward1, forward2, ...; forward_features and its like are
-  // other methods.
+  // Traces call a layer that is used again by forward1, forward2, ..., and scripts one with several
+  // signatures (an LSTM) by forward__0; forward_features and its like are other methods.
   static bool isForward(const std::string& name) {
     return name.rfind("forward", 0) == 0 &&
            std::all_of(name.begin() + 7, name.end(),
-                       [](unsigned char letter) { return std::isdigit(letter) != 0; });
+                       [](unsigned char letter) { return letter == '_' || std::isdigit(letter) != 0; });
   }
 
   // Replaces the call by the callee's nodes and returns the first of them, so that the calls inside are met

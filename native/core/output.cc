@@ -1,6 +1,7 @@
 #include "core/output.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "core/failure.h"
 #include "core/output_value.h"
@@ -45,27 +46,63 @@ std::vector<std::string> choicesOf(const c10::IValue& value) {
   throw Failure("ERR_OUTPUT_SELECTOR", problem + help).withAvailable(choices);
 }
 
-c10::IValue step(const c10::IValue& value, const std::variant<int64_t, std::string>& key) {
+using Key = std::variant<int64_t, std::string>;
+
+// A key's position in a tuple or list; none where there is none.
+std::optional<std::size_t> positionOf(const c10::IValue& value, const Key& key) {
   if (const auto* name = std::get_if<std::string>(&key)) {
-    if (value.isGenericDict()) {
-      for (const auto& entry : value.toGenericDict()) {
-        if (entry.key().isString() && entry.key().toStringRef() == *name) return entry.value();
-      }
-    }
     const auto fields = fieldsOf(value);
     const auto field = std::find(fields.begin(), fields.end(), *name);
-    if (field != fields.end())
-      return value.toTupleRef().elements()[static_cast<std::size_t>(field - fields.begin())];
-    throwSelector("The model's output has no entry '" + *name + "': it is " + value.tagKind() + ".", value);
+    if (field == fields.end()) return std::nullopt;
+    return static_cast<std::size_t>(field - fields.begin());
   }
   const int64_t index = std::get<int64_t>(key);
   const auto sequence = asSequence(value);
-  if (!sequence || index < 0 || index >= static_cast<int64_t>(sequence->size())) {
-    throwSelector(
-        "The model's output has no position " + std::to_string(index) + ": it is " + value.tagKind() + ".",
-        value);
+  if (!sequence || index < 0 || index >= static_cast<int64_t>(sequence->size())) return std::nullopt;
+  return static_cast<std::size_t>(index);
+}
+
+bool isEntry(const c10::IValue& key, const Key& wanted) {
+  const auto* name = std::get_if<std::string>(&wanted);
+  return name != nullptr && key.isString() && key.toStringRef() == *name;
+}
+
+std::optional<c10::IValue> entryOf(const c10::IValue& value, const Key& key) {
+  if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) {
+      if (isEntry(entry.key(), key)) return entry.value();
+    }
   }
-  return (*sequence)[static_cast<std::size_t>(index)];
+  if (const auto position = positionOf(value, key)) return (*asSequence(value))[*position];
+  return std::nullopt;
+}
+
+c10::IValue step(const c10::IValue& value, const Key& key) {
+  if (auto entry = entryOf(value, key)) return std::move(*entry);
+  const auto* name = std::get_if<std::string>(&key);
+  throwSelector("The model's output has no " +
+                    (name ? "entry '" + *name + "'" : "position " + std::to_string(std::get<int64_t>(key))) +
+                    ": it is " + value.tagKind() + ".",
+                value);
+}
+
+void collectTensors(const c10::IValue& value, const OutputSelector& path, std::vector<TensorAt>& found) {
+  const auto into = [&](Key key, const c10::IValue& inner) {
+    OutputSelector longer = path;
+    longer.push_back(std::move(key));
+    collectTensors(inner, longer, found);
+  };
+  if (value.isTensor() && value.toTensor().defined()) {
+    found.push_back({path, value.toTensor()});
+  } else if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) {
+      if (entry.key().isString()) into(entry.key().toStringRef(), entry.value());
+    }
+  } else if (const auto sequence = asSequence(value)) {
+    const auto fields = fieldsOf(value);
+    for (std::size_t index = 0; index < sequence->size(); ++index)
+      into(fields.empty() ? Key(static_cast<int64_t>(index)) : Key(fields[index]), (*sequence)[index]);
+  }
 }
 
 bool holdsHalfPrecision(const c10::IValue& value) {
@@ -120,6 +157,61 @@ OutputTree toOutputTree(const c10::IValue& output) {
     return {std::move(dict)};
   }
   return {};
+}
+
+std::string describeSelector(const OutputSelector& selector) {
+  std::string text;
+  for (const auto& key : selector) {
+    const auto* name = std::get_if<std::string>(&key);
+    text += (text.empty() ? "" : ", ") + (name ? "'" + *name + "'" : std::to_string(std::get<int64_t>(key)));
+  }
+  return selector.size() > 1 ? "[" + text + "]" : text;
+}
+
+std::optional<c10::IValue> valueAt(const c10::IValue& output, const OutputSelector& selector) {
+  c10::IValue value = output;
+  for (const auto& key : selector) {
+    auto entry = entryOf(value, key);
+    if (!entry) return std::nullopt;
+    value = std::move(*entry);
+  }
+  return value;
+}
+
+c10::IValue withValueAt(const c10::IValue& output, const OutputSelector& selector, const c10::IValue& value) {
+  if (selector.empty()) return value;
+  const Key& key = selector.front();
+  const auto changed = [&](const c10::IValue& old) {
+    return withValueAt(old, {selector.begin() + 1, selector.end()}, value);
+  };
+  if (output.isGenericDict()) {
+    const auto old = output.toGenericDict();
+    c10::impl::GenericDict dict(old.keyType(), old.valueType());
+    for (const auto& entry : old)
+      dict.insert(entry.key(), isEntry(entry.key(), key) ? changed(entry.value()) : entry.value());
+    return dict;
+  }
+  auto elements = *asSequence(output);
+  c10::IValue& chosen = elements.at(*positionOf(output, key));
+  chosen = changed(chosen);
+  if (output.isTuple())  // of its type, for the names of its fields
+    return c10::ivalue::Tuple::createNamed(std::move(elements), output.toTupleRef().type());
+  c10::impl::GenericList list(output.toList().elementType());
+  for (c10::IValue& element : elements) list.push_back(std::move(element));
+  return list;
+}
+
+std::vector<TensorAt> tensorsIn(const c10::IValue& value) {
+  std::vector<TensorAt> found;
+  collectTensors(value, {}, found);
+  return found;
+}
+
+std::string describeTensors(const std::vector<TensorAt>& tensors) {
+  std::ostringstream text;
+  for (const auto& [selector, tensor] : tensors)
+    text << (text.tellp() > 0 ? ", " : "") << describeSelector(selector) << ": " << tensor.sizes();
+  return text.str();
 }
 
 c10::IValue selectValue(const c10::IValue& output, const OutputSelector& selector) {

@@ -19,4 +19,7 @@ struct OutputTree {
 // The way from a model's output to the explained tensor: dictionary keys and positions, outermost first.
 using OutputSelector = std::vector<std::variant<int64_t, std::string>>;
 
+// "0", "'out'" or "[1, 'out']", as JavaScript writes it; "" for none.
+std::string describeSelector(const OutputSelector& selector);
+
 }  // namespace gradcam

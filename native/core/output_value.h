@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include "core/output.h"
 #include "core/torch.h"
 
@@ -15,5 +16,21 @@ c10::IValue selectValue(const c10::IValue& output, const OutputSelector& selecto
 // The tensor that `selector` leads to; an empty selector asks for an output that is one tensor.
 // Throws ERR_OUTPUT_SELECTOR with the choices there are.
 at::Tensor selectOutput(const c10::IValue& output, const OutputSelector& selector);
+
+// What `selector` leads to; none where there is no such entry.
+std::optional<c10::IValue> valueAt(const c10::IValue& output, const OutputSelector& selector);
+
+// The same output with another value at the end of `selector`, which leads somewhere.
+c10::IValue withValueAt(const c10::IValue& output, const OutputSelector& selector, const c10::IValue& value);
+
+// All tensors in a value, however deep, in order.
+struct TensorAt {
+  OutputSelector selector;
+  at::Tensor tensor;
+};
+std::vector<TensorAt> tensorsIn(const c10::IValue& value);
+
+// "0: [1, 16, 8], 1: [1, 16, 16]"
+std::string describeTensors(const std::vector<TensorAt>& tensors);
 
 }  // namespace gradcam

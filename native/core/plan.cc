@@ -21,6 +21,8 @@
 #include "core/norm_gradients.h"
 #include "core/plain_layout.h"
 #include "core/prefix_optimization.h"
+#include "core/tensor_types.h"
+#include "core/token_order.h"
 
 namespace gradcam {
 namespace {
@@ -48,6 +50,28 @@ bool isOnGpu(const torch::jit::Module& model) {
                 "Layer '" + path + "' exists, but the model's " + method + " never calls it. " + hint)
       .withLayer(path)
       .withAvailable(inside);
+}
+
+[[noreturn]] void throwOneTensor(const HookedLayer& layer) {
+  throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layer.path + "' gives one tensor, so there is no output " +
+                                        describeSelector(layer.output) +
+                                        " to choose: a trace keeps only those that are used. Leave "
+                                        "`output` out.")
+      .withLayer(layer.path);
+}
+
+// The one tensor beside other things (an LSTM's states, weights that were not asked for); none where there
+// are several.
+OutputSelector onlyTensorOf(const c10::TypePtr& type) {
+  const auto tuple = type->cast<c10::TupleType>();
+  if (!tuple) return {};
+  OutputSelector found;
+  for (std::size_t index = 0; index < tuple->elements().size(); ++index) {
+    if (!isTensorType(tuple->elements()[index])) continue;
+    if (!found.empty()) return {};
+    found = {static_cast<int64_t>(index)};
+  }
+  return found;
 }
 
 // Operations of a kind, or all; constants are none.
@@ -87,7 +111,8 @@ Plan::Plan(const torch::jit::Module& model,
            std::shared_ptr<Graph> tail,
            std::vector<HookedLayer> layers,
            std::vector<c10::IValue> prefixState,
-           PlanDescription facts)
+           PlanDescription facts,
+           std::vector<std::vector<UnrollStep>> unrolled)
     : model_(model),
       method_(method),
       takesImageList_(method == "forward" && takesImageList(model)),
@@ -95,6 +120,7 @@ Plan::Plan(const torch::jit::Module& model,
       prefixGraph_(std::move(prefix)),
       tailGraph_(std::move(tail)),
       layers_(std::move(layers)),
+      unrolled_(std::move(unrolled)),
       facts_(std::move(facts)) {
   for (const HookedLayer& layer : layers_) weights_.emplace_back(moduleNamed(model, layer.path));
   for (const auto& graph : {prefixGraph_, tailGraph_}) {
@@ -117,16 +143,23 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
       layers.size());  // where a call gives something that is not a tensor
   auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
-      if (layers[slot].path != path) continue;
-      if (output->type()->isSubtypeOf(*c10::TensorType::get()) || isOfMaps(output->type())) {
+      HookedLayer& layer = layers[slot];
+      if (layer.path != path) continue;
+      const c10::TypePtr& type = output->type();
+      if (isTensorType(type) && !layer.output.empty()) throwOneTensor(layer);
+      if (layer.output.empty()) layer.output = onlyTensorOf(type);
+      const bool chosen = !layer.output.empty();
+      if (isTensorType(type) || (chosen ? mayHoldTensor(type) : isOfMaps(type))) {
+        if (chosen) recordFromArguments(output->node());
         insertMark(output, static_cast<int>(slot), behind);
       } else {
-        otherOutputType[slot] = output->type()->repr_str();
+        otherOutputType[slot] = type->repr_str();
       }
     }
   });
   for (std::size_t slot = 0; isFrozen(model) && slot < layers.size(); ++slot) {
     if (Value* value = valueNamed(*graph, layers[slot].path)) {
+      if (!layers[slot].output.empty()) throwOneTensor(layers[slot]);
       insertMark(value, static_cast<int>(slot), value->node()->next());
     }
   }
@@ -139,8 +172,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     if (!otherOutputType[slot].empty()) {
       throw Failure("ERR_LAYER_OUTPUT",
                     "Layer '" + layers[slot].path + "' gives " + otherOutputType[slot] +
-                        ", not a tensor. Choose a layer inside it that gives one tensor, or "
-                        "the levels of a feature pyramid.")
+                        ", not a tensor. Say which tensor of it is meant, as in { path: '" +
+                        layers[slot].path + "', output: 0 }, or choose a layer inside it.")
           .withLayer(layers[slot].path);
     }
     if (marks[slot].empty() && !layers[slot].optional) throwNotCalled(model, method, layers[slot].path);
@@ -151,10 +184,11 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     prepareToRun(graph);
     removeInPlaceWrites(graph);
     placeHooks(graph, layers);
+    auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
     if (secondDerivatives) openScaledDotProducts(graph);
     layNormGradientsInRows(graph);
     return std::shared_ptr<const Plan>(
-        new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
+        new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}, std::move(unrolled)));
   }
   freezeGraph(graph, model);
   const auto marksLeft = findMarks(*graph, layers.size());
@@ -167,6 +201,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   prepareToRun(graph);
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
+  auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
   PlanDescription facts;
   const int batchNorms = countNodes(*graph, c10::aten::batch_norm);
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
@@ -180,7 +215,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                            countNodes(*split.tail, c10::aten::batch_norm);
   layNormGradientsInRows(split.tail);
   return std::shared_ptr<const Plan>(new Plan(model, method, std::move(split.prefix), std::move(split.tail),
-                                              std::move(layers), std::move(state), facts));
+                                              std::move(layers), std::move(state), facts,
+                                              std::move(unrolled)));
 }
 
 std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model,

@@ -10,6 +10,7 @@
 #include "core/image_axes.h"
 #include "core/model_inputs.h"
 #include "core/plan_description.h"
+#include "core/reshape_transform.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -47,6 +48,10 @@ class Plan : public Counted<Plan> {
 
   const std::vector<HookedLayer>& layers() const { return layers_; }
   const LayerWeights& weightsOf(int slot) const { return weights_.at(static_cast<std::size_t>(slot)); }
+  // What brought the tokens of a layer into another order than that of rows.
+  const std::vector<UnrollStep>& unrolledBefore(int slot) const {
+    return unrolled_.at(static_cast<std::size_t>(slot));
+  }
 
   // The values that the tail needs. Grad mode is the caller's. Throws ERR_MODEL_ARGUMENTS.
   torch::jit::Stack runPrefix(const ModelInputs& inputs) const;
@@ -73,7 +78,8 @@ class Plan : public Counted<Plan> {
        std::shared_ptr<torch::jit::Graph> tail,
        std::vector<HookedLayer> layers,
        std::vector<c10::IValue> prefixState,
-       PlanDescription facts);
+       PlanDescription facts,
+       std::vector<std::vector<UnrollStep>> unrolled = {});
   const c10::FunctionSchema& schema() const;
   c10::IValue modelForOneRun(const c10::IValue& model) const;
 
@@ -88,6 +94,7 @@ class Plan : public Counted<Plan> {
   torch::jit::Code tail_;
   std::vector<HookedLayer> layers_;
   std::vector<LayerWeights> weights_;  // of each
+  std::vector<std::vector<UnrollStep>> unrolled_;
   bool tailWrites_ = false;
   PlanDescription facts_;  // what describe() cannot see in the graphs any more
 };

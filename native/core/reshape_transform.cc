@@ -5,6 +5,7 @@
 
 #include "core/failure.h"
 #include "core/image_axes.h"
+#include "core/token_order.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -49,6 +50,14 @@ at::Tensor tokensToSpace(const at::Tensor& given,
   const at::Tensor tensor = transform.batchFirst ? given : given.transpose(0, 1);
   const int64_t tokens = tensor.size(1);
   std::vector<int64_t> grid = transform.grid;
+  if (!transform.unrolled.empty()) {
+    const int64_t prefix = std::min(transform.prefixTokens.value_or(0), tokens);
+    const at::Tensor rows = unitsToRows(tensor.narrow(1, prefix, tokens - prefix), transform.unrolled);
+    if (rows.defined() && (grid.empty() || rows.sizes().slice(2) == at::IntArrayRef(grid))) return rows;
+    throwDoesNotFit(given, path,
+                    "the model brought the tokens into another order than that of rows (mask units, as in "
+                    "Hiera), which its graph does not tell in full. Choose a layer before that.");
+  }
   if (grid.empty()) {
     grid = inferGrid(tokens, transform.prefixTokens, transform.imageSize);
     if (grid.empty()) throwNoGrid(tensor, transform, path);

@@ -10,6 +10,11 @@ class Tensor;
 
 namespace gradcam {
 
+// One step by which a model ordered its tokens anew; see token_order.h.
+struct UnrollStep {
+  std::vector<int64_t> units, inner;  // along each spatial axis; -1 where the graph does not tell
+};
+
 // How the output of a layer that is not [B, C, ...space] becomes that: pytorch-grad-cam's reshape_transform.
 struct ReshapeTransform {
   enum class Kind {
@@ -24,6 +29,7 @@ struct ReshapeTransform {
   bool batchFirst = true;          // Tokens: the first axis is the images, else the tokens
   std::vector<int64_t> grid;       // places along each spatial axis; empty: found from the image's size
   std::vector<int64_t> imageSize;  // spatial sizes of the model's input
+  std::vector<UnrollStep> unrolled = {};  // Tokens: what brought them into another order than that of rows
 };
 
 // The image's sizes in a batch of the shape [B, C, ...space] or [B, H, W, C].

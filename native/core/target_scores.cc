@@ -73,11 +73,31 @@ at::Tensor overlaps(const at::Tensor& box, const at::Tensor& boxes) {
   return intersection / (area + areas - intersection);
 }
 
-constexpr double kSameBox = 1e-4;
+// Whether no edge of one box, [4], is further from that of another than a thousandth of the box's side: a
+// detection is found again so, whatever rounding moved it (fused convolutions, a file with few digits).
+bool isSameBox(const at::Tensor& box, const at::Tensor& other) {
+  const at::Tensor side = (box.slice(0, 2, 4) - box.slice(0, 0, 2)).abs().repeat({2});
+  return ((box - other).abs() <= 1e-3 * side).all().item<bool>();
+}
+
+// What the wanted boxes met among an image's detections.
+struct MatchedBoxes {
+  at::Tensor score;
+  bool any = false;
+  std::string misses;  // the first wanted box without a match, and the detection that came nearest
+};
+
+std::string describeMiss(const Target& target, const at::Tensor& box, std::size_t index) {
+  std::ostringstream text;
+  text << "box " << index << " (";
+  for (int64_t edge = 0; edge < 4; ++edge) text << (edge > 0 ? ", " : "") << box[edge].item<double>();
+  text << ", label " << target.others.at(index) << ")";
+  return text.str();
+}
 
 // FasterRCNNBoxScoreTarget: for each wanted box the detection that overlaps most; if it overlaps enough and
 // has the wanted label, its overlap plus its score.
-at::Tensor boxScore(const Target& target, const c10::IValue& ofImage) {
+MatchedBoxes matchBoxes(const Target& target, const c10::IValue& ofImage) {
   if (!ofImage.isGenericDict()) {
     throw Failure("ERR_OUTPUT_SHAPE",
                   "A box target needs a dictionary of detections for each image, but the model gives a " +
@@ -87,21 +107,36 @@ at::Tensor boxScore(const Target& target, const c10::IValue& ofImage) {
   const at::Tensor boxes = elementOf(detections, "boxes");
   const at::Tensor labels = elementOf(detections, "labels");
   const at::Tensor scores = elementOf(detections, "scores");
-  at::Tensor total = at::zeros({}, scores.options());
-  if (boxes.size(0) == 0) return total;
+  MatchedBoxes matched{at::zeros({}, scores.options()), false, {}};
   const at::Tensor wanted = tensorOf(target, boxes);
   for (int64_t index = 0; index < wanted.size(0); ++index) {
+    const auto position = static_cast<std::size_t>(index);
+    const int64_t label = target.others.at(position);
+    if (boxes.size(0) == 0) {
+      matched.misses = describeMiss(target, wanted[index], position) + ": the model found nothing";
+      break;
+    }
     const at::Tensor overlap = overlaps(wanted[index], boxes);
     const auto best = overlap.argmax().item<int64_t>();
-    const bool matches = overlap[best].item<double>() > target.alpha &&
-                         labels[best].item<int64_t>() == target.others.at(static_cast<std::size_t>(index));
-    if (!matches) continue;
-    // Where the box is the detection itself, the overlap is at its height and has no slope; rounding must not
-    // give it one.
-    const bool isItself = overlap[best].item<double>() > 1 - kSameBox;
-    total = total + (isItself ? overlap[best].detach() : overlap[best]) + scores[best];
+    const double most = overlap[best].item<double>();
+    const auto found = labels[best].item<int64_t>();
+    if (most <= target.alpha || found != label) {
+      if (!matched.misses.empty()) continue;
+      std::ostringstream miss;
+      miss << describeMiss(target, wanted[index], position) << ": of " << boxes.size(0)
+           << " detections the one that overlaps it most has an overlap (IoU) of " << most << " and label "
+           << found;
+      matched.misses = miss.str();
+      continue;
+    }
+    matched.any = true;
+    // Where the box is the detection itself, the overlap is at its height, 1, and has no slope; rounding must
+    // not give it one.
+    const bool isItself = isSameBox(wanted[index], boxes[best].detach());
+    matched.score =
+        matched.score + (isItself ? at::ones({}, scores.options()) : overlap[best]) + scores[best];
   }
-  return total;
+  return matched;
 }
 
 at::Tensor scriptedScore(const Target& target, const c10::IValue& ofImage) {
@@ -185,8 +220,20 @@ c10::IValue outputOfImage(const c10::IValue& output, int64_t image) {
                                         ": it is a " + output.tagKind() + ". Select a part with `output`.");
 }
 
+at::Tensor explainedScoreOf(const Target& target, const c10::IValue& ofImage) {
+  if (target.kind != Kind::Boxes) return scoreOf(target, ofImage);
+  const MatchedBoxes matched = matchBoxes(target, ofImage);
+  if (matched.any) return matched.score;
+  std::ostringstream message;
+  message
+      << "No detection matches " << matched.misses << ", where an overlap of more than " << target.alpha
+      << " and the same label are needed. Take the boxes from this model's own detections (detectedBoxes()), "
+         "or give a lower iouThreshold.";
+  throw Failure("ERR_NO_DETECTION", message.str());
+}
+
 at::Tensor scoreOf(const Target& target, const c10::IValue& ofImage) {
-  if (target.kind == Kind::Boxes) return boxScore(target, ofImage);
+  if (target.kind == Kind::Boxes) return matchBoxes(target, ofImage).score;
   if (target.kind == Kind::Scripted) return scriptedScore(target, ofImage);
   const at::Tensor& row = rowOf(ofImage);
   if (target.kind == Kind::Function) return functionScore(target, row);
@@ -238,7 +285,7 @@ at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>
   }
   std::vector<at::Tensor> scores;
   for (const ResolvedTarget& target : targets) {
-    scores.push_back(scoreOf(target.target, outputOfImage(output, target.imageIndex)));
+    scores.push_back(explainedScoreOf(target.target, outputOfImage(output, target.imageIndex)));
   }
   return at::stack(scores);
 }

@@ -32,11 +32,15 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
 // The differentiable score of one image's output. Throws ERR_OUTPUT_SHAPE, ERR_FORWARD.
 at::Tensor scoreOf(const Target& target, const c10::IValue& ofImage);
 
+// The same for what is explained, where a box target that matches no detection is no score of 0, which
+// nothing could explain: throws ERR_NO_DETECTION.
+at::Tensor explainedScoreOf(const Target& target, const c10::IValue& ofImage);
+
 // The scores of one target for each row of a batched output, [rows].
 at::Tensor scoresOfRows(const Target& target, const c10::IValue& output, int64_t rows);
 
 // The differentiable scores of `targets`, one each. Images do not influence each other, so that one walk back
-// from their sum gives each image the gradient of its own score.
+// from their sum gives each image the gradient of its own score. Throws ERR_NO_DETECTION.
 at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>& targets);
 
 // The scores as plain numbers.

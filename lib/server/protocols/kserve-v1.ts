@@ -18,6 +18,7 @@ import {
   layerSchema,
   methodSchema,
   modelParams,
+  reportLayer,
   reshapeSchema,
   scoresReport,
   unchecked,
@@ -224,7 +225,7 @@ async function explainInstance(
     const size = shape.reduce((product, length) => product * length, 1);
     return {
       method: body.method ?? model.defaultMethod,
-      layers: explanation.layers.map((layer) => ({ ...layer, shape: [...layer.shape] })),
+      layers: explanation.layers.map(reportLayer),
       scores,
       note,
       top: top.map(({ classIndex, label, probability }) => ({

@@ -1,4 +1,5 @@
 import type { Explanation } from '../../cam/explanation.js';
+import { spellLayer } from '../../cam/target-layers.js';
 import type { ModelArguments } from '../../model-arguments.js';
 import { type ModelOutput, selectOutput } from '../../model-output.js';
 import { Tensor, type TensorData } from '../../tensor.js';
@@ -181,7 +182,7 @@ async function explainPart(
     tensors: [...nameOutputs(output), ...nameMaps(explanation, start)],
     parameters: {
       method: choice.method ?? '',
-      layer: explanation.layers.map(({ path }) => path).join(','),
+      layer: explanation.layers.map(({ path, output }) => spellLayer(path, output)).join(','),
       batch_size: explanation.batchSize,
       queue_ms: explanation.timings.queue,
       compute_ms: computeTime(explanation),

@@ -3,6 +3,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import type { Explanation } from '../../cam/explanation.js';
 import { methodNames } from '../../cam/methods.js';
+import { spellLayer } from '../../cam/target-layers.js';
 import { drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../draw-maps.js';
 import { captionOf, rankClasses, statisticsOf } from '../../explanation-report.js';
 import type { LoadedImage } from '../../image/load-image.js';
@@ -13,7 +14,7 @@ import { bytesOf } from '../../typed-array-bytes.js';
 import type { Call, CallRunner } from '../call.js';
 import { invalidRequest } from '../http-errors.js';
 import type { ModelRegistry } from '../model-registry.js';
-import { errorSchema, modelParams } from '../schemas.js';
+import { errorSchema, modelParams, reportLayer } from '../schemas.js';
 import type { ServedModel } from '../served-model.js';
 import {
   type Answer,
@@ -130,7 +131,9 @@ async function describeModel(served: ServedModel): Promise<z.output<typeof descr
         called: !('calls' in layer) || layer.calls > 0,
       };
     }),
-    layer: [chosen].flat().map((layer) => (typeof layer === 'string' ? layer : layer.path)),
+    layer: [chosen]
+      .flat()
+      .map((layer) => (typeof layer === 'string' ? layer : spellLayer(layer.path, layer.output))),
   };
 }
 
@@ -233,7 +236,7 @@ function describe(
     model: model.name,
     version: model.version,
     method: method ?? model.defaultMethod,
-    layers: explanation.layers.map(({ shape, ...layer }) => ({ ...layer, shape: [...shape] })),
+    layers: explanation.layers.map(reportLayer),
     scores,
     note,
     top: top.map(({ classIndex, label, probability }) => ({

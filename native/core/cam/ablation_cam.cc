@@ -90,8 +90,11 @@ class AblatedLayer {
           .index_put_({indexTensor(rowsOf[map], device), indexTensor(channelsOf[map], device)}, fill_);
     }
     const bool pyramid = !layer_.maps.empty();
-    return {layer_.slot, layer_.callIndex, pyramid ? at::Tensor() : rows.at(0),
-            pyramid ? std::move(rows) : std::vector<at::Tensor>{}};
+    return {layer_.slot,
+            layer_.callIndex,
+            pyramid ? at::Tensor() : rows.at(0),
+            pyramid ? std::move(rows) : std::vector<at::Tensor>{},
+            {}};
   }
 
   // How many rows fit into half a GiB, at least one: a pyramid of large images has 90 MB a row.
@@ -133,7 +136,7 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
       runs.cancellation.throwIfCancelled();
       const int64_t count = std::min(rows, total - first);
       const at::ArrayRef<int64_t> channels(chosen.data() + first, static_cast<std::size_t>(count));
-      const ForwardHooks hooks(ablated.without(channels), runs.plan.layers().size());
+      const ForwardHooks hooks(ablated.without(channels), runs.plan.layers());
       const c10::IValue output = selectValue(runs.plan.runTail(crossing.of(count)), runs.selector);
       for (std::size_t index = 0; index < targets.size(); ++index) {
         if (targets[index].imageIndex != image) continue;

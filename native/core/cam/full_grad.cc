@@ -114,8 +114,7 @@ NetworkMaps fullGrad(ModelState& state,
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
     // Of the input a term for each channel, of each layer one: the sum of its channels.
     const at::Tensor ofInput = inFullPrecision((gradients[0] * input).detach().abs());
-    std::vector<at::Tensor> terms = {
-        scaledChannels(isChannelsLast(input.sizes()) ? ofInput.movedim(-1, 1) : ofInput)};
+    std::vector<at::Tensor> terms = {scaledChannels(ofInput.movedim(channelAxisOf(input.sizes()), 1))};
     for (std::size_t index = 0; index < captured.layers().size(); ++index) {
       const at::Tensor& gradient = gradients[index + 1];
       // No map of the images: linear layers, and what runs on windows or on one image at a time.

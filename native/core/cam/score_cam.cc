@@ -30,7 +30,7 @@ at::Tensor masksOf(const at::Tensor& channels, at::IntArrayRef size) {
 // [rows, 1, ...size] as factors of the images, wherever their channels are, if there are any.
 at::Tensor overAxesOf(const at::Tensor& images, const at::Tensor& masks) {
   if (masks.dim() > images.dim()) return masks.squeeze(1);
-  return isChannelsLast(images.sizes()) ? masks.movedim(1, -1) : masks;
+  return masks.movedim(1, channelAxisOf(images.sizes()));
 }
 
 }  // namespace
