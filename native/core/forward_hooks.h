@@ -38,7 +38,7 @@ class ForwardHooks {
   // Called by the operators.
   at::Tensor keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites);
   c10::IValue keepMaps(const c10::IValue& output, int slot, int callIndex);
-  void observe(const c10::IValue& output, int slot);
+  void observe(const c10::IValue& output, int slot, bool dependsOnInput);
 
   // Calls kept, in the order in which forward made them.
   const std::vector<LayerCall>& calls() const { return calls_; }
@@ -47,6 +47,7 @@ class ForwardHooks {
     int slot;
     std::optional<std::vector<int64_t>> shape;
     std::vector<std::vector<int64_t>> shapesOfMaps;  // where the output is several tensors
+    bool dependsOnInput;
   };
   const std::vector<Observation>& observations() const { return observations_; }
 
@@ -69,6 +70,6 @@ class ForwardHooks {
 // hooks.
 const c10::Symbol& markSymbol();         // (t(a) output, int slot) -> t(a): a note for Plan, never run
 const c10::Symbol& forwardHookSymbol();  // (t(a) output, int slot, int callIndex, bool clone) -> t(a)
-const c10::Symbol& observeSymbol();      // (Any output, int slot) -> ()
+const c10::Symbol& observeSymbol();      // (Any output, int slot, bool depends_on_input) -> ()
 
 }  // namespace gradcam

@@ -59,7 +59,7 @@ Inspection inspectOnDevice(ModelState& state, const std::string& method, const G
     LayerReport& report = inspection.layers[static_cast<std::size_t>(observation.slot)];
     report.outputShapes.push_back(observation.shape);
     calls.push_back({report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{}),
-                     observation.shapesOfMaps, std::nullopt});
+                     observation.shapesOfMaps, std::nullopt, observation.dependsOnInput});
     auto& channelsLast = calls.back().channelsLast;
     const LayerWeights weights(moduleNamed(state.module, report.layer.path));
     channelsLast = weights.areChannelsLast(calls.back().shape);

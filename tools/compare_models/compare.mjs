@@ -79,7 +79,7 @@ export async function compare(made, truth, folder) {
     models.float64 = await loadModel(join(folder, 'model.pt'), { dtype: 'float64' });
     const { errors, spreads } = await truth.ask(path);
     const at = output === null ? {} : { output };
-    for (const [method, Method] of Object.entries(methods)) {
+    for (const method of made.methods) {
       const expected = numbersOf(join(folder, `${method}.bin`), Float64Array);
       if (spreads[method] < leastSpread) row.faults.push(`${method}: the truth says nothing`);
       const differences = {};
@@ -89,7 +89,7 @@ export async function compare(made, truth, folder) {
         ['float64', 'float64', true],
       ]) {
         const model = models[dtype];
-        const cam = new Method({ model, optimize, ...at });
+        const cam = new methods[method]({ model, optimize, ...at });
         const targets = await targetsOf(made, model, input, folder);
         const { heatmaps } = await cam.explain(input, { targets });
         differences[way] = largestDifference(heatmaps.toTypedArray(), expected);

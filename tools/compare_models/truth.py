@@ -34,9 +34,6 @@ from architectures import ARCHITECTURES, build  # noqa: E402
 from float64_result import doubled, in_float32  # noqa: E402
 from torchscript_file import save_torchscript  # noqa: E402
 
-METHODS = ("GradCAM", "EigenCAM")
-
-
 class Query:
     """One class's logit of one query of a DETR."""
 
@@ -110,7 +107,7 @@ class Truth:
 
         def run(model, x):
             maps = {}
-            for method in METHODS:
+            for method in self.architecture.methods:
                 if self.architecture.pyramid and method == "GradCAM":
                     maps[method] = pyramid_by_autograd(model, path, x, self.targets)
                 else:
@@ -120,7 +117,8 @@ class Truth:
 
         with library.precision(torch.float64):
             exact = run(doubled(self.model), self.x.double())
-        singles = in_float32(run, self.model, self.x) if self.x.dim() == 4 else [run(self.model, self.x)]
+        both = self.architecture.both_layouts and self.x.dim() == 4
+        singles = in_float32(run, self.model, self.x) if both else [run(self.model, self.x)]
         errors, spreads = {}, {}
         for method, maps in exact.items():
             maps.astype("<f8").tofile(self.folder / f"{method}.bin")
@@ -164,6 +162,7 @@ def describe(name: str, truth: Truth) -> dict:
         "scripted": architecture.scripted,
         "output": architecture.output,
         "layers": list(architecture.layers),
+        "methods": list(architecture.methods),
         "target": {"kind": architecture.target, **truth.choose()},
         "refusal": architecture.refusal,
     }
