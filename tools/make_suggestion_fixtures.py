@@ -79,6 +79,35 @@ def detr():
     return Tuple(DetrForObjectDetection(config))
 
 
+class Copies(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.zeros_like(x)
+        for row in range(x.size(2)):
+            y[:, :, row] = x[:, :, row]
+        return y
+
+
+class Coordinates(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.zeros_like(x)
+        for row in range(x.size(2)):
+            y[:, :, row] = float(row)
+        return y
+
+
+class WritesMaps(nn.Module):
+    """Two maps that are written row by row: one from the image, and behind it one that knows the image's size alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.copies, self.coordinates = nn.Conv2d(3, 6, 3), Copies(), Coordinates()
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        x = self.copies(self.conv(x).relu())
+        return self.head((x * self.coordinates(x)).mean((2, 3)))
+
+
 # Name, model, the input's shape, the layer, what makes its output [B, C, ...space], and of several outputs which.
 CASES = [
     ("mixer", mixer, (2, 3, 32, 48), "norm", tokens(0, 4, 6), None),
@@ -86,6 +115,7 @@ CASES = [
     ("tall-patches", tall_patches, (2, 3, 32, 48), "blocks.1.norm1", tokens(1, 4, 12), None),
     ("mvit", mvit, (1, 3, 4, 32, 48), "blocks.1.norm1", tokens(1, 2, 4, 6), None),
     ("detr", detr, (2, 3, 32, 48), "model.model.encoder.layers.0", tokens(0, 4, 6), 0),
+    ("writes-maps", WritesMaps, (2, 3, 12, 16), "copies", lambda x: x, None),
 ]
 
 
@@ -120,7 +150,9 @@ def main():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=0.3)
         x = torch.randn(shape).round(decimals=1)
-        save_torchscript(torch.jit.trace(model, x, check_trace=False, strict=False), FOLDER / f"{name}.pt")
+        scripted = isinstance(model, WritesMaps)
+        file = torch.jit.script(model) if scripted else torch.jit.trace(model, x, check_trace=False, strict=False)
+        save_torchscript(file, FOLDER / f"{name}.pt")
         maps, scores = grad_cam(doubled(model), layer, x.double(), transform, output)
         rough_maps, rough_scores = grad_cam(model, layer, x, transform, output)
         spread = float(maps.flatten(1).std(1).min())

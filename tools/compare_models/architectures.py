@@ -6,6 +6,7 @@ position embeddings) is drawn too, and BatchNorm has the statistics of its input
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from unittest import mock
 
 import numpy as np
 import torch
@@ -77,6 +78,18 @@ def detector(name: str, **options):
         return model
 
     return with_rounded_lists
+
+
+def mvit():
+    """torchvision fixes its size, 16 x 224 x 224."""
+    from torchvision.models.video import mvit as module
+
+    def smaller(**settings):
+        return MViT(**settings | {"spatial_size": (64, 96), "temporal_size": 8})
+
+    MViT = module.MViT
+    with mock.patch.object(module, "MViT", smaller):
+        return module.mvit_v1_b(num_classes=CLASSES)
 
 
 def unet():
@@ -165,8 +178,7 @@ ARCHITECTURES = {
         (1, 3, 8, 64, 96), {"features.6.1.norm1": channels_last, "norm": channels_last},
     ),
     "mvit_v1_b": Architecture(
-        torchvision_model("video", "mvit_v1_b", num_classes=CLASSES),
-        (1, 3, 16, 224, 224), {"blocks.15.norm1": tokens(1, 8, 7, 7)},
+        mvit, (1, 3, 8, 64, 96), {"blocks.15.norm1": tokens(1, 4, 2, 3)},
     ),
     "lraspp_mobilenet_v3_large": Architecture(
         torchvision_model("segmentation", "lraspp_mobilenet_v3_large", weights_backbone=None, num_classes=CLASSES),
