@@ -1,13 +1,12 @@
 // npm run compare:models: architectures by name, explained with default options and compared with pytorch-grad-cam.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandOf } from '../command.mjs';
 import { compare } from './compare.mjs';
-import { tableOf, verdictOf } from './table.mjs';
+import { tableOf, verdictOf, writeRow } from './table.mjs';
 import { TruthProcess } from './truth_process.mjs';
 
-const page = new URL('../../docs/models.md', import.meta.url);
 const program = commandOf(
   'compare:models',
   `Makes each architecture with random weights, asks for the layer to explain, and compares the maps of that layer with \
@@ -19,7 +18,7 @@ pytorch-grad-cam's in double precision.`,
     'a Python with tools/requirements.txt',
     process.env.GRADCAM_PYTHON ?? 'python3',
   )
-  .option('--write', 'put the table into docs/models.md')
+  .option('--write', 'put the rows into the table of docs/models.md')
   .addHelpText('after', '\nExit code 0: all are right. 1: one is not. 2: wrong options.')
   .parse();
 const { python, write } = program.opts();
@@ -49,12 +48,8 @@ for (const name of program.args.length > 0 ? program.args : known) {
   const row = rows.at(-1);
   console.log(`${name}: ${verdictOf(row)} (${((Date.now() - started) / 1000).toFixed(0)} s)`);
   for (const fault of row.faults) console.log(`  ${fault}`);
+  if (write) writeRow(row, known);
 }
 
-const table = tableOf(rows);
-console.log(`\n${table}`);
-if (write) {
-  const text = readFileSync(page, 'utf8');
-  writeFileSync(page, text.replace(/\| model \| file [\s\S]*?\n(?=\n)/, `${table}\n`));
-}
+console.log(`\n${tableOf(rows)}`);
 process.exitCode = rows.every(({ faults }) => faults.length === 0) ? 0 : 1;
