@@ -116,7 +116,7 @@ export interface NativeInspection {
   suggestion: {
     path: string;
     reason: string;
-    reshape: { kind: 'tokens'; prefixTokens: number } | { kind: 'nhwc' } | null;
+    reshape: { kind: 'tokens'; prefixTokens: number; grid?: number[] } | { kind: 'nhwc' } | null;
   };
 }
 

@@ -13,6 +13,7 @@ const parts = [
     name: 'fuzz:models, 3000 networks',
     command: ['npm', 'run', '--silent', 'fuzz:models', '--', '--cases', '3000', '--seed', 'N'],
   },
+  { name: 'compare:models, architectures by name', command: ['npm', 'run', '--silent', 'compare:models'] },
   { name: '200 workers', command: ['npx', 'ava', 'test/threads.test.ts'], env: { GRADCAM_WORKERS: '200' } },
   {
     name: 'memory over 5000 explains on every path, and 200 workers',

@@ -78,6 +78,7 @@ Napi::Value fromReshape(Napi::Env env, const ReshapeTransform& reshape) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("kind", reshape.kind == ReshapeTransform::Kind::Tokens ? "tokens" : "nhwc");
   if (reshape.prefixTokens) object.Set("prefixTokens", static_cast<double>(*reshape.prefixTokens));
+  if (!reshape.grid.empty()) object.Set("grid", fromShape(env, reshape.grid));
   return object;
 }
 

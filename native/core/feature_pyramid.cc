@@ -54,7 +54,8 @@ void checkLevels(const ActivationsAndGradients::Layer& layer, const ReshapeTrans
     message << "no tensors. Choose another layer.";
   } else {
     message << "several tensors, " << layer.given
-            << (pyramid ? ", the levels of a feature pyramid, which only reshapeTransform 'featurePyramid', or none, reads "
+            << (pyramid ? ", the levels of a feature pyramid, which only reshapeTransform 'featurePyramid', "
+                          "or none, reads "
                           "together."
                         : ", which are not the levels of a feature pyramid.")
             << " Say which one is meant, as in { path: '" << layer.path

@@ -50,9 +50,10 @@ void runRecordFrom(torch::jit::Stack& stack) {
 }
 
 void runObserve(torch::jit::Stack& stack) {
+  const bool dependsOnInput = torch::jit::pop(stack).toBool();
   const auto slot = static_cast<int>(torch::jit::pop(stack).toInt());
   const c10::IValue output = torch::jit::pop(stack);
-  if (ForwardHooks* hooks = ForwardHooks::current()) hooks->observe(output, slot);
+  if (ForwardHooks* hooks = ForwardHooks::current()) hooks->observe(output, slot, dependsOnInput);
 }
 
 void refuseToRun(torch::jit::Stack&) {
@@ -68,8 +69,8 @@ const torch::jit::RegisterOperators& registerHookOperators() {
           runForwardHook, c10::AliasAnalysisKind::FROM_SCHEMA),
       torch::jit::Operator(operatorName("record_from") + "(t(a) argument) -> t(a)", runRecordFrom,
                            c10::AliasAnalysisKind::FROM_SCHEMA),
-      torch::jit::Operator(operatorName("observe") + "(Any output, int slot) -> ()", runObserve,
-                           c10::AliasAnalysisKind::CONSERVATIVE),
+      torch::jit::Operator(operatorName("observe") + "(Any output, int slot, bool depends_on_input) -> ()",
+                           runObserve, c10::AliasAnalysisKind::CONSERVATIVE),
   });
   return registered;
 }
@@ -168,8 +169,8 @@ c10::IValue ForwardHooks::keepMaps(const c10::IValue& output, int slot, int call
   return withMaps(output, handedOn);
 }
 
-void ForwardHooks::observe(const c10::IValue& output, int slot) {
-  Observation observation{slot, std::nullopt, {}, {}};
+void ForwardHooks::observe(const c10::IValue& output, int slot, bool dependsOnInput) {
+  Observation observation{slot, std::nullopt, {}, {}, dependsOnInput};
   for (const at::Tensor& map : mapsOf(output)) observation.shapesOfMaps.push_back(map.sizes().vec());
   if (output.isTensor()) {
     observation.shape = output.toTensor().sizes().vec();

@@ -40,7 +40,7 @@ class ForwardHooks {
   // Called by the operators.
   c10::IValue keepOutput(const c10::IValue& output, int slot, int callIndex, bool cloneForLaterWrites);
   c10::IValue recordFrom(const c10::IValue& argument) const;
-  void observe(const c10::IValue& output, int slot);
+  void observe(const c10::IValue& output, int slot, bool dependsOnInput);
 
   // Calls kept, in the order in which forward made them.
   const std::vector<LayerCall>& calls() const { return calls_; }
@@ -51,6 +51,7 @@ class ForwardHooks {
     std::vector<std::vector<int64_t>> shapesOfMaps;  // where the output is several tensors
     // Where it is anything but a tensor, each tensor in it.
     std::vector<std::pair<OutputSelector, std::vector<int64_t>>> shapesOfParts;
+    bool dependsOnInput;
   };
   const std::vector<Observation>& observations() const { return observations_; }
 
@@ -77,6 +78,6 @@ class ForwardHooks {
 const c10::Symbol& markSymbol();         // (t(a) output, int slot) -> t(a): a note for Plan, never run
 const c10::Symbol& forwardHookSymbol();  // (t(a) output, int slot, int callIndex, bool clone) -> t(a)
 const c10::Symbol& recordFromSymbol();   // (t(a) argument) -> t(a): gradients are recorded from here on
-const c10::Symbol& observeSymbol();      // (Any output, int slot) -> ()
+const c10::Symbol& observeSymbol();      // (Any output, int slot, bool depends_on_input) -> ()
 
 }  // namespace gradcam

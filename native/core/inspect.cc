@@ -64,7 +64,7 @@ Inspection inspectOnDevice(ModelState& state, const std::string& method, const G
     report.outputShapes.push_back(observation.shape);
     report.parts = observation.shapesOfParts;
     calls.push_back({report.layer.path, report.layer.type, observation.shape.value_or(std::vector<int64_t>{}),
-                     observation.shapesOfMaps, std::nullopt});
+                     observation.shapesOfMaps, std::nullopt, observation.dependsOnInput});
     auto& channelsLast = calls.back().channelsLast;
     const LayerWeights weights(moduleNamed(state.module, report.layer.path));
     channelsLast = weights.areChannelsLast(calls.back().shape);

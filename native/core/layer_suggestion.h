@@ -15,6 +15,7 @@ struct FinishedCall {
   std::vector<int64_t> shape;                // of its output; empty where that is no tensor
   std::vector<std::vector<int64_t>> levels;  // of its outputs, where it gives several maps
   std::optional<bool> channelsLast;          // where the layer's weights tell
+  bool dependsOnInput = true;                // on what is in the image, not on its size alone
 };
 
 // The layer that Grad-CAM is usually wanted for: the last one that still has a spatial map, as torch-cam

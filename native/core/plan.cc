@@ -15,6 +15,7 @@
 #include "core/guided_relu.h"
 #include "core/image_list.h"
 #include "core/in_place_writes.h"
+#include "core/input_dependence.h"
 #include "core/layer_marks.h"
 #include "core/model_state.h"
 #include "core/module_calls.h"
@@ -224,19 +225,25 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
                                                  const std::vector<std::string>& paths) {
   std::unordered_map<std::string, int> slots;
   for (const std::string& path : paths) slots.emplace(path, static_cast<int>(slots.size()));
+  std::vector<Node*> observations;
   const auto observe = [&](const std::string& path, Value* output, Node* behind) {
     const auto slot = slots.find(path);
     if (slot == slots.end()) return;
     Graph& owner = *output->owningGraph();
     torch::jit::WithInsertPoint here(behind);
     Value* slotConstant = owner.insertConstant(slot->second);
-    owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0));
+    observations.push_back(owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0)));
   };
   auto graph = inlineModuleCalls(model, method, observe);
   if (isFrozen(model)) {
     for (const std::string& path : paths) {
       if (Value* value = valueNamed(*graph, path)) observe(path, value, value->node()->next());
     }
+  }
+  const auto dependent = valuesOfInputs(*graph);
+  for (Node* observation : observations) {
+    const torch::jit::WithInsertPoint here(observation);
+    observation->addInput(graph->insertConstant(dependent.count(observation->input(0)) > 0));
   }
   ownInputs(graph);
   prepareToRun(graph);

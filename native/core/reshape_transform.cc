@@ -20,9 +20,6 @@ namespace {
   throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(path);
 }
 
-// Class, distillation and register tokens; more than the known architectures have is taken for a misreading.
-constexpr int64_t mostPrefixTokens = 16;
-
 int64_t product(const std::vector<int64_t>& sizes) {
   int64_t result = 1;
   for (const int64_t size : sizes) result *= size;

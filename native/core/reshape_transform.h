@@ -35,6 +35,9 @@ struct ReshapeTransform {
 // The image's sizes in a batch of the shape [B, C, ...space] or [B, H, W, C].
 std::vector<int64_t> spatialSizesOf(const std::vector<int64_t>& shape);
 
+// Class, distillation and register tokens; more than the known architectures have is taken for a misreading.
+constexpr int64_t mostPrefixTokens = 16;
+
 // The grid of `tokens` that has the shape of a two-dimensional image: with `prefixTokens` the one that leaves
 // so many over, else the largest one, which may leave 16 over. Empty where there is none.
 std::vector<int64_t> inferGrid(int64_t tokens,
