@@ -91,6 +91,26 @@ def eigen_cam(model, case, given, _category):
     return scaled(maps), output.detach()
 
 
+def ablation_cam(model, case, given, category):
+    """Of the first output, behind a ReLU: Desai and Ramaswamy 2020, eq. 3."""
+    kept, output = run(model, case["layer"], given, -1)
+    maps, rest = kept[0].detach(), kept[1:]
+    weights = []
+    for channel in range(maps.size(1)):
+        without = maps.clone()
+        without[:, channel] = 0
+        handle = dict(model.named_modules())[case["layer"]].register_forward_hook(
+            lambda module, inputs, result, without=without: (without, *rest)
+        )
+        score = model(given)[:, category]
+        handle.remove()
+        weights.append((output[:, category] - score) / output[:, category])
+    return scaled((torch.stack(weights, 1)[..., None, None] * maps).sum(1).detach()), output.detach()
+
+
+METHODS = {"GradCAM": grad_cam, "EigenCAM": eigen_cam, "AblationCAM": ablation_cam}
+
+
 def pictures(count, size=24):
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(count)).round(decimals=3)
 
@@ -106,6 +126,7 @@ def cases():
     for name, body in (("gated", Gated()), ("gated-in-place", GatedInPlace())):
         for output in (0, 1):
             yield {"name": name, "how": script, "model": UsesGate(body), "layer": "body", "output": [output]}
+    yield {"name": "gated", "how": script, "model": UsesGate(Gated()), "layer": "body", "output": [0], "method": "AblationCAM"}
     yield {"name": "parts", "how": script, "model": UsesParts(), "layer": "body", "output": ["maps"]}
     for level in ("fine", "middle"):
         yield {"name": "pyramid", "how": script, "model": UsesPyramid(), "layer": "body", "output": [level]}
@@ -150,7 +171,7 @@ def main():
         exported = copy.deepcopy(model)
         file = torch.jit.script(exported) if case["how"] is torch.jit.script else torch.jit.trace(exported, given, check_trace=False)
         save_torchscript(file, FOLDER / f"{name}.pt")
-        method = eigen_cam if case.get("method") == "EigenCAM" else grad_cam
+        method = METHODS[case.get("method", "GradCAM")]
         exact = copy.deepcopy(model).double()
         category = telling_category(method, exact, case, given.double())
         maps, outputs = method(exact, case, given.double(), category)
