@@ -10,6 +10,7 @@
 #include <mutex>
 #include <typeinfo>
 
+#include "core/cancellation.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -61,7 +62,10 @@ SmallBlocks smallBlocks;
 
 class CachingAllocator final : public c10::Allocator {
  public:
+  // Also where a cancelled job ends: every operation takes memory for what it gives, forward and back, and
+  // its caller knows that there may be none.
   c10::DataPtr allocate(std::size_t size) override {
+    throwIfCancelled();
     const bool small = size < BlockCache::kSmallestBlock;
     void* data = small ? smallBlocks.take(size) : cache().take(size);
     return {data, data, small ? &freeSmallBlock : &freeBlock, c10::Device(c10::DeviceType::CPU)};

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "core/attention.h"
+#include "core/cancellation_points.h"
 #include "core/failure.h"
 #include "core/feature_maps.h"
 #include "core/forward_hooks.h"
@@ -126,12 +127,15 @@ Plan::Plan(const torch::jit::Module& model,
   for (const auto& graph : {prefixGraph_, tailGraph_}) {
     if (graph) writtenAttributes_.merge(writtenAttributes(graph));
   }
-  if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
   if (tailGraph_) {
-    tail_ = torch::jit::Code(tailGraph_, "tail");
     const torch::jit::AliasDb aliases(tailGraph_);
     for (const Value* input : tailGraph_->inputs()) tailWrites_ = tailWrites_ || aliases.hasWriters(input);
   }
+  for (const auto& graph : {prefixGraph_, tailGraph_}) {
+    if (graph) insertCancellationPoints(*graph);
+  }
+  if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
+  if (tailGraph_) tail_ = torch::jit::Code(tailGraph_, "tail");
 }
 
 std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
