@@ -142,7 +142,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                                               const std::string& method,
                                               std::vector<HookedLayer> layers,
                                               bool optimize,
-                                              bool secondDerivatives) {
+                                              bool secondDerivatives,
+                                              SharedWeights& weights) {
   std::vector<std::string> otherOutputType(
       layers.size());  // where a call gives something that is not a tensor
   auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
@@ -200,7 +201,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
     // user, the graph as it was tells.
     if (marksLeft[slot].size() != marks[slot].size())
-      return keepOutputs(model, method, std::move(layers), false, secondDerivatives);
+      return keepOutputs(model, method, std::move(layers), false, secondDerivatives, weights);
   }
   prepareToRun(graph);
   removeInPlaceWrites(graph);
@@ -211,13 +212,15 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
-  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, facts);
+  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, weights, facts);
   openSelfAttention(split.tail);  // now that a scripted number of heads is a constant
   if (secondDerivatives) openScaledDotProducts(split.tail);
   foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
                            countNodes(*split.tail, c10::aten::batch_norm);
   layNormGradientsInRows(split.tail);
+  weights.shareConstants(*split.prefix);
+  weights.shareConstants(*split.tail);
   return std::shared_ptr<const Plan>(new Plan(model, method, std::move(split.prefix), std::move(split.tail),
                                               std::move(layers), std::move(state), facts,
                                               std::move(unrolled)));
