@@ -6,9 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <mutex>
-#include <typeinfo>
 
 #include "core/cancellation.h"
 #include "core/torch.h"
@@ -92,11 +90,11 @@ class CachingAllocator final : public c10::Allocator {
 void installCachingAllocator() {
   static std::once_flag once;
   std::call_once(once, [] {
-    // Another copy of this addon in the process may have installed its own. Memory must go back to the
-    // allocator it came from, and oneDNN asks for the process's allocator anew when it frees: leave that one.
-    const c10::Allocator& installed = *c10::GetCPUAllocator();
-    if (std::strcmp(typeid(installed).name(), typeid(CachingAllocator).name()) == 0) return;
-    c10::SetCPUAllocator(new CachingAllocator);
+    // Another addon, or another copy of this one, may have installed its own. Memory must go back to the
+    // allocator it came from, and oneDNN asks for the process's allocator anew when it frees: leave that one,
+    // and by a priority above the usual let none replace ours.
+    if (c10::GetCPUAllocator() != c10::GetDefaultCPUAllocator()) return;
+    c10::SetCPUAllocator(new CachingAllocator, /*priority=*/1);
   });
 }
 
