@@ -188,3 +188,29 @@ test.serial('a plan that was being built for a job that is aborted is built for 
   for (const each of others) (await each).dispose();
   t.is(model.stats().plans, 1);
 });
+
+test.serial('further layers share the packed weights, each BatchNorm has its own', async (t) => {
+  const { input, outputs } = readJson<{ input: string; outputs: number[] }>('limits/two_norms.json');
+  await using model = await loadModel(fixturePath('limits/two_norms.pt'));
+  const image = readTensor({ file: input, shape: [1, 3, 8, 8] });
+  const { packedBytes: before } = model.stats().memory;
+  t.is(before, 0);
+  const packed: number[] = [];
+  for (const layer of ['last', 'late_norm', 'norm2', 'norm1']) {
+    const cam = new GradCAM({ model, targetLayers: layer });
+    for (let call = 0; call < 3; call++) {
+      using result = await cam.explain(image); // packed when a size comes the second time
+      t.true(maxDifference(values(result.outputs as Tensor), outputs) < 1e-5, layer);
+    }
+    packed.push(model.stats().memory.packedBytes);
+  }
+  // The stem, the convolution with each norm, the linear layer, and what stands before the last layer.
+  const bytes = 4 * (3 * 16 * 9 + 3 * 16 * 16 * 9 + 16 * 16 + 16 * 16);
+  t.true((packed[0] as number) > 0 && (packed[0] as number) <= bytes, `${packed[0]}`);
+  t.deepEqual(
+    packed,
+    packed.map(() => packed[0]),
+  );
+  await model.dispose();
+  t.is(model.stats().memory.packedBytes, 0);
+});

@@ -1,5 +1,5 @@
-"""Makes test/fixtures/limits: a layer of many places with the maps of pytorch-grad-cam, and models whose forward or walk
-back takes long.
+"""Makes test/fixtures/limits: a layer of many places with the maps of pytorch-grad-cam, models whose forward or walk
+back takes long, and one whose convolution stands before two BatchNorms.
 
     python tools/make_limit_fixtures.py
 
@@ -63,6 +63,28 @@ class Multiplies(nn.Module):
         return self.head(x.mean(1))
 
 
+class TwoNorms(nn.Module):
+    """One convolution before two BatchNorms: its weight is folded with each, and a linear layer is called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.norm1, self.norm2 = nn.BatchNorm2d(16), nn.BatchNorm2d(16)
+        self.mix, self.late, self.last = nn.Linear(16, 16), nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 1)
+        self.late_norm, self.head = nn.BatchNorm2d(16), nn.Linear(16, 5)
+        for norm in (self.norm1, self.norm2, self.late_norm):
+            for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+                tensor.uniform_(0.5, 1.5)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        x = F.relu(self.norm1(self.conv(x)))
+        x = F.relu(self.norm2(self.conv(x)))
+        x = self.mix(F.relu(self.mix(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        x = F.relu(self.late_norm(self.late(x)))
+        return self.head(F.relu(self.last(x)).mean((2, 3)))
+
+
 def image(size, seed):
     """Blobs, so that the places are alike in groups as an image's are."""
     torch.manual_seed(seed)
@@ -102,6 +124,11 @@ def main():
     torch.manual_seed(1)
     for name, network in (("counts", Counts(4_000_000_000)), ("multiplies", Multiplies(400))):
         torch.jit.script(network.eval()).save(str(FOLDER / f"{name}.pt"))
+    network, x = TwoNorms().eval(), image(8, 8)
+    torch.jit.script(network).save(str(FOLDER / "two_norms.pt"))
+    with torch.no_grad():
+        outputs = network.double()(x.double())[0].tolist()
+    (FOLDER / "two_norms.json").write_text(json.dumps({"input": "limits/input_8.f32", "outputs": outputs}) + "\n")
     (FOLDER / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
 
 

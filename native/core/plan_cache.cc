@@ -18,42 +18,42 @@ bool isReady(const std::shared_future<std::shared_ptr<const Plan>>& plan) {
 
 std::shared_ptr<const Plan> PlanCache::get(const std::string& key, const Build& build) {
   while (true) {
-    Promise promise;
-    std::shared_future<std::shared_ptr<const Plan>> known;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto found =
-          std::find_if(recent_.begin(), recent_.end(), [&](const Entry& entry) { return entry.key == key; });
-      if (found != recent_.end()) {
-        known = found->plan;
-        recent_.splice(recent_.begin(), recent_, found);
-      } else {
-        recent_.push_front({key, promise.get_future().share(), &promise});
-        if (recent_.size() > most_) recent_.pop_back();
-        count();
-      }
-    }
-    if (known.valid()) {
-      while (known.wait_for(kLookAtCancellation) != std::future_status::ready) throwIfCancelled();
-      if (auto plan = known.get()) return plan;
-      continue;  // whoever asks next builds it
-    }
-    try {
-      auto plan = build();
-      promise.set_value(plan);
-      const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    const auto found =
+        std::find_if(recent_.begin(), recent_.end(), [&](const Entry& entry) { return entry.key == key; });
+    if (found == recent_.end()) {
+      Promise promise;
+      recent_.push_front({key, promise.get_future().share(), &promise});
+      if (recent_.size() > most_) recent_.pop_back();
       count();
-      return plan;
-    } catch (...) {
-      forget(promise);
-      const Cancellation* cancellation = Cancellation::ofThisThread();
-      if (cancellation != nullptr && cancellation->cancelled()) {
-        promise.set_value(nullptr);
-      } else {
-        promise.set_exception(std::current_exception());
-      }
-      throw;
+      lock.unlock();
+      return built(promise, build);
     }
+    const auto known = found->plan;
+    recent_.splice(recent_.begin(), recent_, found);
+    lock.unlock();
+    while (known.wait_for(kLookAtCancellation) != std::future_status::ready) throwIfCancelled();
+    if (auto plan = known.get()) return plan;
+    // The job that built it was cancelled: whoever asks next builds it.
+  }
+}
+
+std::shared_ptr<const Plan> PlanCache::built(Promise& promise, const Build& build) {
+  try {
+    auto plan = build();
+    promise.set_value(plan);
+    const std::lock_guard lock(mutex_);
+    count();
+    return plan;
+  } catch (...) {
+    forget(promise);
+    const Cancellation* cancellation = Cancellation::ofThisThread();
+    if (cancellation != nullptr && cancellation->cancelled()) {
+      promise.set_value(nullptr);
+    } else {
+      promise.set_exception(std::current_exception());
+    }
+    throw;
   }
 }
 

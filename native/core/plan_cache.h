@@ -34,6 +34,7 @@ class PlanCache {
     const Promise* builder;
   };
 
+  std::shared_ptr<const Plan> built(Promise& promise, const Build& build);
   void forget(const Promise& builder);
   void count();
 
