@@ -34,6 +34,7 @@ export type GradCamErrorCode =
   | 'ERR_CUDA_UNAVAILABLE'
   | 'ERR_CUDA_FAILED'
   | 'ERR_OUT_OF_MEMORY'
+  | 'ERR_TOO_LARGE'
   | 'ERR_IMAGE_LOAD'
   | 'ERR_SIDECAR'
   | 'ERR_UNKNOWN_LABEL'

@@ -71,6 +71,8 @@ export interface ModelStatistics {
   readonly memory: {
     /** Bytes of parameters and buffers; 0 once disposed. */
     readonly weightBytes: number;
+    /** Bytes of this model's weights that are kept once more, in the order that oneDNN wants; its plans share them. */
+    readonly packedBytes: number;
     /** Bytes of the large blocks that tensors of this process hold, of all models and threads. */
     readonly tensorBytes: number;
     /** Bytes kept for the next tensors of this process; given back when no job has run for two seconds. */

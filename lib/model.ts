@@ -333,14 +333,14 @@ export class Model {
 
   /** What was done with this model since it was loaded, and what it holds now. Cheap, and works after dispose too. */
   stats(): ModelStatistics {
-    const { plans, ...jobs } = callNative((module) => module.modelStatistics(this.#reference));
+    const { plans, packedBytes, ...jobs } = callNative((module) => module.modelStatistics(this.#reference));
     const { tensorBytes, cachedBytes, devices } = callNative((module) => module.memory());
     const weightBytes = this.#disposed ? 0 : this.byteLength;
     return {
       jobs,
       plans,
       timings: { ...this.#timings },
-      memory: { weightBytes, tensorBytes, cachedBytes, devices },
+      memory: { weightBytes, packedBytes, tensorBytes, cachedBytes, devices },
     };
   }
 

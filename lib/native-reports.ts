@@ -64,4 +64,6 @@ export interface NativeModelStatistics {
   running: number;
   waiting: number;
   plans: number;
+  /** Of weights in oneDNN's order, which the plans share. */
+  packedBytes: number;
 }

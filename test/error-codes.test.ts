@@ -9,6 +9,7 @@ import {
   GradCAM,
   GradCamError,
   type GradCamErrorCode,
+  KPCACAM,
   LeGrad,
   loadImage,
   loadModel,
@@ -145,6 +146,12 @@ const raise: Record<Exclude<GradCamErrorCode, ServiceCode | typeof codeOfGpu>, R
       await Promise.all([image(), image(), image()].map((each) => explainer.explain(each)));
     }),
   ERR_CUDA_UNAVAILABLE: () => loadModel(fixturePath('scripted.pt'), { device: 'cuda:77' }),
+  ERR_TOO_LARGE: () =>
+    using('limits/places_8.pt', (model) =>
+      new KPCACAM({ model, targetLayers: 'conv' }).explain(
+        Tensor.from(noise(3 * 129 * 129), [1, 3, 129, 129]),
+      ),
+    ),
   ERR_OUT_OF_MEMORY: () =>
     inChild(`
     const { loadModel, Tensor } = await import('node-gradcam');

@@ -21,6 +21,7 @@ const statusOfCode: Readonly<Record<string, number>> = {
   ERR_INPUT_DTYPE: 400,
   ERR_INPUT_NOT_FINITE: 400,
   ERR_NOT_FINITE: 422,
+  ERR_TOO_LARGE: 422,
   ERR_CLASS_OUT_OF_RANGE: 400,
   ERR_NO_DETECTION: 400,
   ERR_TARGET_COUNT: 400,

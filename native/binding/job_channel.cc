@@ -63,6 +63,8 @@ void JobChannel::deliver(napi_env env, napi_value, void*, void* data) {
     (*task)(env);
   } catch (const Napi::Error& error) {
     napi_fatal_exception(env, error.Value());  // a callback of the user's threw: as in any event handler
+  } catch (...) {  // as uncaught there, not through Node's own frames, which would end the process
+    napi_fatal_exception(env, toJsError(env, toFailure(std::current_exception())).Value());
   }
 }
 

@@ -91,6 +91,7 @@ class Job final : public JobBase {
         finished_(std::move(finished)) {}
 
   void execute() noexcept override {
+    const Cancellation::Scope ofThisJob(cancellation.get());
     try {
       cancellation->throwIfCancelled();
       Result result = work_();

@@ -220,6 +220,7 @@ Napi::Value modelStatistics(const Napi::CallbackInfo& info) {
     set("running", running);
     set("waiting", box->activeJobs - running);
     set("plans", box->model ? box->model->cachedPlans() : 0);
+    set("packedBytes", box->model ? box->model->packedBytes() : 0);
     return object;
   });
 }

@@ -24,6 +24,7 @@ struct Quadrature {
 Quadrature gaussLegendre(int64_t steps) {
   Quadrature quadrature;
   for (int64_t index = 0; index < steps; ++index) {
+    throwIfCancelled();
     const auto n = static_cast<double>(steps);
     double x = -std::cos(M_PI * (static_cast<double>(index) + 0.75) / (n + 0.5));
     double slope = 0;

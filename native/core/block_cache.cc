@@ -35,14 +35,18 @@ bool BlockCache::SmallerFirst::operator()(const Block* a, const Block* b) const 
 
 void* BlockCache::take(std::size_t wanted) {
   const std::size_t size = (wanted + kPage - 1) / kPage * kPage;
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   Block* block = findFree(size);
   if (block == nullptr) {
     // The free segments are all too small. Without them the sum stays near to what is in use.
-    releaseFreeSegments();
+    const Leaving segments = takeOut([](const Block* each) { return each->wholeSegment(); });
+    lock.unlock();
+    returnToSystem(segments);
     block = newSegment(size);
+    lock.lock();
+  } else {
+    free_.erase(block);
   }
-  free_.erase(block);
   if (block->size >= size + kSmallestBlock) split(block, size);
   block->free = false;
   used_.emplace(block->data, block);
@@ -51,14 +55,25 @@ void* BlockCache::take(std::size_t wanted) {
 }
 
 bool BlockCache::giveBack(void* data) {
-  std::lock_guard lock(mutex_);
-  const auto found = used_.find(data);
-  if (found == used_.end()) return false;
-  Block* block = found->second;
-  used_.erase(found);
-  inUse_ -= block->size;
+  Leaving leaving;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = used_.find(data);
+    if (found == used_.end()) return false;
+    Block* block = found->second;
+    used_.erase(found);
+    inUse_ -= block->size;
+    block->kept = true;
+    block = makeFree(block);
+    if (!keeping_) leaving = takeOut([block](const Block* each) { return each == block; });
+  }
+  returnToSystem(leaving);
+  return true;
+}
+
+// Joined with its neighbours, where they are free; gives what it then is.
+BlockCache::Block* BlockCache::makeFree(Block* block) {
   block->free = true;
-  block->kept = true;
   if (block->behind != nullptr && block->behind->free) swallowBehind(block);
   if (block->before != nullptr && block->before->free) {
     block = block->before;
@@ -66,8 +81,7 @@ bool BlockCache::giveBack(void* data) {
     swallowBehind(block, /*isListed=*/false);
   }
   free_.insert(block);
-  if (!keeping_) returnToSystem(block);
-  return true;
+  return block;
 }
 
 void BlockCache::keep() {
@@ -76,10 +90,13 @@ void BlockCache::keep() {
 }
 
 void BlockCache::release() {
-  std::lock_guard lock(mutex_);
-  keeping_ = false;
-  const std::set<Block*, SmallerFirst> all = free_;
-  for (Block* block : all) returnToSystem(block);
+  Leaving all;
+  {
+    const std::lock_guard lock(mutex_);
+    keeping_ = false;
+    all = takeOut([](const Block*) { return true; });
+  }
+  returnToSystem(all);
 }
 
 MemoryUse BlockCache::use() {
@@ -105,9 +122,7 @@ BlockCache::Block* BlockCache::newSegment(std::size_t size) {
     whole = size;  // memory is short: what is needed and no more
     data = system_.allocate(whole);
   }
-  auto* block = new Block{static_cast<char*>(data), whole};
-  free_.insert(block);
-  return block;
+  return new Block{static_cast<char*>(data), whole, /*free=*/false};
 }
 
 void BlockCache::split(Block* block, std::size_t size) {
@@ -129,26 +144,42 @@ void BlockCache::swallowBehind(Block* block, bool isListed) {
   delete behind;
 }
 
-void BlockCache::returnToSystem(Block* block) {
-  if (block->wholeSegment()) {
-    free_.erase(block);
-    system_.free(block->data);
-    delete block;
-    return;
+// Free blocks become nobody's, so that the lock need not be held while the system takes them.
+template <typename IsWanted>
+BlockCache::Leaving BlockCache::takeOut(const IsWanted& isWanted) {
+  Leaving leaving;
+  for (auto position = free_.begin(); position != free_.end();) {
+    Block* block = *position;
+    if (!isWanted(block)) {
+      ++position;
+      continue;
+    }
+    position = free_.erase(position);
+    block->free = false;
+    (block->wholeSegment() ? leaving.segments : leaving.parts).push_back(block);
   }
-  block->kept = false;
-#ifdef __linux__
-  // The pages between blocks that are in use; they come back zeroed when they are touched again.
-  const auto start = (reinterpret_cast<std::uintptr_t>(block->data) + kPage - 1) / kPage * kPage;
-  const auto end = reinterpret_cast<std::uintptr_t>(block->data + block->size) / kPage * kPage;
-  if (end > start) madvise(reinterpret_cast<void*>(start), end - start, MADV_DONTNEED);
-#endif
+  return leaving;
 }
 
-void BlockCache::releaseFreeSegments() {
-  for (auto position = free_.begin(); position != free_.end();) {
-    Block* block = *position++;
-    if (block->wholeSegment()) returnToSystem(block);
+// Without the lock.
+void BlockCache::returnToSystem(const Leaving& leaving) {
+  for (Block* block : leaving.segments) {
+    system_.free(block->data);
+    delete block;
+  }
+  if (leaving.parts.empty()) return;
+#ifdef __linux__
+  // The pages between blocks that are in use; they come back zeroed when they are touched again.
+  for (const Block* block : leaving.parts) {
+    const auto start = (reinterpret_cast<std::uintptr_t>(block->data) + kPage - 1) / kPage * kPage;
+    const auto end = reinterpret_cast<std::uintptr_t>(block->data + block->size) / kPage * kPage;
+    if (end > start) madvise(reinterpret_cast<void*>(start), end - start, MADV_DONTNEED);
+  }
+#endif
+  const std::lock_guard lock(mutex_);
+  for (Block* block : leaving.parts) {
+    block->kept = false;
+    makeFree(block);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <set>
 #include <unordered_map>
+#include <vector>
 
 namespace gradcam {
 
@@ -41,6 +42,10 @@ class BlockCache {
 
  private:
   struct Block;
+  // Free blocks on their way back to the system: whole segments, and those between blocks that are in use.
+  struct Leaving {
+    std::vector<Block*> segments, parts;
+  };
   struct SmallerFirst {
     bool operator()(const Block* a, const Block* b) const;
   };
@@ -49,8 +54,10 @@ class BlockCache {
   Block* newSegment(std::size_t size);
   void split(Block* block, std::size_t size);
   void swallowBehind(Block* block, bool isListed = true);
-  void returnToSystem(Block* block);
-  void releaseFreeSegments();
+  Block* makeFree(Block* block);
+  template <typename IsWanted>
+  Leaving takeOut(const IsWanted& isWanted);
+  void returnToSystem(const Leaving& leaving);
 
   const SystemMemory system_;
   std::mutex mutex_;

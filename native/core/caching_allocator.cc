@@ -6,10 +6,9 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <mutex>
-#include <typeinfo>
 
+#include "core/cancellation.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -61,7 +60,10 @@ SmallBlocks smallBlocks;
 
 class CachingAllocator final : public c10::Allocator {
  public:
+  // Also where a cancelled job ends: every operation takes memory for what it gives, forward and back, and
+  // its caller knows that there may be none.
   c10::DataPtr allocate(std::size_t size) override {
+    throwIfCancelled();
     const bool small = size < BlockCache::kSmallestBlock;
     void* data = small ? smallBlocks.take(size) : cache().take(size);
     return {data, data, small ? &freeSmallBlock : &freeBlock, c10::Device(c10::DeviceType::CPU)};
@@ -88,11 +90,11 @@ class CachingAllocator final : public c10::Allocator {
 void installCachingAllocator() {
   static std::once_flag once;
   std::call_once(once, [] {
-    // Another copy of this addon in the process may have installed its own. Memory must go back to the
-    // allocator it came from, and oneDNN asks for the process's allocator anew when it frees: leave that one.
-    const c10::Allocator& installed = *c10::GetCPUAllocator();
-    if (std::strcmp(typeid(installed).name(), typeid(CachingAllocator).name()) == 0) return;
-    c10::SetCPUAllocator(new CachingAllocator);
+    // Another addon, or another copy of this one, may have installed its own. Memory must go back to the
+    // allocator it came from, and oneDNN asks for the process's allocator anew when it frees: leave that one,
+    // and by a priority above the usual let none replace ours.
+    if (c10::GetCPUAllocator() != c10::GetDefaultCPUAllocator()) return;
+    c10::SetCPUAllocator(new CachingAllocator, /*priority=*/1);
   });
 }
 

@@ -47,7 +47,12 @@ class ExecutorPool {
     {
       std::lock_guard lock(mutex_);
       tasks_.push_back(std::move(task));
-      if (idle_ < static_cast<int>(tasks_.size()) && threads_ < counts_.executors) startThread();
+      if (wantsThread() && !startThread() && threads_ == 0) {
+        tasks_.pop_back();
+        throw Failure("ERR_OUT_OF_MEMORY",
+                      "No thread could be started: " + problem_ +
+                          ". Raise the limits of this process on threads and memory, or free some.");
+      }
     }
     available_.notify_one();
   }
@@ -61,34 +66,44 @@ class ExecutorPool {
     {
       std::lock_guard lock(mutex_);
       counts_ = counts;
+      while (wantsThread() && startThread()) continue;
     }
     available_.notify_all();
   }
 
  private:
-  // Where the system has no more threads to give, those that run must do; without any the task is refused.
-  void startThread() {
+  // A started thread takes its task when it comes to it.
+  bool wantsThread() const {
+    return idle_ + starting_ < static_cast<int>(tasks_.size()) && threads_ < counts_.executors;
+  }
+
+  // False where the system has no more threads to give: then those that run must do.
+  bool startThread() {
     try {
       std::thread([this] { work(); }).detach();
       ++threads_;
+      ++starting_;
+      return true;
     } catch (const std::system_error& error) {
-      if (threads_ > 0) return;
-      tasks_.pop_back();
-      throw Failure("ERR_OUT_OF_MEMORY",
-                    std::string("No thread could be started: ") + error.what() +
-                        ". Raise the limits of this process on threads and memory, or free some.");
+      problem_ = error.what();
+      return false;
     }
   }
 
-  static void releaseMemory() {
+  // Gigabytes take a while: meanwhile others may queue and take tasks.
+  void releaseMemory(std::unique_lock<std::mutex>& lock) {
+    lock.unlock();
     releaseCachedMemory();
     releaseDeviceMemory();
+    lock.lock();
+    if (running_ > 0) keepFreedMemory();
   }
 
   void work() {
     int threadsSet = 0;
     bool released = false;
     std::unique_lock lock(mutex_);
+    --starting_;
     while (true) {
       ++idle_;
       const auto ready = [this] { return !tasks_.empty() || threads_ > counts_.executors; };
@@ -96,14 +111,14 @@ class ExecutorPool {
         available_.wait(lock, ready);
       } else if (!available_.wait_for(lock, kIdleBeforeRelease, ready)) {
         --idle_;
-        if (idle_ + 1 == threads_) releaseMemory();
+        if (idle_ + 1 == threads_) releaseMemory(lock);
         released = true;
         continue;
       }
       --idle_;
       if (threads_ > counts_.executors) {
         --threads_;
-        if (idle_ == threads_) releaseMemory();  // the others may have stopped looking
+        if (idle_ == threads_) releaseMemory(lock);  // the others may have stopped looking
         // The task this thread was woken for is another's now.
         available_.notify_one();
         return;
@@ -111,6 +126,7 @@ class ExecutorPool {
       std::function<void()> task = std::move(tasks_.front());
       tasks_.pop_front();
       const int wanted = counts_.intraOpThreads;
+      ++running_;
       lock.unlock();
       if (threadsSet != wanted) setIntraOpThreads(wanted);
       threadsSet = wanted;
@@ -119,6 +135,7 @@ class ExecutorPool {
       task = nullptr;
       released = false;
       lock.lock();
+      --running_;
     }
   }
 
@@ -126,8 +143,11 @@ class ExecutorPool {
   std::condition_variable available_;
   std::deque<std::function<void()>> tasks_;
   ThreadCounts counts_;
-  int threads_ = 0;
+  int threads_ = 0;   // all that were started
+  int starting_ = 0;  // of them, not yet at their first look for a task
   int idle_ = 0;
+  int running_ = 0;      // a task each
+  std::string problem_;  // why the last thread could not be started
 };
 
 ExecutorPool& pool() {

@@ -19,7 +19,7 @@ void runFusedAttention(torch::jit::Stack& stack) {
 
 }  // namespace
 
-c10::intrusive_ptr<FusedAttention> FusedAttention::of(const torch::jit::Node* node) {
+c10::intrusive_ptr<FusedAttention> FusedAttention::of(const torch::jit::Node* node, SharedWeights& shared) {
   const std::string kind = node->kind().toQualString();
   if (kind != "aten::_native_multi_head_attention" || node->inputs().size() != Argument::kCount) return {};
   std::vector<at::Tensor> weights;
@@ -31,16 +31,18 @@ c10::intrusive_ptr<FusedAttention> FusedAttention::of(const torch::jit::Node* no
   }
   const auto heads = constantInput(node, "num_head");
   if (!heads || !heads->isInt()) return {};
-  return c10::make_intrusive<FusedAttention>(weights[0], weights[1], weights[2], weights[3], heads->toInt());
+  return c10::make_intrusive<FusedAttention>(weights[0], weights[1], weights[2], weights[3], heads->toInt(),
+                                             shared);
 }
 
-FusedAttention::FusedAttention(at::Tensor queryKeyValueWeight,
+FusedAttention::FusedAttention(const at::Tensor& queryKeyValueWeight,
                                at::Tensor queryKeyValueBias,
-                               at::Tensor projectionWeight,
+                               const at::Tensor& projectionWeight,
                                at::Tensor projectionBias,
-                               int64_t heads)
-    : queryKeyValue_(std::move(queryKeyValueWeight), std::move(queryKeyValueBias), {}),
-      projection_(std::move(projectionWeight), std::move(projectionBias), {}),
+                               int64_t heads,
+                               SharedWeights& weights)
+    : queryKeyValue_(queryKeyValueWeight, std::move(queryKeyValueBias), {}, weights),
+      projection_(projectionWeight, std::move(projectionBias), {}, weights),
       heads_(heads) {}
 
 std::tuple<at::Tensor, at::Tensor> FusedAttention::run(const torch::jit::Stack& arguments) const {

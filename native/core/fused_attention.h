@@ -13,13 +13,14 @@ class FusedAttention final : public torch::CustomClassHolder {
  public:
   // Of an `aten::_native_multi_head_attention` with constant float32 weights on the CPU; null for every
   // other.
-  static c10::intrusive_ptr<FusedAttention> of(const torch::jit::Node* node);
+  static c10::intrusive_ptr<FusedAttention> of(const torch::jit::Node* node, SharedWeights& weights);
 
-  FusedAttention(at::Tensor queryKeyValueWeight,
+  FusedAttention(const at::Tensor& queryKeyValueWeight,
                  at::Tensor queryKeyValueBias,
-                 at::Tensor projectionWeight,
+                 const at::Tensor& projectionWeight,
                  at::Tensor projectionBias,
-                 int64_t heads);
+                 int64_t heads,
+                 SharedWeights& weights);
 
   // `arguments` are the operator's own.
   std::tuple<at::Tensor, at::Tensor> run(const torch::jit::Stack& arguments) const;

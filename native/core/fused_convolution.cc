@@ -1,14 +1,11 @@
 #include "core/fused_convolution.h"
 
-#include <algorithm>
 #include <sstream>
 
 #include "core/operator_names.h"
 
 namespace gradcam {
 namespace {
-
-constexpr std::size_t kSizesKept = 4;
 
 void runFusedConvolution(torch::jit::Stack& stack) {
   const auto added = torch::jit::pop(stack).toOptional<at::Tensor>();
@@ -44,16 +41,21 @@ FoldedBatchNorm FoldedBatchNorm::of(const at::Tensor& mean,
 FusedConvolution::FusedConvolution(Parameters parameters,
                                    const std::optional<FoldedBatchNorm>& batchNorm,
                                    FusedActivation activation,
-                                   bool inRows)
+                                   bool inRows,
+                                   SharedWeights& weights)
     : parameters_(std::move(parameters)),
       weightSizes_(parameters_.weight.sizes().vec()),
-      scale_(batchNorm ? std::optional(batchNorm->scale) : std::nullopt),
       activation_(std::move(activation)),
       inRows_(inRows) {
-  if (onGpu()) foldOnGpu(batchNorm);
-  if (onGpu() || !batchNorm) return;
-  auto& bias = parameters_.bias;
-  bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
+  if (onGpu()) {
+    foldOnGpu(batchNorm);
+    return;
+  }
+  const auto& [weight, bias, stride, padding, dilation, groups] = parameters_;
+  packed_ = weights.convolution(weight, batchNorm ? std::optional(batchNorm->scale) : std::nullopt,
+                                {stride, padding, dilation, groups});
+  if (!batchNorm) return;
+  parameters_.bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
 }
 
 bool FusedConvolution::fits(const at::Tensor& input) const {
@@ -79,37 +81,12 @@ std::vector<int64_t> FusedConvolution::outputSizes(const at::Tensor& input) cons
   return sizes;
 }
 
-at::Tensor FusedConvolution::weightFor(const at::Tensor& input) const {
-  static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
-  const int64_t height = input.size(2), width = input.size(3);
-  std::lock_guard lock(mutex_);
-  const auto found = std::find_if(packed_.begin(), packed_.end(), [&](const PackedWeight& each) {
-    return each.height == height && each.width == width;
-  });
-  if (found == packed_.end()) {
-    packed_.push_front({height, width, {}});
-    if (packed_.size() > kSizesKept) packed_.pop_back();
-    return scaledWeight();
-  }
-  packed_.splice(packed_.begin(), packed_, found);
-  if (!found->weight.defined()) {
-    const std::vector<int64_t> one = {1, input.size(1), height, width};
-    found->weight = callTorchOperator(reorder, {scaledWeight(), parameters_.padding, parameters_.stride,
-                                                parameters_.dilation, parameters_.groups, one});
-  }
-  return found->weight;
-}
-
-at::Tensor FusedConvolution::scaledWeight() const {
-  return scale_ ? parameters_.weight * scale_->view({-1, 1, 1, 1}) : parameters_.weight;
-}
-
 at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at::Tensor>& added) const {
   if (!fits(input)) return runAsWritten(input, added);
   if (onGpu()) return runWithCudnn(input, added);
   static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
-  const at::Tensor weight = weightFor(input);
+  const at::Tensor weight = packed_->weightFor(input);
   const at::Tensor image = input.contiguous(at::MemoryFormat::ChannelsLast);
   const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
   if (!added) {
@@ -136,7 +113,8 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
 at::Tensor FusedConvolution::runAsWritten(const at::Tensor& input,
                                           const std::optional<at::Tensor>& added) const {
   const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
-  at::Tensor result = at::conv2d(input, scaledWeight(), bias, stride, padding, dilation, groups);
+  at::Tensor result = at::conv2d(input, onGpu() ? parameters_.weight : packed_->plain(), bias, stride,
+                                 padding, dilation, groups);
   if (added) result = at::add(result, *added);
   return activation_.apply(result);
 }

@@ -1,13 +1,12 @@
 #pragma once
 
 #include <atomic>
-#include <list>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/fused_activation.h"
+#include "core/shared_weights.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -26,9 +25,7 @@ struct FoldedBatchNorm {
 
 // activation(batch_norm(convolution(input)) + added), without gradients. Several threads may run it.
 //
-// On a CPU as one oneDNN primitive on channels-last data. oneDNN wants weights in an order of its own, which
-// depends on the image's size: from the second run with a size on, they are kept in that order, for the few
-// sizes used last. (A batch of one decides the order; other batches want the same.)
+// On a CPU as one oneDNN primitive on channels-last data, with packed weights.
 //
 // On a GPU by cuDNN, as one kernel where the activation is ReLU. Seen with ResNet-50 on an H200, float32 is
 // fastest in rows, and what tensor cores compute (float16, bfloat16, TF32) channels-last.
@@ -50,7 +47,8 @@ class FusedConvolution final : public torch::CustomClassHolder {
   FusedConvolution(Parameters parameters,
                    const std::optional<FoldedBatchNorm>& batchNorm,
                    FusedActivation activation,
-                   bool inRows);
+                   bool inRows,
+                   SharedWeights& weights);
 
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   // The result is contiguous instead of channels-last.
@@ -62,23 +60,15 @@ class FusedConvolution final : public torch::CustomClassHolder {
   void foldOnGpu(const std::optional<FoldedBatchNorm>& batchNorm);
   bool fits(const at::Tensor& input) const;
   std::vector<int64_t> outputSizes(const at::Tensor& input) const;
-  at::Tensor weightFor(const at::Tensor& input) const;
-  at::Tensor scaledWeight() const;
   at::Tensor runWithCudnn(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   at::Tensor runAsOneKernel(const at::Tensor& image, const std::optional<at::Tensor>& added) const;
   at::Tensor runAsWritten(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
 
   Parameters parameters_;
-  const std::vector<int64_t> weightSizes_;  // [out, in / groups, height, width]
-  std::optional<at::Tensor> scale_;  // of the weight, for each output channel; on a GPU it is in the weight
+  const std::vector<int64_t> weightSizes_;     // [out, in / groups, height, width]
+  std::shared_ptr<PackedConvolution> packed_;  // null on a GPU
   const FusedActivation activation_;
   const bool inRows_;
-  mutable std::mutex mutex_;
-  struct PackedWeight {
-    int64_t height, width;
-    at::Tensor weight;  // undefined while the size was seen only once
-  };
-  mutable std::list<PackedWeight> packed_;  // most recently used first
   at::MemoryFormat formatOnGpu_ = at::MemoryFormat::Contiguous;
   mutable std::atomic<bool> oneKernel_ = true;  // until cuDNN refuses
 };

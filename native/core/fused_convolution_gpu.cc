@@ -18,7 +18,6 @@ void FusedConvolution::foldOnGpu(const std::optional<FoldedBatchNorm>& batchNorm
     bias = (bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift).to(type);
   }
   weight = weight.contiguous(formatOnGpu_);
-  scale_.reset();
 }
 
 at::Tensor FusedConvolution::runAsOneKernel(const at::Tensor& image,

@@ -21,32 +21,23 @@ bool FusedLinear::available() {
          findTorchOperator("mkldnn::_reorder_linear_weight");
 }
 
-FusedLinear::FusedLinear(at::Tensor weight, std::optional<at::Tensor> bias, FusedActivation activation)
+FusedLinear::FusedLinear(const at::Tensor& weight,
+                         std::optional<at::Tensor> bias,
+                         FusedActivation activation,
+                         SharedWeights& weights)
     : inputs_(weight.size(1)),
       outputs_(weight.size(0)),
       bias_(std::move(bias)),
       activation_(std::move(activation)),
-      weight_(std::move(weight)) {}
-
-at::Tensor FusedLinear::packedWeight() const {
-  static const auto reorder = *findTorchOperator("mkldnn::_reorder_linear_weight");
-  std::lock_guard lock(mutex_);
-  if (!weight_.is_mkldnn()) weight_ = callTorchOperator(reorder, {weight_.contiguous(), c10::IValue()});
-  return weight_;
-}
-
-at::Tensor FusedLinear::plainWeight() const {
-  std::lock_guard lock(mutex_);
-  return weight_.is_mkldnn() ? weight_.to_dense() : weight_;
-}
+      weight_(weights.linear(weight)) {}
 
 at::Tensor FusedLinear::run(const at::Tensor& input) const {
   static const auto linear = *findTorchOperator("mkldnn::_linear_pointwise");
   const bool fits = input.is_cpu() && input.scalar_type() == at::kFloat && input.dim() >= 2 &&
                     input.numel() > 0 && input.size(-1) == inputs_;
   // What oneDNN cannot take, and every mistake, goes to the operator the model was written with.
-  if (!fits) return activation_.apply(at::linear(input, plainWeight(), bias_));
-  return callTorchOperator(linear, {input.contiguous(), packedWeight(), bias_, activation_.name,
+  if (!fits) return activation_.apply(at::linear(input, weight_->plain(), bias_));
+  return callTorchOperator(linear, {input.contiguous(), weight_->packed(), bias_, activation_.name,
                                     activation_.scalarList(), activation_.algorithm});
 }
 

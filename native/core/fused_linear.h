@@ -1,10 +1,10 @@
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "core/fused_activation.h"
+#include "core/shared_weights.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -16,20 +16,19 @@ class FusedLinear final : public torch::CustomClassHolder {
   static bool available();
 
   // `weight` is float32 on the CPU, [out, in].
-  FusedLinear(at::Tensor weight, std::optional<at::Tensor> bias, FusedActivation activation);
+  FusedLinear(const at::Tensor& weight,
+              std::optional<at::Tensor> bias,
+              FusedActivation activation,
+              SharedWeights& weights);
 
   at::Tensor run(const at::Tensor& input) const;
   std::string describe() const;
 
  private:
-  at::Tensor packedWeight() const;
-  at::Tensor plainWeight() const;
-
   const int64_t inputs_, outputs_;
   const std::optional<at::Tensor> bias_;
   const FusedActivation activation_;
-  mutable std::mutex mutex_;
-  mutable at::Tensor weight_;  // as given until the first run, then packed: never both
+  const std::shared_ptr<PackedLinear> weight_;
 };
 
 // The operator `fused_linear(Any linear, Tensor input) -> Tensor`; the first argument is a FusedLinear in a

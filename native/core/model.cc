@@ -16,8 +16,6 @@
 namespace gradcam {
 namespace {
 
-constexpr std::size_t kCachedPlans = 16;
-
 std::string keyOf(const std::vector<HookedLayer>& layers) {
   std::string key;
   for (const HookedLayer& layer : layers) {
@@ -49,27 +47,18 @@ std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
                                              bool secondDerivatives) {
   const std::string key = method + (optimize ? "\noptimized\n" : "\nas it is\n") +
                           (secondDerivatives ? "second derivatives\n" : "") + keyOf(layers);
-  std::lock_guard lock(mutex_);
-  const auto found =
-      std::find_if(recent_.begin(), recent_.end(), [&](const auto& entry) { return entry.key == key; });
-  if (found != recent_.end()) {
-    recent_.splice(recent_.begin(), recent_, found);
-    return found->plan;
-  }
-  checkMethod(method);
-  for (const HookedLayer& layer : layers) checkLayer(layer.path);
-  recent_.push_front({key, finished(Plan::keepOutputs(module, method, layers, optimize, secondDerivatives))});
-  if (recent_.size() > kCachedPlans) recent_.pop_back();
-  cachedPlans_ = recent_.size();
-  return recent_.front().plan;
+  return plans_.get(key, [&] {
+    checkMethod(method);
+    for (const HookedLayer& layer : layers) checkLayer(layer.path);
+    return finished(Plan::keepOutputs(module, method, layers, optimize, secondDerivatives, weights_));
+  });
 }
 
 std::shared_ptr<const Plan> ModelState::plainPlan(const std::string& method) {
-  checkMethod(method);
-  std::lock_guard lock(mutex_);
-  auto& plan = plain_[method];
-  if (!plan) plan = finished(Plan::plain(module, method));
-  return plan;
+  return plansOfMethods_.get("plain\n" + method, [&] {
+    checkMethod(method);
+    return finished(Plan::plain(module, method));
+  });
 }
 
 std::shared_ptr<const Plan> ModelState::finished(std::shared_ptr<const Plan> plan) const {
@@ -138,19 +127,17 @@ ModelInputs ModelState::prepareBatches(const std::string& method,
 }
 
 std::shared_ptr<const Plan> ModelState::inputGradientPlan(const std::string& method, bool guidedRelu) {
-  checkMethod(method);
-  std::lock_guard lock(mutex_);
-  auto& plan = (guidedRelu ? guided_ : recorded_)[method];
-  if (!plan) plan = finished(Plan::recorded(module, method, guidedRelu));
-  return plan;
+  return plansOfMethods_.get((guidedRelu ? "guided\n" : "recorded\n") + method, [&] {
+    checkMethod(method);
+    return finished(Plan::recorded(module, method, guidedRelu));
+  });
 }
 
 std::shared_ptr<const Plan> ModelState::attentionPlan(const std::string& method) {
-  checkMethod(method);
-  std::lock_guard lock(mutex_);
-  auto& plan = attention_[method];
-  if (!plan) plan = finished(Plan::keepAttention(module, method));
-  return plan;
+  return plansOfMethods_.get("attention\n" + method, [&] {
+    checkMethod(method);
+    return finished(Plan::keepAttention(module, method));
+  });
 }
 
 void ModelState::checkInputFinite(const at::Tensor& finite) {
@@ -310,6 +297,10 @@ std::optional<TensorHandle> Model::weight(const std::string& name) const {
 
 std::size_t Model::cachedPlans() const {
   return state_->cachedPlans();
+}
+
+std::size_t Model::packedBytes() const {
+  return state_->packedBytes();
 }
 
 OutputTree Model::run(const std::string& method, const GivenInputs& inputs) const {

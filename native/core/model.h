@@ -45,6 +45,8 @@ class Model {
   // A copy on the CPU; none where there is no parameter or buffer of that name.
   std::optional<TensorHandle> weight(const std::string& name) const;
   std::size_t cachedPlans() const;
+  // Bytes of weights that plans keep in oneDNN's order, beside the model's own.
+  std::size_t packedBytes() const;
   // A method as it is, without gradients. Throws ERR_NO_FORWARD where there is none of that name.
   OutputTree run(const std::string& method, const GivenInputs& inputs) const;
 

@@ -1,20 +1,17 @@
 #pragma once
 
-#include <atomic>
-#include <list>
-#include <map>
-#include <mutex>
-
 #include "core/device_jobs.h"
 #include "core/model.h"
 #include "core/plan.h"
+#include "core/plan_cache.h"
+#include "core/shared_weights.h"
 #include "core/torch.h"
 
 namespace gradcam {
 
 struct ModelState {
   ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard)
-      : module(std::move(loaded)), device(on), mode(wanted), defaults(std::move(standard)) {}
+      : module(std::move(loaded)), device(on), mode(wanted), defaults(std::move(standard)), weights_(module) {}
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
@@ -28,7 +25,9 @@ struct ModelState {
                                    bool secondDerivatives = false);
   std::shared_ptr<const Plan> plainPlan(const std::string& method);
   // How many plans of layers are kept; never waits for one that is being built.
-  std::size_t cachedPlans() const { return cachedPlans_; }
+  std::size_t cachedPlans() const { return plans_.size(); }
+  // Bytes of weights that plans keep in oneDNN's order.
+  std::size_t packedBytes() const { return weights_.packedBytes(); }
   // The whole method as autograd can record it from the input on, with guided ReLUs if asked for.
   std::shared_ptr<const Plan> inputGradientPlan(const std::string& method, bool guidedRelu);
   // The whole method with hooks behind every softmax, fused attention written out.
@@ -59,14 +58,9 @@ struct ModelState {
   // Executors have streams of their own: what building a plan asked of a GPU is done before others see it.
   std::shared_ptr<const Plan> finished(std::shared_ptr<const Plan> plan) const;
 
-  struct CachedPlan {
-    std::string key;
-    std::shared_ptr<const Plan> plan;
-  };
-  std::atomic<std::size_t> cachedPlans_ = 0;
-  std::mutex mutex_;
-  std::list<CachedPlan> recent_;  // most recently used first
-  std::map<std::string, std::shared_ptr<const Plan>> plain_, recorded_, guided_, attention_;  // by method
+  SharedWeights weights_;
+  PlanCache plans_{16};
+  PlanCache plansOfMethods_{16};  // without layers: the whole method in several forms
 };
 
 std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);

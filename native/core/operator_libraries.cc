@@ -6,6 +6,7 @@
 #include <mutex>
 #include <set>
 
+#include "core/cancellation.h"
 #include "core/cuda_library.h"
 #include "core/failure.h"
 #include "core/libtorch_build.h"
@@ -56,6 +57,8 @@ void loadOperatorLibrary(const std::string& path) {
     throwUnusable(path, "it is a folder; name the library file in it.");
   if (loaded.count(file.string()) > 0) return;
   loadPlaceholders();
+  const Cancellation::Scope toItsEnd(
+      nullptr);  // a library stays in the process, and its registrations with it
   try {
     // NOW, so that a function that this LibTorch does not have is an error here and does not end the process
     // later.

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "core/attention.h"
+#include "core/cancellation_points.h"
 #include "core/failure.h"
 #include "core/feature_maps.h"
 #include "core/forward_hooks.h"
@@ -127,19 +128,23 @@ Plan::Plan(const torch::jit::Module& model,
   for (const auto& graph : {prefixGraph_, tailGraph_}) {
     if (graph) writtenAttributes_.merge(writtenAttributes(graph));
   }
-  if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
   if (tailGraph_) {
-    tail_ = torch::jit::Code(tailGraph_, "tail");
     const torch::jit::AliasDb aliases(tailGraph_);
     for (const Value* input : tailGraph_->inputs()) tailWrites_ = tailWrites_ || aliases.hasWriters(input);
   }
+  for (const auto& graph : {prefixGraph_, tailGraph_}) {
+    if (graph) insertCancellationPoints(*graph);
+  }
+  if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
+  if (tailGraph_) tail_ = torch::jit::Code(tailGraph_, "tail");
 }
 
 std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                                               const std::string& method,
                                               std::vector<HookedLayer> layers,
                                               bool optimize,
-                                              bool secondDerivatives) {
+                                              bool secondDerivatives,
+                                              SharedWeights& weights) {
   std::vector<std::string> otherOutputType(
       layers.size());  // where a call gives something that is not a tensor
   auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
@@ -197,7 +202,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
     // user, the graph as it was tells.
     if (marksLeft[slot].size() != marks[slot].size())
-      return keepOutputs(model, method, std::move(layers), false, secondDerivatives);
+      return keepOutputs(model, method, std::move(layers), false, secondDerivatives, weights);
   }
   prepareToRun(graph);
   removeInPlaceWrites(graph);
@@ -208,13 +213,15 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
-  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, facts);
+  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, weights, facts);
   openSelfAttention(split.tail);  // now that a scripted number of heads is a constant
   if (secondDerivatives) openScaledDotProducts(split.tail);
   foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
                            countNodes(*split.tail, c10::aten::batch_norm);
   layNormGradientsInRows(split.tail);
+  weights.shareConstants(*split.prefix);
+  weights.shareConstants(*split.tail);
   return std::shared_ptr<const Plan>(new Plan(model, method, std::move(split.prefix), std::move(split.tail),
                                               std::move(layers), std::move(state), facts,
                                               std::move(unrolled)));

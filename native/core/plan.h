@@ -11,6 +11,7 @@
 #include "core/model_inputs.h"
 #include "core/plan_description.h"
 #include "core/reshape_transform.h"
+#include "core/shared_weights.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -28,7 +29,8 @@ class Plan : public Counted<Plan> {
                                                  const std::string& method,
                                                  std::vector<HookedLayer> layers,
                                                  bool optimize,
-                                                 bool secondDerivatives);
+                                                 bool secondDerivatives,
+                                                 SharedWeights& weights);
   // Observes the output of every layer in `paths` (slot = position in the list); those never called are no
   // error.
   static std::shared_ptr<const Plan> observeOutputs(const torch::jit::Module& model,

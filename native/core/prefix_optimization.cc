@@ -138,13 +138,16 @@ Node* insertFused(Graph& graph, Node* before, c10::Symbol symbol, at::ArrayRef<V
 
 class PrefixOptimizer {
  public:
-  PrefixOptimizer(Graph& graph, std::unordered_set<const Value*> rewritten, PlanDescription& facts)
-      : graph_(graph), rewritten_(std::move(rewritten)), facts_(facts) {}
+  PrefixOptimizer(Graph& graph,
+                  std::unordered_set<const Value*> rewritten,
+                  SharedWeights& weights,
+                  PlanDescription& facts)
+      : graph_(graph), rewritten_(std::move(rewritten)), weights_(weights), facts_(facts) {}
 
   void fuseConvolution(Node* node) {
     const Fusion fusion = findFusion(node, rewritten_.count(node->input(0)) > 0, rewritten_);
     auto convolution = c10::make_intrusive<FusedConvolution>(*convolutionParameters(node), fusion.batchNorm,
-                                                             fusion.activation, fusion.inRows);
+                                                             fusion.activation, fusion.inRows, weights_);
     Value* handle = addState(convolution->describe(), convolution);
     Node* last = fusion.replaced.back();
     Value* added = fusion.added;
@@ -169,9 +172,9 @@ class PrefixOptimizer {
         chain.push_back(user);
       }
     }
-    auto linear =
-        c10::make_intrusive<FusedLinear>(constantInput(node, "weight")->toTensor().detach(),
-                                         constantInput(node, "bias")->toOptional<at::Tensor>(), activation);
+    auto linear = c10::make_intrusive<FusedLinear>(constantInput(node, "weight")->toTensor().detach(),
+                                                   constantInput(node, "bias")->toOptional<at::Tensor>(),
+                                                   activation, weights_);
     Value* handle = addState(linear->describe(), linear);
     replaceChain(chain, insertFused(graph_, chain.back(), fusedLinearSymbol(), {handle, node->input(0)}));
     ++facts_.fusedLinears;
@@ -207,6 +210,7 @@ class PrefixOptimizer {
 
   Graph& graph_;
   std::unordered_set<const Value*> rewritten_;
+  SharedWeights& weights_;
   PlanDescription& facts_;
   std::vector<c10::IValue> state_;
 };
@@ -238,6 +242,7 @@ void foldBatchNorms(std::shared_ptr<Graph>& graph) {
 
 std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
                                         bool mayFuseConvolutions,
+                                        SharedWeights& weights,
                                         PlanDescription& facts) {
   std::vector<Node*> convolutions, linears;
   std::unordered_set<const Value*> rewritten;
@@ -250,14 +255,15 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
       }
       if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
       if (!FusedLinear::available()) return;
-      if (auto attention = FusedAttention::of(node)) attentions.emplace_back(node, std::move(attention));
+      if (auto attention = FusedAttention::of(node, weights))
+        attentions.emplace_back(node, std::move(attention));
       if (isConstantLinear(node)) linears.push_back(node);
     });
     for (const Value* input : graph->inputs()) {
       if (aliases.hasWriters(input)) rewritten.insert(input);
     }
   }
-  PrefixOptimizer optimizer(*graph, std::move(rewritten), facts);
+  PrefixOptimizer optimizer(*graph, std::move(rewritten), weights, facts);
   for (Node* node : convolutions) optimizer.fuseConvolution(node);
   for (Node* node : linears) optimizer.fuseLinear(node);
   for (const auto& [node, attention] : attentions) optimizer.fuseAttention(node, attention);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/plan_description.h"
+#include "core/shared_weights.h"
 #include "core/torch.h"
 
 namespace gradcam {
@@ -14,6 +15,7 @@ namespace gradcam {
 // Adds to `facts` what was fused. Without `mayFuseConvolutions` they stay as they are (see plain_layout.h).
 std::vector<c10::IValue> optimizePrefix(std::shared_ptr<torch::jit::Graph>& graph,
                                         bool mayFuseConvolutions,
+                                        SharedWeights& weights,
                                         PlanDescription& facts);
 
 // A convolution that optimizePrefix makes one oneDNN primitive of, on channels-last data.

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "core/cancellation.h"
+
 namespace gradcam {
 namespace {
 
@@ -37,7 +39,8 @@ int otsuThreshold(const at::Tensor& levels) {
 // matrix is the grid's Laplacian, which is symmetric and, with something kept, positive definite.
 class Imputation {
  public:
-  Imputation(const bool* keep, int64_t height, int64_t width) : keep_(keep), height_(height), width_(width) {
+  Imputation(const bool* keep, int64_t height, int64_t width)
+      : keep_(keep), height_(height), width_(width), cancellation_(Cancellation::ofThisThread()) {
     diagonal_.resize(static_cast<std::size_t>(height * width));
     forEachMissing([&](int64_t y, int64_t x) {
       double sum = 0;
@@ -74,6 +77,7 @@ class Imputation {
     double energy = dot(residual, scaled);
     const double enough = energy * 1e-20;
     for (int iteration = 0; iteration < 20000 && energy > enough && energy > 0; ++iteration) {
+      if (cancellation_ != nullptr) cancellation_->throwIfCancelled();
       multiply(direction, product);
       const double step = energy / dot(direction, product);
       for (std::size_t index = 0; index < count; ++index) {
@@ -124,6 +128,7 @@ class Imputation {
 
   const bool* keep_;
   const int64_t height_, width_;
+  const Cancellation* const cancellation_;  // of the job, for whose channels several threads may work
   std::vector<double> diagonal_;
 };
 
