@@ -11,7 +11,11 @@ namespace gradcam {
 
 struct ModelState {
   ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard)
-      : module(std::move(loaded)), device(on), mode(wanted), defaults(std::move(standard)), weights_(module) {}
+      : module(std::move(loaded)),
+        device(on),
+        mode(wanted),
+        defaults(std::move(standard)),
+        weights_(module) {}
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
