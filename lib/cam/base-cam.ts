@@ -331,6 +331,14 @@ export abstract class BaseCAM {
     );
   }
 
+  /**
+   * @internal Whether images of several calls must not share a batch, as far as is known. What a detector gives for an image
+   * is not told apart in a batch's output.
+   */
+  get runsImagesAlone(): boolean {
+    return this.#model.takesImageList || Model.runsImagesAlone(this.#model, this.#modelMethod);
+  }
+
   /** @internal */
   get takesImageList(): boolean {
     return this.#model.takesImageList;

@@ -58,15 +58,10 @@ const char* forwardErrorCode(const std::string& message) {
   return "ERR_FORWARD";
 }
 
-}  // namespace
-
-std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
-  return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
-}
-
-c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) {
+template <typename Work>
+auto namingFailures(const std::vector<at::Tensor>& inputs, const Work& work) {
   try {
-    return plan.runTail(plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end())));
+    return work();
   } catch (const Failure&) {
     throw;
   } catch (...) {
@@ -78,6 +73,27 @@ c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) 
     throw Failure(forwardErrorCode(message),
                   "The model's forward failed on the input " + describeInputs(inputs) + ": " + message);
   }
+}
+
+}  // namespace
+
+std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
+  return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
+}
+
+c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) {
+  return namingFailures(inputs, [&] {
+    return plan.runTail(plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end())));
+  });
+}
+
+torch::jit::Stack runPrefix(const Plan& plan, const std::vector<at::Tensor>& inputs) {
+  return namingFailures(
+      inputs, [&] { return plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end())); });
+}
+
+c10::IValue runTail(const Plan& plan, torch::jit::Stack crossing, const std::vector<at::Tensor>& inputs) {
+  return namingFailures(inputs, [&] { return plan.runTail(std::move(crossing)); });
 }
 
 ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,

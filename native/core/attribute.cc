@@ -8,6 +8,7 @@
 #include "core/failure.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/target_scores.h"
 #include "core/tensor_state.h"
 
@@ -92,27 +93,21 @@ at::Tensor sumOfRows(const Target& target, const c10::IValue& output, int64_t ro
   return scoresOfRows(target, output, rows).sum();
 }
 
-// `rows` copies of one image's part of every input.
-std::vector<at::Tensor> repeatImage(const std::vector<at::Tensor>& inputs, int64_t image, int64_t rows) {
-  std::vector<at::Tensor> repeated;
-  for (const at::Tensor& input : inputs) {
-    std::vector<int64_t> sizes = input.sizes().vec();
-    sizes[0] = rows;
-    repeated.push_back(input.narrow(0, image, 1).expand(sizes).contiguous());
-  }
-  return repeated;
-}
-
 class IntegratedGradients {
  public:
-  IntegratedGradients(const Plan& plan,
+  // `explained` is the explained output of the inputs as they are.
+  IntegratedGradients(ModelState& state,
+                      const Plan& plan,
                       const AttributionRequest& request,
                       const std::vector<at::Tensor>& inputs,
+                      const c10::IValue& explained,
                       const Cancellation& cancellation)
       : plan_(plan),
         request_(request),
         inputs_(inputs),
-        cancellation_(cancellation),
+        copies_(plan, inputs, request.output, explained),
+        rowRuns_(
+            state, request.modelMethod, request.batchSize, explained, inputs.at(0).size(0), cancellation),
         quadrature_(request.rule == "riemann_trapezoid" ? riemannTrapezoid(request.steps)
                                                         : gaussLegendre(request.steps)) {}
 
@@ -120,23 +115,24 @@ class IntegratedGradients {
     const at::Tensor image = inputs_.at(0).narrow(0, target.imageIndex, 1);
     const at::Tensor difference = image - request_.baseline;
     at::Tensor integral = at::zeros_like(image);
-    for (int64_t first = 0; first < request_.steps; first += request_.batchSize) {
-      cancellation_.throwIfCancelled();
-      const int64_t count = std::min(request_.batchSize, request_.steps - first);
-      auto rows = repeatImage(inputs_, target.imageIndex, count);
+    std::optional<RecordedForward> forward;
+    const auto run = [&](int64_t first, int64_t count) {
+      auto rows = copies_.of(target.imageIndex, count);
       rows[0] = request_.baseline + along(quadrature_.positions, first, count) * difference;
-      const RecordedForward forward(plan_, rows, request_.output);
-      const at::Tensor score = sumOfRows(target.target, forward.explained(), count);
-      const at::Tensor gradients = forward.gradientOf(score, /*last=*/true);
+      return forward.emplace(plan_, rows, request_.output).explained();
+    };
+    rowRuns_.over(request_.steps, run, [&](const c10::IValue& output, int64_t first, int64_t count) {
+      const at::Tensor score = sumOfRows(target.target, output, count);
+      const at::Tensor gradients = forward->gradientOf(score, /*last=*/true);
       integral = integral + (along(quadrature_.weights, first, count) * gradients).sum(0, /*keepdim=*/true);
       advance(count);
-    }
+    });
     return difference * integral;
   }
 
   double scoreAtBaseline(const ResolvedTarget& target) const {
     const at::NoGradGuard noGrad;
-    auto inputs = repeatImage(inputs_, target.imageIndex, 1);
+    auto inputs = copies_.of(target.imageIndex, 1);
     inputs[0] = at::full_like(inputs[0], request_.baseline);
     const c10::IValue output = selectValue(runForward(plan_, inputs), request_.output);
     return scoresOfRows(target.target, output, 1).sum().item<double>();
@@ -155,28 +151,26 @@ class IntegratedGradients {
   const Plan& plan_;
   const AttributionRequest& request_;
   const std::vector<at::Tensor>& inputs_;
-  const Cancellation& cancellation_;
+  const ImageCopies copies_;
+  const RowRuns rowRuns_;
   const Quadrature quadrature_;
 };
 
-Attribution attributeOnDevice(ModelState& state,
-                              const AttributionRequest& request,
-                              const Cancellation& cancellation,
-                              const std::function<void(int64_t done, int64_t total)>& progress) {
-  const at::AutoGradMode notByDefault(false);
-  cancellation.throwIfCancelled();
+Attribution attributeInputs(ModelState& state,
+                            const AttributionRequest& request,
+                            const std::vector<at::Tensor>& inputs,
+                            const Cancellation& cancellation,
+                            const std::function<void(int64_t done, int64_t total)>& progress) {
   const auto plan =
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
-  if (!at::isFloatingType(inputs.at(0).scalar_type())) {
-    throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
-  }
   const RecordedForward forward(*plan, inputs, request.output);
   const auto targets = resolveTargets(forward.explained(), request.targets, inputs.at(0).size(0));
 
   Attribution attribution{toHandle(at::Tensor()), toOutputTree(forward.output()), {}};
   std::vector<at::Tensor> rows;
-  const IntegratedGradients integrated(*plan, request, inputs, cancellation);
+  std::optional<IntegratedGradients> integrated;
+  if (request.kind == AttributionRequest::Kind::IntegratedGradients)
+    integrated.emplace(state, *plan, request, inputs, forward.explained(), cancellation);
   const int64_t total = static_cast<int64_t>(targets.size()) * request.steps;
   int64_t done = 0;
   for (std::size_t index = 0; index < targets.size(); ++index) {
@@ -189,10 +183,10 @@ Attribution attributeOnDevice(ModelState& state,
     }
     const double value = score.item<double>();
     AttributedMap map{target.imageIndex, target.targetIndex, target.classIndex, value, 0};
-    if (request.kind == AttributionRequest::Kind::IntegratedGradients) {
-      rows.push_back(integrated.of(target, [&](int64_t count) { progress(done += count, total); }));
+    if (integrated) {
+      rows.push_back(integrated->of(target, [&](int64_t count) { progress(done += count, total); }));
       map.convergenceDelta =
-          rows.back().to(at::kDouble).sum().item<double>() - (value - integrated.scoreAtBaseline(target));
+          rows.back().to(at::kDouble).sum().item<double>() - (value - integrated->scoreAtBaseline(target));
     } else {
       const at::Tensor gradient = forward.gradientOf(score, index + 1 == targets.size());
       rows.push_back(gradient.narrow(0, target.imageIndex, 1));
@@ -201,6 +195,21 @@ Attribution attributeOnDevice(ModelState& state,
   }
   attribution.attributions = toHandle(at::cat(rows).to(at::kCPU, at::kFloat).contiguous());
   return attribution;
+}
+
+Attribution attributeOnDevice(ModelState& state,
+                              const AttributionRequest& request,
+                              const Cancellation& cancellation,
+                              const std::function<void(int64_t done, int64_t total)>& progress) {
+  const at::AutoGradMode notByDefault(false);
+  cancellation.throwIfCancelled();
+  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
+  if (!at::isFloatingType(inputs.at(0).scalar_type())) {
+    throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
+  }
+  state.checkImages(request.modelMethod, inputs[0].size(0));
+  return namingBatchSize(state, request.modelMethod, inputs, request.output,
+                         [&] { return attributeInputs(state, request, inputs, cancellation, progress); });
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "core/host_memory.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/stopwatch.h"
 #include "core/tensor_state.h"
 
@@ -78,25 +79,16 @@ MethodResult resultOf(const at::Tensor& heatmaps) {
   return {toHandle(copyToHost(heatmaps)), std::move(positive)};
 }
 
-Explanation explainOnDevice(ModelState& state,
-                            const ExplainRequest& request,
-                            const Cancellation& cancellation,
-                            const ExplainProgress& progress,
-                            at::Tensor& inputIsFinite) {
+Explanation explainInputs(ModelState& state,
+                          const ExplainRequest& request,
+                          const std::shared_ptr<const Plan>& plan,
+                          const std::vector<at::Tensor>& inputs,
+                          const Cancellation& cancellation,
+                          const ExplainProgress& progress) {
   Explanation explanation;
   StageTimings& timings = explanation.timings;
   Stopwatch stopwatch;
-  const at::AutoGradMode gradientsOnlyBehindHooks(false);
-
-  cancellation.throwIfCancelled();
   const NetworkMethod networkMethod = networkMethodOf(request);
-  const auto plan = networkMethod ? nullptr
-                                  : state.plan(request.modelMethod, hookedLayers(request.layers),
-                                               request.optimize, needsSecondDerivatives(request));
-  timings.plan = stopwatch.lap();
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs, &inputIsFinite);
-  checkInput(inputs.at(0));
-
   const std::vector<AugmentationChoice> asItIs = {{}};
   const auto& augmentations = request.augmentations.empty() ? asItIs : request.augmentations;
   std::vector<at::Tensor> sums;
@@ -112,7 +104,7 @@ Explanation explainOnDevice(ModelState& state,
       checkFinite(maps.heatmaps, maps.output);
       if (described) describe(maps.output, maps.targets, maps.scores, explanation);
     } else {
-      ExplainPass pass(state.module, *plan, request, changed, cancellation);
+      ExplainPass pass(state, *plan, request, changed, cancellation);
       timings.forward += stopwatch.lap();
       const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
       heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);
@@ -132,12 +124,36 @@ Explanation explainOnDevice(ModelState& state,
       }
     }
   }
-  ModelState::checkInputFinite(inputIsFinite);
   for (const at::Tensor& sum : sums) {
     const auto count = static_cast<double>(augmentations.size());
     explanation.methods.push_back(resultOf((count == 1 ? sum : sum / count).contiguous()));
   }
   timings.cam += stopwatch.lap();
+  return explanation;
+}
+
+Explanation explainOnDevice(ModelState& state,
+                            const ExplainRequest& request,
+                            const Cancellation& cancellation,
+                            const ExplainProgress& progress,
+                            at::Tensor& inputIsFinite) {
+  Stopwatch stopwatch;
+  const at::AutoGradMode gradientsOnlyBehindHooks(false);
+  cancellation.throwIfCancelled();
+  const auto plan = networkMethodOf(request) ? nullptr
+                                             : state.plan(request.modelMethod, hookedLayers(request.layers),
+                                                          request.optimize, needsSecondDerivatives(request));
+  const double planTime = stopwatch.lap();
+  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs, &inputIsFinite);
+  checkInput(inputs.at(0));
+  state.checkImages(request.modelMethod, inputs[0].size(0));
+  const double inputTime = stopwatch.lap();
+  Explanation explanation = namingBatchSize(state, request.modelMethod, inputs, request.output, [&] {
+    return explainInputs(state, request, plan, inputs, cancellation, progress);
+  });
+  ModelState::checkInputFinite(inputIsFinite);
+  explanation.timings.plan += planTime;
+  explanation.timings.forward += inputTime;
   return explanation;
 }
 

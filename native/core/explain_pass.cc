@@ -150,12 +150,12 @@ struct ExplainPass::Walk {
   std::vector<std::vector<at::Tensor>> gradientsOfLevels, hessianTimesLevels;
 };
 
-ExplainPass::ExplainPass(const torch::jit::Module& model,
+ExplainPass::ExplainPass(ModelState& state,
                          const Plan& plan,
                          const ExplainRequest& request,
                          std::vector<at::Tensor> inputs,
                          const Cancellation& cancellation)
-    : model_(model),
+    : state_(state),
       plan_(plan),
       request_(request),
       inputs_(std::move(inputs)),
@@ -287,8 +287,9 @@ at::Tensor ExplainPass::mapOfWalk(const CamMethod& method,
 
 std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
                                                    const std::function<void(int64_t rows)>& advance) {
-  const PerturbedRuns runs{plan_,         inputs_, request_.output, reshape_, method.batchSize,
-                           cancellation_, advance};
+  const PerturbedRuns runs{
+      state_,   request_.modelMethod, plan_,         inputs_, request_.output, explained_,
+      reshape_, method.batchSize,     cancellation_, advance};
   if (method.name == "SmoothGradCAMPlusPlus") {
     SmoothGradSettings settings{method.samples, method.deviation, method.seed, std::nullopt};
     if (method.noise) settings.noise = method.noise->state().tensor;
@@ -307,8 +308,8 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
   if (method.name == "CAM") {
     std::vector<at::Tensor> perLayer;
     for (const Layer& layer : layers_)
-      perLayer.push_back(
-          classActivationMap(model_, method.linear, {layer.path, layer.activation, explained_}, targets_));
+      perLayer.push_back(classActivationMap(state_.module, method.linear,
+                                            {layer.path, layer.activation, explained_}, targets_));
     return perLayer;
   }
   std::vector<int64_t> images;

@@ -6,6 +6,7 @@
 #include "core/activations_and_gradients.h"
 #include "core/cam/cam_method.h"
 #include "core/explain.h"
+#include "core/model_state.h"
 #include "core/target_scores.h"
 
 namespace gradcam {
@@ -24,7 +25,7 @@ class ExplainPass {
   };
 
   // Runs forward and resolves the targets.
-  ExplainPass(const torch::jit::Module& model,
+  ExplainPass(ModelState& state,
               const Plan& plan,
               const ExplainRequest& request,
               std::vector<at::Tensor> inputs,
@@ -54,7 +55,7 @@ class ExplainPass {
   std::vector<int64_t> mapSize() const;
   void readScores();
 
-  const torch::jit::Module& model_;
+  ModelState& state_;
   const Plan& plan_;
   const ExplainRequest& request_;
   const std::vector<at::Tensor> inputs_;

@@ -10,6 +10,7 @@
 #include "core/image_axes.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/tensor_state.h"
 
 namespace gradcam {
@@ -82,7 +83,9 @@ Factorization factorizeOnDevice(ModelState& state,
   if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
   const auto plan = state.plan(request.modelMethod, {{request.layer.path, choice}}, request.optimize);
   const auto inputs = state.prepareBatches(request.inputs);
-  const ActivationsAndGradients captured(*plan, inputs);
+  state.checkImages(request.modelMethod, inputs.at(0).size(0));
+  const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
+                                        [&] { return ActivationsAndGradients(*plan, inputs); });
   const at::Tensor activation =
       activationOf(captured.layers().at(0), request.reshape).to(at::kCPU, at::kFloat);
   if (activation.dim() != inputs.at(0).dim()) {

@@ -10,6 +10,7 @@
 #include "core/image_list.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/tensor_state.h"
 
 namespace gradcam {
@@ -39,7 +40,70 @@ std::vector<std::string> frozenValueNames(const torch::jit::Module& module) {
   return names;
 }
 
+// "2 batch_norm, 1 dropout"
+std::string describe(const std::map<std::string, int>& counts) {
+  std::vector<std::string> words;
+  for (const auto& [name, count] : counts) words.push_back(std::to_string(count) + " " + name);
+  return joined(words);
+}
+
 }  // namespace
+
+ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted)
+    : module(std::move(loaded)), device(on), mode(wanted) {
+  for (const auto& method : module.get_methods())
+    facts_[method.name()].ofGraph = batchFactsOf(module, method.name());
+}
+
+bool ModelState::runsImagesAlone(const std::string& method) const {
+  const auto facts = facts_.find(method);
+  return facts != facts_.end() && (facts->second.takesOneImage || facts->second.ofGraph.mixesImages);
+}
+
+void ModelState::learnOneImage(const std::string& method) {
+  if (const auto facts = facts_.find(method); facts != facts_.end()) facts->second.takesOneImage = true;
+}
+
+void ModelState::checkImages(const std::string& method, int64_t images, const std::string& reason) const {
+  const auto facts = facts_.find(method);
+  if (images < 2 || facts == facts_.end() || !facts->second.takesOneImage) return;
+  throw Failure("ERR_INPUT_SHAPE",
+                "The model's " + method + " takes one image at a time, and " + std::to_string(images) +
+                    " were given. Give one image in each call (an Explainer takes any number of calls), or "
+                    "export the model so that its batch may have any size." +
+                    (reason.empty() ? "" : " What it said: " + reason));
+}
+
+std::vector<ModelWarning> ModelState::warnings() const {
+  std::vector<ModelWarning> warnings;
+  for (const auto& [method, facts] : facts_) {
+    const auto& [training, mixesImages] = facts.ofGraph;
+    if (!training.empty())
+      warnings.push_back(
+          {"training-mode",
+           "The model's " + method + " holds operations in training mode: " + describe(training) +
+               ". It was traced without model.eval(), and gives other results than the trained "
+               "model would. Export it again after model.eval().",
+           method});
+    if (mixesImages)
+      warnings.push_back({"mixes-images",
+                          "BatchNorm in the model's " + method +
+                              " takes its statistics from the images that run together, so that each changes "
+                              "the results of the others. An Explainer runs the images of each call by "
+                              "themselves, and methods that change an image run one copy at a time.",
+                          method});
+    if (facts.takesOneImage)
+      warnings.push_back(
+          {"one-image",
+           "The model's " + method +
+               " takes one image at a time: for several together it gave no answer for each, and "
+               "for each alone it did. Its trace may hold the batch size, as a view(1, -1) does. "
+               "An Explainer, and methods that run changed copies of an image, run them one by "
+               "one.",
+           method});
+  }
+  return warnings;
+}
 
 std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
                                              const std::vector<HookedLayer>& layers,
@@ -280,10 +344,16 @@ std::size_t Model::cachedPlans() const {
   return state_->cachedPlans();
 }
 
+std::vector<ModelWarning> Model::warnings() const {
+  return state_->warnings();
+}
+
 OutputTree Model::run(const std::string& method, const std::vector<TensorHandle>& inputs) const {
   return onDevice(state_->device, state_->mode, [&] {
     const at::NoGradGuard noGrad;
-    return toOutputTree(runForward(*state_->plainPlan(method), state_->prepareInputs(inputs)));
+    const auto prepared = state_->prepareInputs(inputs);
+    return namingBatchSize(*state_, method, prepared, {},
+                           [&] { return toOutputTree(runForward(*state_->plainPlan(method), prepared)); });
   });
 }
 

@@ -13,6 +13,13 @@ namespace gradcam {
 
 struct ModelState;  // holds the torch::jit::Module; see model_state.h
 
+// A fact about a model that its user must know.
+struct ModelWarning {
+  const char* code;  // "training-mode", "mixes-images" or "one-image"
+  std::string message;
+  std::string method;  // of the model's, that it is true of
+};
+
 struct ModelFacts {
   std::string device;
   std::optional<ElementType> elementType;  // of the floating-point parameters
@@ -43,6 +50,8 @@ class Model {
   // A copy on the CPU; none where there is no parameter or buffer of that name.
   std::optional<TensorHandle> weight(const std::string& name) const;
   std::size_t cachedPlans() const;
+  // More of them as the model runs: what only takes one image is found out.
+  std::vector<ModelWarning> warnings() const;
   // A method as it is, without gradients. Throws ERR_NO_FORWARD where there is none of that name.
   OutputTree run(const std::string& method, const std::vector<TensorHandle>& inputs) const;
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "core/batch_facts.h"
 #include "core/device_jobs.h"
 #include "core/model.h"
 #include "core/plan.h"
@@ -13,8 +14,7 @@
 namespace gradcam {
 
 struct ModelState {
-  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted)
-      : module(std::move(loaded)), device(on), mode(wanted) {}
+  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted);
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
@@ -44,6 +44,15 @@ struct ModelState {
   // Throws ERR_INPUT_NOT_FINITE. `finite` is a truth value on any device, or undefined.
   static void checkInputFinite(const at::Tensor& finite);
 
+  // Whether several images of a method must not run together: it does not take them, as was found out when
+  // they failed together and not alone, or they would change each other's results.
+  bool runsImagesAlone(const std::string& method) const;
+  void learnOneImage(const std::string& method);
+  // Throws ERR_INPUT_SHAPE where a method is known to give no answer for each of so many images. `reason` is
+  // how they failed.
+  void checkImages(const std::string& method, int64_t images, const std::string& reason = "") const;
+  std::vector<ModelWarning> warnings() const;
+
   // Throws ERR_UNKNOWN_LAYER, ERR_MODEL_FROZEN, ERR_NO_FORWARD.
   void checkMethod(const std::string& method) const;
   void checkLayer(const std::string& path) const;
@@ -57,6 +66,11 @@ struct ModelState {
     std::string key;
     std::shared_ptr<const Plan> plan;
   };
+  struct MethodFacts {
+    BatchFacts ofGraph;
+    std::atomic<bool> takesOneImage = false;
+  };
+  std::map<std::string, MethodFacts> facts_;  // by method; none is added once the model is made
   std::atomic<std::size_t> cachedPlans_ = 0;
   std::mutex mutex_;
   std::list<CachedPlan> recent_;  // most recently used first
