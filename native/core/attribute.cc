@@ -203,7 +203,7 @@ Attribution attributeOnDevice(ModelState& state,
                               const std::function<void(int64_t done, int64_t total)>& progress) {
   const at::AutoGradMode notByDefault(false);
   cancellation.throwIfCancelled();
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs);
+  const std::vector<at::Tensor> inputs = state.prepareBatches(request.modelMethod, request.inputs);
   if (!at::isFloatingType(inputs.at(0).scalar_type())) {
     throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
   }

@@ -60,7 +60,7 @@ class ExecutorPool {
   void setCounts(ThreadCounts counts) {
     {
       std::lock_guard lock(mutex_);
-      counts_ = counts;
+      counts_ = {std::max(1, counts.executors), std::max(1, counts.intraOpThreads)};
     }
     available_.notify_all();
   }

@@ -1,5 +1,6 @@
 #include "core/explain.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "core/cam/augmentation.h"
@@ -8,6 +9,7 @@
 #include "core/cam/legrad.h"
 #include "core/device_jobs.h"
 #include "core/explain_pass.h"
+#include "core/explained_output.h"
 #include "core/failure.h"
 #include "core/host_memory.h"
 #include "core/model_state.h"
@@ -44,13 +46,18 @@ std::vector<at::Tensor> augmented(std::vector<at::Tensor> inputs, const Augmenta
   return inputs;
 }
 
-// Scores, outputs and layers as the input itself gives them (of augmentations, the first that changes
-// nothing, else the first).
-std::size_t plainest(const std::vector<AugmentationChoice>& augmentations) {
-  for (std::size_t index = 0; index < augmentations.size(); ++index) {
-    if (!augmentations[index].flip && augmentations[index].multiply == 1) return index;
-  }
-  return 0;
+// Targets, scores, outputs and layers are as the input itself gives them: of augmentations, the first that
+// changes nothing, else the first that does not mirror, else the first.
+std::vector<AugmentationChoice> plainestFirst(std::vector<AugmentationChoice> augmentations) {
+  const auto first = [&](const auto& isPlain) {
+    const auto found = std::find_if(augmentations.begin(), augmentations.end(), isPlain);
+    if (found == augmentations.end()) return false;
+    std::rotate(augmentations.begin(), found, found + 1);
+    return true;
+  };
+  if (!first([](const AugmentationChoice& each) { return !each.flip && each.multiply == 1; }))
+    first([](const AugmentationChoice& each) { return !each.flip; });
+  return augmentations;
 }
 
 void describe(const c10::IValue& output,
@@ -65,9 +72,14 @@ void describe(const c10::IValue& output,
 }
 
 NetworkMethod networkMethodOf(const ExplainRequest& request) {
-  if (request.methods.size() != 1) return nullptr;
-  if (request.methods[0].name == "FullGrad") return fullGrad;
-  if (request.methods[0].name == "LeGrad") return leGrad;
+  for (const MethodRequest& method : request.methods) {
+    if (method.name != "FullGrad" && method.name != "LeGrad") continue;
+    if (request.methods.size() == 1) return method.name == "FullGrad" ? fullGrad : leGrad;
+    throw Failure("ERR_UNSUPPORTED",
+                  method.name +
+                      " looks at the whole network and shares no forward with other methods. "
+                      "Explain with it in a call of its own.");
+  }
   return nullptr;
 }
 
@@ -93,22 +105,30 @@ Explanation explainInputs(ModelState& state,
   const auto& augmentations = request.augmentations.empty() ? asItIs : request.augmentations;
   std::vector<at::Tensor> sums;
   int64_t done = 0;
-  for (std::size_t index = 0; index < augmentations.size(); ++index) {
+  std::vector<ResolvedTarget> targets;  // of the plainest, which all others explain, too
+  for (const AugmentationChoice& augmentation : plainestFirst(augmentations)) {
     cancellation.throwIfCancelled();
-    const bool described = index == plainest(augmentations);
-    const auto changed = augmented(inputs, augmentations[index]);
+    const bool described = sums.empty();
+    const auto changed = augmented(inputs, augmentation);
+    const ExplainedOutput output = augmentation.flip
+                                       ? ExplainedOutput(request.output, inputs[0].sizes(), request.targets)
+                                       : ExplainedOutput(request.output);
+    const auto* resolved = described ? nullptr : &targets;
     std::vector<at::Tensor> heatmaps;
     if (networkMethod) {
-      const NetworkMaps maps = networkMethod(state, request, changed, cancellation, timings);
+      const NetworkMaps maps =
+          networkMethod(state, request, changed, output, resolved, cancellation, timings);
       heatmaps = {maps.heatmaps};
       checkFinite(maps.heatmaps, maps.output);
+      if (described) targets = maps.targets;
       if (described) describe(maps.output, maps.targets, maps.scores, explanation);
     } else {
-      ExplainPass pass(state, *plan, request, changed, cancellation);
+      ExplainPass pass(state, *plan, request, changed, output, resolved, cancellation);
       timings.forward += stopwatch.lap();
       const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
       heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);
       if (described) {
+        targets = pass.targets();
         describe(pass.output(), pass.targets(), pass.scores(), explanation);
         for (const ExplainPass::Layer& layer : pass.layers())
           explanation.layers.push_back({layer.path, layer.callIndex, layer.activation.sizes().vec()});
@@ -116,8 +136,8 @@ Explanation explainInputs(ModelState& state,
     }
     stopwatch.lap();
     for (std::size_t method = 0; method < heatmaps.size(); ++method) {
-      const at::Tensor undone = undo(heatmaps[method], augmentations[index]);
-      if (index == 0) {
+      const at::Tensor undone = undo(heatmaps[method], augmentation);
+      if (described) {
         sums.push_back(undone);
       } else {
         sums[method] = sums[method] + undone;
@@ -144,7 +164,8 @@ Explanation explainOnDevice(ModelState& state,
                                              : state.plan(request.modelMethod, hookedLayers(request.layers),
                                                           request.optimize, needsSecondDerivatives(request));
   const double planTime = stopwatch.lap();
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.inputs, &inputIsFinite);
+  const std::vector<at::Tensor> inputs =
+      state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
   checkInput(inputs.at(0));
   state.checkImages(request.modelMethod, inputs[0].size(0));
   const double inputTime = stopwatch.lap();

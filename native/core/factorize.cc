@@ -82,7 +82,7 @@ Factorization factorizeOnDevice(ModelState& state,
   CallChoice choice;
   if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
   const auto plan = state.plan(request.modelMethod, {{request.layer.path, choice}}, request.optimize);
-  const auto inputs = state.prepareBatches(request.inputs);
+  const auto inputs = state.prepareBatches(request.modelMethod, request.inputs);
   state.checkImages(request.modelMethod, inputs.at(0).size(0));
   const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
                                         [&] { return ActivationsAndGradients(*plan, inputs); });

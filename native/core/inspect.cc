@@ -71,7 +71,8 @@ Inspection inspectOnDevice(ModelState& state,
     ofShape = channelsLast;
   }
   inspection.suggestion =
-      suggestLayer(calls, inputShapeOf(prepared, takesImageList(state.module)), outputShape(output));
+      suggestLayer(calls, inputShapeOf(prepared, method == "forward" && takesImageList(state.module)),
+                   outputShape(output));
   return inspection;
 }
 

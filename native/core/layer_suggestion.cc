@@ -70,6 +70,22 @@ std::vector<FinishedCall> outsideAttention(const std::vector<FinishedCall>& call
   return outside;
 }
 
+// The map that was cut into tokens, the last one that has no more places than there are tokens, and most of
+// them: with many tokens before the image's, a larger grid would fit, too.
+std::vector<int64_t> gridOfPatches(const std::vector<FinishedCall>& calls,
+                                   int64_t tokens,
+                                   const std::vector<int64_t>& inputShape) {
+  std::vector<int64_t> grid;
+  for (const FinishedCall& call : calls) {
+    if (call.shape.size() != 4 || formOf(call, inputShape) != Form::Map) continue;
+    const std::vector<int64_t> patches = {call.shape[2], call.shape[3]};
+    const int64_t prefix = tokens - patches[0] * patches[1];
+    const bool isMost = prefix >= 0 && prefix * 2 < tokens;
+    if (isMost && inferGrid(tokens, prefix, {inputShape[2], inputShape[3]}) == patches) grid = patches;
+  }
+  return grid;
+}
+
 // Behind the last attention only the class token counts, so the layer before it is the last that tells all
 // places apart.
 LayerSuggestion suggestOfTransformer(const std::vector<FinishedCall>& calls,
@@ -112,7 +128,8 @@ LayerSuggestion suggestOfTransformer(const std::vector<FinishedCall>& calls,
     return suggestion;
   }
   const int64_t tokens = layer->shape[1];
-  const auto grid = inferGrid(tokens, std::nullopt, {inputShape[2], inputShape[3]});
+  auto grid = gridOfPatches(calls, tokens, inputShape);
+  if (grid.empty()) grid = inferGrid(tokens, std::nullopt, {inputShape[2], inputShape[3]});
   if (grid.empty()) {
     return {"",
             "'" + layer->path + "', the layer before the last attention, gives " + std::to_string(tokens) +

@@ -12,6 +12,7 @@
 #include "core/output_value.h"
 #include "core/row_runs.h"
 #include "core/tensor_state.h"
+#include "core/traced_constants.h"
 
 namespace gradcam {
 namespace {
@@ -50,7 +51,7 @@ std::string describe(const std::map<std::string, int>& counts) {
 }  // namespace
 
 ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted)
-    : module(std::move(loaded)), device(on), mode(wanted) {
+    : module(std::move(loaded)), device(on), mode(wanted), floatingType_(floatingTypeOf(module)) {
   for (const auto& method : module.get_methods())
     facts_[method.name()].ofGraph = batchFactsOf(module, method.name());
 }
@@ -146,10 +147,11 @@ std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle
   return prepared;
 }
 
-std::vector<at::Tensor> ModelState::prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs,
+std::vector<at::Tensor> ModelState::prepareBatches(const std::string& method,
+                                                   const std::vector<std::vector<TensorHandle>>& inputs,
                                                    at::Tensor* finite) const {
   std::vector<at::Tensor> prepared;
-  const bool imageList = takesImageList(module);
+  const bool imageList = method == "forward" && takesImageList(module);
   auto inputsInParts = inputs;
   if (imageList) {  // one input, however the images were given
     for (std::size_t index = 1; index < inputs.size(); ++index)
@@ -211,7 +213,7 @@ at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture, at::Tenso
         checkInputFinite(isFinite);
       }
     }
-    if (const auto modelType = floatingTypeOf(module)) tensor = tensor.to(*modelType);
+    if (floatingType_) tensor = tensor.to(*floatingType_);
   }
   return tensor;
 }
@@ -254,7 +256,7 @@ std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module) {
   for (const at::Tensor& parameter : module.parameters()) {
     if (at::isFloatingType(parameter.scalar_type())) return parameter.scalar_type();
   }
-  return std::nullopt;
+  return isFrozen(module) ? floatingTypeOfConstants(module) : std::nullopt;
 }
 
 bool isFrozen(const torch::jit::Module& module) {
@@ -307,11 +309,10 @@ ModelFacts Model::facts() const {
   for (const at::Tensor& parameter : module.parameters()) {
     facts.parameterCount += parameter.numel();
     facts.byteLength += static_cast<int64_t>(parameter.nbytes());
-    if (!facts.elementType && at::isFloatingType(parameter.scalar_type())) {
-      facts.elementType = toHandle(parameter).elementType();
-    }
   }
   for (const at::Tensor& buffer : module.buffers()) facts.byteLength += static_cast<int64_t>(buffer.nbytes());
+  if (const auto type = floatingTypeOf(module))
+    facts.elementType = toHandle(at::empty({0}, *type)).elementType();
   for (const auto& method : module.get_methods()) facts.methods.push_back(method.name());
   return facts;
 }

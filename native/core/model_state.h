@@ -36,10 +36,11 @@ struct ModelState {
   // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
   // for a value of the first that is not finite, ERR_INPUT_NOT_FINITE.
   std::vector<at::Tensor> prepareInputs(const std::vector<TensorHandle>& inputs) const;
-  // The same for inputs in parts, which become one batch each. Throws ERR_INPUT_SHAPE where they do not fit.
-  // With `finite`, a model on a GPU leaves there whether the first input is finite, for checkInputFinite()
-  // when something waits for the GPU anyway.
-  std::vector<at::Tensor> prepareBatches(const std::vector<std::vector<TensorHandle>>& inputs,
+  // The same for inputs of a method in parts, which become one batch each. Throws ERR_INPUT_SHAPE where they
+  // do not fit. With `finite`, a model on a GPU leaves there whether the first input is finite, for
+  // checkInputFinite() when something waits for the GPU anyway.
+  std::vector<at::Tensor> prepareBatches(const std::string& method,
+                                         const std::vector<std::vector<TensorHandle>>& inputs,
                                          at::Tensor* finite = nullptr) const;
   // Throws ERR_INPUT_NOT_FINITE. `finite` is a truth value on any device, or undefined.
   static void checkInputFinite(const at::Tensor& finite);
@@ -58,6 +59,7 @@ struct ModelState {
   void checkLayer(const std::string& path) const;
 
  private:
+  const std::optional<at::ScalarType> floatingType_;
   at::Tensor prepareInput(at::Tensor tensor, bool isPicture, at::Tensor* finite = nullptr) const;
   // Executors have streams of their own: what building a plan asked of a GPU is done before others see it.
   std::shared_ptr<const Plan> finished(std::shared_ptr<const Plan> plan) const;

@@ -1,15 +1,21 @@
 #pragma once
 
+#include <optional>
 #include <set>
 
 #include "core/torch.h"
 
 namespace gradcam {
 
+// The floating-point type that most elements of the constants in the file's code have: a frozen file's
+// weights are there.
+std::optional<at::ScalarType> floatingTypeOfConstants(const torch::jit::Module& module);
+
 // Tracing writes the device and the element types of the example run into the code as constants, so that a
 // model traced on CUDA in half precision asks for both wherever it is loaded. Makes them what the loaded
 // model's are, in every method of every class of the file: each device becomes `device`, and each element
-// type in `castTypes`, which the weights were cast from, becomes `type`. To be called before anything of the
+// type in `castTypes`, which the weights were cast from, becomes `type`; so do tensors in lists, tuples and
+// dictionaries, constants and attributes alike. To be called before anything of the
 // model runs or is copied.
 void adaptTracedConstants(const torch::jit::Module& module,
                           at::Device device,

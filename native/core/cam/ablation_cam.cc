@@ -121,12 +121,12 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
   const at::NoGradGuard noGrad;
   at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), maps.size(1)}, at::kDouble);
   const int64_t images = runs.inputs.at(0).size(0);
-  const ImageCopies copies(runs.plan, runs.inputs, runs.selector, runs.explained);
+  const ImageCopies copies(runs.plan, runs.inputs, runs.output.selector(), runs.explained);
   for (int64_t image = 0; image < images; ++image) {
     const RepeatedRows crossing(runs.plan, copies, image);
     const AblatedLayer ablated(layer, image, channelAxis(runs.reshape));
     const auto tail = [&](int64_t rows) {
-      return selectValue(runTail(runs.plan, crossing.of(rows), copies.of(image, rows)), runs.selector);
+      return runs.output.of(runTail(runs.plan, crossing.of(rows), copies.of(image, rows)));
     };
     const c10::IValue whole = tail(1);
     checkRows(whole, 1);

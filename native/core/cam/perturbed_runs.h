@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/cancellation.h"
-#include "core/output.h"
+#include "core/explained_output.h"
 #include "core/plan.h"
 #include "core/reshape_transform.h"
 #include "core/row_runs.h"
@@ -23,8 +23,8 @@ struct PerturbedRuns {
   const std::string& modelMethod;
   const Plan& plan;
   const std::vector<at::Tensor>& inputs;  // of the whole batch
-  const OutputSelector& selector;
-  const c10::IValue& explained;  // what it selects of the whole batch's output
+  const ExplainedOutput& output;
+  const c10::IValue& explained;  // of the whole batch
   const ReshapeTransform& reshape;
   int64_t batchSize;  // most rows of one run
   const Cancellation& cancellation;

@@ -46,7 +46,7 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
     throw Failure("ERR_UNSUPPORTED",
                   "ScoreCAM lays the layer's map over the input, and the axes of the two have nothing to do "
                   "with each other here. Choose another method.");
-  const ImageCopies copies(runs.plan, runs.inputs, runs.selector, runs.explained);
+  const ImageCopies copies(runs.plan, runs.inputs, runs.output.selector(), runs.explained);
   const RowRuns rowRuns(runs.state, runs.modelMethod, runs.batchSize, runs.explained, images.size(0),
                         runs.cancellation);
   std::vector<at::Tensor> weights(targets.size());
@@ -56,7 +56,7 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
       const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), sizes);
       auto inputs = copies.of(image, count);
       inputs[0] = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
-      return selectValue(runForward(runs.plan, inputs), runs.selector);
+      return runs.output.of(runForward(runs.plan, inputs));
     };
     rowRuns.over(channels, masked, [&](const c10::IValue& output, int64_t, int64_t count) {
       for (std::size_t index = 0; index < targets.size(); ++index) {

@@ -149,7 +149,7 @@ PerturbedScores perturbedScores(const Model& model,
   return onDevice(state.device, state.mode, [&] {
     const at::NoGradGuard noGrad;
     cancellation.throwIfCancelled();
-    const std::vector<at::Tensor> inputs = state.prepareBatches(asParts(request.inputs));
+    const std::vector<at::Tensor> inputs = state.prepareBatches(request.modelMethod, asParts(request.inputs));
     state.checkImages(request.modelMethod, inputs.at(0).size(0));
     return namingBatchSize(state, request.modelMethod, inputs, request.output,
                            [&] { return PerturbedRun(state, request, inputs, cancellation).run(); });
