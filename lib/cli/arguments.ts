@@ -7,6 +7,7 @@ import { type Device, loadModel, type Model } from '../model.js';
 import { imageOptions, loadSidecar, modelOptions, type Sidecar } from '../sidecar.js';
 import { readTextFile } from '../text-file.js';
 import { UsageError } from './exit-codes.js';
+import { wrap } from './wrap-text.js';
 
 /** For options that may be given several times. */
 export function collect(value: string, previous: string[] | undefined): string[] {
@@ -135,6 +136,16 @@ export async function readLabels(path: string): Promise<string[]> {
   throw new UsageError(
     `--labels: '${path}' is neither a JSON array of strings nor a text with one label a line.`,
   );
+}
+
+/** What must be known of a model, in lines that fit a terminal. */
+export function warningLines(model: Model): string[] {
+  return model.warnings.flatMap(({ message }) => wrap(`Warning: ${message}`, 80));
+}
+
+/** Tells on standard error what must be known of a model, once for a command. */
+export function printWarnings(model: Model): void {
+  for (const line of warningLines(model)) console.error(line);
 }
 
 /** The model with its sidecar, if there is one beside it. */

@@ -24,6 +24,7 @@ import {
   parseCount,
   parseInputSize,
   preparation,
+  printWarnings,
   readLabels,
 } from './arguments.js';
 import { findImages, outputFiles } from './image-files.js';
@@ -85,6 +86,7 @@ async function attributeImages(
   const outputs = outputFiles(images, flags.output);
   const { model, sidecar } = await openModel(modelPath, flags.device, signal);
   await using _ = model;
+  printWarnings(model);
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
   const prepare = preparation(sidecar, flags);
   const wanted = flags.class === undefined ? undefined : findClass(labels, flags.class);

@@ -15,6 +15,7 @@ import {
   parseNumbers,
   parseReshape,
   preparation,
+  printWarnings,
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
 import { findImages } from './image-files.js';
@@ -75,6 +76,7 @@ async function evaluateMethods(
   const images = await findImages(paths);
   const { model, sidecar } = await openModel(modelPath, flags.device, signal);
   await using _ = model;
+  printWarnings(model);
   const prepare = preparation(sidecar, flags);
   const options = { model, ...explainedPart(sidecar, flags) };
   const how = sidecar?.output === undefined ? {} : { output: sidecar.output };

@@ -11,6 +11,7 @@ import {
   parseCount,
   parseInputSize,
   preparation,
+  printWarnings,
   readLabels,
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
@@ -56,6 +57,7 @@ async function factorizeImage(
   const [output = ''] = outputFiles([path], flags.output);
   const { model, sidecar } = await openModel(modelPath, flags.device, signal);
   await using _ = model;
+  printWarnings(model);
   const image = await loadImage(path, preparation(sidecar, flags));
   const { targetLayers, reshapeTransform } = explainedPart(
     sidecar,

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { InspectedLayer, Inspection, Layer } from '../model.js';
 import { describePlan, type PlanDescription } from '../plan.js';
 import { Tensor } from '../tensor.js';
-import { openModel, parseInputSize, reshapeName } from './arguments.js';
+import { openModel, parseInputSize, reshapeName, warningLines } from './arguments.js';
 
 interface LayersFlags {
   readonly inputSize?: number[];
@@ -39,10 +39,13 @@ export function layersCommand(signal: AbortSignal): Command {
       const size = flags.inputSize ?? (input ? [1, input.channels ?? 3, input.height, input.width] : null);
       const inspection = size ? await model.inspect(zeros(size), { signal }) : null;
       if (flags.json) {
-        console.log(JSON.stringify(inspection ?? { layers: model.layers() }, null, 2));
+        const { warnings } = model;
+        console.log(JSON.stringify({ ...(inspection ?? { layers: model.layers() }), warnings }, null, 2));
         return;
       }
       printTree(inspection?.layers ?? model.layers(), inspection);
+      const warnings = warningLines(model);
+      if (warnings.length > 0) console.log(`\n${warnings.join('\n')}`);
     });
 }
 

@@ -131,6 +131,9 @@ async function describeModel(served: ServedModel): Promise<z.output<typeof descr
       };
     }),
     layer: [chosen].flat().map((layer) => (typeof layer === 'string' ? layer : layer.path)),
+    warnings: served.model.warnings
+      .filter(({ modelMethod }) => modelMethod === 'forward')
+      .map(({ code, message }) => ({ code, message })),
   };
 }
 
