@@ -98,6 +98,7 @@ export {
   type SuggestedLayer,
   type Weight,
 } from './model.js';
+export type { ModelArgument, ModelArguments } from './model-arguments.js';
 export type { ModelOutput, OutputSelector } from './model-output.js';
 export { loadModelWithSidecar, ModelWithSidecar } from './model-with-sidecar.js';
 export type { TorchvisionLibrary } from './operator-libraries.js';

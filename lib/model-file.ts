@@ -147,7 +147,9 @@ function loadInChild(
         ),
       );
     let tookTooLong = false;
-    const command = [preflightScript, path, JSON.stringify(how)];
+    // Arguments, which JSON may not hold, are checked where the model stays.
+    const { arguments: _, ...ofFile } = how;
+    const command = [preflightScript, path, JSON.stringify(ofFile)];
     const child = execFile(process.execPath, command, options, (error, stdout) => {
       clearTimeout(timer);
       if (signal?.aborted) return reject(signal.reason);

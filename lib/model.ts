@@ -1,6 +1,7 @@
 import type { StageTimings } from './cam/explanation.js';
 import { debug } from './diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from './errors.js';
+import { checkArguments, type ModelArguments } from './model-arguments.js';
 import type {
   Inspection,
   Layer,
@@ -16,9 +17,9 @@ import {
   callNativeAsync,
   type DType,
   type ModelReference,
+  type NativeInputs,
   type NativeLoadOptions,
   type NativeModel,
-  type TensorReference,
 } from './native.js';
 import { findTorchvision, missingOperator, type TorchvisionLibrary } from './operator-libraries.js';
 import { checkBoolean, checkSignal, readOptions } from './options.js';
@@ -63,6 +64,11 @@ export interface LoadModelOptions {
    */
   readonly cudnnBenchmark?: boolean;
   /**
+   * For the parameters of the model's methods that a call's own `arguments` leave out; before the model's own defaults.
+   * Each must be a parameter of one of the methods, and fit its type. Default: none.
+   */
+  readonly arguments?: ModelArguments;
+  /**
    * Libraries of custom operators that the model uses: paths of files, loaded before it, once for the whole process. They
    * are code: load only those you trust. torchvision's is found by itself, see docs/segmentation-and-detection.md.
    */
@@ -86,17 +92,19 @@ export interface LoadModelOptions {
 export interface RunOptions {
   /** Which of {@link Model.methods}. Default `'forward'`. */
   readonly modelMethod?: string;
+  /** The method's parameters that are no tensors, by name: `{ sr: 16000 }`. Default: those of the model, then its own. */
+  readonly arguments?: ModelArguments;
   readonly signal?: AbortSignal;
 }
 
-/** One input or, for a model that takes several, all of them in order. */
+/** One input or, for a model that takes several tensors, all of them, in the order of its parameters. */
 export type ModelInput = TensorLike | readonly TensorLike[];
 
 /**
  * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
  * eval mode. A TorchScript file holds code: load only files you trust.
- * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_MISSING_OPERATOR`,
- *   `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
+ * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_MODEL_ARGUMENTS`,
+ *   `ERR_MISSING_OPERATOR`, `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
  */
@@ -108,6 +116,7 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
     'dtype',
     'tf32',
     'cudnnBenchmark',
+    'arguments',
     'libraries',
     'sha256',
     'preflight',
@@ -120,8 +129,16 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
   const signal = checkSignal(given.signal);
   const libraries = checkLibraries(given.libraries);
   const started = performance.now();
-  const how = { device, dtype, libraries, tf32, cudnnBenchmark };
-  const native = await withFileChecks(path, { ...given, ...how, signal }, () =>
+  const how = {
+    device,
+    dtype,
+    libraries,
+    tf32,
+    cudnnBenchmark,
+    arguments: checkArguments(given.arguments).given,
+  };
+  const checks = { sha256: given.sha256, preflight: given.preflight, signal };
+  const native = await withFileChecks(path, { ...how, ...checks }, () =>
     loadWithOperators(path, how, signal),
   );
   debug(() => `loaded ${path} on ${native.device} in ${(performance.now() - started).toFixed(1)} ms`);
@@ -169,7 +186,7 @@ const keptInspections = 16; // as many as plans: images of any size may come
 export class Model {
   readonly #reference: ModelReference;
   readonly #layers: readonly Layer[];
-  /** By method and the shape of the input; the least recently used comes first. */
+  /** By method, the shape of the input and arguments; the least recently used comes first. */
   readonly #inspections = new Map<string, Promise<Inspection>>();
   readonly #timings = { queue: 0, plan: 0, forward: 0, backward: 0, cam: 0 };
   #disposed = false;
@@ -187,6 +204,8 @@ export class Model {
   readonly frozen: boolean;
   /** What can be run and explained: `['forward']`, of CLIP `'encode_image'` and `'encode_text'` too. */
   readonly methods: readonly string[];
+  /** Of each method, what it takes: `{ forward: 'forward(x: Tensor, sr: int = 16000)' }`. */
+  readonly signatures: Readonly<Record<string, string>>;
   /** Parameters, then buffers. */
   readonly weights: readonly Weight[];
   /**
@@ -206,6 +225,9 @@ export class Model {
     this.byteLength = native.byteLength;
     this.frozen = native.frozen;
     this.methods = Object.freeze(native.methods);
+    this.signatures = Object.freeze(
+      Object.fromEntries(native.methods.map((method, index) => [method, native.signatures[index] ?? ''])),
+    );
     this.weights = Object.freeze(native.weights.map((weight) => Object.freeze(weight)));
     this.takesImageList = native.takesImageList;
   }
@@ -269,8 +291,8 @@ export class Model {
    */
   async inspect(input: ModelInput, options?: RunOptions): Promise<Inspection> {
     this.#checkNotDisposed();
-    const { modelMethod, signal } = readRunOptions('inspect options', options);
-    const inputs = inputReferences(input);
+    const { modelMethod, signal, ...given } = readRunOptions('inspect options', options);
+    const inputs = nativeInputs(input, given.arguments);
     const { layers, suggestion } = await callNativeAsync(signal, (module, cancellation) =>
       module.inspect(this.#reference, inputs, cancellation, modelMethod),
     );
@@ -285,14 +307,16 @@ export class Model {
 
   /**
    * The model's own output for `input`, without gradients: of `forward`, or of another of its methods.
-   * @param input - a batch such as `[B, C, H, W]`, or an array with one tensor for each input of the model
-   * @throws {GradCamError} `ERR_FORWARD`, `ERR_INPUT_SHAPE`, `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`,
+   * Each call starts from the model as it was loaded: attributes that forward writes, such as the state of an LSTM, are
+   * those of the file.
+   * @param input - a batch such as `[B, C, H, W]`, or an array with one tensor for each parameter that takes one
+   * @throws {GradCamError} `ERR_FORWARD`, `ERR_MODEL_ARGUMENTS`, `ERR_INPUT_SHAPE`, `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`,
    *   `ERR_NO_FORWARD`, `ERR_DISPOSED`
    */
   async forward(input: ModelInput, options?: RunOptions): Promise<ModelOutput> {
     this.#checkNotDisposed();
-    const { modelMethod, signal } = readRunOptions('forward options', options);
-    const inputs = inputReferences(input);
+    const { modelMethod, signal, ...given } = readRunOptions('forward options', options);
+    const inputs = nativeInputs(input, given.arguments);
     const output = await callNativeAsync(signal, (module, cancellation) =>
       module.forward(this.#reference, inputs, cancellation, modelMethod),
     );
@@ -301,17 +325,22 @@ export class Model {
 
   /**
    * The layer to explain when none is named: the last one that still has a spatial map, and of a transformer the one
-   * before the last attention, with the reshape transform that it needs. Found by one forward for each shape of input;
-   * the 16 shapes used last are remembered.
+   * before the last attention, with the reshape transform that it needs. Found by one forward for each shape of input and
+   * its arguments; the 16 used last are remembered.
    * @throws {GradCamError} `ERR_NO_LAYER_SUGGESTION`, and as {@link forward}
    */
-  async suggestLayer(input: ModelInput, options?: Pick<RunOptions, 'modelMethod'>): Promise<SuggestedLayer> {
+  async suggestLayer(
+    input: ModelInput,
+    options?: Pick<RunOptions, 'modelMethod' | 'arguments'>,
+  ): Promise<SuggestedLayer> {
     const modelMethod = checkModelMethod(options?.modelMethod);
+    const given = checkArguments(options?.arguments);
     const tensors = toTensors(input);
-    const key = [modelMethod, ...tensors.map((tensor) => tensor.shape.slice(1).join('x'))].join(',');
+    const shapes = tensors.map((tensor) => tensor.shape.slice(1).join('x'));
+    const key = [modelMethod, ...shapes, given.key].join(',');
     let inspection = this.#inspections.get(key);
     if (inspection === undefined) {
-      inspection = this.inspect(tensors, { modelMethod });
+      inspection = this.inspect(tensors, { modelMethod, arguments: given.given });
       inspection.catch(() => this.#inspections.delete(key));
     }
     this.#inspections.delete(key);
@@ -368,9 +397,13 @@ export function checkModelMethod(modelMethod: unknown): string {
 function readRunOptions(
   name: string,
   options: unknown,
-): { modelMethod: string; signal: AbortSignal | undefined } {
-  const given = readOptions<RunOptions>(name, options, ['modelMethod', 'signal']);
-  return { modelMethod: checkModelMethod(given.modelMethod), signal: checkSignal(given.signal) };
+): { modelMethod: string; arguments: ModelArguments; signal: AbortSignal | undefined } {
+  const given = readOptions<RunOptions>(name, options, ['modelMethod', 'arguments', 'signal']);
+  return {
+    modelMethod: checkModelMethod(given.modelMethod),
+    arguments: checkArguments(given.arguments).given,
+    signal: checkSignal(given.signal),
+  };
 }
 
 /** @internal */
@@ -380,9 +413,9 @@ export function toTensors(input: ModelInput, name = 'input'): Tensor[] {
   return input.map((each, index) => Tensor.fromLike(each, `${name}[${index}]`));
 }
 
-/** @internal */
-export function inputReferences(input: ModelInput): TensorReference[] {
-  return toTensors(input).map(Tensor.reference);
+/** @internal The inputs and checked arguments of a call. */
+export function nativeInputs(input: ModelInput, given: ModelArguments): NativeInputs {
+  return { tensors: toTensors(input).map((tensor) => [Tensor.reference(tensor)]), arguments: given };
 }
 
 function checkLibraries(libraries: unknown = []): readonly string[] {

@@ -1,3 +1,4 @@
+import type { ModelArguments } from './model-arguments.js';
 import type { NativeBuildInfo, NativeCuda, NativeMemory, NativeModelStatistics } from './native-reports.js';
 
 export type * from './native-reports.js';
@@ -69,6 +70,16 @@ export interface NativeLoadOptions {
   libraries: readonly string[];
   tf32: boolean;
   cudnnBenchmark: boolean;
+  /** For the parameters that a call leaves out. */
+  arguments: ModelArguments;
+}
+
+/** What a method of a model is called with. */
+export interface NativeInputs {
+  /** Of each of the model's inputs the parts that make its batch. */
+  readonly tensors: readonly (readonly TensorReference[])[];
+  /** Copies whose objects have no prototype. */
+  readonly arguments: ModelArguments;
 }
 
 export interface NativeModelWarning {
@@ -89,6 +100,8 @@ export interface NativeModel {
   readonly takesImageList: boolean;
   readonly layers: NativeLayer[];
   readonly methods: string[];
+  /** Of each method: `forward(x: Tensor, sr: int = 16000)`. */
+  readonly signatures: string[];
   /** Parameters, then buffers. */
   readonly weights: { name: string; shape: number[] }[];
   readonly reference: ModelReference;
@@ -171,8 +184,7 @@ export interface NativeExplainRequest {
   methods: readonly NativeMethodRequest[];
   /** Changed copies of the input whose maps are averaged; none: the input as it is. */
   augmentations: readonly { flip: boolean; multiply: number }[];
-  /** Of each of the model's inputs the parts that make its batch. */
-  inputs: readonly (readonly TensorReference[])[];
+  inputs: NativeInputs;
   layers: { path: string; call: NativeCallChoice }[];
   /** Which of the model's methods runs. */
   modelMethod: string;
@@ -216,7 +228,7 @@ export interface NativePerturbation {
 
 export interface NativeAttributionRequest {
   kind: 'saliency' | 'guided-backprop' | 'integrated-gradients';
-  inputs: readonly (readonly TensorReference[])[];
+  inputs: NativeInputs;
   modelMethod: string;
   output: (string | number)[];
   targets: NativeTarget[][];
@@ -296,20 +308,20 @@ export interface NativeModule {
   loadTarget(path: string, cancellation: CancellationReference): Promise<ScriptedTargetReference>;
   forward(
     model: ModelReference,
-    inputs: readonly TensorReference[],
+    inputs: NativeInputs,
     cancellation: CancellationReference,
     modelMethod: string,
   ): Promise<NativeOutput>;
   inspect(
     model: ModelReference,
-    inputs: readonly TensorReference[],
+    inputs: NativeInputs,
     cancellation: CancellationReference,
     modelMethod: string,
   ): Promise<NativeInspection>;
   factorize(
     model: ModelReference,
     request: {
-      inputs: readonly (readonly TensorReference[])[];
+      inputs: NativeInputs;
       layers: NativeExplainRequest['layers'];
       modelMethod: string;
       reshape: NativeReshape | null;
@@ -333,7 +345,7 @@ export interface NativeModule {
   perturbedScores(
     model: ModelReference,
     request: NativePerturbation & {
-      inputs: readonly TensorReference[];
+      inputs: NativeInputs;
       heatmaps: TensorReference | null;
       modelMethod: string;
       output: (string | number)[];

@@ -30,7 +30,7 @@ export interface PlanDescription {
 export async function describePlan(
   model: Model,
   targetLayers: TargetLayer | readonly TargetLayer[],
-  options?: RunOptions & { readonly optimize?: boolean },
+  options?: Omit<RunOptions, 'arguments'> & { readonly optimize?: boolean },
 ): Promise<PlanDescription> {
   if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
   const given = readOptions<RunOptions & { optimize?: boolean }>('describePlan options', options, [

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { mostPixels } from './image/geometry.js';
+import { checkArguments } from './model-arguments.js';
 import { scoreKinds } from './scores.js';
 
 const pixels = z.number().int().min(1).max(65_535);
@@ -37,6 +38,12 @@ const inputSchema = z
     antialias: z
       .boolean()
       .describe('Average when the picture shrinks, as Pillow does (the default); false as OpenCV does.')
+      .optional(),
+    colorProfile: z
+      .enum(['apply', 'ignore'])
+      .describe(
+        "apply (the default): a file's colours become sRGB; ignore: its numbers as they are, as Pillow does.",
+      )
       .optional(),
     range: z
       .tuple([finite, finite])
@@ -89,6 +96,19 @@ const layer = z.union([
   z.strictObject({ path: z.string(), call: z.union([index, z.enum(['last', 'all'])]).optional() }),
 ]);
 
+const argumentsSchema = z
+  .record(z.string(), z.unknown())
+  .superRefine((value, context) => {
+    try {
+      checkArguments(value);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: (error as Error).message });
+    }
+  })
+  .describe(
+    "For the parameters of the model's method that are no tensors, by name. Default: the model's own defaults.",
+  );
+
 /**
  * A sidecar as it is in the file. docs/sidecar.schema.json is made of it (tools/sidecar_schema.mjs).
  * @internal
@@ -104,6 +124,7 @@ export const sidecarSchema = z.strictObject({
     .enum(['auto', 'float16', 'bfloat16', 'float32', 'float64'])
     .describe('Cast the weights. Default auto: as stored, but float16 becomes float32 on the CPU.')
     .optional(),
+  arguments: argumentsSchema.optional(),
   layer: z
     .union([layer, z.array(layer).min(1)])
     .describe(

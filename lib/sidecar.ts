@@ -7,6 +7,7 @@ import { GradCamError } from './errors.js';
 import type { LoadImageOptions } from './image/image-options.js';
 import { parseLabels } from './labels.js';
 import type { LoadModelOptions } from './model.js';
+import type { ModelArguments } from './model-arguments.js';
 import type { OutputSelector } from './model-output.js';
 import type { Scores } from './scores.js';
 import { sidecarSchema } from './sidecar-schema.js';
@@ -26,6 +27,8 @@ export interface Sidecar {
   readonly source?: string;
   readonly input: SidecarInput;
   readonly dtype?: NonNullable<LoadModelOptions['dtype']>;
+  /** For the parameters of the model's method that are no tensors, by name. */
+  readonly arguments?: ModelArguments;
   readonly layer?: TargetLayer | readonly TargetLayer[];
   readonly reshapeTransform?: ReshapeTransform;
   readonly output?: OutputSelector;
@@ -110,12 +113,13 @@ function sidecarError(path: string, problem: string, cause?: unknown): GradCamEr
 }
 
 /**
- * How a model is loaded that has this sidecar, or none; an option that is given goes before it.
+ * How a model is loaded that has this sidecar, or none; an option that is given goes before it, of `arguments` each.
  * @internal
  */
 export function modelOptions(sidecar: Sidecar | null, options: LoadModelOptions = {}): LoadModelOptions {
   const dtype = options.dtype ?? sidecar?.dtype;
-  return { ...options, ...(dtype === undefined ? {} : { dtype }) };
+  const given = sidecar?.arguments && { ...sidecar.arguments, ...options.arguments };
+  return { ...options, ...(given ? { arguments: given } : {}), ...(dtype === undefined ? {} : { dtype }) };
 }
 
 /**

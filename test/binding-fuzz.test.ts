@@ -12,7 +12,7 @@ const script = (seed: number) => `
   import fc from 'fast-check';
   const native = createRequire(process.cwd() + '/')('./build/cmake/gradcam.node');
   const path = 'test/fixtures/scripted.pt';
-  const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false };
+  const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false, arguments: {} };
   const cancellation = native.createCancellation();
   const load = () => native.loadModel(path, how, native.createCancellation());
   const model = (await load()).reference;
@@ -22,10 +22,11 @@ const script = (seed: number) => `
     native.tensorFromTypedArray(new Float32Array(length).map((_, index) => Math.sin(index)), shape).reference;
   const lost = tensor();
   native.tensorDispose(lost);
+  const given = () => ({ tensors: [[tensor()]], arguments: {} });
   const request = {
     methods: [{ name: 'GradCAM', eigenSmooth: false }],
     augmentations: [{ flip: true, multiply: 1 }],
-    inputs: [[tensor()]],
+    inputs: given(),
     layers: [{ path: 'layer2', call: 'last' }],
     modelMethod: 'forward',
     output: [],
@@ -35,15 +36,15 @@ const script = (seed: number) => `
     optimize: true,
   };
   const attribution = {
-    kind: 'saliency', inputs: [[tensor()]], modelMethod: 'forward', output: [], rule: 'gausslegendre', steps: 2,
+    kind: 'saliency', inputs: given(), modelMethod: 'forward', output: [], rule: 'gausslegendre', steps: 2,
     targets: [[{ kind: 'rank', category: 0 }]], batchSize: 1, baseline: 0,
   };
   const perturbation = {
-    kind: 'remove-most', percentile: 50, noise: 0.1, seed: 1, pixelsPerStep: 100, baseline: 0, inputs: [tensor()],
+    kind: 'remove-most', percentile: 50, noise: 0.1, seed: 1, pixelsPerStep: 100, baseline: 0, inputs: given(),
     heatmaps: tensor(576, [1, 24, 24]), modelMethod: 'forward', output: [], targets: [[{ kind: 'class', category: 0 }]],
   };
   const factorization = {
-    inputs: [[tensor()]], layers: [{ path: 'layer2', call: 'last' }], modelMethod: 'forward', reshape: null,
+    inputs: given(), layers: [{ path: 'layer2', call: 'last' }], modelMethod: 'forward', reshape: null,
     components: 2, seed: 1, linear: '', optimize: true,
   };
   const calls = [
@@ -55,8 +56,9 @@ const script = (seed: number) => `
     ['perturbedScores', [model, perturbation, cancellation]],
     ['factorize', [model, factorization, cancellation]],
     ['describePlan', [model, request, cancellation]],
-    ['forward', [model, [tensor()], cancellation, 'forward']],
-    ['inspect', [model, [tensor()], cancellation, 'forward']],
+    ['forward', [model, given(), cancellation, 'forward']],
+    ['forward', [model, { ...given(), arguments: { x: [1, [true, null]], y: { z: 'text', w: 5n } } }, cancellation, 'forward']],
+    ['inspect', [model, given(), cancellation, 'forward']],
     ['loadModel', [path, how, cancellation]],
     ['loadTarget', [path, cancellation]],
     ['modelWeight', [model, 'fc.weight']],

@@ -130,6 +130,7 @@ test('methods that look at the whole network share no forward', async (t) => {
     upsample: 'none',
     augmentations: [],
     eigenSmooth: false,
+    arguments: { given: {}, key: '' },
   };
   const failure = await t.throwsAsync<GradCamError>(together([gradCam, fullGrad], [[input]], how));
   t.is(failure?.code, 'ERR_UNSUPPORTED');
@@ -140,20 +141,20 @@ test('no wrong number of steps or rows keeps an executor for ever', async (t) =>
     import { createRequire } from 'node:module';
     const native = createRequire(process.cwd() + '/')('./build/cmake/gradcam.node');
     native.setThreads(0, 0);
-    const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false };
+    const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false, arguments: {} };
     const cancellation = native.createCancellation();
     const { reference: model } = await native.loadModel('test/fixtures/scripted.pt', how, cancellation);
     const tensor = (...shape) => native.tensorFromTypedArray(
       new Float32Array(shape.reduce((a, b) => a * b)).map((_, index) => Math.sin(index)), shape).reference;
     const common = { modelMethod: 'forward', output: [], targets: [[{ kind: 'class', category: 1 }]] };
-    const inputs = [[tensor(1, 3, 24, 24)]];
+    const inputs = { tensors: [[tensor(1, 3, 24, 24)]], arguments: {} };
     for (const count of [0, -5]) {
       for (const name of ['ScoreCAM', 'AblationCAM', 'SmoothGradCAMPlusPlus'])
         await native.explain(model, { ...common, inputs, methods: [{ name, eigenSmooth: false, batchSize: count, samples: count }],
           augmentations: [], layers: [{ path: 'layer2', call: 'last' }], reshape: null, upsample: 'none', optimize: true }, cancellation);
       await native.attribute(model, { ...common, inputs, kind: 'integrated-gradients', rule: 'gausslegendre', steps: 3,
         batchSize: count, baseline: 0 }, cancellation);
-      await native.perturbedScores(model, { ...common, inputs: inputs[0], heatmaps: tensor(1, 24, 24), kind: 'deletion',
+      await native.perturbedScores(model, { ...common, inputs, heatmaps: tensor(1, 24, 24), kind: 'deletion',
         percentile: 50, noise: 0, seed: 1, pixelsPerStep: count, baseline: 0 }, cancellation);
     }
     native.close();

@@ -102,6 +102,8 @@ const raise: Record<Exclude<GradCamErrorCode, ServiceCode | typeof codeOfGpu>, R
   ERR_MODEL_FROZEN: () => explain('frozen.pt', 'layer1'),
   ERR_MISSING_OPERATOR: () => load('detection/unknown_operator.pt'),
   ERR_OPERATOR_LIBRARY: () => loadModel(fixturePath('scripted.pt'), { libraries: ['/there/is/none.so'] }),
+  ERR_MODEL_ARGUMENTS: () =>
+    using('scripted.pt', (model) => model.forward(image(), { arguments: { sr: 16000 } })),
   ERR_NO_FORWARD: () => using('no_forward.pt', (model) => model.forward(image())),
   ERR_UNKNOWN_LAYER: () => explain('scripted.pt', 'layer9'),
   ERR_NO_LAYER_SUGGESTION: () =>
@@ -115,7 +117,10 @@ const raise: Record<Exclude<GradCamErrorCode, ServiceCode | typeof codeOfGpu>, R
     explain('scripted.pt', 'layer2', Tensor.from(new Float32Array(1728).fill(Number.NaN), shape)),
   ERR_NOT_FINITE: () =>
     explain('scripted.pt', 'layer2', Tensor.from(new Float32Array(1728).fill(3e38), shape)),
-  ERR_FORWARD: () => using('scripted.pt', (model) => model.forward([image(), image(), image(), image()])),
+  ERR_FORWARD: () =>
+    using('model-kinds/remembers.pt', (model) =>
+      model.forward(Tensor.from(noise(40), [1, 40]), { arguments: { sr: 44_100 } }),
+    ),
   ERR_OUTPUT_SELECTOR: () => explain('scripted.pt', 'layer2', image(), {}, 3),
   ERR_OUTPUT_SHAPE: () =>
     explain('scripted.pt', 'layer2', image(), { targets: (output: Tensor) => output.mul(2) }),

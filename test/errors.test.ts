@@ -127,10 +127,10 @@ test(
   async (model) => await new GradCAM({ model }).explain(Tensor.from(noise(3), [1, 3, 1, 1])),
 );
 test(
-  'EXPECTED FAILURE - too few inputs',
+  'EXPECTED FAILURE - too many inputs',
   withModel,
-  'ERR_FORWARD',
-  /missing value for argument|expected at most/i,
+  'ERR_MODEL_ARGUMENTS',
+  /There are 4 tensors and the method takes 1 .*The model has forward\(/,
   (model) => model.forward([image(), image(), image(), image()]),
 );
 test(

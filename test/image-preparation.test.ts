@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { crc32, deflateSync } from 'node:zlib';
 import test from 'ava';
 import { type LoadImageOptions, loadImage } from 'node-gradcam';
 import sharp from 'sharp';
@@ -28,6 +29,71 @@ for (const { source, options, file } of readJson<{ cases: readonly PreparedCase[
     t.true(mean < (options.antialias === false ? 0.3 : 1));
     t.true(largest <= (options.antialias === false ? 1 : 12));
   });
+}
+
+// Display P3's primaries in linear sRGB (CSS Color 4, section 17), and sRGB's transfer curve, which both have.
+const p3ToSrgb = [
+  [1.2249401762805598, -0.22494017628055996, 0],
+  [-0.042056954709688163, 1.0420569547096881, 0],
+  [-0.019637554590334432, -0.078636045550631889, 1.0982736001409663],
+];
+const decoded = (byte: number) =>
+  byte / 255 <= 0.04045 ? byte / 255 / 12.92 : ((byte / 255 + 0.055) / 1.055) ** 2.4;
+const encoded = (light: number) =>
+  255 * (light <= 0.0031308 ? 12.92 * light : 1.055 * light ** (1 / 2.4) - 0.055);
+
+for (const stored of [
+  [150, 100, 90],
+  [100, 140, 110],
+  [90, 90, 160],
+]) {
+  test(`colour ${stored} of Display P3 becomes sRGB's, or stays with colorProfile 'ignore'`, async (t) => {
+    const [r = 0, g = 0, b = 0] = stored;
+    const raw = { raw: { width: 8, height: 8, channels: 3 } } as const;
+    const pixels = Uint8Array.from({ length: 8 * 8 * 3 }, (_, index) => stored[index % 3] ?? 0);
+    const untagged = await sharp(pixels, raw).png().toBuffer();
+    // The profile alone, without a change of the pixels: sharp would convert them.
+    const profile = (await sharp(await sharp(pixels, raw).withIccProfile('p3').png().toBuffer()).metadata())
+      .icc;
+    const tagged = withProfile(untagged, profile as Buffer);
+    const light = stored.map(decoded);
+    const expected = p3ToSrgb.map((row) =>
+      encoded(row.reduce((sum, factor, channel) => sum + factor * (light[channel] ?? 0), 0)),
+    );
+    for (const [colorProfile, wanted, bound] of [
+      ['apply', expected, 1.5],
+      ['ignore', [r, g, b], 0],
+    ] as const) {
+      const image = await loadImage(tagged, { size: 8, resize: 8, colorProfile });
+      for (const rgb of [image.rgb, (await image.original()).rgb])
+        for (const channel of [0, 1, 2])
+          t.true(
+            Math.abs((rgb[channel] ?? Number.NaN) - (wanted[channel] ?? 0)) <= bound,
+            `${Array.from(rgb.subarray(0, 3))}, not ${wanted}`,
+          );
+    }
+    t.true(expected.some((value, channel) => Math.abs(value - (stored[channel] ?? 0)) > 4));
+  });
+}
+
+/** A PNG with an iCCP chunk behind its header. */
+function withProfile(png: Buffer, profile: Buffer): Buffer {
+  const data = Buffer.concat([
+    Buffer.from('iCCP'),
+    Buffer.from('profile\0\0', 'latin1'),
+    deflateSync(profile),
+  ]);
+  const chunk = Buffer.alloc(8);
+  chunk.writeUInt32BE(data.length - 4, 0);
+  chunk.writeUInt32BE(crc32(data), 4);
+  const header = 8 + 25; // signature, IHDR
+  return Buffer.concat([
+    png.subarray(0, header),
+    chunk.subarray(0, 4),
+    data,
+    chunk.subarray(4),
+    png.subarray(header),
+  ]);
 }
 
 /** Left half red, right half blue. */
@@ -139,6 +205,7 @@ const misuses: readonly [options: object, code: string, message: RegExp][] = [
   [{ paddingColor: [0, 0, 0] }, 'ERR_OUT_OF_RANGE', /paddingColor/],
   [{ fit: 'contain', paddingColor: 'gray' }, 'ERR_INVALID_ARG_TYPE', /paddingColor/],
   [{ fit: 'contain', paddingColor: [0, 0, 256] }, 'ERR_OUT_OF_RANGE', /paddingColor/],
+  [{ colorProfile: 'srgb' }, 'ERR_INVALID_ARG_TYPE', /colorProfile/],
   [{ antialias: 'no' }, 'ERR_INVALID_ARG_TYPE', /antialias/],
   [{ antialias: false, interpolation: 'lanczos' }, 'ERR_OUT_OF_RANGE', /lanczos/],
   [{ channelOrder: 'gbr' }, 'ERR_INVALID_ARG_TYPE', /'rgb', 'bgr'/],

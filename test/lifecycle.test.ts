@@ -151,7 +151,7 @@ const others: readonly EndOfProcess[] = [
       let collected = 0;
       const registry = new FinalizationRegistry(() => collected++);
       const start = async () => {
-        const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false };
+        const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false, arguments: {} };
         const { reference } = await native.loadModel(modelPath, how, native.createCancellation());
         const tensor = (length, shape) => native.tensorFromTypedArray(new Float32Array(length).fill(0.2), shape).reference;
         const input = tensor(4 * 3 * 24 * 24, [4, 3, 24, 24]);
@@ -159,7 +159,7 @@ const others: readonly EndOfProcess[] = [
         const cancellation = native.createCancellation();
         const request = {
           methods: [{ name: 'GradCAM', eigenSmooth: false }], augmentations: [{ flip: false, multiply: 1 }],
-          inputs: [[input]], layers: [{ path: 'layer2', call: 'last' }], modelMethod: 'forward', output: [],
+          inputs: { tensors: [[input]], arguments: {} }, layers: [{ path: 'layer2', call: 'last' }], modelMethod: 'forward', output: [],
           targets: Array.from({ length: 4 }, () => [{ kind: 'vector', tensor: vector }]), reshape: null,
           upsample: 'bilinear', optimize: true,
         };

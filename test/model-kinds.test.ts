@@ -8,6 +8,7 @@ import {
   GradCAM,
   IntegratedGradients,
   loadModel,
+  type ModelArguments,
   type ModelOutput,
   Saliency,
   ScoreCAM,
@@ -21,7 +22,7 @@ import { closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Networks of kinds that other people write: what sees strides, writes in place, keeps state, unpacks sizes, is one closed
-// operator. Values by plain autograd in double precision, of the same network without what is tested:
+// operator, takes more than tensors. Values by plain autograd in double precision, of the same network without what is tested:
 // tools/make_model_kind_fixtures.py.
 
 interface Values {
@@ -31,6 +32,9 @@ interface Values {
 
 interface KindCase {
   readonly name: string;
+  readonly file: string;
+  readonly arguments?: ModelArguments;
+  readonly target?: number;
   readonly method: 'GradCAM' | 'AblationCAM';
   readonly layer: string;
   readonly output?: string;
@@ -59,14 +63,16 @@ const classesOf = (outputs: ModelOutput) => (Array.isArray(outputs) ? outputs[0]
 for (const golden of cases) {
   for (const { optimize, dtype } of ways) {
     test(`${golden.name}: ${golden.method}, optimize ${optimize}, ${dtype}`, async (t) => {
-      const model = await sharedModel(pathOf(golden.name), dtype);
+      const model = await sharedModel(pathOf(golden.file), dtype);
+      const given = golden.arguments === undefined ? {} : { arguments: golden.arguments };
+      const targets = golden.target ?? 1;
       const output = golden.output === undefined ? {} : { output: golden.output };
       const cam = methods[golden.method]({ model, targetLayers: golden.layer, optimize, ...output });
       const inputs = inputsOf(golden);
       const before = inputs.map((each) => each.toTypedArray());
       // The second time is like the first: neither the input nor the model was changed.
       for (const time of ['first', 'second']) {
-        const { heatmaps, outputs } = await cam.explain(inputs, { targets, upsample: false });
+        const { heatmaps, outputs } = await cam.explain(inputs, { ...given, targets, upsample: false });
         t.deepEqual([...heatmaps.shape], [...golden.maps.shape]);
         closeToFloat64(t, `${time} map`, heatmaps, numbers(golden.maps), {
           referenceError: golden.referenceError.maps,
@@ -77,7 +83,7 @@ for (const golden of cases) {
           dtype,
         });
       }
-      closeToFloat64(t, 'forward', classesOf(await model.forward(inputs)), numbers(golden.outputs), {
+      closeToFloat64(t, 'forward', classesOf(await model.forward(inputs, given)), numbers(golden.outputs), {
         referenceError: golden.referenceError.outputs,
         dtype,
       });

@@ -2,6 +2,16 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import sharp from 'sharp';
+import {
+  DeepFeatureFactorization,
+  imageOptions,
+  loadImage,
+  loadModel,
+  loadSidecar,
+  type Sidecar,
+  type Tensor,
+} from '../lib/index.js';
 import { gradcam, refused } from './helpers/cli.js';
 import { closeToFloat64 } from './helpers/float64-result.js';
 import { caseNamed, described, golden, highest, input, scoresPath } from './helpers/scores.js';
@@ -98,6 +108,73 @@ test.serial('several labels of a multi-label model', async (t) => {
     [2, 0, 1],
   );
   t.true(report.explained.every(({ probability }) => (probability ?? 0) > 0.8));
+});
+
+test.serial('factorize names concepts by probabilities of the kind that the model has', async (t) => {
+  const sigmoid = (logit: number) => 1 / (1 + Math.exp(-logit));
+  const softmax = (logit: number, logits: readonly number[]) =>
+    1 / logits.reduce((sum, other) => sum + Math.exp(other - logit), 0);
+  for (const [name, probabilityOf] of [
+    ['multi-label', sigmoid],
+    ['softmax-inside', softmax],
+    ['one-logit-negative', (logit: number) => Math.max(sigmoid(logit), sigmoid(-logit))],
+  ] as const) {
+    const { scores, labels } = caseNamed(name);
+    const { model, picture, folder } = await described(name, { scores, ...(labels ? { labels } : {}) });
+    const args = ['factorize', model, picture, '-k', '2', '--linear', 'head', '-o', join(folder, 'c.png')];
+    const run = await gradcam(args);
+    t.is(run.code, 0, run.stderr);
+    const printed = [...run.stdout.matchAll(/concept \d: .*?:(\d\.\d\d)(?=,|$)/gm)].map(([, value]) =>
+      Number(value),
+    );
+
+    await using loaded = await loadModel(model);
+    const { tensor } = await loadImage(picture, imageOptions((await loadSidecar(model)) as Sidecar));
+    const targetLayer = (await loaded.suggestLayer(tensor)).path;
+    const factorization = new DeepFeatureFactorization({
+      model: loaded,
+      targetLayer,
+      computationOnConcepts: 'head',
+    });
+    const { conceptOutputs } = await factorization.factorize(tensor, { components: 2 });
+    const expected = [0, 1].map((concept) => {
+      const logits = Array.from((conceptOutputs as Tensor).at(concept).toTypedArray(), Number);
+      return Math.max(...logits.map((logit) => probabilityOf(logit, logits)));
+    });
+    t.deepEqual(
+      printed,
+      expected.map((value) => Number(value.toFixed(2))),
+      `${name}\n${run.stdout}`,
+    );
+  }
+});
+
+test.serial('16 bits are read by --range in every command that reads pictures', async (t) => {
+  const { model, folder } = await described('logits', {});
+  const deep = join(folder, 'deep.png');
+  const values = Uint16Array.from({ length: 3 * 16 * 16 }, (_, index) => (index * 37) % 4096);
+  await sharp(values, { raw: { width: 16, height: 16, channels: 3 } })
+    .toColourspace('rgb16')
+    .png()
+    .toFile(deep);
+  const map = async (...args: string[]) => {
+    const output = join(folder, 'map.json');
+    const run = await gradcam(['attribute', model, deep, '-m', 'saliency', '-c', '0', '-o', output, ...args]);
+    t.is(run.code, 0, run.stderr);
+    return await readFile(output, 'utf8');
+  };
+  t.not(await map('--range', '0,4095'), await map());
+  const evaluated = await gradcam([
+    'evaluate',
+    model,
+    deep,
+    '--methods',
+    'gradcam',
+    '--range',
+    '0,4095',
+    '--json',
+  ]);
+  t.is(evaluated.code, 0, evaluated.stderr);
 });
 
 test.serial(

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from argument_kinds import ListOfImages, Options, Remembers, TakesNumber
 from model_kinds import (
     ActivatesSum,
     AddsChannelAxis,
@@ -58,17 +59,17 @@ def unit(maps):
     return (maps - low) / ((maps - low).amax(tuple(range(1, maps.dim())), keepdim=True) + 1e-7)
 
 
-def run(model, layer, inputs):
+def run(model, layer, inputs, arguments):
     kept = {}
     handle = layer.register_forward_hook(lambda module, given, output: kept.__setitem__("activation", output))
-    output = model(*inputs)
+    output = model(*inputs, **arguments)
     handle.remove()
     output = output if isinstance(output, torch.Tensor) else output[0]
     return kept["activation"], output
 
 
-def grad_cam(model, layer, inputs, category, channels_last=False):
-    activation, output = run(model, layer, inputs)
+def grad_cam(model, layer, inputs, category, arguments, channels_last=False):
+    activation, output = run(model, layer, inputs, arguments)
     (gradient,) = torch.autograd.grad(output[:, category].sum(), activation)
     if channels_last:
         activation, gradient = activation.movedim(-1, 1), gradient.movedim(-1, 1)
@@ -77,12 +78,12 @@ def grad_cam(model, layer, inputs, category, channels_last=False):
     return scaled(maps.detach()), output.detach()
 
 
-def grad_cam_channels_last(model, layer, inputs, category):
-    return grad_cam(model, layer, inputs, category, channels_last=True)
+def grad_cam_channels_last(model, layer, inputs, category, arguments):
+    return grad_cam(model, layer, inputs, category, arguments, channels_last=True)
 
 
-def ablation_cam(model, layer, inputs, category):
-    activation, output = run(model, layer, inputs)
+def ablation_cam(model, layer, inputs, category, arguments):
+    activation, output = run(model, layer, inputs, copy.deepcopy(arguments))
     weights = []
     for channel in range(activation.size(1)):
         without = activation.detach().clone()
@@ -90,10 +91,11 @@ def ablation_cam(model, layer, inputs, category):
         fill = 0 if least == 0 else least - 1e7
         without[:, channel] = fill
         handle = layer.register_forward_hook(lambda module, given, result: without)
-        score = model(*inputs)[:, category]
+        score = model(*inputs, **copy.deepcopy(arguments))[:, category]
         handle.remove()
         weights.append((output[:, category] - score) / output[:, category])
-    maps = (torch.stack(weights, 1)[..., None, None] * activation).sum(1).relu()
+    weights = torch.stack(weights, 1)
+    maps = (weights.view(weights.shape + (1,) * (activation.dim() - 2)) * activation).sum(1).relu()
     return scaled(maps.detach()), output.detach()
 
 
@@ -142,15 +144,71 @@ def cases():
     yield "takes-channels-last", torch.jit.trace, TakesChannelsLast(), None, "conv", [pictures(2).permute(0, 2, 3, 1).contiguous()], {}
     yield "adds-channel-axis", torch.jit.script, AddsChannelAxis(), None, "conv", [pictures(2)[:, 0]], {}
     yield "trains", "trace in training mode", Trains(), None, "bn", [pictures(3)], {}
+    yield from cases_of_arguments()
 
 
-def export(how, model, inputs):
+def cases_of_arguments():
+    """What forward takes beside tensors. Cases of one file have its name before a colon."""
+    offset = torch.linspace(-0.2, 0.2, 16).reshape(2, 8).round(decimals=3)
+    inputs = [pictures(2, size=14), offset]
+    table = [round(0.5 + 0.125 * index, 3) for index in range(8)]
+    every = {
+        "scale": 2,
+        "times": 2,
+        "square": True,
+        "activation": "tanh",
+        "shift": 0.25,
+        "kept": [7, 0, 2, 5],
+        "window": [3, 2],
+        "gains": {"all": 1.5, "more": -0.25},
+        "tables": [table, [1.5]],
+    }
+    most = {name: value for name, value in every.items() if name not in ("times", "square", "shift")}
+    for name, layer, arguments, more in (
+        ("defaults", "body", {"scale": 0.5}, {}),
+        ("every", "body", every, {}),
+        ("early", "conv", every, {}),
+        ("nothing", "body", {"scale": 1.5, "shift": None, "kept": None, "gains": None, "tables": None}, {}),
+        ("ablated", "body", most, {"method": "AblationCAM"}),
+        ("ablated-early", "conv", every, {"method": "AblationCAM", "target": 4}),
+    ):
+        yield f"options:{name}", torch.jit.script, Options(), None, layer, inputs, {**more, "arguments": arguments}
+    signal = torch.rand(2, 40, generator=torch.Generator().manual_seed(5)).round(decimals=3)
+    for name, layer, rate, more in (
+        ("fast", "fast.encoder.0", 16000, {}),
+        ("slow", "slow.encoder.0", 8000, {"target": 0}),
+        ("slow-late", "slow.encoder.2", 8000, {"target": 2}),
+        ("ablated", "fast.encoder.0", 16000, {"method": "AblationCAM", "target": 2}),
+        ("ablated-late", "slow.encoder.2", 8000, {"method": "AblationCAM"}),
+    ):
+        more = {**more, "arguments": {"sr": rate}}
+        yield f"remembers:{name}", torch.jit.script, Remembers(True), Remembers(False), layer, [signal], more
+    for name, rate, more in (("one", 1.5, {"method": "AblationCAM"}), ("each", [1.5, 0.5], {"target": 3})):
+        more = {**more, "arguments": {"rate": rate}}
+        yield f"takes-number:{name}", torch.jit.trace, TakesNumber(), None, "conv", [pictures(2, size=14)], more
+    listed = {"target": 3, "arguments": {"exponent": 1.5}}
+    yield "list-of-images", torch.jit.script, ListOfImages(), None, "conv", [pictures(2, size=14)], listed
+
+
+# Parameters that are tensors, or hold some.
+TENSORS = {"rate": lambda value, dtype: torch.tensor(value, dtype=dtype), "tables": lambda value, dtype: [torch.tensor(each, dtype=dtype) for each in value]}
+
+
+def in_python(arguments, dtype):
+    """Arguments as Python wants what JSON holds."""
+    return {
+        name: TENSORS[name](value, dtype) if name in TENSORS and value is not None else value
+        for name, value in copy.deepcopy(arguments).items()
+    }
+
+
+def export(how, model, inputs, arguments):
     if how == torch.jit.script:
         return torch.jit.script(model)
     if how == "trace without gradients":
         with torch.no_grad():
             return torch.jit.trace(model, tuple(inputs), check_trace=False)
-    return torch.jit.trace(model, tuple(inputs), check_trace=False)
+    return torch.jit.trace(model, (*inputs, *in_python(arguments, torch.float32).values()), check_trace=False)
 
 
 def numbers(tensor):
@@ -162,7 +220,9 @@ def main():
     FOLDER.mkdir(exist_ok=True)
     written = []
     for name, how, model, clean, layer, inputs, more in cases():
-        torch.manual_seed(zlib.crc32(name.encode()))
+        file_name = name.split(":")[0]
+        arguments = more.get("arguments", {})
+        torch.manual_seed(zlib.crc32(file_name.encode()))
         for parameter in model.parameters():
             nn.init.uniform_(parameter, -0.3, 0.3)
         model.train(how == "trace in training mode")
@@ -170,19 +230,26 @@ def main():
             clean.load_state_dict(model.state_dict())
             clean.eval()
         truth = clean or model
-        file = export(how, copy.deepcopy(model), [each.clone() for each in inputs])
-        save_torchscript(file, FOLDER / f"{name}.pt")
+        if file_name not in {each["file"] for each in written}:
+            file = export(how, copy.deepcopy(model), [each.clone() for each in inputs], arguments)
+            save_torchscript(file, FOLDER / f"{file_name}.pt")
         torch.backends.mha.set_fastpath_enabled(False)
         method = METHODS[more.get("method", "GradCAM")]
         results = {}
         for dtype in (torch.float64, torch.float32):
             exact = copy.deepcopy(truth).to(dtype)
             given = [each.clone().to(dtype) for each in inputs]
-            results[dtype] = method(exact, dict(exact.named_modules())[layer], given, 1)
+            named = in_python(arguments, dtype)
+            if file_name == "options":  # a tensor behind a number
+                named["offset"] = given.pop()
+            if file_name == "list-of-images":
+                given = [list(given[0])]
+            results[dtype] = method(exact, dict(exact.named_modules())[layer], given, more.get("target", 1), named)
         torch.backends.mha.set_fastpath_enabled(True)
         (maps, outputs), (rough_maps, rough_outputs) = results[torch.float64], results[torch.float32]
         written.append({
             "name": name,
+            "file": file_name,
             **more,
             "method": more.get("method", "GradCAM").split(",")[0],
             "layer": layer,

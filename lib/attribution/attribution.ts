@@ -1,5 +1,6 @@
 import { GradCamError, invalidArgumentType } from '../errors.js';
-import { checkModelMethod, Model, type ModelInput, toTensors } from '../model.js';
+import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model.js';
+import { checkArguments, type ModelArguments } from '../model-arguments.js';
 import { disposeOutput, type ModelOutput, type OutputSelector, wrapOutput } from '../model-output.js';
 import { callNativeAsync, type NativeAttribution, type NativeAttributionRequest } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
@@ -64,6 +65,8 @@ export interface AttributionOptions {
 export interface AttributeOptions {
   /** Default: of each image the class that the model predicts. */
   readonly targets?: Targets;
+  /** The parameters of the model's method that are no tensors, by name. Default: as `explain()`. */
+  readonly arguments?: ModelArguments;
   /** Called as runs of the model are done, in images. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -103,6 +106,7 @@ export abstract class InputAttribution {
   async attribute(input: ModelInput, options?: AttributeOptions): Promise<Attribution> {
     const given = readOptions<AttributeOptions>('attribute options', options, [
       'targets',
+      'arguments',
       'onProgress',
       'signal',
     ]);
@@ -110,7 +114,7 @@ export abstract class InputAttribution {
     if (onProgress !== undefined && typeof onProgress !== 'function')
       throw invalidArgumentType('onProgress', 'a function', onProgress);
     const targets = normalizeTargets(given.targets);
-    const inputs = toTensors(input).map((tensor) => [Tensor.reference(tensor)]);
+    const inputs = nativeInputs(input, checkArguments(given.arguments).given);
     if (this.#model.disposed) throw new GradCamError('ERR_DISPOSED', 'The model was disposed.');
     const request = {
       ...this.request,

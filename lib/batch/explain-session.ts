@@ -9,6 +9,7 @@ import { captionOf, describeClasses, type SuccessReport } from '../explanation-r
 import { type LoadedImage, loadImage } from '../image/load-image.js';
 import { writeMaps } from '../map-files.js';
 import { type Device, loadModel, type Model } from '../model.js';
+import type { ModelArguments } from '../model-arguments.js';
 import { topClassTargets } from '../targets/class-targets.js';
 import { writeWholeFile } from '../whole-file.js';
 import { exists, type ManifestClass, recordPath, resultPath, writing } from './output-folder.js';
@@ -63,11 +64,12 @@ export class ExplainSession implements AsyncDisposable {
   static async open(specification: BatchSpecification, options: SessionOptions): Promise<ExplainSession> {
     const { device = 'cpu', batchSize = 8, signal } = options;
     const path = options.model ?? specification.model.path;
-    const { dtype } = specification;
+    const { dtype, arguments: given } = specification;
     const model = await loadModel(path, {
       device,
       sha256: specification.model.sha256,
       ...(dtype === undefined ? {} : { dtype }),
+      ...(given === undefined ? {} : { arguments: given as ModelArguments }),
       ...(signal === undefined ? {} : { signal }),
     }).catch((cause: GradCamError) => {
       if (cause.code !== 'ERR_MODEL_CHECKSUM') throw cause;

@@ -230,6 +230,7 @@ async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
     version: packageVersion,
     model: { path, sha256 },
     dtype: sidecar?.dtype,
+    arguments: sidecar?.arguments,
     method: given.method ?? 'gradcam',
     layers: given.targetLayers ?? sidecar?.layer,
     reshapeTransform: reshapeTransform === 'none' ? undefined : reshapeTransform,

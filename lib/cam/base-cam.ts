@@ -1,6 +1,7 @@
 import { type ExplainFacts, observeBatch, observeExplain } from '../diagnostics.js';
 import { GradCamError, invalidArgumentType } from '../errors.js';
 import { checkModelMethod, Model, type ModelInput, type SuggestedLayer } from '../model.js';
+import type { CheckedArguments, ModelArguments } from '../model-arguments.js';
 import { disposeOutput, type OutputSelector, selectOutput } from '../model-output.js';
 import {
   callNativeAsync,
@@ -55,6 +56,11 @@ export interface ExplainOptions {
   /** Default: of each image the class that the model predicts. */
   readonly targets?: Targets;
   /**
+   * The parameters of the model's method that are no tensors, by name: `{ sr: 16000 }`. They are the same for all images of
+   * the call. Default: those of {@link LoadModelOptions.arguments}, then the model's own.
+   */
+  readonly arguments?: ModelArguments;
+  /**
    * Resize the maps to the input's size, `'bilinear'` (the default, and what true means) or `'bicubic'`, or leave them
    * at the (largest) target layer's size (false).
    */
@@ -100,7 +106,8 @@ export abstract class BaseCAM {
   readonly #optimize: boolean;
   readonly #reshape: NativeExplainRequest['reshape'];
   readonly #scores: { readonly scores: Scores | undefined; readonly labelCount: number | undefined };
-  #twoSided: Promise<boolean> | undefined;
+  /** Of the arguments looked with last. */
+  #twoSided: { readonly key: string; readonly found: Promise<boolean> } | undefined;
   #disposed = false;
 
   /** @internal False for methods that cannot share a forward with others. */
@@ -155,7 +162,7 @@ export abstract class BaseCAM {
    *   trained; for a model with several inputs an array, the first of which the maps belong to; for a model that takes
    *   a list of images (torchvision's detectors) an array of images, `[C, H, W]` each, or a batch
    * @throws {GradCamError} `ERR_LAYER_NOT_CALLED`, `ERR_LAYER_OUTPUT`, `ERR_LAYER_DISCONNECTED`, `ERR_INPUT_SHAPE`,
-   *   `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`, `ERR_FORWARD`, `ERR_OUTPUT_SELECTOR`, `ERR_OUTPUT_SHAPE`,
+   *   `ERR_INPUT_DTYPE`, `ERR_INPUT_NOT_FINITE`, `ERR_FORWARD`, `ERR_MODEL_ARGUMENTS`, `ERR_OUTPUT_SELECTOR`, `ERR_OUTPUT_SHAPE`,
    *   `ERR_CLASS_OUT_OF_RANGE`, `ERR_TARGET_COUNT`, `ERR_MODEL_FROZEN`, `ERR_NO_LAYER_SUGGESTION`, `ERR_DISPOSED`,
    *   `ERR_OUT_OF_MEMORY`
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
@@ -218,11 +225,11 @@ export abstract class BaseCAM {
       if (apart) return await this.#explainEach(cams, held.flat(), how);
       const firsts = held.flatMap(([first]) => first ?? []);
       const sides = looks
-        ? await unlessAborted(how.signal, () => this.#findSides(firsts))
+        ? await unlessAborted(how.signal, () => this.#findSides(firsts, how.modelArguments))
         : this.#scores.scores === 'binary';
       const found = this.#layers
         ? { layers: this.#layers, reshape: this.#reshape, reason: null }
-        : await unlessAborted(how.signal, () => this.#suggest(firsts));
+        : await unlessAborted(how.signal, () => this.#suggest(firsts, how.modelArguments));
       return await this.#explainAt(found, cams, held, how, sides);
     } finally {
       for (const tensor of held.flat()) tensor.dispose();
@@ -235,6 +242,7 @@ export abstract class BaseCAM {
     inputs: readonly (readonly Tensor[])[],
     {
       targets: given,
+      modelArguments,
       upsample,
       augmentations,
       eigenSmooth,
@@ -250,7 +258,10 @@ export abstract class BaseCAM {
     const request: NativeExplainRequest = {
       methods: cams.map((cam) => ({ ...cam.method, eigenSmooth })),
       augmentations,
-      inputs: inputs.map((parts) => parts.map(Tensor.reference)),
+      inputs: {
+        tensors: inputs.map((parts) => parts.map(Tensor.reference)),
+        arguments: modelArguments.given,
+      },
       layers,
       modelMethod: this.#modelMethod,
       output: [...this.#output],
@@ -282,16 +293,18 @@ export abstract class BaseCAM {
     return labelCount === 2 && scores !== 'binary' && !this.takesImageList;
   }
 
-  #findSides(inputs: readonly Tensor[]): Promise<boolean> {
-    this.#twoSided ??= this.#lookForSides(inputs);
-    this.#twoSided.catch(() => {
-      this.#twoSided = undefined;
+  #findSides(inputs: readonly Tensor[], { key, given }: CheckedArguments): Promise<boolean> {
+    if (this.#twoSided?.key === key) return this.#twoSided.found;
+    const looked = { key, found: this.#lookForSides(inputs, given) };
+    this.#twoSided = looked;
+    looked.found.catch(() => {
+      if (this.#twoSided === looked) this.#twoSided = undefined;
     });
-    return this.#twoSided;
+    return looked.found;
   }
 
-  async #lookForSides(inputs: readonly Tensor[]): Promise<boolean> {
-    const whole = await this.#model.forward(inputs, { modelMethod: this.#modelMethod });
+  async #lookForSides(inputs: readonly Tensor[], given: ModelArguments): Promise<boolean> {
+    const whole = await this.#model.forward(inputs, { modelMethod: this.#modelMethod, arguments: given });
     const count = countOutputs(selectOutput(whole, this.#output), inputs[0]?.shape[0] ?? 0);
     disposeOutput(whole);
     return count !== null && isTwoSided(count, this.#scores);
@@ -344,9 +357,10 @@ export abstract class BaseCAM {
     return this.#model.takesImageList && this.#modelMethod === 'forward';
   }
 
-  async #suggest(inputs: readonly Tensor[]): Promise<ChosenLayers> {
+  async #suggest(inputs: readonly Tensor[], { given }: CheckedArguments): Promise<ChosenLayers> {
     const { path, reason, reshapeTransform }: SuggestedLayer = await this.#model.suggestLayer(inputs, {
       modelMethod: this.#modelMethod,
+      arguments: given,
     });
     return {
       layers: [{ path, call: 'last' }],

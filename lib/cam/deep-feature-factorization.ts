@@ -1,5 +1,6 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import { checkModelMethod, Model, type ModelInput, toTensors } from '../model.js';
+import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model.js';
+import { checkArguments, type ModelArguments } from '../model-arguments.js';
 import { type ModelOutput, wrapOutput } from '../model-output.js';
 import { callNativeAsync } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
@@ -20,6 +21,8 @@ export interface DeepFeatureFactorizationOptions {
 }
 
 export interface FactorizeOptions {
+  /** The parameters of the model's method that are no tensors, by name. Default: as `explain()`. */
+  readonly arguments?: ModelArguments;
   /** How many concepts. Default 8. */
   readonly components?: number;
   /** Equal seeds give equal concepts. Default 0. */
@@ -85,6 +88,7 @@ export class DeepFeatureFactorization {
    */
   async factorize(input: ModelInput, options?: FactorizeOptions): Promise<FactorizedFeatures> {
     const given = readOptions<FactorizeOptions>('factorize options', options, [
+      'arguments',
       'components',
       'seed',
       'start',
@@ -99,7 +103,7 @@ export class DeepFeatureFactorization {
     const { model, targetLayer, modelMethod, reshapeTransform } = this.#options;
     const { computationOnConcepts, optimize = true } = this.#options;
     const request = {
-      inputs: toTensors(input).map((tensor) => [Tensor.reference(tensor)]),
+      inputs: nativeInputs(input, checkArguments(given.arguments).given),
       layers: checkTargetLayers(targetLayer, model),
       modelMethod: checkModelMethod(modelMethod),
       reshape: checkReshapeTransform(reshapeTransform),

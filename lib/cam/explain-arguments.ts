@@ -1,5 +1,6 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
 import { type ModelInput, toTensors } from '../model.js';
+import { type CheckedArguments, checkArguments } from '../model-arguments.js';
 import type { NativeExplainRequest, NativeTarget } from '../native.js';
 import { checkSignal, readOptions } from '../options.js';
 import { normalizeTargets } from '../targets/target.js';
@@ -14,6 +15,7 @@ const standardAugmentations = [false, true].flatMap((flip) =>
 export interface ExplainArguments {
   readonly inputs: readonly Tensor[];
   readonly targets: NativeTarget[][];
+  readonly modelArguments: CheckedArguments;
   readonly upsample: NativeExplainRequest['upsample'];
   readonly augmentations: NativeExplainRequest['augmentations'];
   readonly eigenSmooth: boolean;
@@ -28,6 +30,7 @@ export function checkExplainArguments(
 ): ExplainArguments {
   const given = readOptions<ExplainOptions>('explain options', options, [
     'targets',
+    'arguments',
     'upsample',
     'augSmooth',
     'eigenSmooth',
@@ -37,6 +40,7 @@ export function checkExplainArguments(
   const signal = checkSignal(given.signal);
   const upsample = checkUpsample(given.upsample ?? true);
   const targets = normalizeTargets(given.targets);
+  const modelArguments = checkArguments(given.arguments);
   const eigenSmooth = given.eigenSmooth ?? false;
   if (typeof eigenSmooth !== 'boolean')
     throw invalidArgumentType('eigenSmooth', 'true or false', eigenSmooth);
@@ -44,7 +48,8 @@ export function checkExplainArguments(
   if (onProgress !== undefined && typeof onProgress !== 'function')
     throw invalidArgumentType('onProgress', 'a function', onProgress);
   const augmentations = checkAugmentations(given.augSmooth ?? false);
-  return { inputs: toTensors(input), targets, upsample, augmentations, eigenSmooth, onProgress, signal };
+  const inputs = toTensors(input);
+  return { inputs, targets, modelArguments, upsample, augmentations, eigenSmooth, onProgress, signal };
 }
 
 function checkUpsample(upsample: unknown): NativeExplainRequest['upsample'] {

@@ -4,6 +4,7 @@ import type { Fit } from '../image/geometry.js';
 import type { LoadImageOptions } from '../image/image-options.js';
 import { parseLabels } from '../labels.js';
 import { type Device, loadModel, type Model } from '../model.js';
+import type { ModelArgument, ModelArguments } from '../model-arguments.js';
 import { imageOptions, loadSidecar, modelOptions, type Sidecar } from '../sidecar.js';
 import { readTextFile } from '../text-file.js';
 import { UsageError } from './exit-codes.js';
@@ -148,13 +149,43 @@ export function printWarnings(model: Model): void {
   for (const line of warningLines(model)) console.error(line);
 }
 
+/** How a model is opened, as the command line says it. */
+export interface ModelFlags {
+  readonly device: string;
+  readonly argument?: ModelArguments;
+}
+
+/** For parameters of the model that are no tensors. */
+export function argumentOption(): Option {
+  return new Option(
+    '--argument <name=value>',
+    "of the model's forward, beside the image: sr=16000, in JSON or as text; may be repeated",
+  ).argParser(parseArgument);
+}
+
+/** "sr=16000": JSON, and what is no JSON a text. */
+function parseArgument(value: string, previous: ModelArguments | undefined): ModelArguments {
+  const [, name, text = ''] = /^([^=]+)=(.*)$/s.exec(value) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('It must be a name and a value, such as sr=16000.');
+  let argument: ModelArgument;
+  try {
+    argument = JSON.parse(text) as ModelArgument;
+  } catch {
+    argument = text;
+  }
+  return { ...previous, [name]: argument };
+}
+
 /** The model with its sidecar, if there is one beside it. */
 export async function openModel(
   path: string,
-  device: string,
+  { device, argument = {} }: ModelFlags,
   signal: AbortSignal,
 ): Promise<{ model: Model; sidecar: Sidecar | null }> {
   const sidecar = await loadSidecar(path);
-  const model = await loadModel(path, modelOptions(sidecar, { device: device as Device, signal }));
+  const model = await loadModel(
+    path,
+    modelOptions(sidecar, { device: device as Device, arguments: argument, signal }),
+  );
   return { model, sidecar };
 }

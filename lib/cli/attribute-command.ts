@@ -16,30 +16,30 @@ import { deprocessImage } from '../visualization/deprocess-image.js';
 import type { Picture } from '../visualization/picture.js';
 import { signedMap } from '../visualization/signed-map.js';
 import {
+  argumentOption,
   collect,
-  fitOption,
   type LayerFlags,
+  type ModelFlags,
   openModel,
   type PreparationFlags,
   parseCount,
-  parseInputSize,
   preparation,
   printWarnings,
   readLabels,
 } from './arguments.js';
+import { addPreparationOptions } from './explain-options.js';
 import { findImages, outputFiles } from './image-files.js';
 import { sideTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
 
 const methodNames = ['guidedbackprop', 'guidedgradcam', 'saliency', 'integratedgradients'] as const;
 
-interface AttributeFlags extends PreparationFlags, LayerFlags {
+interface AttributeFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly method: (typeof methodNames)[number];
   readonly steps: number;
   readonly class?: string;
   readonly output?: string;
   readonly json?: boolean;
-  readonly device: string;
   readonly labels?: string;
 }
 
@@ -51,7 +51,7 @@ interface Context {
 }
 
 export function attributeCommand(signal: AbortSignal): Command {
-  return new Command('attribute')
+  const command = new Command('attribute')
     .summary('draw which pixels speak for a class')
     .description(
       "Draws which pixels of an image speak for a class, from gradients of the model's input. No layer is needed.",
@@ -68,12 +68,13 @@ export function attributeCommand(signal: AbortSignal): Command {
     )
     .option('--json', 'print JSON instead of text')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--labels <file>', 'class names: a JSON array, or one a line')
-    .action(async (modelPath: string, images: string[], flags: AttributeFlags) => {
+    .addOption(argumentOption())
+    .option('--labels <file>', 'class names: a JSON array, or one a line');
+  return addPreparationOptions(command).action(
+    async (modelPath: string, images: string[], flags: AttributeFlags) => {
       await attributeImages(modelPath, images, flags, signal);
-    });
+    },
+  );
 }
 
 async function attributeImages(
@@ -84,7 +85,7 @@ async function attributeImages(
 ): Promise<void> {
   const images = await findImages(paths);
   const outputs = outputFiles(images, flags.output);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   printWarnings(model);
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;

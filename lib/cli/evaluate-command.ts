@@ -7,24 +7,23 @@ import { deletionAuc, insertionAuc } from '../metrics/curves.js';
 import { roadCombined } from '../metrics/road.js';
 import { explainedPart } from '../sidecar.js';
 import {
-  fitOption,
+  argumentOption,
   type LayerFlags,
+  type ModelFlags,
   openModel,
   type PreparationFlags,
-  parseInputSize,
-  parseNumbers,
   parseReshape,
   preparation,
   printWarnings,
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
+import { addPreparationOptions } from './explain-options.js';
 import { findImages } from './image-files.js';
 import { probabilityTarget } from './probability-targets.js';
 import { ProgressReporter } from './progress.js';
 
-interface EvaluateFlags extends PreparationFlags, LayerFlags {
+interface EvaluateFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly methods: string;
-  readonly device: string;
   readonly json?: boolean;
 }
 
@@ -38,7 +37,7 @@ const figures = [
 type Figures = Record<(typeof figures)[number][0], number>;
 
 export function evaluateCommand(signal: AbortSignal): Command {
-  return new Command('evaluate')
+  const command = new Command('evaluate')
     .summary('rank methods by metrics on images')
     .description(
       'Explains the predicted class of each image by several methods and measures how much the maps matter to the model.',
@@ -53,14 +52,13 @@ export function evaluateCommand(signal: AbortSignal): Command {
       parseReshape,
     )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--mean <numbers>', 'of each channel, 0 to 1', parseNumbers)
-    .option('--std <numbers>', 'of each channel', parseNumbers)
-    .option('--json', 'print JSON')
-    .action(async (modelPath: string, images: string[], flags: EvaluateFlags) => {
+    .addOption(argumentOption())
+    .option('--json', 'print JSON');
+  return addPreparationOptions(command).action(
+    async (modelPath: string, images: string[], flags: EvaluateFlags) => {
       await evaluateMethods(modelPath, images, flags, signal);
-    });
+    },
+  );
 }
 
 async function evaluateMethods(
@@ -74,7 +72,7 @@ async function evaluateMethods(
   if (unknown !== undefined)
     throw new UsageError(`There is no method '${unknown}'. The methods are: ${methodNames.join(', ')}.`);
   const images = await findImages(paths);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   printWarnings(model);
   const prepare = preparation(sidecar, flags);

@@ -7,7 +7,14 @@ import { findClass } from '../labels.js';
 import { writeMaps } from '../map-files.js';
 import { explainedPart, sidecarPath } from '../sidecar.js';
 import { topClassTargets } from '../targets/class-targets.js';
-import { openModel, preparation, printWarnings, readLabels } from './arguments.js';
+import {
+  argumentOption,
+  type ModelFlags,
+  openModel,
+  preparation,
+  printWarnings,
+  readLabels,
+} from './arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { concernsOneImage, SomeImagesFailed, UsageError } from './exit-codes.js';
 import {
@@ -19,10 +26,9 @@ import {
 import { findImages, outputFiles } from './image-files.js';
 import { ProgressReporter } from './progress.js';
 
-interface ExplainFlags extends ExplainChoiceFlags, DrawingFlags {
+interface ExplainFlags extends ModelFlags, ExplainChoiceFlags, DrawingFlags {
   readonly output?: string;
   readonly json?: boolean;
-  readonly device: string;
 }
 
 export function explainCommand(signal: AbortSignal): Command {
@@ -38,7 +44,8 @@ export function explainCommand(signal: AbortSignal): Command {
       'file to write (.png .jpg .webp .avif, raw maps: .npy .json) or folder; default: this folder',
     )
     .option('--json', 'print JSON instead of text')
-    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu');
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption());
   addPreparationOptions(addExplainOptions(command));
   return addDrawingOptions(command).action(
     async (modelPath: string, images: string[], flags: ExplainFlags) => {
@@ -59,7 +66,7 @@ async function explainImages(
   if (flags.output !== undefined && resolve(flags.output) === resolve(sidecarPath(modelPath)))
     throw new UsageError(`--output '${flags.output}' would overwrite the model's sidecar.`);
   const outputs = outputFiles(images, flags.output, flags.format);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   printWarnings(model);
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;

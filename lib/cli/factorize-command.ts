@@ -1,33 +1,36 @@
 import { Command } from 'commander';
 import { DeepFeatureFactorization } from '../cam/deep-feature-factorization.js';
 import { loadImage } from '../image/load-image.js';
-import { explainedPart } from '../sidecar.js';
+import { selectOutput } from '../model-output.js';
+import { readScores } from '../scores.js';
+import { explainedPart, type Sidecar } from '../sidecar.js';
+import { Tensor } from '../tensor.js';
 import { createLabelsLegend } from '../visualization/labels-legend.js';
 import { showFactorizationOnImage } from '../visualization/show-factorization-on-image.js';
 import {
-  fitOption,
+  argumentOption,
+  type ModelFlags,
   openModel,
   type PreparationFlags,
   parseCount,
-  parseInputSize,
   preparation,
   printWarnings,
   readLabels,
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
+import { addPreparationOptions } from './explain-options.js';
 import { findImages, outputFiles } from './image-files.js';
 
-interface FactorizeFlags extends PreparationFlags {
+interface FactorizeFlags extends ModelFlags, PreparationFlags {
   readonly layer?: string;
   readonly components: number;
   readonly linear?: string;
   readonly output?: string;
-  readonly device: string;
   readonly labels?: string;
 }
 
 export function factorizeCommand(signal: AbortSignal): Command {
-  return new Command('factorize')
+  const command = new Command('factorize')
     .summary('draw the concepts that a layer sees')
     .description(
       'Draws which few concepts a layer sees in an image, and where, without any class (Deep Feature Factorization).',
@@ -39,12 +42,13 @@ export function factorizeCommand(signal: AbortSignal): Command {
     .option('--linear <path>', 'linear layer that names the concepts, such as fc; its classes make a legend')
     .option('-o, --output <path>', 'picture (.png .jpg .webp .avif) or folder to write; default: this folder')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--labels <file>', 'class names: a JSON array, or one a line')
-    .action(async (modelPath: string, image: string, flags: FactorizeFlags) => {
+    .addOption(argumentOption())
+    .option('--labels <file>', 'class names: a JSON array, or one a line');
+  return addPreparationOptions(command).action(
+    async (modelPath: string, image: string, flags: FactorizeFlags) => {
       await factorizeImage(modelPath, image, flags, signal);
-    });
+    },
+  );
 }
 
 async function factorizeImage(
@@ -55,7 +59,7 @@ async function factorizeImage(
 ): Promise<void> {
   const [path = imagePath] = await findImages([imagePath]);
   const [output = ''] = outputFiles([path], flags.output);
-  const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
   printWarnings(model);
   const image = await loadImage(path, preparation(sidecar, flags));
@@ -74,19 +78,48 @@ async function factorizeImage(
     ...(reshape ? { reshapeTransform: reshape } : {}),
     ...(flags.linear === undefined ? {} : { computationOnConcepts: flags.linear }),
   });
-  const { explanations, conceptOutputs, rounds } = await factorization.factorize(image.tensor, {
+  const { explanations, conceptOutputs, outputs, rounds } = await factorization.factorize(image.tensor, {
     components: flags.components,
     signal,
   });
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
-  const classes = conceptOutputs?.shape[1] ?? 0;
-  const names = labels ?? Array.from({ length: classes }, (_unused, index) => `class ${index}`);
-  const legend = conceptOutputs ? { conceptLabels: createLabelsLegend(conceptOutputs.softmax(), names) } : {};
+  const conceptLabels =
+    conceptOutputs && classLegend(conceptOutputs, selectOutput(outputs, sidecar?.output), sidecar, labels);
+  const legend = conceptLabels ? { conceptLabels } : {};
   const picture = await showFactorizationOnImage(image, explanations.at(0), legend);
   await picture.toFile(output);
   console.log(
     `Layer ${typeof targetLayer === 'string' ? targetLayer : targetLayer.path}${suggested ? `: ${suggested.reason}` : ''}`,
   );
   console.log(`${flags.components} concepts after ${rounds} rounds`);
+  for (const [index, label] of (conceptLabels ?? []).entries())
+    console.log(`  concept ${index + 1}: ${label.replaceAll('\n', ', ')}`);
   console.log(`written: ${output}`);
+}
+
+/** The likeliest classes of each concept, by probabilities of the kind that the model's are. */
+function classLegend(
+  conceptOutputs: Tensor,
+  output: unknown,
+  sidecar: Sidecar | null,
+  labels: readonly string[] | undefined,
+): string[] {
+  const [components = 0, outputs = 0] = conceptOutputs.shape;
+  // A linear layer gives logits, also where the model makes probabilities of them.
+  const kind =
+    sidecar?.scores === 'probabilities' ? (sumsToOne(output) ? 'logits' : 'sigmoid') : sidecar?.scores;
+  const scores = outputs === 1 && labels?.length === 2 ? 'binary' : (kind ?? 'logits');
+  const rows = Array.from({ length: components }, (_, component) => {
+    const row = Array.from(conceptOutputs.at(component).toTypedArray(), Number);
+    return readScores(row, { scores }, conceptOutputs.dtype).probabilities ?? row;
+  });
+  const classes = rows[0]?.length ?? 0;
+  const names = labels ?? Array.from({ length: classes }, (_, index) => `class ${index}`);
+  return createLabelsLegend(Tensor.from(Float32Array.from(rows.flat()), [components, classes]), names);
+}
+
+function sumsToOne(output: unknown): boolean {
+  if (!(output instanceof Tensor)) return true;
+  const sum = Array.from(output.toTypedArray(), Number).reduce((total, value) => total + value, 0);
+  return Math.abs(sum - 1) < 1e-2;
 }

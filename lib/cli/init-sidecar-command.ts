@@ -5,9 +5,11 @@ import { type Device, loadModel, type ModelWarning } from '../model.js';
 import { type Scores, scoreKinds } from '../scores.js';
 import { type Sidecar, sidecarPath } from '../sidecar.js';
 import {
+  argumentOption,
   collect,
   fitOption,
   type LayerFlags,
+  type ModelFlags,
   type PreparationFlags,
   parseCount,
   parseInputSize,
@@ -22,12 +24,11 @@ import { draftSidecar, type SidecarDraft } from './sidecar-draft.js';
 import { type PresetName, presetNames, presets } from './sidecar-presets.js';
 import { wrap } from './wrap-text.js';
 
-interface InitSidecarFlags extends PreparationFlags, LayerFlags {
+interface InitSidecarFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly preset: PresetName;
   readonly channels?: number;
   readonly labels?: string;
   readonly scores?: Scores;
-  readonly device: string;
   readonly force?: boolean;
 }
 
@@ -65,6 +66,7 @@ export function initSidecarCommand(signal: AbortSignal): Command {
       new Option('--scores <kind>', 'what the outputs are; default: where it is certain').choices(scoreKinds),
     )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
     .option('--force', 'overwrite a sidecar that is there')
     .addHelpText(
       'after',
@@ -87,7 +89,12 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
     throw new UsageError('--size takes one number, or height x width.');
   const labels = flags.labels ? await readLabels(flags.labels) : undefined;
   if (!flags.force) await refuseToOverwrite(path);
-  await using model = await loadModel(modelPath, { device: flags.device as Device, signal });
+  const given = flags.argument ?? {};
+  await using model = await loadModel(modelPath, {
+    device: flags.device as Device,
+    arguments: given,
+    signal,
+  });
   const draft = await draftSidecar(model, {
     preset: flags.preset,
     size: flags.size,
@@ -101,6 +108,7 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
   const sidecar = {
     ...draft.sidecar,
     input: adjusted(draft.sidecar.input, flags),
+    ...(Object.keys(given).length > 0 ? { arguments: given } : {}),
     ...(labels ? { labels } : {}),
   };
   const classes = draft.outputShape?.[1];

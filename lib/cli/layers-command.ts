@@ -2,11 +2,17 @@ import { Command } from 'commander';
 import type { InspectedLayer, Inspection, Layer } from '../model.js';
 import { describePlan, type PlanDescription } from '../plan.js';
 import { Tensor } from '../tensor.js';
-import { openModel, parseInputSize, reshapeName, warningLines } from './arguments.js';
+import {
+  argumentOption,
+  type ModelFlags,
+  openModel,
+  parseInputSize,
+  reshapeName,
+  warningLines,
+} from './arguments.js';
 
-interface LayersFlags {
+interface LayersFlags extends ModelFlags {
   readonly inputSize?: number[];
-  readonly device: string;
   readonly plan?: string[];
   readonly graphs?: boolean;
   readonly json?: boolean;
@@ -23,11 +29,12 @@ export function layersCommand(signal: AbortSignal): Command {
       parseInputSize,
     )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
     .option('--plan <layer...>', 'instead: how an explain at these layers would run the model')
     .option('--graphs', 'with --plan: also print the graphs of both parts, as LibTorch writes them')
     .option('--json', 'print JSON')
     .action(async (modelPath: string, flags: LayersFlags) => {
-      const { model, sidecar } = await openModel(modelPath, flags.device, signal);
+      const { model, sidecar } = await openModel(modelPath, flags, signal);
       await using _ = model;
       const input = sidecar?.input;
       if (flags.plan) {

@@ -14,7 +14,10 @@ export interface Explains {
 export type Prepared = ModelInput | { readonly tensor: ModelInput };
 
 export interface ExplainStreamOptions<Item, Input extends Prepared>
-  extends Pick<ExplainOptions, 'targets' | 'upsample' | 'augSmooth' | 'eigenSmooth' | 'signal'> {
+  extends Pick<
+    ExplainOptions,
+    'targets' | 'arguments' | 'upsample' | 'augSmooth' | 'eigenSmooth' | 'signal'
+  > {
   /** Makes an item the model's input, such as `(path) => loadImage(path)`. Default: the item is one. */
   readonly prepare?: (item: Item) => Input | Promise<Input>;
   /** Most items that are prepared and explained at the same time. Default 16. */
@@ -159,7 +162,17 @@ function checkOptions<Item, Input extends Prepared>(
   const { prepare, concurrency, errors, signal, ...how } = readOptions<ExplainStreamOptions<Item, Input>>(
     'explainStream options',
     options,
-    ['prepare', 'concurrency', 'errors', 'targets', 'upsample', 'augSmooth', 'eigenSmooth', 'signal'],
+    [
+      'prepare',
+      'concurrency',
+      'errors',
+      'targets',
+      'arguments',
+      'upsample',
+      'augSmooth',
+      'eigenSmooth',
+      'signal',
+    ],
   );
   if (prepare !== undefined && typeof prepare !== 'function')
     throw invalidArgumentType('prepare', 'a function', prepare);

@@ -11,7 +11,7 @@ export interface WaitingItem {
   /** One list for each image. */
   readonly targets: readonly NativeTarget[][];
   /** What all images of a batch must agree on. */
-  readonly how: Pick<ExplainArguments, 'upsample' | 'augmentations' | 'eigenSmooth'>;
+  readonly how: Pick<ExplainArguments, 'modelArguments' | 'upsample' | 'augmentations' | 'eigenSmooth'>;
   /** Items with equal text can share a batch. */
   readonly compatibility: string;
   /** When it came, in performance.now()'s milliseconds. */
@@ -23,8 +23,11 @@ export interface WaitingItem {
 }
 
 /** @internal */
-export function compatibilityOf(inputs: readonly Tensor[], how: WaitingItem['how']): string {
-  return `${JSON.stringify(how)} ${inputs.map(({ shape, dtype }) => `${dtype} ${shape.slice(1).join('x')}`).join(', ')}`;
+export function compatibilityOf(
+  inputs: readonly Tensor[],
+  { modelArguments, ...how }: WaitingItem['how'],
+): string {
+  return `${JSON.stringify(how)} ${modelArguments.key} ${inputs.map(({ shape, dtype }) => `${dtype} ${shape.slice(1).join('x')}`).join(', ')}`;
 }
 
 /** @internal What waits, in the order it came. */

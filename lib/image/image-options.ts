@@ -4,6 +4,7 @@ import { checkImageSize, type Fit, type ImageSize } from './geometry.js';
 
 export type Interpolation = 'nearest' | 'bilinear' | 'bicubic' | 'lanczos';
 export type ChannelOrder = 'rgb' | 'bgr';
+export type ColorProfile = 'apply' | 'ignore';
 
 export interface LoadImageOptions {
   /** What the model sees, in pixels. Default 224. */
@@ -25,6 +26,11 @@ export interface LoadImageOptions {
    * nearest pixels, as OpenCV does, with `'bilinear'` or `'bicubic'`. Makes no difference for `'nearest'`.
    */
   readonly antialias?: boolean;
+  /**
+   * What becomes of a colour profile in the file, such as Display P3 of a phone's photo: `'apply'` converts its colours to
+   * sRGB (the default); `'ignore'` takes the numbers as they are, as Pillow and thus torchvision's data sets do.
+   */
+  readonly colorProfile?: ColorProfile;
   /** 3 for colour (the default), 1 for gray. */
   readonly channels?: 1 | 3;
   /** Default `'rgb'`; `'bgr'` for models from Caffe or OpenCV. */
@@ -59,6 +65,7 @@ export interface CheckedOptions {
   readonly paddingColor: readonly [number, number, number];
   readonly interpolation: Interpolation;
   readonly antialias: boolean;
+  readonly colorProfile: ColorProfile;
   readonly channels: 1 | 3;
   readonly channelOrder: ChannelOrder;
   readonly range: readonly [number, number] | undefined;
@@ -78,6 +85,7 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
     'paddingColor',
     'interpolation',
     'antialias',
+    'colorProfile',
     'channels',
     'channelOrder',
     'range',
@@ -115,6 +123,7 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
   if (typeof antialias !== 'boolean') throw invalidArgumentType('antialias', 'true or false', antialias);
   if (!antialias && interpolation === 'lanczos')
     throw argumentOutOfRange('antialias', "true with interpolation 'lanczos'", antialias);
+  const colorProfile = checkChoice('colorProfile', given.colorProfile ?? 'apply', ['apply', 'ignore']);
   const channels = given.channels ?? 3;
   if (channels !== 1 && channels !== 3) throw argumentOutOfRange('channels', '1 or 3', channels);
   const channelOrder = checkChoice('channelOrder', given.channelOrder ?? 'rgb', ['rgb', 'bgr']);
@@ -152,6 +161,7 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
     paddingColor,
     interpolation,
     antialias,
+    colorProfile,
     channels,
     channelOrder,
     range,

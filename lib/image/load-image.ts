@@ -46,7 +46,7 @@ const kernels: Record<Interpolation, keyof KernelEnum> = {
 /**
  * Reads a picture (JPEG, PNG, WebP, AVIF, TIFF, GIF, SVG) and prepares it as torchvision's ImageNet models expect:
  * resize the shorter side, cut out the centre, scale to 0..1, subtract the mean, divide by the standard deviation.
- * EXIF orientation is applied, colours become sRGB, and what is transparent becomes white. Files of 16 bits and floats keep
+ * EXIF orientation is applied, colours become sRGB (see `colorProfile`), and what is transparent becomes white. Files of 16 bits and floats keep
  * their depth: `range` says which of their values become 0 and 1.
  * @param source - a file's path, or its bytes
  * @throws {GradCamError} `ERR_IMAGE_LOAD`, which names the kinds that are known and not read: HEIC, DICOM, JPEG 2000, BMP
@@ -85,9 +85,10 @@ export async function loadImage(
   };
 }
 
-function openImage(source: string | Uint8Array, { limitInputPixels }: CheckedOptions): Sharp {
+function openImage(source: string | Uint8Array, { limitInputPixels, colorProfile }: CheckedOptions): Sharp {
   return sharp(source, {
     failOn: 'error',
+    ignoreIcc: colorProfile === 'ignore',
     ...(limitInputPixels === undefined ? {} : { limitInputPixels }),
   });
 }

@@ -38,7 +38,7 @@ export async function coherency(
   cam: BaseCAM,
   images: Tensor,
   heatmaps: Tensor,
-  options: Pick<RoadAverageOptions, 'targets' | 'signal'> = {},
+  options: Pick<RoadAverageOptions, 'targets' | 'arguments' | 'signal'> = {},
 ): Promise<number[]> {
   const [count = 0, channels = 0, height = 0, width = 0] = images.shape;
   const places = height * width;
@@ -66,8 +66,12 @@ export async function arcc(
   heatmaps: Tensor,
   options: RoadAverageOptions = {},
 ): Promise<number[]> {
-  const { targets, signal } = options;
-  const how = { ...(targets === undefined ? {} : { targets }), ...(signal === undefined ? {} : { signal }) };
+  const { targets, signal, arguments: given } = options;
+  const how = {
+    ...(targets === undefined ? {} : { targets }),
+    ...(given === undefined ? {} : { arguments: given }),
+    ...(signal === undefined ? {} : { signal }),
+  };
   const coherencies = await coherency(cam, images, heatmaps, how);
   const complexities = complexity(heatmaps);
   const input: ModelInput = images;

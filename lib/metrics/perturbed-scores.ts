@@ -1,5 +1,6 @@
 import { invalidArgumentType } from '../errors.js';
-import { checkModelMethod, inputReferences, Model, type ModelInput } from '../model.js';
+import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model.js';
+import { checkArguments, type ModelArguments } from '../model-arguments.js';
 import type { OutputSelector } from '../model-output.js';
 import { callNativeAsync, type NativePerturbation } from '../native.js';
 import { checkSignal } from '../options.js';
@@ -14,6 +15,8 @@ export interface MetricOptions {
   readonly targets?: Targets;
   /** Which of the model's methods gives the scores. Default `'forward'`. */
   readonly modelMethod?: string;
+  /** The parameters of the model's method that are no tensors, by name. Default: as `explain()`. */
+  readonly arguments?: ModelArguments;
   /** The explained part of the model's output, for models that return several. */
   readonly output?: OutputSelector;
   readonly signal?: AbortSignal;
@@ -34,7 +37,7 @@ export async function perturbedScores(
   model: Model,
   input: ModelInput,
   heatmaps: Tensor,
-  { targets, modelMethod, output, signal }: MetricOptions,
+  { targets, modelMethod, output, signal, ...given }: MetricOptions,
   perturbation: Partial<NativePerturbation>,
 ): Promise<{ scores: Float64Array; points: number }> {
   if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
@@ -42,7 +45,7 @@ export async function perturbedScores(
   const request = {
     ...noPerturbation,
     ...perturbation,
-    inputs: inputReferences(input),
+    inputs: nativeInputs(input, checkArguments(given.arguments).given),
     heatmaps: Tensor.reference(heatmaps),
     modelMethod: checkModelMethod(modelMethod),
     output: [...checkSelector(output)],

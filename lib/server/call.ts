@@ -3,6 +3,7 @@ import PQueue from 'p-queue';
 import type { Explanation } from '../cam/explanation.js';
 import { GradCamError } from '../errors.js';
 import { type LoadedImage, loadImage } from '../image/load-image.js';
+import type { ModelArguments } from '../model-arguments.js';
 import type { ModelOutput } from '../model-output.js';
 import type { Tensor } from '../tensor.js';
 import type { AdmissionGate, Ticket } from './admission.js';
@@ -39,7 +40,7 @@ export interface Call {
   setImages(count: number): void;
   decode(bytes: Uint8Array): Promise<LoadedImage>;
   explain(input: Tensor | readonly Tensor[], choice: ExplainChoice): Promise<Explanation>;
-  predict(input: Tensor | readonly Tensor[]): Promise<ModelOutput>;
+  predict(input: Tensor | readonly Tensor[], given: ModelArguments | undefined): Promise<ModelOutput>;
   /** Runs a stage and takes its time. */
   stage<T>(name: 'preprocess' | 'postprocess', work: () => Promise<T> | T): Promise<T>;
   /** Milliseconds since the request came. */
@@ -177,7 +178,7 @@ export class CallRunner {
         this.#metrics.timings(labels, explanation.timings);
         return explanation;
       },
-      predict: (input) => timed('predict', () => model.predict(input, signal)),
+      predict: (input, given) => timed('predict', () => model.predict(input, given, signal)),
       stage: timed,
       get elapsed() {
         return reply.elapsedTime;

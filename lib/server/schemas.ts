@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type MethodName, methodNames } from '../cam/methods.js';
+import { checkArguments, type ModelArguments } from '../model-arguments.js';
 import { scoreKinds } from '../scores.js';
 import { reshapeNames } from './served-model.js';
 import { modelName } from './server-options.js';
@@ -26,6 +27,38 @@ export const reshapeSchema = z
   .describe(
     "How a transformer's layer becomes a map; default: what the sidecar says, or the suggested layer needs",
   );
+
+const argumentsDescription =
+  "For the parameters of the model's forward that are no tensors, by name; default: the model's";
+
+export const argumentsSchema: z.ZodType<ModelArguments, ModelArguments> = z
+  .custom<ModelArguments>()
+  .superRefine(refuseOddArguments)
+  .meta({ type: 'object', description: argumentsDescription });
+
+/** Where a request is made of texts only. */
+export const argumentsTextSchema = z
+  .string()
+  .max(100_000)
+  .transform((json, context): ModelArguments => {
+    try {
+      const given = JSON.parse(json) as ModelArguments;
+      refuseOddArguments(given, context);
+      return given;
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `It is not JSON: ${(error as Error).message}` });
+      return z.NEVER;
+    }
+  })
+  .describe(`${argumentsDescription}. A JSON object`);
+
+function refuseOddArguments(given: unknown, context: z.RefinementCtx): void {
+  try {
+    checkArguments(given);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+  }
+}
 
 export const deadlineSchema = z
   .number()

@@ -7,6 +7,7 @@ import { defaultMaxBatch, Explainer } from '../explainer/explainer.js';
 import type { LoadImageOptions } from '../image/image-options.js';
 import { findClass } from '../labels.js';
 import { type Device, type Inspection, loadModel, Model } from '../model.js';
+import type { ModelArguments } from '../model-arguments.js';
 import type { ModelOutput } from '../model-output.js';
 import { explainedPart, imageOptions, loadSidecar, modelOptions, type Sidecar } from '../sidecar.js';
 import { Tensor } from '../tensor.js';
@@ -23,6 +24,8 @@ export interface ExplainChoice {
   /** 'none' where the sidecar has one that is not wanted. */
   readonly reshape?: ReshapeName | undefined;
   readonly targets?: ExplainOptions['targets'] | undefined;
+  /** Of the model's forward, beside the images. */
+  readonly arguments?: ModelArguments | undefined;
   readonly upsample?: boolean | undefined;
   readonly augSmooth?: boolean | undefined;
   readonly eigenSmooth?: boolean | undefined;
@@ -175,9 +178,10 @@ export class ServedModel {
     choice: ExplainChoice,
     signal: AbortSignal,
   ): Promise<Explanation> {
-    const { targets, upsample, augSmooth, eigenSmooth } = choice;
+    const { targets, arguments: given, upsample, augSmooth, eigenSmooth } = choice;
     return await this.#explainer(choice).explain(input, {
       ...(targets === undefined ? {} : { targets }),
+      ...(given === undefined ? {} : { arguments: given }),
       ...(upsample === undefined ? {} : { upsample }),
       ...(augSmooth === undefined ? {} : { augSmooth }),
       ...(eigenSmooth === undefined ? {} : { eigenSmooth }),
@@ -185,8 +189,15 @@ export class ServedModel {
     });
   }
 
-  async predict(input: Tensor | readonly Tensor[], signal: AbortSignal): Promise<ModelOutput> {
-    return await this.model.forward(input, { signal });
+  async predict(
+    input: Tensor | readonly Tensor[],
+    given: ModelArguments | undefined,
+    signal: AbortSignal,
+  ): Promise<ModelOutput> {
+    return await this.model.forward(input, {
+      ...(given === undefined ? {} : { arguments: given }),
+      signal,
+    });
   }
 
   #explainer(choice: ExplainChoice): Explainer {

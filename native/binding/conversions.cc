@@ -125,6 +125,10 @@ Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model) {
   Napi::Array methods = Napi::Array::New(env, facts.methods.size());
   for (uint32_t index = 0; index < facts.methods.size(); ++index) methods.Set(index, facts.methods[index]);
   object.Set("methods", methods);
+  Napi::Array signatures = Napi::Array::New(env, facts.signatures.size());
+  for (uint32_t index = 0; index < facts.signatures.size(); ++index)
+    signatures.Set(index, facts.signatures[index]);
+  object.Set("signatures", signatures);
   const auto weights = model->weights();
   Napi::Array named = Napi::Array::New(env, weights.size());
   for (uint32_t index = 0; index < weights.size(); ++index) {

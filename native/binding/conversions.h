@@ -59,6 +59,7 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection);
 Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds);
 
 LoadOptions toLoadOptions(const Napi::Value& value);
+GivenInputs toGivenInputs(const Napi::Value& value);
 FactorizationRequest toFactorizationRequest(const Napi::Value& value);
 Napi::Value fromFactorization(Napi::Env env, const Factorization& factorization);
 PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value, const JobContext& context);

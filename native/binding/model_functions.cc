@@ -103,7 +103,7 @@ Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<OutputTree>(
       info, channel,
       [&] {
-        return [inputs = toTensors(info[1]), method = std::string(info[3].ToString())](
+        return [inputs = toGivenInputs(info[1]), method = std::string(info[3].ToString())](
                    const Model& model, const Cancellation&) { return model.run(method, inputs); };
       },
       [](Napi::Env env, OutputTree&& output) { return fromOutput(env, output); });
@@ -113,7 +113,7 @@ Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<Inspection>(
       info, channel,
       [&] {
-        return [inputs = toTensors(info[1]), method = std::string(info[3].ToString())](
+        return [inputs = toGivenInputs(info[1]), method = std::string(info[3].ToString())](
                    const Model& model, const Cancellation&) { return inspect(model, method, inputs); };
       },
       [](Napi::Env env, Inspection&& inspection) { return fromInspection(env, inspection); });

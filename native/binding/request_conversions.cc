@@ -30,10 +30,9 @@ TargetLayer toTargetLayer(const Napi::Object& object) {
   return layer;
 }
 
-ReshapeTransform toReshapeTransform(const Napi::Value& value,
-                                    const std::vector<std::vector<TensorHandle>>& inputs) {
+ReshapeTransform toReshapeTransform(const Napi::Value& value, const GivenInputs& inputs) {
   ReshapeTransform transform;
-  const std::vector<int64_t> shape = inputs.at(0).at(0).shape();
+  const std::vector<int64_t> shape = inputs.tensors.at(0).at(0).shape();
   transform.imageSize = spatialSizesOf(shape);
   if (value.IsNull()) return transform;
   const Napi::Object object = value.ToObject();
@@ -96,11 +95,46 @@ MethodRequest toMethodRequest(const Napi::Object& object) {
   return method;
 }
 
+ArgumentTree toArgument(const Napi::Value& value, int depth);
+
+// lib/model-arguments.ts hands over copies without a prototype.
+Arguments toArguments(const Napi::Value& value, int depth = 0) {
+  const Napi::Object object = value.ToObject();
+  Arguments arguments;
+  for (const std::string& name : toVector<std::string>(
+           object.GetPropertyNames(), [](const Napi::Value& each) { return std::string(each.ToString()); }))
+    arguments.emplace_back(name, toArgument(object.Get(name), depth));
+  return arguments;
+}
+
+ArgumentTree toArgument(const Napi::Value& value, int depth) {
+  if (depth > 64) throw Napi::TypeError::New(value.Env(), "An argument is nested too deeply.");
+  if (value.IsNull()) return {};
+  if (value.IsBoolean()) return {value.As<Napi::Boolean>().Value()};
+  if (value.IsNumber()) return {value.As<Napi::Number>().DoubleValue()};
+  if (value.IsBigInt()) {
+    bool lossless = false;  // lib/model-arguments.ts has checked the range
+    return {value.As<Napi::BigInt>().Int64Value(&lossless)};
+  }
+  if (value.IsString()) return {value.As<Napi::String>().Utf8Value()};
+  if (value.IsArray())
+    return {
+        toVector<ArgumentTree>(value, [&](const Napi::Value& each) { return toArgument(each, depth + 1); })};
+  if (value.IsObject()) return {toArguments(value, depth + 1)};
+  throw Napi::TypeError::New(value.Env(), "An argument is of a type that no parameter has.");
+}
+
 AugmentationChoice toAugmentation(const Napi::Object& object) {
   return {need(object, "flip").ToBoolean(), need(object, "multiply").ToNumber().DoubleValue()};
 }
 
 }  // namespace
+
+GivenInputs toGivenInputs(const Napi::Value& value) {
+  const Napi::Object object = value.ToObject();
+  return {toVector<std::vector<TensorHandle>>(need(object, "tensors"), toTensors),
+          toArguments(need(object, "arguments"))};
+}
 
 LoadOptions toLoadOptions(const Napi::Value& value) {
   const Napi::Object object = value.ToObject();
@@ -111,6 +145,7 @@ LoadOptions toLoadOptions(const Napi::Value& value) {
       need(object, "libraries"), [](const Napi::Value& path) { return std::string(path.ToString()); });
   options.tf32 = need(object, "tf32").ToBoolean();
   options.cudnnBenchmark = need(object, "cudnnBenchmark").ToBoolean();
+  options.arguments = toArguments(need(object, "arguments"));
   return options;
 }
 
@@ -122,7 +157,7 @@ std::vector<TargetLayer> toTargetLayers(const Napi::Value& value) {
 FactorizationRequest toFactorizationRequest(const Napi::Value& value) {
   const Napi::Object object = value.ToObject();
   FactorizationRequest request;
-  request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
+  request.inputs = toGivenInputs(need(object, "inputs"));
   request.layer = toTargetLayers(need(object, "layers")).at(0);
   request.modelMethod = need(object, "modelMethod").ToString();
   request.reshape = toReshapeTransform(need(object, "reshape"), request.inputs);
@@ -149,7 +184,7 @@ PerturbedScoresRequest toPerturbedScoresRequest(const Napi::Value& value, const 
   };
   const Napi::Object object = value.ToObject();
   PerturbedScoresRequest request;
-  request.inputs = toTensors(need(object, "inputs"));
+  request.inputs = toGivenInputs(need(object, "inputs"));
   const Napi::Value heatmaps = optional(object, "heatmaps");
   if (!heatmaps.IsNull()) request.heatmaps = toTensor(heatmaps);
   request.modelMethod = need(object, "modelMethod").ToString();
@@ -173,7 +208,7 @@ AttributionRequest toAttributionRequest(const Napi::Value& value, const JobConte
   const std::string kind = need(object, "kind").ToString();
   if (kind == "guided-backprop") request.kind = AttributionRequest::Kind::GuidedBackprop;
   if (kind == "integrated-gradients") request.kind = AttributionRequest::Kind::IntegratedGradients;
-  request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
+  request.inputs = toGivenInputs(need(object, "inputs"));
   request.modelMethod = need(object, "modelMethod").ToString();
   request.output = toOutputSelector(need(object, "output"));
   request.targets = toTargets(need(object, "targets"), context);
@@ -191,7 +226,7 @@ ExplainRequest toExplainRequest(const Napi::Value& value, const JobContext& cont
       need(object, "methods"), [](const Napi::Value& method) { return toMethodRequest(method.ToObject()); });
   request.augmentations = toVector<AugmentationChoice>(
       need(object, "augmentations"), [](const Napi::Value& each) { return toAugmentation(each.ToObject()); });
-  request.inputs = toVector<std::vector<TensorHandle>>(need(object, "inputs"), toTensors);
+  request.inputs = toGivenInputs(need(object, "inputs"));
   request.layers = toTargetLayers(need(object, "layers"));
   request.modelMethod = need(object, "modelMethod").ToString();
   request.output = toOutputSelector(need(object, "output"));

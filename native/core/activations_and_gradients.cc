@@ -8,11 +8,16 @@
 namespace gradcam {
 namespace {
 
-std::string describeInputs(const std::vector<at::Tensor>& inputs) {
+std::string describeInputs(const ModelInputs& inputs) {
   std::ostringstream text;
-  for (std::size_t index = 0; index < inputs.size(); ++index) {
+  for (std::size_t index = 0; index < inputs.tensors.size(); ++index) {
     if (index > 0) text << ", ";
-    text << inputs[index].sizes() << " " << inputs[index].dtype().name();
+    text << inputs.tensors[index].sizes() << " " << inputs.tensors[index].dtype().name();
+  }
+  for (const auto& [name, value] : inputs.arguments) {
+    std::ostringstream argument;
+    argument << value;
+    text << ", " << name << "=" << argument.str().substr(0, 60);
   }
   return text.str();
 }
@@ -59,7 +64,7 @@ const char* forwardErrorCode(const std::string& message) {
 }
 
 template <typename Work>
-auto namingFailures(const std::vector<at::Tensor>& inputs, const Work& work) {
+auto namingFailures(const ModelInputs& inputs, const Work& work) {
   try {
     return work();
   } catch (const Failure&) {
@@ -81,23 +86,20 @@ std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
   return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
 }
 
-c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs) {
-  return namingFailures(inputs, [&] {
-    return plan.runTail(plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end())));
-  });
+c10::IValue runForward(const Plan& plan, const ModelInputs& inputs) {
+  return namingFailures(inputs, [&] { return plan.runTail(plan.runPrefix(inputs)); });
 }
 
-torch::jit::Stack runPrefix(const Plan& plan, const std::vector<at::Tensor>& inputs) {
-  return namingFailures(
-      inputs, [&] { return plan.runPrefix(std::vector<c10::IValue>(inputs.begin(), inputs.end())); });
+torch::jit::Stack runPrefix(const Plan& plan, const ModelInputs& inputs) {
+  return namingFailures(inputs, [&] { return plan.runPrefix(inputs); });
 }
 
-c10::IValue runTail(const Plan& plan, torch::jit::Stack crossing, const std::vector<at::Tensor>& inputs) {
+c10::IValue runTail(const Plan& plan, torch::jit::Stack crossing, const ModelInputs& inputs) {
   return namingFailures(inputs, [&] { return plan.runTail(std::move(crossing)); });
 }
 
 ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
-                                                 const std::vector<at::Tensor>& inputs,
+                                                 const ModelInputs& inputs,
                                                  bool recordFromInput)
     : plan_(plan) {
   const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers().size());

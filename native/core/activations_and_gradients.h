@@ -29,9 +29,7 @@ class ActivationsAndGradients {
   // ERR_LAYER_OUTPUT.
   // With `recordFromInput` autograd records from inputs that require gradients on, not only from the first
   // layer on.
-  ActivationsAndGradients(const Plan& plan,
-                          const std::vector<at::Tensor>& inputs,
-                          bool recordFromInput = false);
+  ActivationsAndGradients(const Plan& plan, const ModelInputs& inputs, bool recordFromInput = false);
 
   const c10::IValue& output() const { return output_; }
   const std::vector<Layer>& layers() const { return layers_; }
@@ -62,9 +60,9 @@ class ActivationsAndGradients {
 std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer);
 
 // Runs a plan, or a part of one, and names what went wrong as a user's mistake where that can be told.
-c10::IValue runForward(const Plan& plan, const std::vector<at::Tensor>& inputs);
-torch::jit::Stack runPrefix(const Plan& plan, const std::vector<at::Tensor>& inputs);
+c10::IValue runForward(const Plan& plan, const ModelInputs& inputs);
+torch::jit::Stack runPrefix(const Plan& plan, const ModelInputs& inputs);
 // `inputs` are what `crossing` was made of.
-c10::IValue runTail(const Plan& plan, torch::jit::Stack crossing, const std::vector<at::Tensor>& inputs);
+c10::IValue runTail(const Plan& plan, torch::jit::Stack crossing, const ModelInputs& inputs);
 
 }  // namespace gradcam

@@ -62,11 +62,10 @@ Quadrature riemannTrapezoid(int64_t steps) {
 // The model's whole forward, recorded from its first input on.
 class RecordedForward {
  public:
-  RecordedForward(const Plan& plan, std::vector<at::Tensor> inputs, const OutputSelector& selector) {
-    input_ = inputs.at(0).detach().requires_grad_(true);
-    inputs[0] = input_;
+  RecordedForward(const Plan& plan, const ModelInputs& inputs, const OutputSelector& selector) {
+    input_ = inputs.images().detach().requires_grad_(true);
     const at::AutoGradMode record(true);
-    output_ = runForward(plan, inputs);
+    output_ = runForward(plan, inputs.with(input_));
     explained_ = selectValue(output_, selector);
   }
 
@@ -99,26 +98,26 @@ class IntegratedGradients {
   IntegratedGradients(ModelState& state,
                       const Plan& plan,
                       const AttributionRequest& request,
-                      const std::vector<at::Tensor>& inputs,
+                      const ModelInputs& inputs,
                       const c10::IValue& explained,
                       const Cancellation& cancellation)
       : plan_(plan),
         request_(request),
         inputs_(inputs),
         copies_(plan, inputs, request.output, explained),
-        rowRuns_(
-            state, request.modelMethod, request.batchSize, explained, inputs.at(0).size(0), cancellation),
+        rowRuns_(state, request.modelMethod, request.batchSize, explained, inputs.count(), cancellation),
         quadrature_(request.rule == "riemann_trapezoid" ? riemannTrapezoid(request.steps)
                                                         : gaussLegendre(request.steps)) {}
 
   at::Tensor of(const ResolvedTarget& target, const std::function<void(int64_t rows)>& advance) const {
-    const at::Tensor image = inputs_.at(0).narrow(0, target.imageIndex, 1);
+    const at::Tensor image = inputs_.images().narrow(0, target.imageIndex, 1);
     const at::Tensor difference = image - request_.baseline;
     at::Tensor integral = at::zeros_like(image);
     std::optional<RecordedForward> forward;
     const auto run = [&](int64_t first, int64_t count) {
-      auto rows = copies_.of(target.imageIndex, count);
-      rows[0] = request_.baseline + along(quadrature_.positions, first, count) * difference;
+      const auto rows =
+          copies_.of(target.imageIndex, count)
+              .with(request_.baseline + along(quadrature_.positions, first, count) * difference);
       return forward.emplace(plan_, rows, request_.output).explained();
     };
     rowRuns_.over(request_.steps, run, [&](const c10::IValue& output, int64_t first, int64_t count) {
@@ -132,8 +131,8 @@ class IntegratedGradients {
 
   double scoreAtBaseline(const ResolvedTarget& target) const {
     const at::NoGradGuard noGrad;
-    auto inputs = copies_.of(target.imageIndex, 1);
-    inputs[0] = at::full_like(inputs[0], request_.baseline);
+    const ModelInputs image = copies_.of(target.imageIndex, 1);
+    const ModelInputs inputs = image.with(at::full_like(image.images(), request_.baseline));
     const c10::IValue output = selectValue(runForward(plan_, inputs), request_.output);
     return scoresOfRows(target.target, output, 1).sum().item<double>();
   }
@@ -141,7 +140,7 @@ class IntegratedGradients {
  private:
   // Some of the values, as factors of rows of images.
   at::Tensor along(const std::vector<double>& values, int64_t first, int64_t count) const {
-    const at::Tensor& image = inputs_.at(0);
+    const at::Tensor& image = inputs_.images();
     std::vector<int64_t> sizes(static_cast<std::size_t>(image.dim()), 1);
     sizes[0] = count;
     const std::vector<double> part(values.begin() + first, values.begin() + first + count);
@@ -150,7 +149,7 @@ class IntegratedGradients {
 
   const Plan& plan_;
   const AttributionRequest& request_;
-  const std::vector<at::Tensor>& inputs_;
+  const ModelInputs& inputs_;
   const ImageCopies copies_;
   const RowRuns rowRuns_;
   const Quadrature quadrature_;
@@ -158,13 +157,13 @@ class IntegratedGradients {
 
 Attribution attributeInputs(ModelState& state,
                             const AttributionRequest& request,
-                            const std::vector<at::Tensor>& inputs,
+                            const ModelInputs& inputs,
                             const Cancellation& cancellation,
                             const std::function<void(int64_t done, int64_t total)>& progress) {
   const auto plan =
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
   const RecordedForward forward(*plan, inputs, request.output);
-  const auto targets = resolveTargets(forward.explained(), request.targets, inputs.at(0).size(0));
+  const auto targets = resolveTargets(forward.explained(), request.targets, inputs.count());
 
   Attribution attribution{toHandle(at::Tensor()), toOutputTree(forward.output()), {}};
   std::vector<at::Tensor> rows;
@@ -203,11 +202,11 @@ Attribution attributeOnDevice(ModelState& state,
                               const std::function<void(int64_t done, int64_t total)>& progress) {
   const at::AutoGradMode notByDefault(false);
   cancellation.throwIfCancelled();
-  const std::vector<at::Tensor> inputs = state.prepareBatches(request.modelMethod, request.inputs);
-  if (!at::isFloatingType(inputs.at(0).scalar_type())) {
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
+  if (!at::isFloatingType(inputs.images().scalar_type())) {
     throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
   }
-  state.checkImages(request.modelMethod, inputs[0].size(0));
+  state.checkImages(request.modelMethod, inputs.count());
   return namingBatchSize(state, request.modelMethod, inputs, request.output,
                          [&] { return attributeInputs(state, request, inputs, cancellation, progress); });
 }

@@ -16,8 +16,8 @@ struct AttributionRequest {
     GuidedBackprop,       // the same with guided ReLUs (Springenberg et al. 2015)
     IntegratedGradients,  // gradients along the way from a baseline (Sundararajan et al. 2017)
   } kind = Kind::Saliency;
-  std::vector<std::vector<TensorHandle>> inputs;  // as ExplainRequest's; the first is attributed to
-  std::string modelMethod = "forward";            // which of the model's methods runs
+  GivenInputs inputs;                   // the first is attributed to
+  std::string modelMethod = "forward";  // which of the model's methods runs
   OutputSelector output;
   TargetsPerImage targets;
   std::string rule = "gausslegendre";  // IntegratedGradients; or "riemann_trapezoid"

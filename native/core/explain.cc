@@ -41,11 +41,6 @@ void checkInput(const at::Tensor& input) {
   throw Failure("ERR_INPUT_SHAPE", message.str());
 }
 
-std::vector<at::Tensor> augmented(std::vector<at::Tensor> inputs, const AugmentationChoice& augmentation) {
-  inputs.at(0) = augment(inputs.at(0), augmentation);
-  return inputs;
-}
-
 // Targets, scores, outputs and layers are as the input itself gives them: of augmentations, the first that
 // changes nothing, else the first that does not mirror, else the first.
 std::vector<AugmentationChoice> plainestFirst(std::vector<AugmentationChoice> augmentations) {
@@ -94,7 +89,7 @@ MethodResult resultOf(const at::Tensor& heatmaps) {
 Explanation explainInputs(ModelState& state,
                           const ExplainRequest& request,
                           const std::shared_ptr<const Plan>& plan,
-                          const std::vector<at::Tensor>& inputs,
+                          const ModelInputs& inputs,
                           const Cancellation& cancellation,
                           const ExplainProgress& progress) {
   Explanation explanation;
@@ -109,10 +104,10 @@ Explanation explainInputs(ModelState& state,
   for (const AugmentationChoice& augmentation : plainestFirst(augmentations)) {
     cancellation.throwIfCancelled();
     const bool described = sums.empty();
-    const auto changed = augmented(inputs, augmentation);
-    const ExplainedOutput output = augmentation.flip
-                                       ? ExplainedOutput(request.output, inputs[0].sizes(), request.targets)
-                                       : ExplainedOutput(request.output);
+    const ModelInputs changed = inputs.with(augment(inputs.images(), augmentation));
+    const ExplainedOutput output =
+        augmentation.flip ? ExplainedOutput(request.output, inputs.images().sizes(), request.targets)
+                          : ExplainedOutput(request.output);
     const auto* resolved = described ? nullptr : &targets;
     std::vector<at::Tensor> heatmaps;
     if (networkMethod) {
@@ -164,10 +159,9 @@ Explanation explainOnDevice(ModelState& state,
                                              : state.plan(request.modelMethod, hookedLayers(request.layers),
                                                           request.optimize, needsSecondDerivatives(request));
   const double planTime = stopwatch.lap();
-  const std::vector<at::Tensor> inputs =
-      state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
-  checkInput(inputs.at(0));
-  state.checkImages(request.modelMethod, inputs[0].size(0));
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
+  checkInput(inputs.images());
+  state.checkImages(request.modelMethod, inputs.count());
   const double inputTime = stopwatch.lap();
   Explanation explanation = namingBatchSize(state, request.modelMethod, inputs, request.output, [&] {
     return explainInputs(state, request, plan, inputs, cancellation, progress);

@@ -38,9 +38,7 @@ struct MethodRequest {
 struct ExplainRequest {
   std::vector<MethodRequest>
       methods;  // all from one forward and one walk back per target, where they allow it
-  // Of each of the model's inputs the parts that, one behind the other, make its batch. The first input is
-  // the images, [B, C, ...space].
-  std::vector<std::vector<TensorHandle>> inputs;
+  GivenInputs inputs;
   std::vector<TargetLayer> layers;
   std::string modelMethod = "forward";  // which of the model's methods runs
   OutputSelector output;

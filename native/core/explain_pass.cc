@@ -160,7 +160,7 @@ struct ExplainPass::Walk {
 ExplainPass::ExplainPass(ModelState& state,
                          const Plan& plan,
                          const ExplainRequest& request,
-                         std::vector<at::Tensor> inputs,
+                         ModelInputs inputs,
                          const ExplainedOutput& output,
                          const std::vector<ResolvedTarget>* targets,
                          const Cancellation& cancellation)
@@ -171,10 +171,10 @@ ExplainPass::ExplainPass(ModelState& state,
       explainedOutput_(output),
       cancellation_(cancellation),
       captured_(plan, inputs_),
-      reshape_(reshapeFor(plan, captured_, request.reshape, inputs_.at(0))),
+      reshape_(reshapeFor(plan, captured_, request.reshape, inputs_.images())),
       layers_(camLayers(captured_, reshape_)) {
-  checkActivations(layers_, inputs_.at(0), request.upsample != Upsampling::None);
-  const int64_t images = inputs_.at(0).size(0);
+  checkActivations(layers_, inputs_.images(), request.upsample != Upsampling::None);
+  const int64_t images = inputs_.count();
   explained_ = selectValue(captured_.output(), request.output);
   if (needsNoTarget(request, explained_, images)) {
     for (int64_t image = 0; image < images; ++image) targets_.push_back({image, 0, -1, {}});
@@ -190,7 +190,7 @@ ExplainPass::ExplainPass(ModelState& state,
   }
   // Reading waits for a GPU, which meanwhile could be given the walk back; not where it is given much more.
   const bool runsManyTimes = std::any_of(request.methods.begin(), request.methods.end(), isPerturbed);
-  if (inputs_.at(0).is_cpu() || runsManyTimes) readScores();
+  if (inputs_.images().is_cpu() || runsManyTimes) readScores();
 }
 
 void ExplainPass::readScores() {
@@ -206,13 +206,13 @@ int64_t ExplainPass::perturbedRows() const {
     if (!isPerturbed(method) || method.name == "CAM") continue;
     if (method.name == "SmoothGradCAMPlusPlus") {
       const int64_t samples = method.noise ? method.noise->shape().at(0) : method.samples;
-      rows += samples * inputs_.at(0).size(0);
+      rows += samples * inputs_.count();
       continue;
     }
     for (const Layer& layer : layers_) {
       const auto channels = static_cast<double>(layer.activation.size(1));
       const double share = method.name == "AblationCAM" ? std::min(method.ratioToAblate, 1.0) : 1.0;
-      rows += inputs_.at(0).size(0) * std::max<int64_t>(1, static_cast<int64_t>(channels * share));
+      rows += inputs_.count() * std::max<int64_t>(1, static_cast<int64_t>(channels * share));
     }
   }
   return rows;
@@ -254,7 +254,7 @@ std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
 std::vector<at::Tensor> ExplainPass::mapsOfMethod(const MethodRequest& request,
                                                   const std::vector<Walk>& walks) {
   const CamMethod& method = methodNamed(request);
-  const int64_t batch = inputs_.at(0).size(0);
+  const int64_t batch = inputs_.count();
   std::vector<int64_t> rows;
   for (const ResolvedTarget& target : targets_) {
     const int64_t walk = method.needs == CamMethod::Needs::Activations ? 0 : target.targetIndex;
@@ -349,7 +349,7 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
 
 std::vector<int64_t> ExplainPass::mapSize() const {
   if (request_.upsample != Upsampling::None)
-    return spatialSizesFor(layers_.at(0).activation.sizes().slice(2), inputs_.at(0).sizes());
+    return spatialSizesFor(layers_.at(0).activation.sizes().slice(2), inputs_.images().sizes());
   std::vector<at::Tensor> maps;
   for (const Layer& layer : layers_) {
     if (layer.levels.empty()) maps.push_back(layer.activation);

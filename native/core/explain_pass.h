@@ -30,7 +30,7 @@ class ExplainPass {
   ExplainPass(ModelState& state,
               const Plan& plan,
               const ExplainRequest& request,
-              std::vector<at::Tensor> inputs,
+              ModelInputs inputs,
               const ExplainedOutput& output,
               const std::vector<ResolvedTarget>* targets,
               const Cancellation& cancellation);
@@ -62,7 +62,7 @@ class ExplainPass {
   ModelState& state_;
   const Plan& plan_;
   const ExplainRequest& request_;
-  const std::vector<at::Tensor> inputs_;
+  const ModelInputs inputs_;
   const ExplainedOutput& explainedOutput_;
   const Cancellation& cancellation_;
   const ActivationsAndGradients captured_;

@@ -82,13 +82,13 @@ Factorization factorizeOnDevice(ModelState& state,
   CallChoice choice;
   if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
   const auto plan = state.plan(request.modelMethod, {{request.layer.path, choice}}, request.optimize);
-  const auto inputs = state.prepareBatches(request.modelMethod, request.inputs);
-  state.checkImages(request.modelMethod, inputs.at(0).size(0));
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
+  state.checkImages(request.modelMethod, inputs.count());
   const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
                                         [&] { return ActivationsAndGradients(*plan, inputs); });
   const at::Tensor activation =
       activationOf(captured.layers().at(0), request.reshape).to(at::kCPU, at::kFloat);
-  if (activation.dim() != inputs.at(0).dim()) {
+  if (activation.dim() != inputs.images().dim()) {
     throw Failure("ERR_LAYER_OUTPUT",
                   "Layer '" + request.layer.path +
                       "' has no spatial map. Choose a layer before pooling, or give a reshapeTransform.")
@@ -123,7 +123,7 @@ Factorization factorizeOnDevice(ModelState& state,
   std::vector<int64_t> sizes = {request.components, batch};
   sizes.insert(sizes.end(), activation.sizes().begin() + 2, activation.sizes().end());
   const at::Tensor maps = whereByPlace.t().reshape(sizes).transpose(0, 1).flatten(0, 1).contiguous();
-  const auto size = spatialSizes(inputs.at(0).sizes());
+  const auto size = spatialSizes(inputs.images().sizes());
   std::vector<int64_t> resultSizes = {batch, request.components};
   resultSizes.insert(resultSizes.end(), size.begin(), size.end());
   const at::Tensor explanations = resizeMaps(scaleToUnitRange(maps), size).reshape(resultSizes).contiguous();

@@ -8,7 +8,7 @@
 namespace gradcam {
 
 struct FactorizationRequest {
-  std::vector<std::vector<TensorHandle>> inputs;  // as ExplainRequest's
+  GivenInputs inputs;
   TargetLayer layer;
   std::string modelMethod = "forward";  // which of the model's methods runs
   ReshapeTransform reshape;

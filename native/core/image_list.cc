@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/argument_conversion.h"
+
 namespace gradcam {
 
 bool takesImageList(const torch::jit::Module& module) {
@@ -11,14 +13,14 @@ bool takesImageList(const torch::jit::Module& module) {
   if (arguments.size() < 2) return false;  // the first is the module itself
   const auto list = arguments[1].type()->cast<c10::ListType>();
   return list && list->getElementType()->isSubtypeOf(*c10::TensorType::get()) &&
-         std::all_of(arguments.begin() + 2, arguments.end(),
-                     [](const c10::Argument& argument) { return argument.default_value().has_value(); });
+         std::all_of(arguments.begin() + 2, arguments.end(), [](const c10::Argument& argument) {
+           return argument.default_value() || !takesTensor(argument);
+         });
 }
 
-c10::IValue toImageList(const std::vector<c10::IValue>& inputs) {
+c10::IValue toImageList(const std::vector<at::Tensor>& inputs) {
   c10::List<at::Tensor> images;
-  for (const c10::IValue& input : inputs) {
-    const at::Tensor& tensor = input.toTensor();
+  for (const at::Tensor& tensor : inputs) {
     if (tensor.dim() != 4) {
       images.push_back(tensor);
       continue;

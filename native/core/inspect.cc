@@ -38,9 +38,7 @@ std::vector<int64_t> outputShape(const c10::IValue& output) {
   return {};
 }
 
-Inspection inspectOnDevice(ModelState& state,
-                           const std::string& method,
-                           const std::vector<TensorHandle>& inputs) {
+Inspection inspectOnDevice(ModelState& state, const std::string& method, const GivenInputs& inputs) {
   state.checkMethod(method);
   std::vector<std::string> paths;
   Inspection inspection;
@@ -49,7 +47,7 @@ Inspection inspectOnDevice(ModelState& state,
     inspection.layers.push_back({std::move(layer), {}});
   }
   const auto plan = Plan::observeOutputs(state.module, method, paths);
-  const auto prepared = state.prepareInputs(inputs);
+  const auto prepared = state.prepareInputs(method, inputs);
 
   const at::NoGradGuard noGrad;
   const ForwardHooks hooks(ForwardHooks::Mode::ObserveShapes, paths.size());
@@ -71,14 +69,14 @@ Inspection inspectOnDevice(ModelState& state,
     ofShape = channelsLast;
   }
   inspection.suggestion =
-      suggestLayer(calls, inputShapeOf(prepared, method == "forward" && takesImageList(state.module)),
+      suggestLayer(calls, inputShapeOf(prepared.tensors, method == "forward" && takesImageList(state.module)),
                    outputShape(output));
   return inspection;
 }
 
 }  // namespace
 
-Inspection inspect(const Model& model, const std::string& method, const std::vector<TensorHandle>& inputs) {
+Inspection inspect(const Model& model, const std::string& method, const GivenInputs& inputs) {
   ModelState& state = model.state();
   return onDevice(state.device, state.mode, [&] { return inspectOnDevice(state, method, inputs); });
 }

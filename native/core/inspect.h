@@ -25,6 +25,6 @@ struct Inspection {
 };
 
 // Runs a method once and reports what each layer gave. Throws as Model::run does.
-Inspection inspect(const Model& model, const std::string& method, const std::vector<TensorHandle>& inputs);
+Inspection inspect(const Model& model, const std::string& method, const GivenInputs& inputs);
 
 }  // namespace gradcam

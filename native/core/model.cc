@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/activations_and_gradients.h"
+#include "core/argument_conversion.h"
 #include "core/device_jobs.h"
 #include "core/failure.h"
 #include "core/host_memory.h"
@@ -50,8 +51,12 @@ std::string describe(const std::map<std::string, int>& counts) {
 
 }  // namespace
 
-ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted)
-    : module(std::move(loaded)), device(on), mode(wanted), floatingType_(floatingTypeOf(module)) {
+ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard)
+    : module(std::move(loaded)),
+      device(on),
+      mode(wanted),
+      defaults(std::move(standard)),
+      floatingType_(floatingTypeOf(module)) {
   for (const auto& method : module.get_methods())
     facts_[method.name()].ofGraph = batchFactsOf(module, method.name());
 }
@@ -140,22 +145,47 @@ std::shared_ptr<const Plan> ModelState::finished(std::shared_ptr<const Plan> pla
   return plan;
 }
 
-std::vector<at::Tensor> ModelState::prepareInputs(const std::vector<TensorHandle>& inputs) const {
-  std::vector<at::Tensor> prepared;
-  for (const TensorHandle& input : inputs)
-    prepared.push_back(prepareInput(input.state().tensor, prepared.empty()));
+torch::jit::Kwargs ModelState::prepareArguments(const std::string& method, const Arguments& given) const {
+  checkMethod(method);
+  const c10::FunctionSchema& schema = module.get_method(method).function().getSchema();
+  return convertArguments(schema, given, defaults, {device, floatingTypeOf(module)});
+}
+
+void ModelState::checkDefaults() const {
+  std::vector<std::string> known, signatures;
+  for (const auto& method : module.get_methods()) {
+    prepareArguments(method.name(), {});
+    const c10::FunctionSchema& schema = method.function().getSchema();
+    signatures.push_back(signatureOf(schema));
+    for (std::size_t index = 2; index < schema.arguments().size(); ++index)  // behind module and input
+      known.push_back(schema.arguments()[index].name());
+  }
+  for (const auto& [name, value] : defaults) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    throw Failure("ERR_MODEL_ARGUMENTS", "The model has no parameter '" + name +
+                                             "' beside its input: it has " + joined(signatures) + ".");
+  }
+}
+
+ModelInputs ModelState::prepareInputs(const std::string& method, const GivenInputs& inputs) const {
+  ModelInputs prepared{{}, prepareArguments(method, inputs.arguments)};
+  for (const auto& parts : inputs.tensors) {
+    for (const TensorHandle& input : parts)
+      prepared.tensors.push_back(prepareInput(input.state().tensor, prepared.tensors.empty()));
+  }
   return prepared;
 }
 
-std::vector<at::Tensor> ModelState::prepareBatches(const std::string& method,
-                                                   const std::vector<std::vector<TensorHandle>>& inputs,
-                                                   at::Tensor* finite) const {
-  std::vector<at::Tensor> prepared;
+ModelInputs ModelState::prepareBatches(const std::string& method,
+                                       const GivenInputs& inputs,
+                                       at::Tensor* finite) const {
+  ModelInputs prepared{{}, prepareArguments(method, inputs.arguments)};
   const bool imageList = method == "forward" && takesImageList(module);
-  auto inputsInParts = inputs;
+  auto inputsInParts = inputs.tensors;
   if (imageList) {  // one input, however the images were given
-    for (std::size_t index = 1; index < inputs.size(); ++index)
-      inputsInParts[0].insert(inputsInParts[0].end(), inputs[index].begin(), inputs[index].end());
+    for (std::size_t index = 1; index < inputsInParts.size(); ++index)
+      inputsInParts[0].insert(inputsInParts[0].end(), inputsInParts[index].begin(),
+                              inputsInParts[index].end());
     inputsInParts.resize(1);
   }
   for (const auto& parts : inputsInParts) {
@@ -169,8 +199,8 @@ std::vector<at::Tensor> ModelState::prepareBatches(const std::string& method,
                         first.scalar_type() == last.scalar_type();
       if (!fits) throw Failure("ERR_INPUT_SHAPE", "The inputs of one batch differ in shape or element type.");
     }
-    prepared.push_back(
-        prepareInput(tensors.size() == 1 ? tensors.front() : at::cat(tensors), prepared.empty(), finite));
+    const at::Tensor whole = tensors.size() == 1 ? tensors.front() : at::cat(tensors);
+    prepared.tensors.push_back(prepareInput(whole, prepared.tensors.empty(), finite));
   }
   return prepared;
 }
@@ -305,7 +335,8 @@ Model::~Model() = default;
 
 ModelFacts Model::facts() const {
   const torch::jit::Module& module = state_->module;
-  ModelFacts facts{state_->device.str(), std::nullopt, 0, 0, isFrozen(module), takesImageList(module), {}};
+  ModelFacts facts{state_->device.str(), std::nullopt,           0,  0,
+                   isFrozen(module),     takesImageList(module), {}, {}};
   for (const at::Tensor& parameter : module.parameters()) {
     facts.parameterCount += parameter.numel();
     facts.byteLength += static_cast<int64_t>(parameter.nbytes());
@@ -313,7 +344,10 @@ ModelFacts Model::facts() const {
   for (const at::Tensor& buffer : module.buffers()) facts.byteLength += static_cast<int64_t>(buffer.nbytes());
   if (const auto type = floatingTypeOf(module))
     facts.elementType = toHandle(at::empty({0}, *type)).elementType();
-  for (const auto& method : module.get_methods()) facts.methods.push_back(method.name());
+  for (const auto& method : module.get_methods()) {
+    facts.methods.push_back(method.name());
+    facts.signatures.push_back(signatureOf(method.function().getSchema()));
+  }
   return facts;
 }
 
@@ -349,10 +383,10 @@ std::vector<ModelWarning> Model::warnings() const {
   return state_->warnings();
 }
 
-OutputTree Model::run(const std::string& method, const std::vector<TensorHandle>& inputs) const {
+OutputTree Model::run(const std::string& method, const GivenInputs& inputs) const {
   return onDevice(state_->device, state_->mode, [&] {
     const at::NoGradGuard noGrad;
-    const auto prepared = state_->prepareInputs(inputs);
+    const ModelInputs prepared = state_->prepareInputs(method, inputs);
     return namingBatchSize(*state_, method, prepared, {},
                            [&] { return toOutputTree(runForward(*state_->plainPlan(method), prepared)); });
   });

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/given_inputs.h"
 #include "core/layers.h"
 #include "core/output.h"
 #include "core/tensor_handle.h"
@@ -28,6 +29,7 @@ struct ModelFacts {
   bool frozen;
   bool takesImageList;  // forward takes a list of images, each of a size of its own
   std::vector<std::string> methods;
+  std::vector<std::string> signatures;  // of each method: "forward(x: Tensor, sr: int = 16000)"
 };
 
 // A parameter or buffer.
@@ -53,7 +55,7 @@ class Model {
   // More of them as the model runs: what only takes one image is found out.
   std::vector<ModelWarning> warnings() const;
   // A method as it is, without gradients. Throws ERR_NO_FORWARD where there is none of that name.
-  OutputTree run(const std::string& method, const std::vector<TensorHandle>& inputs) const;
+  OutputTree run(const std::string& method, const GivenInputs& inputs) const;
 
   ModelState& state() const { return *state_; }
 
@@ -68,10 +70,11 @@ struct LoadOptions {
   std::vector<std::string> libraries;  // of custom operators, loaded before the model
   bool tf32 = false;                   // on a GPU; see DeviceMode
   bool cudnnBenchmark = false;
+  Arguments arguments;  // of its methods, for those that a call does not give
 };
 
-// Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD, ERR_MISSING_OPERATOR, ERR_OPERATOR_LIBRARY,
-// ERR_CUDA_UNAVAILABLE, ERR_OUT_OF_MEMORY.
+// Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD, ERR_MODEL_ARGUMENTS, ERR_MISSING_OPERATOR,
+// ERR_OPERATOR_LIBRARY, ERR_CUDA_UNAVAILABLE, ERR_OUT_OF_MEMORY.
 std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options);
 
 }  // namespace gradcam

@@ -127,7 +127,9 @@ std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& opti
     adaptTracedConstants(module, device, castTypes, type);
     if (!device.is_cpu()) module.to(device);
   });
-  return std::make_shared<Model>(std::make_unique<ModelState>(std::move(module), device, mode));
+  auto state = std::make_unique<ModelState>(std::move(module), device, mode, options.arguments);
+  onDevice(device, mode, [&] { state->checkDefaults(); });
+  return std::make_shared<Model>(std::move(state));
 }
 
 }  // namespace

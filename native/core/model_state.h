@@ -14,11 +14,12 @@
 namespace gradcam {
 
 struct ModelState {
-  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted);
+  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard);
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
   const DeviceMode mode;
+  const Arguments defaults;  // of the methods' parameters, beside the methods' own
 
   // Plans are built once per method and choice of layers and shared; the least recently used leave first.
   std::shared_ptr<const Plan> plan(const std::string& method,
@@ -33,15 +34,18 @@ struct ModelState {
   // The whole method with hooks behind every softmax, fused attention written out.
   std::shared_ptr<const Plan> attentionPlan(const std::string& method);
 
-  // The inputs on the model's device, floating-point ones in the model's type. Throws ERR_INPUT_SHAPE and,
-  // for a value of the first that is not finite, ERR_INPUT_NOT_FINITE.
-  std::vector<at::Tensor> prepareInputs(const std::vector<TensorHandle>& inputs) const;
-  // The same for inputs of a method in parts, which become one batch each. Throws ERR_INPUT_SHAPE where they
-  // do not fit. With `finite`, a model on a GPU leaves there whether the first input is finite, for
-  // checkInputFinite() when something waits for the GPU anyway.
-  std::vector<at::Tensor> prepareBatches(const std::string& method,
-                                         const std::vector<std::vector<TensorHandle>>& inputs,
-                                         at::Tensor* finite = nullptr) const;
+  // The method's inputs on the model's device, floating-point ones in the model's type, with the arguments as
+  // its parameters want them. Throws ERR_MODEL_ARGUMENTS, ERR_INPUT_SHAPE and, for a value of the first that
+  // is not finite, ERR_INPUT_NOT_FINITE.
+  ModelInputs prepareInputs(const std::string& method, const GivenInputs& inputs) const;
+  // The same, where the parts of each input become one batch. Throws ERR_INPUT_SHAPE where they do not fit.
+  // With `finite`, a model on a GPU leaves there whether the first input is finite, for checkInputFinite()
+  // when something waits for the GPU anyway.
+  ModelInputs prepareBatches(const std::string& method,
+                             const GivenInputs& inputs,
+                             at::Tensor* finite = nullptr) const;
+  // Throws ERR_MODEL_ARGUMENTS for a default that no method has a parameter for, or that does not fit one.
+  void checkDefaults() const;
   // Throws ERR_INPUT_NOT_FINITE. `finite` is a truth value on any device, or undefined.
   static void checkInputFinite(const at::Tensor& finite);
 
@@ -60,6 +64,7 @@ struct ModelState {
 
  private:
   const std::optional<at::ScalarType> floatingType_;
+  torch::jit::Kwargs prepareArguments(const std::string& method, const Arguments& given) const;
   at::Tensor prepareInput(at::Tensor tensor, bool isPicture, at::Tensor* finite = nullptr) const;
   // Executors have streams of their own: what building a plan asked of a GPU is done before others see it.
   std::shared_ptr<const Plan> finished(std::shared_ptr<const Plan> plan) const;

@@ -287,20 +287,20 @@ torch::jit::Stack interpret(const torch::jit::Code& code, torch::jit::Stack stac
 
 }  // namespace
 
-torch::jit::Stack Plan::runPrefix(const std::vector<c10::IValue>& inputs) const {
-  torch::jit::Stack stack;
-  stack.reserve(inputs.size() + 1);
-  stack.push_back(modelForOneRun(model_._ivalue()));
-  if (takesImageList_ && inputs.at(0).isTensor()) {
-    stack.push_back(toImageList(inputs));
-  } else {
-    stack.insert(stack.end(), inputs.begin(), inputs.end());
-  }
-  // Checks the arguments and fills in the defaults of those not given.
-  model_.get_method(method_).function().getSchema().checkAndNormalizeInputs(stack);
+torch::jit::Stack Plan::runPrefix(const ModelInputs& inputs) const {
+  return runPrefix(toStack(schema(), inputs, takesImageList_));
+}
+
+torch::jit::Stack Plan::runPrefix(torch::jit::Stack stack) const {
+  stack.insert(stack.begin(), modelForOneRun(model_._ivalue()));
+  schema().checkAndNormalizeInputs(stack);
   if (!prefixGraph_) return stack;
   stack.insert(stack.end(), prefixState_.begin(), prefixState_.end());
   return interpret(prefix_, std::move(stack));
+}
+
+const c10::FunctionSchema& Plan::schema() const {
+  return model_.get_method(method_).function().getSchema();
 }
 
 // The model is shared by all executors, and is to stay what it is.

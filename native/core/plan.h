@@ -8,6 +8,7 @@
 #include "core/counted.h"
 #include "core/hooked_layer.h"
 #include "core/image_axes.h"
+#include "core/model_inputs.h"
 #include "core/plan_description.h"
 #include "core/torch.h"
 
@@ -47,8 +48,11 @@ class Plan : public Counted<Plan> {
   const std::vector<HookedLayer>& layers() const { return layers_; }
   const LayerWeights& weightsOf(int slot) const { return weights_.at(static_cast<std::size_t>(slot)); }
 
-  // The values that the tail needs. Grad mode is the caller's.
-  torch::jit::Stack runPrefix(const std::vector<c10::IValue>& inputs) const;
+  // The values that the tail needs. Grad mode is the caller's. Throws ERR_MODEL_ARGUMENTS.
+  torch::jit::Stack runPrefix(const ModelInputs& inputs) const;
+  // The same of a method's parameters as they are, without the module; those left out at the end have
+  // defaults.
+  torch::jit::Stack runPrefix(torch::jit::Stack parameters) const;
   // The model's output, with the hooks of this thread (see ForwardHooks). May be run any number of times on
   // the result of one prefix.
   c10::IValue runTail(torch::jit::Stack crossing) const;
@@ -70,6 +74,7 @@ class Plan : public Counted<Plan> {
        std::vector<HookedLayer> layers,
        std::vector<c10::IValue> prefixState,
        PlanDescription facts);
+  const c10::FunctionSchema& schema() const;
   c10::IValue modelForOneRun(const c10::IValue& model) const;
 
   torch::jit::Module model_;

@@ -26,12 +26,6 @@ bool hasRows(const c10::IValue& output, int64_t rows) {
   }
 }
 
-at::Tensor copies(const at::Tensor& input, int64_t image, int64_t rows) {
-  std::vector<int64_t> sizes = input.sizes().vec();
-  sizes[0] = rows;
-  return input.narrow(0, image, 1).expand(sizes).contiguous();
-}
-
 }  // namespace
 
 bool mayBeOfRows(const Failure& failure) {
@@ -106,14 +100,14 @@ c10::IValue RowRuns::checked(const Run& run, int64_t first, int64_t count) const
 }
 
 ImageCopies::ImageCopies(const Plan& plan,
-                         const std::vector<at::Tensor>& inputs,
+                         const ModelInputs& inputs,
                          const OutputSelector& selector,
                          const c10::IValue& like)
-    : inputs_(inputs), shared_(inputs.size(), false) {
-  const int64_t images = inputs.at(0).size(0);
+    : inputs_(inputs), shared_(inputs.tensors.size(), false) {
+  const int64_t images = inputs.count();
   bool unclear = false;
-  for (std::size_t index = 1; index < inputs.size(); ++index) {
-    shared_[index] = inputs[index].dim() == 0 || inputs[index].size(0) != images;
+  for (std::size_t index = 1; index < inputs.tensors.size(); ++index) {
+    shared_[index] = inputs.tensors[index].dim() == 0 || inputs.tensors[index].size(0) != images;
     unclear = unclear || !shared_[index];
   }
   const auto rowSizes = rowSizesOf(like);
@@ -137,23 +131,22 @@ ImageCopies::ImageCopies(const Plan& plan,
   shared_ = ofImages;  // whatever is wrong, the run itself says
 }
 
-std::vector<at::Tensor> ImageCopies::of(int64_t image, int64_t rows) const {
-  std::vector<at::Tensor> inputs;
-  for (std::size_t index = 0; index < inputs_.size(); ++index)
-    inputs.push_back(shared_[index] ? inputs_[index] : copies(inputs_[index], image, rows));
-  return inputs;
+ModelInputs ImageCopies::of(int64_t image, int64_t rows) const {
+  std::vector<int64_t> sizes = inputs_.images().sizes().vec();
+  sizes[0] = rows;
+  return inputs_.ofImage(image, inputs_.images().narrow(0, image, 1).expand(sizes).contiguous(), shared_);
 }
 
 void throwNamingBatchSize(ModelState& state,
                           const std::string& method,
-                          const std::vector<at::Tensor>& inputs,
+                          const ModelInputs& inputs,
                           const OutputSelector& selector,
                           const Failure& failure) {
-  const int64_t images = inputs.at(0).dim() > 0 ? inputs.at(0).size(0) : 0;
+  const int64_t images = inputs.images().dim() > 0 ? inputs.count() : 0;
   if (images < 2) throw failure;
   state.checkImages(method, images, failure.what());
   const auto plan = state.plainPlan(method);
-  const auto runs = [&](const std::vector<at::Tensor>& some, int64_t rows) {
+  const auto runs = [&](const ModelInputs& some, int64_t rows) {
     try {
       return hasRows(selectValue(runForward(*plan, some), selector), rows);
     } catch (const Failure& other) {
@@ -163,13 +156,18 @@ void throwNamingBatchSize(ModelState& state,
   };
   const at::NoGradGuard noGrad;
   if (runs(inputs, images)) throw failure;
-  for (int64_t image = 0; image < images; ++image) {
-    std::vector<at::Tensor> alone;
-    for (const at::Tensor& input : inputs) {
-      const bool ofImages = input.dim() > 0 && input.size(0) == images;
-      alone.push_back(ofImages ? input.narrow(0, image, 1) : input);
+  std::vector<bool> shared;
+  for (const at::Tensor& input : inputs.tensors)
+    shared.push_back(input.dim() == 0 || input.size(0) != images);
+  const auto alone = [&](int64_t image) {
+    try {
+      return inputs.ofImage(image, inputs.images().narrow(0, image, 1), shared);
+    } catch (const Failure&) {
+      throw failure;  // an argument may hold something for each image
     }
-    if (!runs(alone, 1)) throw failure;
+  };
+  for (int64_t image = 0; image < images; ++image) {
+    if (!runs(alone(image), 1)) throw failure;
   }
   state.learnOneImage(method);
   state.checkImages(method, images, failure.what());

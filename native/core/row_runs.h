@@ -50,17 +50,18 @@ class ImageCopies {
   // `like` is the explained output of the batch as it is. Where an input has as many rows as there are
   // images, a run tells whether they are the images'.
   ImageCopies(const Plan& plan,
-              const std::vector<at::Tensor>& inputs,
+              const ModelInputs& inputs,
               const OutputSelector& selector,
               const c10::IValue& like);
 
   // All inputs for `rows` copies of an image.
-  std::vector<at::Tensor> of(int64_t image, int64_t rows) const;
+  ModelInputs of(int64_t image, int64_t rows) const;
   // True for inputs that belong to all images.
   const std::vector<bool>& shared() const { return shared_; }
+  bool haveTensorArguments() const { return inputs_.haveTensorArguments(); }
 
  private:
-  const std::vector<at::Tensor>& inputs_;
+  const ModelInputs& inputs_;
   std::vector<bool> shared_;
 };
 
@@ -70,7 +71,7 @@ bool mayBeOfRows(const Failure& failure);
 // Throws the failure, or what it means: see namingBatchSize().
 [[noreturn]] void throwNamingBatchSize(ModelState& state,
                                        const std::string& method,
-                                       const std::vector<at::Tensor>& inputs,
+                                       const ModelInputs& inputs,
                                        const OutputSelector& selector,
                                        const Failure& failure);
 
@@ -79,7 +80,7 @@ bool mayBeOfRows(const Failure& failure);
 template <typename Work>
 auto namingBatchSize(ModelState& state,
                      const std::string& method,
-                     const std::vector<at::Tensor>& inputs,
+                     const ModelInputs& inputs,
                      const OutputSelector& selector,
                      const Work& work) {
   std::optional<Failure> failed;

@@ -45,7 +45,7 @@ std::shared_ptr<const Plan> ScriptedTarget::onDevice(at::Device device) {
 at::Tensor ScriptedTarget::scoreOf(const c10::IValue& ofImage) {
   try {
     const auto plan = onDevice(deviceOf(ofImage));
-    const c10::IValue score = plan->runTail(plan->runPrefix({ofImage}));
+    const c10::IValue score = plan->runTail(plan->runPrefix(torch::jit::Stack{ofImage}));
     if (score.isTensor()) return score.toTensor();
   } catch (...) {
     const Failure failure = toFailure(std::current_exception(), "ERR_FORWARD");

@@ -15,15 +15,26 @@ export interface Ending {
 const queue = new PQueue({ concurrency: availableParallelism() });
 
 /**
- * Runs a script in a process of its own, in the package's folder, with more in its environment if need be. Waits where as
- * many run as there are cores.
+ * Runs a script in a process of its own, in the package's folder, with more in its environment if need be, and by another
+ * command in front of Node's (`prlimit ...`). Waits where as many run as there are cores.
  */
-export function runScript(script: string, environment: NodeJS.ProcessEnv = {}): Promise<Ending> {
-  const args = ['--expose-gc', '--input-type=module', '--eval', script];
+export function runScript(
+  script: string,
+  environment: NodeJS.ProcessEnv = {},
+  through: readonly string[] = [],
+): Promise<Ending> {
+  const [command, ...args] = [
+    ...through,
+    process.execPath,
+    '--expose-gc',
+    '--input-type=module',
+    '--eval',
+    script,
+  ];
   const options = { cwd: packageFolder, env: { ...process.env, ...environment } };
   const run = () =>
     new Promise<Ending>((resolve) => {
-      const child = execFile(process.execPath, args, options, (_error, _stdout, stderr) => {
+      const child = execFile(command as string, args, options, (_error, _stdout, stderr) => {
         resolve({ code: child.exitCode, signal: child.signalCode, stderr });
       });
     });

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const longest = 60_000; // milliseconds a network may take
+const longest = 600_000; // milliseconds a network may take: some hundred where nothing else runs
 
 /** Python's compiled classes stay for good: after so many networks a new process is cheaper. */
 const networksOfProcess = 500;

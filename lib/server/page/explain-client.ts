@@ -36,6 +36,8 @@ export interface ExplainedClass extends ClassReport {
 export interface Answer {
   readonly method: string;
   readonly layers: readonly { readonly path: string; readonly shape: readonly number[] }[];
+  /** Why there are no probabilities. */
+  readonly note: string | null;
   readonly top: readonly ClassReport[];
   readonly explained: readonly ExplainedClass[];
   readonly image: {

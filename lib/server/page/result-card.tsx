@@ -60,6 +60,7 @@ export function ResultCard({
           PNG
         </button>
       </figcaption>
+      {answer.note !== null && <p class="note">No probability: {answer.note}</p>}
       {!explained.has_positive_evidence && <p class="note">Nothing at this layer speaks for this class.</p>}
     </figure>
   );

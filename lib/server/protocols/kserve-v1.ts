@@ -9,6 +9,7 @@ import type { Call, CallRunner } from '../call.js';
 import { invalidRequest } from '../http-errors.js';
 import type { ModelRegistry } from '../model-registry.js';
 import {
+  argumentsSchema,
   classReportSchema,
   classSchema,
   deadlineSchema,
@@ -48,6 +49,7 @@ const instanceSchema = z.union([
 
 const common = {
   instances: z.array(instanceSchema).min(1).max(4096),
+  arguments: argumentsSchema.optional(),
   deadline_ms: deadlineSchema.optional(),
   signature_name: z.string().max(200).optional().describe('Ignored; TensorFlow Serving clients send it'),
 };
@@ -134,13 +136,13 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
       },
     },
     async (request, reply) => {
-      const { instances, deadline_ms: deadlineMs } = request.body;
+      const { instances, arguments: given, deadline_ms: deadlineMs } = request.body;
       return await calls.run(request, reply, deadlineMs, async (call) => {
         call.setImages(instances.length);
         const predictions = await Promise.all(
           instances.map(async (instance, index) => {
             using input = await readInstance(call, instance, index);
-            return plainOutput(await call.predict(input));
+            return plainOutput(await call.predict(input, given));
           }),
         );
         return { predictions };
@@ -209,6 +211,7 @@ async function explainInstance(
     method: body.method,
     layers: typeof body.layer === 'string' ? [body.layer] : body.layer,
     reshape: body.reshape,
+    arguments: body.arguments,
     upsample: body.upsample,
     targets: wanted === undefined ? undefined : [wanted.map((each) => model.findClass(each))],
     augSmooth: body.aug_smooth,

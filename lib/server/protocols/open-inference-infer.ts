@@ -1,4 +1,5 @@
 import type { Explanation } from '../../cam/explanation.js';
+import type { ModelArguments } from '../../model-arguments.js';
 import { type ModelOutput, selectOutput } from '../../model-output.js';
 import { Tensor, type TensorData } from '../../tensor.js';
 import type { Call } from '../call.js';
@@ -69,7 +70,9 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
   const results = await Promise.all(
     parts.map(async (part) => {
       try {
-        return choice ? await explainPart(call, part, choice, targets) : await predictPart(call, part);
+        return choice
+          ? await explainPart(call, part, choice, targets)
+          : await predictPart(call, part, asked.arguments);
       } finally {
         for (const tensor of part.tensors) tensor.dispose();
       }
@@ -122,6 +125,7 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
 function readChoice(call: Call, asked: NonNullable<InferBody['parameters']>): ExplainChoice {
   const { method, layer, reshape, upsample, aug_smooth: augSmooth, eigen_smooth: eigenSmooth } = asked;
   return {
+    arguments: asked.arguments,
     method: method ?? call.model.defaultMethod,
     reshape,
     upsample,
@@ -210,8 +214,12 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
   ];
 }
 
-async function predictPart(call: Call, { tensors }: Part): Promise<PartResult> {
-  const output = await call.predict(tensors);
+async function predictPart(
+  call: Call,
+  { tensors }: Part,
+  given: ModelArguments | undefined,
+): Promise<PartResult> {
+  const output = await call.predict(tensors, given);
   const named = nameOutputs(output);
   return { tensors: named, parameters: {} };
 }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { CallRunner } from '../call.js';
 import type { ModelRegistry } from '../model-registry.js';
 import {
+  argumentsTextSchema,
   classSchema,
   deadlineSchema,
   errorSchema,
@@ -35,6 +36,7 @@ const inferBody = z.strictObject({
       layer: z.string().min(1).max(2000).optional().describe('Several with commas between them'),
       class: classSchema.optional().describe('For all images'),
       reshape: reshapeSchema.optional(),
+      arguments: argumentsTextSchema.optional(),
       upsample: z.boolean().optional().describe("False: maps of the layer's size"),
       aug_smooth: z.boolean().optional(),
       eigen_smooth: z.boolean().optional(),

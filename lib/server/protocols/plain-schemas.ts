@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { mapStyles } from '../../draw-maps.js';
 import { type ColormapName, colormapNames } from '../../visualization/colormaps.js';
 import {
+  argumentsTextSchema,
   classReportSchema,
   deadlineSchema,
   layerReportSchema,
@@ -43,6 +44,7 @@ export const query = z.strictObject({
     .optional()
     .describe("Instead of class: the model's likeliest classes"),
   reshape: reshapeSchema.optional(),
+  arguments: argumentsTextSchema.optional(),
   style: z.enum(mapStyles).default('overlay').describe('How the map is drawn over the picture'),
   colormap: z
     .enum(colormapNames as [ColormapName, ...ColormapName[]])

@@ -204,6 +204,7 @@ async function explainPicture(
     layers: asked.layer,
     reshape: asked.reshape,
     targets,
+    arguments: asked.arguments,
     augSmooth: asked.aug_smooth,
     eigenSmooth: asked.eigen_smooth,
   });

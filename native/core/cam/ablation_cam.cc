@@ -120,7 +120,7 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
                   "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
   at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), maps.size(1)}, at::kDouble);
-  const int64_t images = runs.inputs.at(0).size(0);
+  const int64_t images = runs.inputs.count();
   const ImageCopies copies(runs.plan, runs.inputs, runs.output.selector(), runs.explained);
   for (int64_t image = 0; image < images; ++image) {
     const RepeatedRows crossing(runs.plan, copies, image);

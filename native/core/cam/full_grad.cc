@@ -69,7 +69,7 @@ at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size, Upsamplin
 
 NetworkMaps fullGrad(ModelState& state,
                      const ExplainRequest& request,
-                     std::vector<at::Tensor> inputs,
+                     const ModelInputs& inputs,
                      const ExplainedOutput& output,
                      const std::vector<ResolvedTarget>* resolved,
                      const Cancellation& cancellation,
@@ -89,12 +89,11 @@ NetworkMaps fullGrad(ModelState& state,
   const auto plan = state.plan(request.modelMethod, hooked, /*optimize=*/false);
   timings.plan += stopwatch.lap();
 
-  if (inputs.at(0).dim() < 3 || !at::isFloatingType(inputs.at(0).scalar_type()))
+  if (inputs.images().dim() < 3 || !at::isFloatingType(inputs.images().scalar_type()))
     throw Failure("ERR_INPUT_SHAPE", "FullGrad needs a batch of floating-point images, signals or volumes.");
-  const at::Tensor input = inputs[0].detach().requires_grad_(true);
-  inputs[0] = input;
+  const at::Tensor input = inputs.images().detach().requires_grad_(true);
   const at::AutoGradMode record(true);
-  const ActivationsAndGradients captured(*plan, inputs, /*recordFromInput=*/true);
+  const ActivationsAndGradients captured(*plan, inputs.with(input), /*recordFromInput=*/true);
   const c10::IValue explained = output.of(captured.output());
   const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
   const at::Tensor scores = scoresOf(explained, targets);

@@ -10,7 +10,7 @@ namespace gradcam {
 // eighth of the size, instead, as pytorch-grad-cam does. Uses the request's targets and output.
 NetworkMaps fullGrad(ModelState& state,
                      const ExplainRequest& request,
-                     std::vector<at::Tensor> inputs,
+                     const ModelInputs& inputs,
                      const ExplainedOutput& output,
                      const std::vector<ResolvedTarget>* resolved,
                      const Cancellation& cancellation,

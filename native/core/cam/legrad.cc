@@ -48,7 +48,7 @@ bool dependsOn(const at::Tensor& tensor, const at::Tensor& leaf) {
 
 NetworkMaps leGrad(ModelState& state,
                    const ExplainRequest& request,
-                   std::vector<at::Tensor> inputs,
+                   const ModelInputs& inputs,
                    const ExplainedOutput& output,
                    const std::vector<ResolvedTarget>* resolved,
                    const Cancellation& cancellation,
@@ -56,13 +56,13 @@ NetworkMaps leGrad(ModelState& state,
   Stopwatch stopwatch;
   const auto plan = state.attentionPlan(request.modelMethod);
   timings.plan += stopwatch.lap();
-  const at::Tensor& input = inputs.at(0);
+  const at::Tensor& input = inputs.images();
   if (input.dim() < 3) throw Failure("ERR_INPUT_SHAPE", "LeGrad needs a batch of images, [B, C, H, W].");
   // Where there are further inputs, some attention may be over them: only that over the image counts.
-  const bool several = inputs.size() > 1 && at::isFloatingType(inputs[0].scalar_type());
-  const at::Tensor image = several ? inputs[0].detach().requires_grad_(true) : inputs[0];
-  inputs[0] = image;
-  const ActivationsAndGradients captured(*plan, inputs, /*recordFromInput=*/several);
+  const bool several =
+      (inputs.tensors.size() > 1 || inputs.haveTensorArguments()) && at::isFloatingType(input.scalar_type());
+  const at::Tensor image = several ? input.detach().requires_grad_(true) : input;
+  const ActivationsAndGradients captured(*plan, inputs.with(image), /*recordFromInput=*/several);
   const c10::IValue explained = output.of(captured.output());
   const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
   at::Tensor scores;

@@ -10,7 +10,7 @@ namespace gradcam {
 // and grid; it has no target layers. Throws ERR_UNSUPPORTED where the model has no attention over its tokens.
 NetworkMaps leGrad(ModelState& state,
                    const ExplainRequest& request,
-                   std::vector<at::Tensor> inputs,
+                   const ModelInputs& inputs,
                    const ExplainedOutput& output,
                    const std::vector<ResolvedTarget>* resolved,
                    const Cancellation& cancellation,

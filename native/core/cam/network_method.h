@@ -19,7 +19,7 @@ struct NetworkMaps {
 // and `targets` those resolved for the input as it is; null where this is it.
 using NetworkMethod = NetworkMaps (*)(ModelState& state,
                                       const ExplainRequest& request,
-                                      std::vector<at::Tensor> inputs,
+                                      const ModelInputs& inputs,
                                       const ExplainedOutput& output,
                                       const std::vector<ResolvedTarget>* targets,
                                       const Cancellation& cancellation,

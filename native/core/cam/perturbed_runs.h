@@ -22,7 +22,7 @@ struct PerturbedRuns {
   ModelState& state;
   const std::string& modelMethod;
   const Plan& plan;
-  const std::vector<at::Tensor>& inputs;  // of the whole batch
+  const ModelInputs& inputs;  // of the whole batch
   const ExplainedOutput& output;
   const c10::IValue& explained;  // of the whole batch
   const ReshapeTransform& reshape;

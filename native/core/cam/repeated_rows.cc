@@ -124,7 +124,9 @@ c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows,
 RepeatedRows::RepeatedRows(const Plan& plan, const ImageCopies& copies, int64_t image)
     : plan_(plan), copies_(copies), image_(image), one_(runPrefix(plan, copies.of(image, 1))) {
   const auto& shared = copies.shared();
-  hangsOnRows_ = std::find(shared.begin(), shared.end(), true) != shared.end() ||
+  // A tensor that is an argument, or another input, may be of one row and yet not the image's.
+  hangsOnRows_ = copies.haveTensorArguments() ||
+                 std::find(shared.begin(), shared.end(), true) != shared.end() ||
                  std::any_of(one_.begin(), one_.end(), hangsOnRows);
 }
 

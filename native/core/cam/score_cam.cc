@@ -40,7 +40,7 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
                            const std::vector<ResolvedTarget>& targets) {
   const at::NoGradGuard noGrad;
   const int64_t channels = maps.size(1);
-  const at::Tensor& images = runs.inputs.at(0);
+  const at::Tensor& images = runs.inputs.images();
   const auto sizes = spatialSizesFor(maps.sizes().slice(2), images.sizes());
   if (sizes.empty())
     throw Failure("ERR_UNSUPPORTED",
@@ -54,9 +54,8 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
     std::vector<std::vector<at::Tensor>> scores(targets.size());
     const auto masked = [&](int64_t first, int64_t count) {
       const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), sizes);
-      auto inputs = copies.of(image, count);
-      inputs[0] = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
-      return runs.output.of(runForward(runs.plan, inputs));
+      const at::Tensor seen = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
+      return runs.output.of(runForward(runs.plan, copies.of(image, count).with(seen)));
     };
     rowRuns.over(channels, masked, [&](const c10::IValue& output, int64_t, int64_t count) {
       for (std::size_t index = 0; index < targets.size(); ++index) {

@@ -58,11 +58,10 @@ std::vector<at::Tensor> smoothGradCamPlusPlus(const PerturbedRuns& runs,
   for (const ResolvedTarget& target : targets) walks = std::max(walks, target.targetIndex + 1);
   std::vector<std::vector<Moments>> moments(static_cast<std::size_t>(walks),
                                             std::vector<Moments>(activations.size()));
-  const at::Tensor noise = noiseOf(settings, runs.inputs.at(0));
+  const at::Tensor noise = noiseOf(settings, runs.inputs.images());
   for (int64_t sample = 0; sample < noise.size(0); ++sample) {
     runs.cancellation.throwIfCancelled();
-    std::vector<at::Tensor> inputs = runs.inputs;
-    inputs[0] = inputs[0] + noise[sample];
+    const ModelInputs inputs = runs.inputs.with(runs.inputs.images() + noise[sample]);
     const ActivationsAndGradients captured(runs.plan, inputs);
     if (captured.layers().size() != activations.size())
       throw Failure("ERR_UNSUPPORTED",
@@ -89,7 +88,7 @@ std::vector<at::Tensor> smoothGradCamPlusPlus(const PerturbedRuns& runs,
         moments[static_cast<std::size_t>(walk)][layer].add(gradient.to(activations[layer].scalar_type()));
       }
     }
-    runs.advance(inputs[0].size(0));
+    runs.advance(inputs.count());
   }
   std::vector<at::Tensor> perLayer;
   for (std::size_t layer = 0; layer < activations.size(); ++layer) {

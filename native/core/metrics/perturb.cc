@@ -15,17 +15,11 @@
 namespace gradcam {
 namespace {
 
-std::vector<std::vector<TensorHandle>> asParts(const std::vector<TensorHandle>& inputs) {
-  std::vector<std::vector<TensorHandle>> parts;
-  for (const TensorHandle& input : inputs) parts.push_back({input});
-  return parts;
-}
-
 class PerturbedRun {
  public:
   PerturbedRun(ModelState& state,
                const PerturbedScoresRequest& request,
-               const std::vector<at::Tensor>& inputs,
+               const ModelInputs& inputs,
                const Cancellation& cancellation)
       : state_(state),
         request_(request),
@@ -33,7 +27,7 @@ class PerturbedRun {
         plan_(state.plainPlan(request.modelMethod)),
         inputs_(inputs) {
     if (request.heatmaps) heatmaps_ = request.heatmaps->state().tensor.to(at::kCPU, at::kFloat).contiguous();
-    const at::Tensor& images = inputs_.at(0);
+    const at::Tensor& images = inputs_.images();
     const bool fits = !request.heatmaps ||
                       (images.dim() == 4 && heatmaps_.dim() == 3 && heatmaps_.size(0) == images.size(0) &&
                        heatmaps_.sizes().slice(1) == images.sizes().slice(2));
@@ -48,33 +42,32 @@ class PerturbedRun {
   PerturbedScores run() {
     // Targets such as "the predicted class" are those of the image as it is.
     const c10::IValue asItIs = explained(inputs_);
-    targets_ = resolveTargets(asItIs, request_.targets, inputs_.at(0).size(0));
-    if (static_cast<int64_t>(targets_.size()) != inputs_.at(0).size(0))
+    targets_ = resolveTargets(asItIs, request_.targets, inputs_.count());
+    if (static_cast<int64_t>(targets_.size()) != inputs_.count())
       throw Failure("ERR_TARGET_COUNT", "Metrics need exactly one target for each image.");
     const Perturbation::Kind kind = request_.perturbation.kind;
     if (kind == Perturbation::Kind::DeletionCurve || kind == Perturbation::Kind::InsertionCurve)
       return {toHandle(curves(asItIs)), std::nullopt};
     std::vector<at::Tensor> images;
-    for (int64_t image = 0; image < inputs_.at(0).size(0); ++image) {
+    for (int64_t image = 0; image < inputs_.count(); ++image) {
       cancellation_.throwIfCancelled();
       images.push_back(perturbed(image));
     }
-    std::vector<at::Tensor> inputs = inputs_;
-    inputs[0] = at::stack(images);
+    const ModelInputs inputs = inputs_.with(at::stack(images));
     const c10::IValue output = explained(inputs);
     std::vector<double> scores;
     for (const ResolvedTarget& target : targets_)
       scores.push_back(scoreOf(target.target, outputOfImage(output, target.imageIndex)).sum().item<double>());
-    return {toHandle(at::tensor(scores, at::kDouble)), toHandle(inputs[0].to(at::kCPU))};
+    return {toHandle(at::tensor(scores, at::kDouble)), toHandle(inputs.images().to(at::kCPU))};
   }
 
  private:
-  c10::IValue explained(const std::vector<at::Tensor>& inputs) const {
+  c10::IValue explained(const ModelInputs& inputs) const {
     return selectValue(runForward(*plan_, inputs), request_.output);
   }
 
   at::Tensor perturbed(int64_t image) const {
-    const at::Tensor& original = inputs_.at(0)[image];
+    const at::Tensor& original = inputs_.images()[image];
     const Perturbation& how = request_.perturbation;
     if (how.kind == Perturbation::Kind::None) return original;
     const at::Tensor heatmap = heatmaps_[image];
@@ -87,7 +80,7 @@ class PerturbedRun {
 
   // `like` is the explained output of the images as they are.
   at::Tensor curves(const c10::IValue& like) const {
-    const int64_t images = inputs_.at(0).size(0);
+    const int64_t images = inputs_.count();
     const ImageCopies copies(*plan_, inputs_, request_.output, like);
     const RowRuns runs(state_, request_.modelMethod, request_.batchSize, like, images, cancellation_);
     std::vector<at::Tensor> rows;
@@ -98,7 +91,7 @@ class PerturbedRun {
   // Scores with 0, 1, 2, ... steps of pixels changed, the most relevant first, up to all of them.
   at::Tensor curve(int64_t image, const ImageCopies& copies, const RowRuns& runs) const {
     const Perturbation& how = request_.perturbation;
-    const at::Tensor& original = inputs_.at(0)[image];
+    const at::Tensor& original = inputs_.images()[image];
     const at::Tensor baseline = at::full_like(original, how.baseline);
     const int64_t pixels = heatmaps_[image].numel();
     const at::Tensor order = at::argsort(heatmaps_[image].flatten(), /*stable=*/true, 0, /*descending=*/true);
@@ -120,9 +113,7 @@ class PerturbedRun {
                              ? at::where(isChanged, baseline, original)
                              : at::where(isChanged, original, baseline));
       }
-      auto inputs = copies.of(image, count);
-      inputs[0] = at::stack(images);
-      return explained(inputs);
+      return explained(copies.of(image, count).with(at::stack(images)));
     };
     runs.over(static_cast<int64_t>(changed.size()), run,
               [&](const c10::IValue& output, int64_t, int64_t count) {
@@ -135,7 +126,7 @@ class PerturbedRun {
   const PerturbedScoresRequest& request_;
   const Cancellation& cancellation_;
   const std::shared_ptr<const Plan> plan_;
-  const std::vector<at::Tensor>& inputs_;
+  const ModelInputs& inputs_;
   at::Tensor heatmaps_;
   std::vector<ResolvedTarget> targets_;
 };
@@ -149,8 +140,8 @@ PerturbedScores perturbedScores(const Model& model,
   return onDevice(state.device, state.mode, [&] {
     const at::NoGradGuard noGrad;
     cancellation.throwIfCancelled();
-    const std::vector<at::Tensor> inputs = state.prepareBatches(request.modelMethod, asParts(request.inputs));
-    state.checkImages(request.modelMethod, inputs.at(0).size(0));
+    const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
+    state.checkImages(request.modelMethod, inputs.count());
     return namingBatchSize(state, request.modelMethod, inputs, request.output,
                            [&] { return PerturbedRun(state, request, inputs, cancellation).run(); });
   });

@@ -28,7 +28,7 @@ struct Perturbation {
 };
 
 struct PerturbedScoresRequest {
-  std::vector<TensorHandle> inputs;      // the first is the images, [B, C, H, W]
+  GivenInputs inputs;                    // the first is the images, [B, C, H, W]
   std::optional<TensorHandle> heatmaps;  // [B, H, W], one for each image
   std::string modelMethod = "forward";   // which of the model's methods runs
   OutputSelector output;
