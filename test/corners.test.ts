@@ -130,7 +130,7 @@ test('methods that look at the whole network share no forward', async (t) => {
     upsample: 'none',
     augmentations: [],
     eigenSmooth: false,
-    arguments: { given: {}, key: '' },
+    modelArguments: { given: {}, key: '' },
   };
   const failure = await t.throwsAsync<GradCamError>(together([gradCam, fullGrad], [[input]], how));
   t.is(failure?.code, 'ERR_UNSUPPORTED');
