@@ -92,6 +92,7 @@ export {
   Model,
   type ModelInput,
   type ModelStatistics,
+  type ModelWarning,
   type PreflightOptions,
   type RunOptions,
   type SuggestedLayer,

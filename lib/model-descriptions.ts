@@ -53,6 +53,21 @@ export interface Weight {
   readonly shape: readonly number[];
 }
 
+/** A fact about a model that changes what its results mean, or how it can be run. */
+export interface ModelWarning {
+  /**
+   * `'training-mode'`: the graph holds dropout or norms as they train, since it was traced without `model.eval()`.
+   * `'mixes-images'`: BatchNorm takes its statistics from the images that run together, by training mode or by design
+   * (`track_running_stats=False`), so that each changes the results of the others.
+   * `'one-image'`: it was found that the method takes one image at a time; its trace holds the batch size.
+   */
+  readonly code: 'training-mode' | 'mixes-images' | 'one-image';
+  /** What it means and what to do, in a sentence or two. */
+  readonly message: string;
+  /** Of which of the model's methods it is true. */
+  readonly modelMethod: string;
+}
+
 /** What a model did and holds. Times are in milliseconds, added up over all batches. */
 export interface ModelStatistics {
   /** Forwards, inspections, explains, attributions and metrics, each counted when it has come to its end. */

@@ -2,7 +2,14 @@ import type { StageTimings } from './cam/explanation.js';
 import { debug } from './diagnostics.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from './errors.js';
 import { checkArguments, type ModelArguments } from './model-arguments.js';
-import type { Inspection, Layer, ModelStatistics, SuggestedLayer, Weight } from './model-descriptions.js';
+import type {
+  Inspection,
+  Layer,
+  ModelStatistics,
+  ModelWarning,
+  SuggestedLayer,
+  Weight,
+} from './model-descriptions.js';
 import { withFileChecks } from './model-file.js';
 import { type ModelOutput, wrapOutput } from './model-output.js';
 import {
@@ -23,6 +30,7 @@ export type {
   Inspection,
   Layer,
   ModelStatistics,
+  ModelWarning,
   SuggestedLayer,
   Weight,
 } from './model-descriptions.js';
@@ -233,6 +241,22 @@ export class Model {
   static addTimings(model: Model, timings: StageTimings): void {
     for (const stage of Object.keys(model.#timings) as (keyof StageTimings)[])
       model.#timings[stage] += timings[stage];
+  }
+
+  /**
+   * What must be known about this model, such as that it holds operations in training mode; usually empty. Some of it
+   * comes out as the model runs: that it takes one image only, by the first batch that fails for it.
+   */
+  get warnings(): readonly ModelWarning[] {
+    const warnings = callNative((module) => module.modelWarnings(this.#reference));
+    return Object.freeze(warnings.map((warning) => Object.freeze(warning)));
+  }
+
+  /** @internal Whether images of several calls must not share a batch. */
+  static runsImagesAlone(model: Model, modelMethod: string): boolean {
+    return model.warnings.some(
+      (warning) => warning.modelMethod === modelMethod && warning.code !== 'training-mode',
+    );
   }
 
   /** True from the call of {@link dispose} on. */

@@ -82,6 +82,12 @@ export interface NativeInputs {
   readonly arguments: ModelArguments;
 }
 
+export interface NativeModelWarning {
+  readonly code: 'training-mode' | 'mixes-images' | 'one-image';
+  readonly message: string;
+  readonly modelMethod: string;
+}
+
 export interface NativeModel {
   readonly device: string;
   /** Floating-point type of the parameters, or null where the model has none. */
@@ -373,6 +379,8 @@ export interface NativeModule {
   /** A copy of a parameter or buffer on the CPU; null where there is none of that name. */
   modelWeight(model: ModelReference, name: string): NativeTensor | null;
   modelStatistics(model: ModelReference): NativeModelStatistics;
+  /** Cheap; none once the model's memory is free. */
+  modelWarnings(model: ModelReference): NativeModelWarning[];
   /** Refuses new jobs at once; resolves when the last running one has ended and the memory is free. */
   disposeModel(model: ModelReference): Promise<void>;
 }

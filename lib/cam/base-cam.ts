@@ -213,7 +213,7 @@ export abstract class BaseCAM {
   ): Promise<Explanation[]> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
     how.signal?.throwIfAborted();
-    const apart = this.#model.takesImageList && differInSize(inputs.flat());
+    const apart = this.takesImageList && differInSize(inputs.flat());
     const looks = this.#looksForSides;
     if (this.#layers && !apart && !looks) {
       const chosen = { layers: this.#layers, reshape: this.#reshape, reason: null };
@@ -290,7 +290,7 @@ export abstract class BaseCAM {
   /** Two labels may be those of one output: the first explain looks, with a forward. */
   get #looksForSides(): boolean {
     const { scores, labelCount } = this.#scores;
-    return labelCount === 2 && scores !== 'binary' && !this.#model.takesImageList;
+    return labelCount === 2 && scores !== 'binary' && !this.takesImageList;
   }
 
   #findSides(inputs: readonly Tensor[], { key, given }: CheckedArguments): Promise<boolean> {
@@ -344,9 +344,17 @@ export abstract class BaseCAM {
     );
   }
 
+  /**
+   * @internal Whether images of several calls must not share a batch, as far as is known. What a detector gives for an image
+   * is not told apart in a batch's output.
+   */
+  get runsImagesAlone(): boolean {
+    return this.takesImageList || Model.runsImagesAlone(this.#model, this.#modelMethod);
+  }
+
   /** @internal */
   get takesImageList(): boolean {
-    return this.#model.takesImageList;
+    return this.#model.takesImageList && this.#modelMethod === 'forward';
   }
 
   async #suggest(inputs: readonly Tensor[], { given }: CheckedArguments): Promise<ChosenLayers> {

@@ -8,6 +8,7 @@ import type { ModelArgument, ModelArguments } from '../model-arguments.js';
 import { imageOptions, loadSidecar, modelOptions, type Sidecar } from '../sidecar.js';
 import { readTextFile } from '../text-file.js';
 import { UsageError } from './exit-codes.js';
+import { wrap } from './wrap-text.js';
 
 /** For options that may be given several times. */
 export function collect(value: string, previous: string[] | undefined): string[] {
@@ -136,6 +137,16 @@ export async function readLabels(path: string): Promise<string[]> {
   throw new UsageError(
     `--labels: '${path}' is neither a JSON array of strings nor a text with one label a line.`,
   );
+}
+
+/** What must be known of a model, in lines that fit a terminal. */
+export function warningLines(model: Model): string[] {
+  return model.warnings.flatMap(({ message }) => wrap(`Warning: ${message}`, 80));
+}
+
+/** Tells on standard error what must be known of a model, once for a command. */
+export function printWarnings(model: Model): void {
+  for (const line of warningLines(model)) console.error(line);
 }
 
 /** How a model is opened, as the command line says it. */

@@ -24,6 +24,7 @@ import {
   type PreparationFlags,
   parseCount,
   preparation,
+  printWarnings,
   readLabels,
 } from './arguments.js';
 import { addPreparationOptions } from './explain-options.js';
@@ -86,6 +87,7 @@ async function attributeImages(
   const outputs = outputFiles(images, flags.output);
   const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
+  printWarnings(model);
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
   const prepare = preparation(sidecar, flags);
   const wanted = flags.class === undefined ? undefined : findClass(labels, flags.class);

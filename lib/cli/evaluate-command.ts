@@ -14,6 +14,7 @@ import {
   type PreparationFlags,
   parseReshape,
   preparation,
+  printWarnings,
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
 import { addPreparationOptions } from './explain-options.js';
@@ -73,6 +74,7 @@ async function evaluateMethods(
   const images = await findImages(paths);
   const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
+  printWarnings(model);
   const prepare = preparation(sidecar, flags);
   const options = { model, ...explainedPart(sidecar, flags) };
   const how = sidecar?.output === undefined ? {} : { output: sidecar.output };

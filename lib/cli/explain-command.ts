@@ -7,7 +7,14 @@ import { findClass } from '../labels.js';
 import { writeMaps } from '../map-files.js';
 import { explainedPart, sidecarPath } from '../sidecar.js';
 import { topClassTargets } from '../targets/class-targets.js';
-import { argumentOption, type ModelFlags, openModel, preparation, readLabels } from './arguments.js';
+import {
+  argumentOption,
+  type ModelFlags,
+  openModel,
+  preparation,
+  printWarnings,
+  readLabels,
+} from './arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { concernsOneImage, SomeImagesFailed, UsageError } from './exit-codes.js';
 import {
@@ -61,6 +68,7 @@ async function explainImages(
   const outputs = outputFiles(images, flags.output, flags.format);
   const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
+  printWarnings(model);
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
   const prepare = preparation(sidecar, flags);
   const targets = flags.class

@@ -15,6 +15,7 @@ import {
   type PreparationFlags,
   parseCount,
   preparation,
+  printWarnings,
   readLabels,
 } from './arguments.js';
 import { UsageError } from './exit-codes.js';
@@ -61,6 +62,7 @@ async function factorizeImage(
   const [output = ''] = outputFiles([path], flags.output);
   const { model, sidecar } = await openModel(modelPath, flags, signal);
   await using _ = model;
+  printWarnings(model);
   const image = await loadImage(path, preparation(sidecar, flags));
   const { targetLayers, reshapeTransform } = explainedPart(
     sidecar,

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Fit } from '../image/geometry.js';
-import { type Device, loadModel } from '../model.js';
+import { type Device, loadModel, type ModelWarning } from '../model.js';
 import { type Scores, scoreKinds } from '../scores.js';
 import { type Sidecar, sidecarPath } from '../sidecar.js';
 import {
@@ -22,6 +22,7 @@ import {
 import { UsageError } from './exit-codes.js';
 import { draftSidecar, type SidecarDraft } from './sidecar-draft.js';
 import { type PresetName, presetNames, presets } from './sidecar-presets.js';
+import { wrap } from './wrap-text.js';
 
 interface InitSidecarFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly preset: PresetName;
@@ -115,7 +116,7 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
   if (labels && classes !== undefined && labels.length !== classes && !isPair)
     throw new UsageError(`--labels has ${labels.length} labels, but the model gives ${classes} classes.`);
   await write(path, toJson(sidecar), flags.force ?? false);
-  print(path, modelPath, sidecar, draft, flags);
+  print(path, modelPath, sidecar, draft, flags, model.warnings);
 }
 
 /** The preset's input with what the command line changes. */
@@ -180,6 +181,7 @@ function print(
   { input, layer, reshapeTransform, output, scores, labels }: Sidecar,
   { outputShape, layerReason, scoresReason, trial }: SidecarDraft,
   { preset, size }: InitSidecarFlags,
+  warnings: readonly ModelWarning[],
 ): void {
   const indent = 11;
   const fit = { crop: `centre of shorter side ${input.resize}`, stretch: 'stretched', contain: 'with bars' };
@@ -203,6 +205,7 @@ function print(
       'shape' in trial ? `an explanation of noise gave a map of ${trial.shape.slice(2).join(' x ')}` : 'none',
     ],
     ...('failure' in trial ? [['', trial.failure] as [string, string]] : []),
+    ...warnings.map(({ message }) => ['warning', message] as [string, string]),
   ];
   console.log(`wrote ${path}\n`);
   for (const [name, value] of rows) {
@@ -212,15 +215,4 @@ function print(
   }
   const paragraph = `Check the input: ${size ? 'it' : 'the size is the first that works, the rest'} is the preset '${preset}'. No program can tell from the file whether the model was trained so. What is wrong there changes the predictions without any error. Then look at what the model says of a picture:`;
   console.log(`\n${wrap(paragraph, 80).join('\n')}\n  gradcam explain ${modelPath} picture.jpg`);
-}
-
-/** Lines of at most that many characters, broken between words. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [''];
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1) ?? '';
-    if (line !== '' && line.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
-  }
-  return lines;
 }

@@ -3,7 +3,14 @@ import { spellLayer } from '../cam/target-layers.js';
 import type { InspectedLayer, Inspection, Layer } from '../model.js';
 import { describePlan, type PlanDescription } from '../plan.js';
 import { Tensor } from '../tensor.js';
-import { argumentOption, type ModelFlags, openModel, parseInputSize, reshapeName } from './arguments.js';
+import {
+  argumentOption,
+  type ModelFlags,
+  openModel,
+  parseInputSize,
+  reshapeName,
+  warningLines,
+} from './arguments.js';
 
 interface LayersFlags extends ModelFlags {
   readonly inputSize?: number[];
@@ -40,10 +47,13 @@ export function layersCommand(signal: AbortSignal): Command {
       const size = flags.inputSize ?? (input ? [1, input.channels ?? 3, input.height, input.width] : null);
       const inspection = size ? await model.inspect(zeros(size), { signal }) : null;
       if (flags.json) {
-        console.log(JSON.stringify(inspection ?? { layers: model.layers() }, null, 2));
+        const { warnings } = model;
+        console.log(JSON.stringify({ ...(inspection ?? { layers: model.layers() }), warnings }, null, 2));
         return;
       }
       printTree(inspection?.layers ?? model.layers(), inspection);
+      const warnings = warningLines(model);
+      if (warnings.length > 0) console.log(`\n${warnings.join('\n')}`);
     });
 }
 

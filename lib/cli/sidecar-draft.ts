@@ -4,7 +4,7 @@ import type { ReshapeTransform } from '../cam/reshape-transform.js';
 import { parseLayer } from '../cam/target-layers.js';
 import type { GradCamError } from '../errors.js';
 import type { Inspection, Model } from '../model.js';
-import { type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
+import { disposeOutput, type ModelOutput, type OutputSelector, selectOutput } from '../model-output.js';
 import { readScores, type Scores } from '../scores.js';
 import type { Sidecar, SidecarInput } from '../sidecar.js';
 import { Tensor } from '../tensor.js';
@@ -42,6 +42,7 @@ export async function draftSidecar(model: Model, wishes: DraftWishes): Promise<S
   const { preset, signal } = wishes;
   const { noise, height, width, channels, output } = await findInput(model, wishes);
   const inspection = await model.inspect(noise, { signal });
+  await tryBatch(model, noise, signal);
   const selector = selectorOf(output);
   const explained = selectOutput(output, selector);
   const { layers, reshape, reason } = chooseLayers(inspection, wishes);
@@ -63,6 +64,18 @@ export async function draftSidecar(model: Model, wishes: DraftWishes): Promise<S
     scoresReason,
     trial: await tryExplaining(model, noise, sidecar, outputShape, signal),
   };
+}
+
+/** The model itself learns from it whether it takes one image only. */
+async function tryBatch(model: Model, noise: Tensor, signal: AbortSignal): Promise<void> {
+  const image = noise.toTypedArray() as Float32Array;
+  const two = Float32Array.from([...image, ...image]);
+  using batch = Tensor.from(two, [2, ...noise.shape.slice(1)]);
+  try {
+    disposeOutput(await model.forward(batch, { signal }));
+  } catch {
+    signal.throwIfAborted();
+  }
 }
 
 interface FoundInput {

@@ -7,6 +7,7 @@ import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors
 import type { Model, ModelInput } from '../model.js';
 import { readOptions } from '../options.js';
 import { threads } from '../threads.js';
+import { SharedBatches } from './shared-batches.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
 import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-images.js';
 
@@ -31,7 +32,9 @@ export function defaultMaxBatch({ device }: Model): number {
 
 /**
  * Explains for many callers at once: each asks for its own image, with its own targets, and the images that wait are
- * explained together in batches. One that fails fails alone.
+ * explained together in batches. One that fails fails alone. Each call is a batch of its own where the model takes one image
+ * only, which the first batch finds out, where images that run together change each other's results
+ * ({@link Model.warnings}), and of detectors.
  * @example
  * const explainer = new Explainer({ model, targetLayers: 'layer4' });
  * const explanation = await explainer.explain(image.tensor, { targets: 281, signal });
@@ -42,6 +45,7 @@ export class Explainer {
   readonly #maxDelayMs: number;
   readonly #maxQueue: number;
   readonly #waiting = new WaitingImages();
+  readonly #shared = new SharedBatches();
   readonly #statistics = new ExplainerStatistics();
   #runningBatches = 0;
   #scheduled: NodeJS.Immediate | undefined;
@@ -133,10 +137,7 @@ export class Explainer {
         images,
         targets: targets.length === images ? targets : Array.from({ length: images }, () => targets[0] ?? []),
         how,
-        // What a detector gives for an image is not told apart in a batch's output: each image for itself.
-        compatibility: this.#cam.takesImageList
-          ? `alone ${this.#statistics.requests}`
-          : compatibilityOf(inputs, how),
+        compatibility: compatibilityOf(inputs, how),
         since: performance.now(),
         resolve,
         reject,
@@ -199,7 +200,8 @@ export class Explainer {
     clearTimeout(this.#delay);
     const { executors } = threads();
     while (this.#waiting.images > 0) {
-      const full = this.#waiting.images >= this.#maxBatch;
+      const most = this.#mostTogether();
+      const full = this.#waiting.images >= most;
       // One full batch more than runs, so that no executor waits for the event loop; what is not full may still fill.
       if (this.#runningBatches >= executors + (full ? 1 : 0)) return;
       const remainingDelay = this.#waiting.oldest + this.#maxDelayMs - performance.now();
@@ -207,8 +209,14 @@ export class Explainer {
         this.#delay = setTimeout(() => this.#startBatches(), remainingDelay);
         return;
       }
-      void this.#run(this.#waiting.takeBatch(this.#maxBatch));
+      void this.#run(this.#waiting.takeBatch(most));
     }
+  }
+
+  /** A batch of one call where calls must not share one. */
+  #mostTogether(): number {
+    const { first } = this.#waiting;
+    return this.#cam.runsImagesAlone || (first && !this.#shared.mayShare(first)) ? 1 : this.#maxBatch;
   }
 
   async #run(items: readonly WaitingItem[]): Promise<void> {
@@ -240,6 +248,10 @@ export class Explainer {
         onProgress: undefined,
         signal: everyoneLeft.signal,
       });
+      if (!this.#shared.areRowsOf(items, whole.outputs)) {
+        whole.dispose();
+        throw new GradCamError('ERR_OUTPUT_SHAPE', 'The rows of a batch are not those of its calls.');
+      }
       this.#statistics.addBatch(items, whole.timings, started);
       shareOut(whole, items, started);
     } catch (error) {
@@ -250,6 +262,7 @@ export class Explainer {
         }
         return;
       }
+      if (items[0]) this.#shared.forbid(items[0]);
       // Whose fault it is cannot be told from the batch: each once more, alone.
       for (const item of items) if (!item.aborted) await this.#explainTogether([item]);
     }

@@ -39,6 +39,11 @@ export class WaitingImages {
     return this.#images;
   }
 
+  /** The oldest. */
+  get first(): WaitingItem | undefined {
+    return this.#items[0];
+  }
+
   /** When the oldest came. */
   get oldest(): number {
     return this.#items[0]?.since ?? Number.POSITIVE_INFINITY;

@@ -221,6 +221,7 @@ export class ModelRegistry {
     entry.reason = '';
     const seconds = Number(((performance.now() - started) / 1000).toFixed(2));
     this.#log?.info({ model: name, version: fresh.version, seconds }, `model ${name} is ready`);
+    for (const { code, message } of fresh.model.warnings) this.#log?.warn({ model: name, code }, message);
     if (old) this.#retire(entry, old);
   }
 

@@ -6,7 +6,7 @@ import { GradCamError } from '../errors.js';
 import { defaultMaxBatch, Explainer } from '../explainer/explainer.js';
 import type { LoadImageOptions } from '../image/image-options.js';
 import { findClass } from '../labels.js';
-import { type Device, type Inspection, loadModel, type Model } from '../model.js';
+import { type Device, type Inspection, loadModel, Model } from '../model.js';
 import type { ModelArguments } from '../model-arguments.js';
 import type { ModelOutput } from '../model-output.js';
 import { explainedPart, imageOptions, loadSidecar, modelOptions, type Sidecar } from '../sidecar.js';
@@ -99,7 +99,7 @@ export class ServedModel {
 
   /** Images that can be handed over together. */
   get largestPart(): number {
-    return this.model.takesImageList ? 1 : this.maxBatch;
+    return this.model.takesImageList || Model.runsImagesAlone(this.model, 'forward') ? 1 : this.maxBatch;
   }
 
   get defaultMethod(): MethodName {
@@ -149,10 +149,16 @@ export class ServedModel {
    * kernels on the first run of a shape, and lays out the weights anew on the second.
    */
   async warmUp(signal: AbortSignal): Promise<void> {
-    for (const images of [1, 1, this.largestPart, this.largestPart]) {
+    for (const isBatch of [false, false, true, true]) {
+      const images = isBatch ? this.largestPart : 1;
       using input = this.#zeros(images);
-      // A class, since which side of one output zeros are on may not be told.
-      using _ = await this.explain(input, { targets: 0 }, signal);
+      try {
+        // A class, since which side of one output zeros are on may not be told.
+        using _ = await this.explain(input, { targets: 0 }, signal);
+      } catch (error) {
+        // The first batch may find out that the model takes one image only.
+        if (images <= this.largestPart) throw error;
+      }
     }
   }
 

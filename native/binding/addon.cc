@@ -52,6 +52,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
     exports.Set("tensorDispose", Napi::Function::New(env, tensorDispose, "tensorDispose"));
     exports.Set("modelStatistics", Napi::Function::New(env, modelStatistics, "modelStatistics"));
     exports.Set("disposeModel", Napi::Function::New(env, disposeModel, "disposeModel"));
+    exports.Set("modelWarnings", Napi::Function::New(env, modelWarnings, "modelWarnings"));
     exports.Set("modelWeight", Napi::Function::New(env, modelWeight, "modelWeight"));
   }
 

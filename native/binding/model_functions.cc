@@ -225,6 +225,22 @@ Napi::Value modelStatistics(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value modelWarnings(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<ModelBox> box = toModelBox(info[0]);
+    const auto warnings = box->model ? box->model->warnings() : std::vector<ModelWarning>{};
+    Napi::Array list = Napi::Array::New(info.Env(), warnings.size());
+    for (uint32_t index = 0; index < warnings.size(); ++index) {
+      Napi::Object warning = Napi::Object::New(info.Env());
+      warning.Set("code", warnings[index].code);
+      warning.Set("message", warnings[index].message);
+      warning.Set("modelMethod", warnings[index].method);
+      list.Set(index, warning);
+    }
+    return list;
+  });
+}
+
 Napi::Value disposeModel(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<ModelBox> box = toModelBox(info[0]);

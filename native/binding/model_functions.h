@@ -20,6 +20,7 @@ Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value modelWeight(const Napi::CallbackInfo& info);  // (model, name) -> NativeTensor or null
 Napi::Value modelStatistics(const Napi::CallbackInfo& info);
+Napi::Value modelWarnings(const Napi::CallbackInfo& info);
 Napi::Value disposeModel(const Napi::CallbackInfo& info);
 
 }  // namespace gradcam

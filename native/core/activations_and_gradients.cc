@@ -72,15 +72,10 @@ const char* forwardErrorCode(const std::string& message) {
       .withLayer(path);
 }
 
-}  // namespace
-
-std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
-  return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
-}
-
-c10::IValue runForward(const Plan& plan, const ModelInputs& inputs) {
+template <typename Work>
+auto namingFailures(const ModelInputs& inputs, const Work& work) {
   try {
-    return plan.runTail(plan.runPrefix(inputs));
+    return work();
   } catch (const Failure&) {
     throw;
   } catch (...) {
@@ -92,6 +87,24 @@ c10::IValue runForward(const Plan& plan, const ModelInputs& inputs) {
     throw Failure(forwardErrorCode(message),
                   "The model's forward failed on the input " + describeInputs(inputs) + ": " + message);
   }
+}
+
+}  // namespace
+
+std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
+  return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
+}
+
+c10::IValue runForward(const Plan& plan, const ModelInputs& inputs) {
+  return namingFailures(inputs, [&] { return plan.runTail(plan.runPrefix(inputs)); });
+}
+
+torch::jit::Stack runPrefix(const Plan& plan, const ModelInputs& inputs) {
+  return namingFailures(inputs, [&] { return plan.runPrefix(inputs); });
+}
+
+c10::IValue runTail(const Plan& plan, torch::jit::Stack crossing, const ModelInputs& inputs) {
+  return namingFailures(inputs, [&] { return plan.runTail(std::move(crossing)); });
 }
 
 ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,

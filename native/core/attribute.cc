@@ -8,6 +8,7 @@
 #include "core/failure.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/target_scores.h"
 #include "core/tensor_state.h"
 
@@ -94,14 +95,18 @@ at::Tensor sumOfRows(const Target& target, const c10::IValue& output, int64_t ro
 
 class IntegratedGradients {
  public:
-  IntegratedGradients(const Plan& plan,
+  // `explained` is the explained output of the inputs as they are.
+  IntegratedGradients(ModelState& state,
+                      const Plan& plan,
                       const AttributionRequest& request,
                       const ModelInputs& inputs,
+                      const c10::IValue& explained,
                       const Cancellation& cancellation)
       : plan_(plan),
         request_(request),
         inputs_(inputs),
-        cancellation_(cancellation),
+        copies_(plan, inputs, request.output, explained),
+        rowRuns_(state, request.modelMethod, request.batchSize, explained, inputs.count(), cancellation),
         quadrature_(request.rule == "riemann_trapezoid" ? riemannTrapezoid(request.steps)
                                                         : gaussLegendre(request.steps)) {}
 
@@ -109,23 +114,26 @@ class IntegratedGradients {
     const at::Tensor image = inputs_.images().narrow(0, target.imageIndex, 1);
     const at::Tensor difference = image - request_.baseline;
     at::Tensor integral = at::zeros_like(image);
-    for (int64_t first = 0; first < request_.steps; first += request_.batchSize) {
-      cancellation_.throwIfCancelled();
-      const int64_t count = std::min(request_.batchSize, request_.steps - first);
-      const at::Tensor rows = request_.baseline + along(quadrature_.positions, first, count) * difference;
-      const RecordedForward forward(plan_, inputs_.ofImage(target.imageIndex, rows), request_.output);
-      const at::Tensor score = sumOfRows(target.target, forward.explained(), count);
-      const at::Tensor gradients = forward.gradientOf(score, /*last=*/true);
+    std::optional<RecordedForward> forward;
+    const auto run = [&](int64_t first, int64_t count) {
+      const auto rows =
+          copies_.of(target.imageIndex, count)
+              .with(request_.baseline + along(quadrature_.positions, first, count) * difference);
+      return forward.emplace(plan_, rows, request_.output).explained();
+    };
+    rowRuns_.over(request_.steps, run, [&](const c10::IValue& output, int64_t first, int64_t count) {
+      const at::Tensor score = sumOfRows(target.target, output, count);
+      const at::Tensor gradients = forward->gradientOf(score, /*last=*/true);
       integral = integral + (along(quadrature_.weights, first, count) * gradients).sum(0, /*keepdim=*/true);
       advance(count);
-    }
+    });
     return difference * integral;
   }
 
   double scoreAtBaseline(const ResolvedTarget& target) const {
     const at::NoGradGuard noGrad;
-    const at::Tensor image = inputs_.images().narrow(0, target.imageIndex, 1);
-    const auto inputs = inputs_.ofImage(target.imageIndex, at::full_like(image, request_.baseline));
+    const ModelInputs image = copies_.of(target.imageIndex, 1);
+    const ModelInputs inputs = image.with(at::full_like(image.images(), request_.baseline));
     const c10::IValue output = selectValue(runForward(plan_, inputs), request_.output);
     return scoresOfRows(target.target, output, 1).sum().item<double>();
   }
@@ -143,28 +151,26 @@ class IntegratedGradients {
   const Plan& plan_;
   const AttributionRequest& request_;
   const ModelInputs& inputs_;
-  const Cancellation& cancellation_;
+  const ImageCopies copies_;
+  const RowRuns rowRuns_;
   const Quadrature quadrature_;
 };
 
-Attribution attributeOnDevice(ModelState& state,
-                              const AttributionRequest& request,
-                              const Cancellation& cancellation,
-                              const std::function<void(int64_t done, int64_t total)>& progress) {
-  const at::AutoGradMode notByDefault(false);
-  cancellation.throwIfCancelled();
+Attribution attributeInputs(ModelState& state,
+                            const AttributionRequest& request,
+                            const ModelInputs& inputs,
+                            const Cancellation& cancellation,
+                            const std::function<void(int64_t done, int64_t total)>& progress) {
   const auto plan =
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
-  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
-  if (!at::isFloatingType(inputs.images().scalar_type())) {
-    throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
-  }
   const RecordedForward forward(*plan, inputs, request.output);
   const auto targets = resolveTargets(forward.explained(), request.targets, inputs.count());
 
   Attribution attribution{toHandle(at::Tensor()), toOutputTree(forward.output()), {}};
   std::vector<at::Tensor> rows;
-  const IntegratedGradients integrated(*plan, request, inputs, cancellation);
+  std::optional<IntegratedGradients> integrated;
+  if (request.kind == AttributionRequest::Kind::IntegratedGradients)
+    integrated.emplace(state, *plan, request, inputs, forward.explained(), cancellation);
   const int64_t total = static_cast<int64_t>(targets.size()) * request.steps;
   int64_t done = 0;
   for (std::size_t index = 0; index < targets.size(); ++index) {
@@ -177,10 +183,10 @@ Attribution attributeOnDevice(ModelState& state,
     }
     const double value = score.item<double>();
     AttributedMap map{target.imageIndex, target.targetIndex, target.classIndex, value, 0};
-    if (request.kind == AttributionRequest::Kind::IntegratedGradients) {
-      rows.push_back(integrated.of(target, [&](int64_t count) { progress(done += count, total); }));
+    if (integrated) {
+      rows.push_back(integrated->of(target, [&](int64_t count) { progress(done += count, total); }));
       map.convergenceDelta =
-          rows.back().to(at::kDouble).sum().item<double>() - (value - integrated.scoreAtBaseline(target));
+          rows.back().to(at::kDouble).sum().item<double>() - (value - integrated->scoreAtBaseline(target));
     } else {
       const at::Tensor gradient = forward.gradientOf(score, index + 1 == targets.size());
       rows.push_back(gradient.narrow(0, target.imageIndex, 1));
@@ -189,6 +195,21 @@ Attribution attributeOnDevice(ModelState& state,
   }
   attribution.attributions = toHandle(at::cat(rows).to(at::kCPU, at::kFloat).contiguous());
   return attribution;
+}
+
+Attribution attributeOnDevice(ModelState& state,
+                              const AttributionRequest& request,
+                              const Cancellation& cancellation,
+                              const std::function<void(int64_t done, int64_t total)>& progress) {
+  const at::AutoGradMode notByDefault(false);
+  cancellation.throwIfCancelled();
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
+  if (!at::isFloatingType(inputs.images().scalar_type())) {
+    throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
+  }
+  state.checkImages(request.modelMethod, inputs.count());
+  return namingBatchSize(state, request.modelMethod, inputs, request.output,
+                         [&] { return attributeInputs(state, request, inputs, cancellation, progress); });
 }
 
 }  // namespace

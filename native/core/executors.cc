@@ -65,7 +65,7 @@ class ExecutorPool {
   void setCounts(ThreadCounts counts) {
     {
       std::lock_guard lock(mutex_);
-      counts_ = counts;
+      counts_ = {std::max(1, counts.executors), std::max(1, counts.intraOpThreads)};
       while (wantsThread() && startThread()) continue;
     }
     available_.notify_all();

@@ -1,5 +1,6 @@
 #include "core/explain.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "core/cam/augmentation.h"
@@ -8,10 +9,12 @@
 #include "core/cam/legrad.h"
 #include "core/device_jobs.h"
 #include "core/explain_pass.h"
+#include "core/explained_output.h"
 #include "core/failure.h"
 #include "core/host_memory.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/stopwatch.h"
 #include "core/tensor_state.h"
 
@@ -38,13 +41,18 @@ void checkInput(const at::Tensor& input) {
   throw Failure("ERR_INPUT_SHAPE", message.str());
 }
 
-// Scores, outputs and layers as the input itself gives them (of augmentations, the first that changes
-// nothing, else the first).
-std::size_t plainest(const std::vector<AugmentationChoice>& augmentations) {
-  for (std::size_t index = 0; index < augmentations.size(); ++index) {
-    if (!augmentations[index].flip && augmentations[index].multiply == 1) return index;
-  }
-  return 0;
+// Targets, scores, outputs and layers are as the input itself gives them: of augmentations, the first that
+// changes nothing, else the first that does not mirror, else the first.
+std::vector<AugmentationChoice> plainestFirst(std::vector<AugmentationChoice> augmentations) {
+  const auto first = [&](const auto& isPlain) {
+    const auto found = std::find_if(augmentations.begin(), augmentations.end(), isPlain);
+    if (found == augmentations.end()) return false;
+    std::rotate(augmentations.begin(), found, found + 1);
+    return true;
+  };
+  if (!first([](const AugmentationChoice& each) { return !each.flip && each.multiply == 1; }))
+    first([](const AugmentationChoice& each) { return !each.flip; });
+  return augmentations;
 }
 
 void describe(const c10::IValue& output,
@@ -59,9 +67,14 @@ void describe(const c10::IValue& output,
 }
 
 NetworkMethod networkMethodOf(const ExplainRequest& request) {
-  if (request.methods.size() != 1) return nullptr;
-  if (request.methods[0].name == "FullGrad") return fullGrad;
-  if (request.methods[0].name == "LeGrad") return leGrad;
+  for (const MethodRequest& method : request.methods) {
+    if (method.name != "FullGrad" && method.name != "LeGrad") continue;
+    if (request.methods.size() == 1) return method.name == "FullGrad" ? fullGrad : leGrad;
+    throw Failure("ERR_UNSUPPORTED",
+                  method.name +
+                      " looks at the whole network and shares no forward with other methods. "
+                      "Explain with it in a call of its own.");
+  }
   return nullptr;
 }
 
@@ -73,45 +86,44 @@ MethodResult resultOf(const at::Tensor& heatmaps) {
   return {toHandle(copyToHost(heatmaps)), std::move(positive)};
 }
 
-Explanation explainOnDevice(ModelState& state,
-                            const ExplainRequest& request,
-                            const Cancellation& cancellation,
-                            const ExplainProgress& progress,
-                            at::Tensor& inputIsFinite) {
+Explanation explainInputs(ModelState& state,
+                          const ExplainRequest& request,
+                          const std::shared_ptr<const Plan>& plan,
+                          const ModelInputs& inputs,
+                          const Cancellation& cancellation,
+                          const ExplainProgress& progress) {
   Explanation explanation;
   StageTimings& timings = explanation.timings;
   Stopwatch stopwatch;
-  const at::AutoGradMode gradientsOnlyBehindHooks(false);
-
-  cancellation.throwIfCancelled();
   const NetworkMethod networkMethod = networkMethodOf(request);
-  const auto plan = networkMethod ? nullptr
-                                  : state.plan(request.modelMethod, hookedLayers(request.layers),
-                                               request.optimize, needsSecondDerivatives(request));
-  timings.plan = stopwatch.lap();
-  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
-  checkInput(inputs.images());
-
   const std::vector<AugmentationChoice> asItIs = {{}};
   const auto& augmentations = request.augmentations.empty() ? asItIs : request.augmentations;
   std::vector<at::Tensor> sums;
   int64_t done = 0;
-  for (std::size_t index = 0; index < augmentations.size(); ++index) {
+  std::vector<ResolvedTarget> targets;  // of the plainest, which all others explain, too
+  for (const AugmentationChoice& augmentation : plainestFirst(augmentations)) {
     cancellation.throwIfCancelled();
-    const bool described = index == plainest(augmentations);
-    const ModelInputs changed = inputs.with(augment(inputs.images(), augmentations[index]));
+    const bool described = sums.empty();
+    const ModelInputs changed = inputs.with(augment(inputs.images(), augmentation));
+    const ExplainedOutput output =
+        augmentation.flip ? ExplainedOutput(request.output, inputs.images().sizes(), request.targets)
+                          : ExplainedOutput(request.output);
+    const auto* resolved = described ? nullptr : &targets;
     std::vector<at::Tensor> heatmaps;
     if (networkMethod) {
-      const NetworkMaps maps = networkMethod(state, request, changed, cancellation, timings);
+      const NetworkMaps maps =
+          networkMethod(state, request, changed, output, resolved, cancellation, timings);
       heatmaps = {maps.heatmaps};
       checkFinite(maps.heatmaps, maps.output);
+      if (described) targets = maps.targets;
       if (described) describe(maps.output, maps.targets, maps.scores, explanation);
     } else {
-      ExplainPass pass(state.module, *plan, request, changed, cancellation);
+      ExplainPass pass(state, *plan, request, changed, output, resolved, cancellation);
       timings.forward += stopwatch.lap();
       const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
       heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);
       if (described) {
+        targets = pass.targets();
         describe(pass.output(), pass.targets(), pass.scores(), explanation);
         for (const ExplainPass::Layer& layer : pass.layers())
           explanation.layers.push_back(
@@ -120,20 +132,44 @@ Explanation explainOnDevice(ModelState& state,
     }
     stopwatch.lap();
     for (std::size_t method = 0; method < heatmaps.size(); ++method) {
-      const at::Tensor undone = undo(heatmaps[method], augmentations[index]);
-      if (index == 0) {
+      const at::Tensor undone = undo(heatmaps[method], augmentation);
+      if (described) {
         sums.push_back(undone);
       } else {
         sums[method] = sums[method] + undone;
       }
     }
   }
-  ModelState::checkInputFinite(inputIsFinite);
   for (const at::Tensor& sum : sums) {
     const auto count = static_cast<double>(augmentations.size());
     explanation.methods.push_back(resultOf((count == 1 ? sum : sum / count).contiguous()));
   }
   timings.cam += stopwatch.lap();
+  return explanation;
+}
+
+Explanation explainOnDevice(ModelState& state,
+                            const ExplainRequest& request,
+                            const Cancellation& cancellation,
+                            const ExplainProgress& progress,
+                            at::Tensor& inputIsFinite) {
+  Stopwatch stopwatch;
+  const at::AutoGradMode gradientsOnlyBehindHooks(false);
+  cancellation.throwIfCancelled();
+  const auto plan = networkMethodOf(request) ? nullptr
+                                             : state.plan(request.modelMethod, hookedLayers(request.layers),
+                                                          request.optimize, needsSecondDerivatives(request));
+  const double planTime = stopwatch.lap();
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
+  checkInput(inputs.images());
+  state.checkImages(request.modelMethod, inputs.count());
+  const double inputTime = stopwatch.lap();
+  Explanation explanation = namingBatchSize(state, request.modelMethod, inputs, request.output, [&] {
+    return explainInputs(state, request, plan, inputs, cancellation, progress);
+  });
+  ModelState::checkInputFinite(inputIsFinite);
+  explanation.timings.plan += planTime;
+  explanation.timings.forward += inputTime;
   return explanation;
 }
 

@@ -38,6 +38,13 @@ void checkActivations(const std::vector<ExplainPass::Layer>& layers, const at::T
   for (const auto& layer : layers) {
     const at::Tensor& activation = layer.activation;
     const bool ofImages = activation.dim() >= 3 && activation.size(0) == input.size(0);
+    if (ofImages && activation.numel() == 0) {
+      std::ostringstream message;
+      message << "Layer '" << layer.path << "' gives " << activation.sizes()
+              << ", which holds nothing: an input of shape " << input.sizes()
+              << " is too small for it. Give a larger input, or choose an earlier layer.";
+      throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
+    }
     if (ofImages && activation.dim() == input.dim()) continue;
     if (ofImages && activation.dim() > input.dim()) {
       if (!resized || !spatialSizesFor(activation.sizes().slice(2), input.sizes()).empty()) continue;
@@ -126,14 +133,14 @@ ReshapeTransform reshapeFor(const Plan& plan,
 }
 
 // Detections are a list; everything else is explained by one tensor, and the message names the choices.
-c10::IValue selectExplained(const c10::IValue& output, const ExplainRequest& request) {
+void checkExplained(const c10::IValue& output, const ExplainRequest& request) {
   for (const auto& ofImage : request.targets) {
     for (const Target& target : ofImage) {
-      if (target.kind != Target::Kind::Boxes && target.kind != Target::Kind::Scripted)
-        return selectOutput(output, request.output);
+      if (target.kind == Target::Kind::Boxes || target.kind == Target::Kind::Scripted) continue;
+      selectOutput(output, request.output);
+      return;
     }
   }
-  return selectValue(output, request.output);
 }
 
 // Methods that need more than one forward and one walk back.
@@ -180,15 +187,18 @@ struct ExplainPass::Walk {
   std::vector<std::vector<at::Tensor>> gradientsOfLevels, hessianTimesLevels;
 };
 
-ExplainPass::ExplainPass(const torch::jit::Module& model,
+ExplainPass::ExplainPass(ModelState& state,
                          const Plan& plan,
                          const ExplainRequest& request,
                          ModelInputs inputs,
+                         const ExplainedOutput& output,
+                         const std::vector<ResolvedTarget>* targets,
                          const Cancellation& cancellation)
-    : model_(model),
+    : state_(state),
       plan_(plan),
       request_(request),
       inputs_(std::move(inputs)),
+      explainedOutput_(output),
       cancellation_(cancellation),
       captured_(plan, inputs_),
       reshape_(reshapeFor(plan, captured_, request.reshape, inputs_.images())),
@@ -201,8 +211,9 @@ ExplainPass::ExplainPass(const torch::jit::Module& model,
     scores_.assign(targets_.size(), std::numeric_limits<double>::quiet_NaN());
     return;
   }
-  explained_ = selectExplained(captured_.output(), request);
-  targets_ = resolveTargets(explained_, request.targets, images);
+  checkExplained(captured_.output(), request);
+  explained_ = output.of(captured_.output());
+  targets_ = targetsOf(explained_, request.targets, images, targets);
   {
     const at::AutoGradMode record(true);
     scoreTensor_ = scoresOf(explained_, targets_);
@@ -317,8 +328,9 @@ at::Tensor ExplainPass::mapOfWalk(const CamMethod& method,
 
 std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
                                                    const std::function<void(int64_t rows)>& advance) {
-  const PerturbedRuns runs{plan_,         inputs_, request_.output, reshape_, method.batchSize,
-                           cancellation_, advance};
+  const PerturbedRuns runs{
+      state_,   request_.modelMethod, plan_,         inputs_, explainedOutput_, explained_,
+      reshape_, method.batchSize,     cancellation_, advance};
   if (method.name == "SmoothGradCAMPlusPlus") {
     SmoothGradSettings settings{method.samples, method.deviation, method.seed, std::nullopt};
     if (method.noise) settings.noise = method.noise->state().tensor;
@@ -337,8 +349,8 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
   if (method.name == "CAM") {
     std::vector<at::Tensor> perLayer;
     for (const Layer& layer : layers_)
-      perLayer.push_back(
-          classActivationMap(model_, method.linear, {layer.path, layer.activation, explained_}, targets_));
+      perLayer.push_back(classActivationMap(state_.module, method.linear,
+                                            {layer.path, layer.activation, explained_}, targets_));
     return perLayer;
   }
   std::vector<int64_t> images;

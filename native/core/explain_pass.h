@@ -6,6 +6,8 @@
 #include "core/activations_and_gradients.h"
 #include "core/cam/cam_method.h"
 #include "core/explain.h"
+#include "core/explained_output.h"
+#include "core/model_state.h"
 #include "core/target_scores.h"
 
 namespace gradcam {
@@ -24,11 +26,14 @@ class ExplainPass {
         levels;  // of a feature pyramid, [B, C, ...space] each; activation is made of them
   };
 
-  // Runs forward and resolves the targets.
-  ExplainPass(const torch::jit::Module& model,
+  // Runs forward and resolves the targets, unless they are given (of the image as it is; null where this is
+  // it). `explained` must outlive it.
+  ExplainPass(ModelState& state,
               const Plan& plan,
               const ExplainRequest& request,
               ModelInputs inputs,
+              const ExplainedOutput& output,
+              const std::vector<ResolvedTarget>* targets,
               const Cancellation& cancellation);
 
   // One [N, ...size] for each method, float32, N as targets().
@@ -55,10 +60,11 @@ class ExplainPass {
   std::vector<int64_t> mapSize() const;
   void readScores();
 
-  const torch::jit::Module& model_;
+  ModelState& state_;
   const Plan& plan_;
   const ExplainRequest& request_;
   const ModelInputs inputs_;
+  const ExplainedOutput& explainedOutput_;
   const Cancellation& cancellation_;
   const ActivationsAndGradients captured_;
   const ReshapeTransform reshape_;  // as asked for, or as the layers' weights tell

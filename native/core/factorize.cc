@@ -10,6 +10,7 @@
 #include "core/image_axes.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/tensor_state.h"
 
 namespace gradcam {
@@ -84,7 +85,9 @@ Factorization factorizeOnDevice(ModelState& state,
       state.plan(request.modelMethod,
                  {{request.layer.path, choice, /*optional=*/false, request.layer.output}}, request.optimize);
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
-  const ActivationsAndGradients captured(*plan, inputs);
+  state.checkImages(request.modelMethod, inputs.count());
+  const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
+                                        [&] { return ActivationsAndGradients(*plan, inputs); });
   ReshapeTransform reshape = request.reshape;
   reshape.unrolled = plan->unrolledBefore(0);
   const at::Tensor activation = activationOf(captured.layers().at(0), reshape).to(at::kCPU, at::kFloat);

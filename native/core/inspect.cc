@@ -74,7 +74,8 @@ Inspection inspectOnDevice(ModelState& state, const std::string& method, const G
     ofShape = channelsLast;
   }
   inspection.suggestion =
-      suggestLayer(calls, inputShapeOf(prepared.tensors, takesImageList(state.module)), outputShape(output));
+      suggestLayer(calls, inputShapeOf(prepared.tensors, method == "forward" && takesImageList(state.module)),
+                   outputShape(output));
   return inspection;
 }
 

@@ -11,7 +11,9 @@
 #include "core/image_list.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/tensor_state.h"
+#include "core/traced_constants.h"
 
 namespace gradcam {
 namespace {
@@ -39,7 +41,75 @@ std::vector<std::string> frozenValueNames(const torch::jit::Module& module) {
   return names;
 }
 
+// "2 batch_norm, 1 dropout"
+std::string describe(const std::map<std::string, int>& counts) {
+  std::vector<std::string> words;
+  for (const auto& [name, count] : counts) words.push_back(std::to_string(count) + " " + name);
+  return joined(words);
+}
+
 }  // namespace
+
+ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard)
+    : module(std::move(loaded)),
+      device(on),
+      mode(wanted),
+      defaults(std::move(standard)),
+      floatingType_(floatingTypeOf(module)),
+      weights_(module) {
+  for (const auto& method : module.get_methods())
+    facts_[method.name()].ofGraph = batchFactsOf(module, method.name());
+}
+
+bool ModelState::runsImagesAlone(const std::string& method) const {
+  const auto facts = facts_.find(method);
+  return facts != facts_.end() && (facts->second.takesOneImage || facts->second.ofGraph.mixesImages);
+}
+
+void ModelState::learnOneImage(const std::string& method) {
+  if (const auto facts = facts_.find(method); facts != facts_.end()) facts->second.takesOneImage = true;
+}
+
+void ModelState::checkImages(const std::string& method, int64_t images, const std::string& reason) const {
+  const auto facts = facts_.find(method);
+  if (images < 2 || facts == facts_.end() || !facts->second.takesOneImage) return;
+  throw Failure("ERR_INPUT_SHAPE",
+                "The model's " + method + " takes one image at a time, and " + std::to_string(images) +
+                    " were given. Give one image in each call (an Explainer takes any number of calls), or "
+                    "export the model so that its batch may have any size." +
+                    (reason.empty() ? "" : " What it said: " + reason));
+}
+
+std::vector<ModelWarning> ModelState::warnings() const {
+  std::vector<ModelWarning> warnings;
+  for (const auto& [method, facts] : facts_) {
+    const auto& [training, mixesImages] = facts.ofGraph;
+    if (!training.empty())
+      warnings.push_back(
+          {"training-mode",
+           "The model's " + method + " holds operations in training mode: " + describe(training) +
+               ". It was traced without model.eval(), and gives other results than the trained "
+               "model would. Export it again after model.eval().",
+           method});
+    if (mixesImages)
+      warnings.push_back({"mixes-images",
+                          "BatchNorm in the model's " + method +
+                              " takes its statistics from the images that run together, so that each changes "
+                              "the results of the others. An Explainer runs the images of each call by "
+                              "themselves, and methods that change an image run one copy at a time.",
+                          method});
+    if (facts.takesOneImage)
+      warnings.push_back(
+          {"one-image",
+           "The model's " + method +
+               " takes one image at a time: for several together it gave no answer for each, and "
+               "for each alone it did. Its trace may hold the batch size, as a view(1, -1) does. "
+               "An Explainer, and methods that run changed copies of an image, run them one by "
+               "one.",
+           method});
+  }
+  return warnings;
+}
 
 std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
                                              const std::vector<HookedLayer>& layers,
@@ -101,7 +171,7 @@ ModelInputs ModelState::prepareBatches(const std::string& method,
                                        const GivenInputs& inputs,
                                        at::Tensor* finite) const {
   ModelInputs prepared{{}, prepareArguments(method, inputs.arguments)};
-  const bool imageList = takesImageList(module);
+  const bool imageList = method == "forward" && takesImageList(module);
   auto inputsInParts = inputs.tensors;
   if (imageList) {  // one input, however the images were given
     for (std::size_t index = 1; index < inputsInParts.size(); ++index)
@@ -162,7 +232,7 @@ at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture, at::Tenso
         checkInputFinite(isFinite);
       }
     }
-    if (const auto modelType = floatingTypeOf(module)) tensor = tensor.to(*modelType);
+    if (floatingType_) tensor = tensor.to(*floatingType_);
   }
   return tensor;
 }
@@ -205,7 +275,7 @@ std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module) {
   for (const at::Tensor& parameter : module.parameters()) {
     if (at::isFloatingType(parameter.scalar_type())) return parameter.scalar_type();
   }
-  return std::nullopt;
+  return isFrozen(module) ? floatingTypeOfConstants(module) : std::nullopt;
 }
 
 bool isFrozen(const torch::jit::Module& module) {
@@ -259,11 +329,10 @@ ModelFacts Model::facts() const {
   for (const at::Tensor& parameter : module.parameters()) {
     facts.parameterCount += parameter.numel();
     facts.byteLength += static_cast<int64_t>(parameter.nbytes());
-    if (!facts.elementType && at::isFloatingType(parameter.scalar_type())) {
-      facts.elementType = toHandle(parameter).elementType();
-    }
   }
   for (const at::Tensor& buffer : module.buffers()) facts.byteLength += static_cast<int64_t>(buffer.nbytes());
+  if (const auto type = floatingTypeOf(module))
+    facts.elementType = toHandle(at::empty({0}, *type)).elementType();
   for (const auto& method : module.get_methods()) {
     facts.methods.push_back(method.name());
     facts.signatures.push_back(signatureOf(method.function().getSchema()));
@@ -303,10 +372,16 @@ std::size_t Model::packedBytes() const {
   return state_->packedBytes();
 }
 
+std::vector<ModelWarning> Model::warnings() const {
+  return state_->warnings();
+}
+
 OutputTree Model::run(const std::string& method, const GivenInputs& inputs) const {
   return onDevice(state_->device, state_->mode, [&] {
     const at::NoGradGuard noGrad;
-    return toOutputTree(runForward(*state_->plainPlan(method), state_->prepareInputs(method, inputs)));
+    const ModelInputs prepared = state_->prepareInputs(method, inputs);
+    return namingBatchSize(*state_, method, prepared, {},
+                           [&] { return toOutputTree(runForward(*state_->plainPlan(method), prepared)); });
   });
 }
 

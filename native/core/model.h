@@ -14,6 +14,13 @@ namespace gradcam {
 
 struct ModelState;  // holds the torch::jit::Module; see model_state.h
 
+// A fact about a model that its user must know.
+struct ModelWarning {
+  const char* code;  // "training-mode", "mixes-images" or "one-image"
+  std::string message;
+  std::string method;  // of the model's, that it is true of
+};
+
 struct ModelFacts {
   std::string device;
   std::optional<ElementType> elementType;  // of the floating-point parameters
@@ -47,6 +54,8 @@ class Model {
   std::size_t cachedPlans() const;
   // Bytes of weights that plans keep in oneDNN's order, beside the model's own.
   std::size_t packedBytes() const;
+  // More of them as the model runs: what only takes one image is found out.
+  std::vector<ModelWarning> warnings() const;
   // A method as it is, without gradients. Throws ERR_NO_FORWARD where there is none of that name.
   OutputTree run(const std::string& method, const GivenInputs& inputs) const;
 

@@ -43,7 +43,7 @@ ModelInputs ModelInputs::with(at::Tensor images) const {
   return changed;
 }
 
-ModelInputs ModelInputs::ofImage(int64_t image, at::Tensor rows) const {
+ModelInputs ModelInputs::ofImage(int64_t image, at::Tensor rows, const std::vector<bool>& shared) const {
   for (const auto& [name, value] : arguments) {
     const bool perImage = count() > 1 && anyTensor(value, [&](const at::Tensor& tensor) {
                             return tensor.dim() > 0 && tensor.size(0) == count();
@@ -56,16 +56,14 @@ ModelInputs ModelInputs::ofImage(int64_t image, at::Tensor rows) const {
   }
   ModelInputs made{{std::move(rows)}, arguments};
   for (std::size_t other = 1; other < tensors.size(); ++other) {
+    if (shared.at(other)) {
+      made.tensors.push_back(tensors[other]);
+      continue;
+    }
     std::vector<int64_t> sizes = tensors[other].sizes().vec();
     sizes.at(0) = made.count();
     made.tensors.push_back(tensors[other].narrow(0, image, 1).expand(sizes).contiguous());
   }
-  return made;
-}
-
-ModelInputs ModelInputs::twice() const {
-  ModelInputs made{{}, arguments};
-  for (const at::Tensor& tensor : tensors) made.tensors.push_back(at::cat({tensor, tensor}));
   return made;
 }
 

@@ -9,8 +9,8 @@ namespace gradcam {
 // What a method of a model runs on, on the model's device. Whoever runs it on other images makes these
 // inputs anew from the ones that were given, so that nothing that came with the images is lost.
 struct ModelInputs {
-  // In the order of the method's parameters that take tensors, a row for each image in each; the first is the
-  // images.
+  // In the order of the method's parameters that take tensors; the first is the images, and the others have a
+  // row for each image, or belong to all of them.
   std::vector<at::Tensor> tensors;
   // By name, for the parameters that are no inputs of this kind: the same for all images.
   torch::jit::Kwargs arguments;
@@ -20,11 +20,10 @@ struct ModelInputs {
 
   // With other images, as many.
   ModelInputs with(at::Tensor images) const;
-  // `rows` [R, ...] were made of one image: with that image's part of the other inputs, R times. Throws
-  // ERR_UNSUPPORTED where a tensor among the arguments may have a row for each image.
-  ModelInputs ofImage(int64_t image, at::Tensor rows) const;
-  // Each row twice, one batch behind the other.
-  ModelInputs twice() const;
+  // `rows` [R, ...] were made of one image: with that image's part of the other inputs, R times, but for
+  // those that are `shared` by all images. Throws ERR_UNSUPPORTED where a tensor among the arguments may have
+  // a row for each image.
+  ModelInputs ofImage(int64_t image, at::Tensor rows, const std::vector<bool>& shared) const;
 
   bool haveTensorArguments() const;
 };

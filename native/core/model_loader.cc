@@ -113,8 +113,13 @@ std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& opti
   for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
   const at::ScalarType type = options.elementType ? scalarType(*options.elementType) : at::kFloat;
   std::set<at::ScalarType> castTypes;
-  if (options.elementType || (device.is_cpu() && hasHalfPrecisionWeights(module)))
+  const bool half = hasHalfPrecisionWeights(module) || floatingTypeOf(module) == at::kHalf;
+  if (options.elementType || (device.is_cpu() && half)) {
     castTypes = castWeights(module, type);
+    // A frozen file's weights are constants of its graphs.
+    const auto ofConstants = isFrozen(module) ? floatingTypeOfConstants(module) : std::nullopt;
+    if (ofConstants && *ofConstants != type) castTypes.insert(*ofConstants);
+  }
   const DeviceMode mode{options.tf32, options.cudnnBenchmark};
   // Weights in a block that a large batch left would keep the whole block.
   if (!device.is_cpu()) releaseDeviceMemory();

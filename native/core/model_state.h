@@ -1,5 +1,9 @@
 #pragma once
 
+#include <atomic>
+#include <map>
+
+#include "core/batch_facts.h"
 #include "core/device_jobs.h"
 #include "core/model.h"
 #include "core/plan.h"
@@ -10,12 +14,7 @@
 namespace gradcam {
 
 struct ModelState {
-  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard)
-      : module(std::move(loaded)),
-        device(on),
-        mode(wanted),
-        defaults(std::move(standard)),
-        weights_(module) {}
+  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard);
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
@@ -52,11 +51,21 @@ struct ModelState {
   // Throws ERR_INPUT_NOT_FINITE. `finite` is a truth value on any device, or undefined.
   static void checkInputFinite(const at::Tensor& finite);
 
+  // Whether several images of a method must not run together: it does not take them, as was found out when
+  // they failed together and not alone, or they would change each other's results.
+  bool runsImagesAlone(const std::string& method) const;
+  void learnOneImage(const std::string& method);
+  // Throws ERR_INPUT_SHAPE where a method is known to give no answer for each of so many images. `reason` is
+  // how they failed.
+  void checkImages(const std::string& method, int64_t images, const std::string& reason = "") const;
+  std::vector<ModelWarning> warnings() const;
+
   // Throws ERR_UNKNOWN_LAYER, ERR_MODEL_FROZEN, ERR_NO_FORWARD.
   void checkMethod(const std::string& method) const;
   void checkLayer(const std::string& path) const;
 
  private:
+  const std::optional<at::ScalarType> floatingType_;
   torch::jit::Kwargs prepareArguments(const std::string& method, const Arguments& given) const;
   at::Tensor prepareInput(at::Tensor tensor, bool isPicture, at::Tensor* finite = nullptr) const;
   // Executors have streams of their own: what building a plan asked of a GPU is done before others see it.
@@ -65,6 +74,11 @@ struct ModelState {
   SharedWeights weights_;
   PlanCache plans_{16};
   PlanCache plansOfMethods_{16};  // without layers: the whole method in several forms
+  struct MethodFacts {
+    BatchFacts ofGraph;
+    std::atomic<bool> takesOneImage = false;
+  };
+  std::map<std::string, MethodFacts> facts_;  // by method; none is added once the model is made
 };
 
 std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);

@@ -98,6 +98,12 @@ std::vector<int64_t> inferGrid(int64_t tokens,
   return known ? best : std::vector<int64_t>{};
 }
 
+bool fitsGrid(int64_t tokens, const ReshapeTransform& transform) {
+  if (transform.grid.empty()) return !inferGrid(tokens, transform.prefixTokens, transform.imageSize).empty();
+  const int64_t left = tokens - product(transform.grid);
+  return left >= 0 && left == transform.prefixTokens.value_or(left);
+}
+
 at::Tensor applyReshape(const at::Tensor& tensor,
                         const ReshapeTransform& transform,
                         const std::string& path) {

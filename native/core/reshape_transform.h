@@ -44,6 +44,9 @@ std::vector<int64_t> inferGrid(int64_t tokens,
                                const std::optional<int64_t>& prefixTokens,
                                const std::vector<int64_t>& imageSize);
 
+// Whether so many tokens are the transform's prefix and grid, or those of a grid of the image's shape.
+bool fitsGrid(int64_t tokens, const ReshapeTransform& transform);
+
 // Throws ERR_LAYER_OUTPUT where the tensor, of layer `path`, does not fit.
 at::Tensor applyReshape(const at::Tensor& tensor, const ReshapeTransform& transform, const std::string& path);
 

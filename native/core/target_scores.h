@@ -29,6 +29,12 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
                                            const TargetsPerImage& targets,
                                            int64_t imageCount);
 
+// `resolved`, checked against the output, where they are given; else resolveTargets().
+std::vector<ResolvedTarget> targetsOf(const c10::IValue& output,
+                                      const TargetsPerImage& targets,
+                                      int64_t imageCount,
+                                      const std::vector<ResolvedTarget>* resolved);
+
 // The differentiable score of one image's output. Throws ERR_OUTPUT_SHAPE, ERR_FORWARD.
 at::Tensor scoreOf(const Target& target, const c10::IValue& ofImage);
 

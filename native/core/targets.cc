@@ -145,4 +145,13 @@ std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
   return resolved;
 }
 
+std::vector<ResolvedTarget> targetsOf(const c10::IValue& output,
+                                      const TargetsPerImage& targets,
+                                      int64_t imageCount,
+                                      const std::vector<ResolvedTarget>* resolved) {
+  if (resolved == nullptr) return resolveTargets(output, targets, imageCount);
+  checkRows(output, imageCount);
+  return *resolved;
+}
+
 }  // namespace gradcam

@@ -1,5 +1,9 @@
 #include "core/traced_constants.h"
 
+#include <algorithm>
+#include <map>
+
+#include "core/graph_walk.h"
 #include "core/operator_names.h"
 
 namespace gradcam {
@@ -43,7 +47,17 @@ class ConstantsOfTrace {
   ConstantsOfTrace(at::Device device, const std::set<at::ScalarType>& castTypes, at::ScalarType type)
       : device_(device), castTypes_(castTypes), type_(type) {}
 
-  void adapt(Block* block) const {
+  // Attributes that hold tensors in lists and the like; Module::to() takes tensors only.
+  void adaptAttributes(const torch::jit::Module& module) {
+    const auto object = module._ivalue();
+    for (std::size_t slot = 0; slot < object->type()->numAttributes(); ++slot) {
+      const c10::IValue value = object->getSlot(slot);
+      if (value.isModule() || value.isTensor() || !holdsTensors(value)) continue;
+      object->setSlot(slot, adapted(value));
+    }
+  }
+
+  void adapt(Block* block) {
     for (auto position = block->nodes().begin(); position != block->nodes().end();) {
       Node* node = *position++;  // which may be replaced
       for (Block* inner : node->blocks()) adapt(inner);
@@ -99,12 +113,62 @@ class ConstantsOfTrace {
     }
   }
 
-  void adaptConstant(Node* node) const {
+  static bool holdsTensors(const c10::IValue& value) {
+    if (value.isTensor()) return value.toTensor().defined();
+    if (value.isTuple()) {
+      const auto& elements = value.toTupleRef().elements();
+      return std::any_of(elements.begin(), elements.end(), holdsTensors);
+    }
+    if (value.isList()) {
+      const auto elements = value.toListRef();
+      return std::any_of(elements.begin(), elements.end(), holdsTensors);
+    }
+    if (!value.isGenericDict()) return false;
+    const auto dict = value.toGenericDict();
+    return std::any_of(dict.begin(), dict.end(),
+                       [](const auto& entry) { return holdsTensors(entry.value()); });
+  }
+
+  // One copy of each tensor, however often it is referred to.
+  at::Tensor adapted(const at::Tensor& tensor) {
+    const auto [known, isNew] = copies_.try_emplace(tensor.unsafeGetTensorImpl(), tensor, at::Tensor());
+    if (!isNew) return known->second.second;
+    at::Tensor copy = castTypes_.count(tensor.scalar_type()) > 0 ? tensor.to(type_) : tensor;
+    return known->second.second = copy.to(device_);
+  }
+
+  c10::IValue adapted(const c10::IValue& value) {
+    if (value.isTensor()) return value.toTensor().defined() ? adapted(value.toTensor()) : value;
+    if (!holdsTensors(value)) return value;
+    if (value.isTuple()) {
+      std::vector<c10::IValue> elements;
+      for (const c10::IValue& element : value.toTupleRef().elements()) elements.push_back(adapted(element));
+      const auto type = value.toTupleRef().type();
+      return type->schema() ? c10::ivalue::Tuple::createNamed(std::move(elements), type)
+                            : c10::ivalue::Tuple::create(std::move(elements));
+    }
+    if (value.isList()) {
+      c10::impl::GenericList list(value.toList().elementType());
+      for (const c10::IValue& element : value.toListRef()) list.push_back(adapted(element));
+      return list;
+    }
+    const auto old = value.toGenericDict();
+    c10::impl::GenericDict dict(old.keyType(), old.valueType());
+    for (const auto& entry : old) dict.insert(entry.key(), adapted(entry.value()));
+    return dict;
+  }
+
+  void adaptConstant(Node* node) {
     if (!node->hasAttribute(c10::attr::value)) return;
-    if (node->kindOf(c10::attr::value) != torch::jit::AttributeKind::t) return;
-    at::Tensor tensor = node->t(c10::attr::value);
-    if (castTypes_.count(tensor.scalar_type()) > 0) tensor = tensor.to(type_);
-    node->t_(c10::attr::value, tensor.to(device_));
+    if (node->kindOf(c10::attr::value) == torch::jit::AttributeKind::t) {
+      node->t_(c10::attr::value, adapted(node->t(c10::attr::value)));
+    } else if (node->kindOf(c10::attr::value) == torch::jit::AttributeKind::ts) {
+      std::vector<at::Tensor> tensors;
+      for (const at::Tensor& tensor : node->ts(c10::attr::value)) tensors.push_back(adapted(tensor));
+      node->ts_(c10::attr::value, std::move(tensors));
+    } else if (node->kindOf(c10::attr::value) == torch::jit::AttributeKind::ival) {
+      node->ival_(c10::attr::value, adapted(node->ival(c10::attr::value)));
+    }
   }
 
   // An element type is an integer like any other, and the same constant may stand for a size elsewhere: only
@@ -126,7 +190,17 @@ class ConstantsOfTrace {
   const at::Device device_;
   const std::set<at::ScalarType>& castTypes_;
   const at::ScalarType type_;
+  // By tensor: itself, so that its place is not another's, and its copy.
+  std::map<const c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> copies_;
 };
+
+template <typename Visit>
+void forEachGraph(const torch::jit::Module& module, const Visit& visit) {
+  for (torch::jit::Function* function : module._ivalue()->compilation_unit()->get_functions()) {
+    function->ensure_defined();
+    if (auto* ofGraph = torch::jit::tryToGraphFunction(*function)) visit(*ofGraph->graph());
+  }
+}
 
 }  // namespace
 
@@ -134,11 +208,25 @@ void adaptTracedConstants(const torch::jit::Module& module,
                           at::Device device,
                           const std::set<at::ScalarType>& castTypes,
                           at::ScalarType type) {
-  const ConstantsOfTrace constants(device, castTypes, type);
-  for (torch::jit::Function* function : module._ivalue()->compilation_unit()->get_functions()) {
-    function->ensure_defined();
-    if (auto* ofGraph = torch::jit::tryToGraphFunction(*function)) constants.adapt(ofGraph->graph()->block());
-  }
+  ConstantsOfTrace constants(device, castTypes, type);
+  forEachGraph(module, [&](torch::jit::Graph& graph) { constants.adapt(graph.block()); });
+  if (castTypes.empty() && device.is_cpu()) return;
+  for (const torch::jit::Module& each : module.modules()) constants.adaptAttributes(each);
+}
+
+std::optional<at::ScalarType> floatingTypeOfConstants(const torch::jit::Module& module) {
+  std::map<at::ScalarType, int64_t> elements;
+  forEachGraph(module, [&](torch::jit::Graph& graph) {
+    forEachNode(graph.block(), [&](const Node* node) {
+      if (node->kind() != c10::prim::Constant || !node->hasAttribute(c10::attr::value)) return;
+      if (node->kindOf(c10::attr::value) != torch::jit::AttributeKind::t) return;
+      const at::Tensor& tensor = node->t(c10::attr::value);
+      if (at::isFloatingType(tensor.scalar_type())) elements[tensor.scalar_type()] += tensor.numel();
+    });
+  });
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == elements.end() ? std::nullopt : std::optional(most->first);
 }
 
 }  // namespace gradcam

@@ -107,8 +107,9 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
     );
   }
   const parts: Part[] = [];
-  for (let start = 0; start < images; start += call.model.largestPart) {
-    const length = Math.min(call.model.largestPart, images - start);
+  const { largestPart } = call.model;
+  for (let start = 0; start < images; start += largestPart) {
+    const length = Math.min(largestPart, images - start);
     const tensors = inputs.map((input) => {
       if ('elements' in input)
         throw invalidRequest(`The input ${input.name} is BYTES, but ${first.name} is not.`);

@@ -143,5 +143,8 @@ export const descriptionSchema = z
       }),
     ),
     layer: z.array(z.string()).describe('The layers when none is named'),
+    warnings: z
+      .array(z.object({ code: z.string(), message: z.string() }))
+      .describe('What must be known of the model, such as operations in training mode'),
   })
   .meta({ id: 'ModelDescription' });

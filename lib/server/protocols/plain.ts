@@ -134,6 +134,9 @@ async function describeModel(served: ServedModel): Promise<z.output<typeof descr
     layer: [chosen]
       .flat()
       .map((layer) => (typeof layer === 'string' ? layer : spellLayer(layer.path, layer.output))),
+    warnings: served.model.warnings
+      .filter(({ modelMethod }) => modelMethod === 'forward')
+      .map(({ code, message }) => ({ code, message })),
   };
 }
 

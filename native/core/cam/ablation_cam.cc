@@ -123,21 +123,29 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
                   "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
   at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), maps.size(1)}, at::kDouble);
-  for (int64_t image = 0; image < runs.inputs.count(); ++image) {
-    const ModelInputs inputs = runs.inputs.ofImage(image, runs.inputs.images().narrow(0, image, 1));
-    const RepeatedRows crossing(runs.plan, inputs);
+  const int64_t images = runs.inputs.count();
+  const ImageCopies copies(runs.plan, runs.inputs, runs.output.selector(), runs.explained);
+  for (int64_t image = 0; image < images; ++image) {
+    const RepeatedRows crossing(runs.plan, copies, image);
     const AblatedLayer ablated(layer, image, channelAxis(runs.reshape));
-    const c10::IValue whole = selectValue(runs.plan.runTail(crossing.of(1)), runs.selector);
+    const auto tail = [&](int64_t rows) {
+      return runs.output.of(runTail(runs.plan, crossing.of(rows), copies.of(image, rows)));
+    };
+    const c10::IValue whole = tail(1);
+    checkRows(whole, 1);
     const auto chosen = channelsToAblate(maps.narrow(0, image, 1).to(at::kFloat), ratio);
 
-    const auto total = static_cast<int64_t>(chosen.size());
-    const int64_t rows = std::min(runs.batchSize, ablated.rowsInMemory());
-    for (int64_t first = 0; first < total; first += rows) {
-      runs.cancellation.throwIfCancelled();
-      const int64_t count = std::min(rows, total - first);
-      const at::ArrayRef<int64_t> channels(chosen.data() + first, static_cast<std::size_t>(count));
-      const ForwardHooks hooks(ablated.without(channels), runs.plan.layers());
-      const c10::IValue output = selectValue(runs.plan.runTail(crossing.of(count)), runs.selector);
+    const RowRuns rowRuns(runs.state, runs.modelMethod, std::min(runs.batchSize, ablated.rowsInMemory()),
+                          whole, images, runs.cancellation);
+    const auto channelsOf = [&](int64_t first, int64_t count) {
+      return at::ArrayRef<int64_t>(chosen.data() + first, static_cast<std::size_t>(count));
+    };
+    const auto withoutChannels = [&](int64_t first, int64_t count) {
+      const ForwardHooks hooks(ablated.without(channelsOf(first, count)), runs.plan.layers());
+      return tail(count);
+    };
+    const auto weigh = [&](const c10::IValue& output, int64_t first, int64_t count) {
+      const auto channels = channelsOf(first, count);
       for (std::size_t index = 0; index < targets.size(); ++index) {
         if (targets[index].imageIndex != image) continue;
         const double score = scoreOf(targets[index].target, outputOfImage(whole, 0)).item<double>();
@@ -150,7 +158,8 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
         }
       }
       runs.advance(count);
-    }
+    };
+    rowRuns.over(static_cast<int64_t>(chosen.size()), withoutChannels, weigh);
   }
   return weights.to(maps.device(), at::kFloat);
 }

@@ -70,6 +70,8 @@ at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size, Upsamplin
 NetworkMaps fullGrad(ModelState& state,
                      const ExplainRequest& request,
                      const ModelInputs& inputs,
+                     const ExplainedOutput& output,
+                     const std::vector<ResolvedTarget>* resolved,
                      const Cancellation& cancellation,
                      StageTimings& timings) {
   Stopwatch stopwatch;
@@ -92,8 +94,8 @@ NetworkMaps fullGrad(ModelState& state,
   const at::Tensor input = inputs.images().detach().requires_grad_(true);
   const at::AutoGradMode record(true);
   const ActivationsAndGradients captured(*plan, inputs.with(input), /*recordFromInput=*/true);
-  const c10::IValue explained = selectValue(captured.output(), request.output);
-  const auto targets = resolveTargets(explained, request.targets, input.size(0));
+  const c10::IValue explained = output.of(captured.output());
+  const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
   const at::Tensor scores = scoresOf(explained, targets);
   timings.forward += stopwatch.lap();
 

@@ -1,5 +1,7 @@
 #include "core/cam/legrad.h"
 
+#include <set>
+
 #include "core/activations_and_gradients.h"
 #include "core/cam/heatmap.h"
 #include "core/derivatives.h"
@@ -27,11 +29,28 @@ at::Tensor attendedTokens(const at::Tensor& gradient, int64_t batch, const Resha
   return applyReshape(tokens.unsqueeze(2), reshape, "attention").select(1, 0);
 }
 
+// Whether autograd's record leads from a tensor back to a leaf.
+bool dependsOn(const at::Tensor& tensor, const at::Tensor& leaf) {
+  std::vector<const torch::autograd::Node*> open = {tensor.grad_fn().get()};
+  std::set<const torch::autograd::Node*> seen = {nullptr};
+  const auto wanted = torch::autograd::impl::grad_accumulator(leaf);
+  while (!open.empty()) {
+    const torch::autograd::Node* node = open.back();
+    open.pop_back();
+    if (!seen.insert(node).second) continue;
+    if (node == wanted.get()) return true;
+    for (const auto& edge : node->next_edges()) open.push_back(edge.function.get());
+  }
+  return false;
+}
+
 }  // namespace
 
 NetworkMaps leGrad(ModelState& state,
                    const ExplainRequest& request,
                    const ModelInputs& inputs,
+                   const ExplainedOutput& output,
+                   const std::vector<ResolvedTarget>* resolved,
                    const Cancellation& cancellation,
                    StageTimings& timings) {
   Stopwatch stopwatch;
@@ -39,18 +58,28 @@ NetworkMaps leGrad(ModelState& state,
   timings.plan += stopwatch.lap();
   const at::Tensor& input = inputs.images();
   if (input.dim() < 3) throw Failure("ERR_INPUT_SHAPE", "LeGrad needs a batch of images, [B, C, H, W].");
-  const ActivationsAndGradients captured(*plan, inputs);
-  const c10::IValue explained = selectValue(captured.output(), request.output);
-  const auto targets = resolveTargets(explained, request.targets, input.size(0));
+  // Where there are further inputs, some attention may be over them: only that over the image counts.
+  const bool several =
+      (inputs.tensors.size() > 1 || inputs.haveTensorArguments()) && at::isFloatingType(input.scalar_type());
+  const at::Tensor image = several ? input.detach().requires_grad_(true) : input;
+  const ActivationsAndGradients captured(*plan, inputs.with(image), /*recordFromInput=*/several);
+  const c10::IValue explained = output.of(captured.output());
+  const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
   at::Tensor scores;
   {
     const at::AutoGradMode record(true);
     scores = scoresOf(explained, targets);
   }
-  std::vector<at::Tensor> attentions;
+  ReshapeTransform reshape = request.reshape;
+  reshape.kind = ReshapeTransform::Kind::Tokens;
+  reshape.batchFirst = true;  // attention is
+  std::vector<at::Tensor> attentions, ofNoGrid;
   for (const auto& layer : captured.layers()) {
-    if (isOverTokens(layer.activation, input.size(0))) attentions.push_back(layer.activation);
+    const at::Tensor& attention = layer.activation;
+    if (!isOverTokens(attention, input.size(0)) || (several && !dependsOn(attention, image))) continue;
+    (fitsGrid(attention.size(-1), reshape) ? attentions : ofNoGrid).push_back(attention);
   }
+  if (attentions.empty()) attentions = ofNoGrid;  // what does not fit, the reshape says
   if (attentions.empty()) {
     throw Failure("ERR_UNSUPPORTED",
                   "LeGrad needs attention over the image's tokens, [images, heads, tokens, tokens], and this "
@@ -61,9 +90,6 @@ NetworkMaps leGrad(ModelState& state,
   }
   timings.forward += stopwatch.lap();
 
-  ReshapeTransform reshape = request.reshape;
-  reshape.kind = ReshapeTransform::Kind::Tokens;
-  reshape.batchFirst = true;  // attention is
   std::vector<at::Tensor> maps;
   for (std::size_t index = 0; index < targets.size(); ++index) {
     cancellation.throwIfCancelled();

@@ -11,6 +11,8 @@ namespace gradcam {
 NetworkMaps leGrad(ModelState& state,
                    const ExplainRequest& request,
                    const ModelInputs& inputs,
+                   const ExplainedOutput& output,
+                   const std::vector<ResolvedTarget>* resolved,
                    const Cancellation& cancellation,
                    StageTimings& timings);
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/explain.h"
+#include "core/explained_output.h"
 #include "core/model_state.h"
 #include "core/target_scores.h"
 
@@ -14,10 +15,13 @@ struct NetworkMaps {
   std::vector<double> scores;
 };
 
-// `inputs` are the request's, prepared (and augmented) for the model.
+// `inputs` are the request's, prepared (and augmented) for the model, `output` what is explained for them,
+// and `targets` those resolved for the input as it is; null where this is it.
 using NetworkMethod = NetworkMaps (*)(ModelState& state,
                                       const ExplainRequest& request,
                                       const ModelInputs& inputs,
+                                      const ExplainedOutput& output,
+                                      const std::vector<ResolvedTarget>* targets,
                                       const Cancellation& cancellation,
                                       StageTimings& timings);
 

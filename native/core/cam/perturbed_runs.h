@@ -5,9 +5,10 @@
 #include <vector>
 
 #include "core/cancellation.h"
-#include "core/output.h"
+#include "core/explained_output.h"
 #include "core/plan.h"
 #include "core/reshape_transform.h"
+#include "core/row_runs.h"
 #include "core/target_scores.h"
 #include "core/torch.h"
 
@@ -18,11 +19,14 @@ using Progress = std::function<void(int64_t done, int64_t total)>;
 
 // What the methods that run the model again and again need. Without gradients.
 struct PerturbedRuns {
+  ModelState& state;
+  const std::string& modelMethod;
   const Plan& plan;
   const ModelInputs& inputs;  // of the whole batch
-  const OutputSelector& selector;
+  const ExplainedOutput& output;
+  const c10::IValue& explained;  // of the whole batch
   const ReshapeTransform& reshape;
-  int64_t batchSize;  // rows of one run
+  int64_t batchSize;  // most rows of one run
   const Cancellation& cancellation;
   const std::function<void(int64_t rows)>& advance;  // called after each run
 };

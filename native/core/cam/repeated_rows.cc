@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/activations_and_gradients.h"
+#include "core/failure.h"
+
 namespace gradcam {
 namespace {
 
@@ -57,6 +60,13 @@ at::Tensor repeatRows(const at::Tensor& one, const at::Tensor& two, int64_t imag
   return repeatWithin(one, nearest, images);
 }
 
+void checkLengths(std::size_t one, std::size_t two) {
+  if (one == two) return;
+  throw Failure("ERR_FORWARD", "What the model hands on in front of the layer holds " + std::to_string(one) +
+                                   " parts for one image and " + std::to_string(two) +
+                                   " for two, so that it cannot be told which belong to an image.");
+}
+
 // `one` is what there is for one image and `two` for two: what doubles belongs to the image.
 c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows, bool tailWrites) {
   if (one.isTensor() && two.isTensor()) {
@@ -74,6 +84,7 @@ c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows,
     const auto first = one.toList(), second = two.toList();
     c10::impl::GenericList list(first.elementType());
     const bool doubles = first.size() * 2 == second.size();
+    if (!doubles) checkLengths(first.size(), second.size());
     for (int64_t row = 0; row < (doubles ? rows : 1); ++row) {
       for (std::size_t index = 0; index < first.size(); ++index)
         list.push_back(expand(first.get(index), second.get(index), doubles ? 1 : rows, tailWrites));
@@ -82,6 +93,7 @@ c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows,
   }
   if (one.isTuple()) {
     const auto &first = one.toTupleRef().elements(), &second = two.toTupleRef().elements();
+    checkLengths(first.size(), second.size());
     std::vector<c10::IValue> elements;
     for (std::size_t index = 0; index < first.size(); ++index)
       elements.push_back(expand(first[index], second[index], rows, tailWrites));
@@ -90,8 +102,10 @@ c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows,
   if (one.isGenericDict()) {
     const auto first = one.toGenericDict(), second = two.toGenericDict();
     c10::impl::GenericDict dict(first.keyType(), first.valueType());
-    for (const auto& entry : first)
+    for (const auto& entry : first) {
+      checkLengths(1, second.contains(entry.key()) ? 1 : 0);
       dict.insert(entry.key(), expand(entry.value(), second.at(entry.key()), rows, tailWrites));
+    }
     return dict;
   }
   if (one.isObject() && !isModule(one)) {
@@ -107,21 +121,27 @@ c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows,
 
 }  // namespace
 
-RepeatedRows::RepeatedRows(const Plan& plan, const ModelInputs& inputs) : tailWrites_(plan.tailWrites()) {
-  one_ = plan.runPrefix(inputs);
-  // A tensor that is an argument may be of one row and yet not the image's.
-  if (!inputs.haveTensorArguments() && std::none_of(one_.begin(), one_.end(), hangsOnRows)) return;
-  two_ = plan.runPrefix(inputs.twice());
+RepeatedRows::RepeatedRows(const Plan& plan, const ImageCopies& copies, int64_t image)
+    : plan_(plan), copies_(copies), image_(image), one_(runPrefix(plan, copies.of(image, 1))) {
+  const auto& shared = copies.shared();
+  // A tensor that is an argument, or another input, may be of one row and yet not the image's.
+  hangsOnRows_ = copies.haveTensorArguments() ||
+                 std::find(shared.begin(), shared.end(), true) != shared.end() ||
+                 std::any_of(one_.begin(), one_.end(), hangsOnRows);
 }
 
 torch::jit::Stack RepeatedRows::of(int64_t rows) const {
+  const bool tailWrites = plan_.tailWrites();
+  if (rows > 1 && hangsOnRows_ && !two_) two_ = runPrefix(plan_, copies_.of(image_, 2));
   torch::jit::Stack stack;
   for (std::size_t index = 0; index < one_.size(); ++index) {
     const c10::IValue& value = one_[index];
-    if (two_) {
-      stack.push_back(expand(value, (*two_)[index], rows, tailWrites_));
+    if (rows == 1) {
+      stack.push_back(expand(value, value, 1, tailWrites));
+    } else if (hangsOnRows_) {
+      stack.push_back(expand(value, (*two_)[index], rows, tailWrites));
     } else {
-      stack.push_back(value.isTensor() ? c10::IValue(expandTensor(value.toTensor(), rows, tailWrites_))
+      stack.push_back(value.isTensor() ? c10::IValue(expandTensor(value.toTensor(), rows, tailWrites))
                                        : value);
     }
   }

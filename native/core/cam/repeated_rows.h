@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/plan.h"
+#include "core/row_runs.h"
 
 namespace gradcam {
 
@@ -11,17 +12,20 @@ namespace gradcam {
 // image: the prefix runs once, and the tail on many rows.
 class RepeatedRows {
  public:
-  // `inputs` are one image's part of the model's inputs, [1, ...] each.
-  RepeatedRows(const Plan& plan, const ModelInputs& inputs);
+  RepeatedRows(const Plan& plan, const ImageCopies& copies, int64_t image);
 
+  // Of several rows throws ERR_FORWARD where it cannot be told what belongs to the image, and what the prefix
+  // throws for two.
   torch::jit::Stack of(int64_t rows) const;
 
  private:
-  const bool tailWrites_;
+  const Plan& plan_;
+  const ImageCopies& copies_;
+  const int64_t image_;
   torch::jit::Stack one_;
-  // What it hands over for two copies, which tells what of lists and objects belongs to the image; none where
-  // only tensors cross.
-  std::optional<torch::jit::Stack> two_;
+  bool hangsOnRows_;  // it takes a second run to tell what belongs to the image
+  // What it hands over for two copies, made when first needed.
+  mutable std::optional<torch::jit::Stack> two_;
 };
 
 }  // namespace gradcam

@@ -46,23 +46,25 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
     throw Failure("ERR_UNSUPPORTED",
                   "ScoreCAM lays the layer's map over the input, and the axes of the two have nothing to do "
                   "with each other here. Choose another method.");
+  const ImageCopies copies(runs.plan, runs.inputs, runs.output.selector(), runs.explained);
+  const RowRuns rowRuns(runs.state, runs.modelMethod, runs.batchSize, runs.explained, images.size(0),
+                        runs.cancellation);
   std::vector<at::Tensor> weights(targets.size());
   for (int64_t image = 0; image < images.size(0); ++image) {
     std::vector<std::vector<at::Tensor>> scores(targets.size());
-    for (int64_t first = 0; first < channels; first += runs.batchSize) {
-      runs.cancellation.throwIfCancelled();
-      const int64_t count = std::min(runs.batchSize, channels - first);
+    const auto masked = [&](int64_t first, int64_t count) {
       const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), sizes);
-      const at::Tensor masked = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
-      const ModelInputs inputs = runs.inputs.ofImage(image, masked);
-      const c10::IValue output = selectValue(runForward(runs.plan, inputs), runs.selector);
+      const at::Tensor seen = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
+      return runs.output.of(runForward(runs.plan, copies.of(image, count).with(seen)));
+    };
+    rowRuns.over(channels, masked, [&](const c10::IValue& output, int64_t, int64_t count) {
       for (std::size_t index = 0; index < targets.size(); ++index) {
         if (targets[index].imageIndex != image) continue;
         // On the CPU: progress and cancellation are those of a GPU's work, not of its queue.
         scores[index].push_back(scoresOfRows(targets[index].target, output, count).to(at::kCPU));
       }
       runs.advance(count);
-    }
+    });
     for (std::size_t index = 0; index < targets.size(); ++index) {
       if (targets[index].imageIndex == image) weights[index] = at::cat(scores[index]).softmax(0);
     }

@@ -19,7 +19,7 @@ at::Tensor noiseOf(const SmoothGradSettings& settings, const at::Tensor& images)
     throw Failure("ERR_INPUT_SHAPE", "The noise must have the input's shape behind the number of samples.");
   }
   auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(settings.seed));
-  std::vector<int64_t> sizes = {settings.samples, 1};
+  std::vector<int64_t> sizes = {std::max<int64_t>(1, settings.samples), 1};
   sizes.insert(sizes.end(), images.sizes().begin() + 1, images.sizes().end());
   // The same for every image, so that a map does not depend on the image's place in the batch.
   const at::Tensor noise = at::randn(sizes, generator, at::kFloat) * settings.deviation;
@@ -63,7 +63,14 @@ std::vector<at::Tensor> smoothGradCamPlusPlus(const PerturbedRuns& runs,
     runs.cancellation.throwIfCancelled();
     const ModelInputs inputs = runs.inputs.with(runs.inputs.images() + noise[sample]);
     const ActivationsAndGradients captured(runs.plan, inputs);
-    const c10::IValue explained = selectValue(captured.output(), runs.selector);
+    if (captured.layers().size() != activations.size())
+      throw Failure("ERR_UNSUPPORTED",
+                    "With noise the model called the target layers " +
+                        std::to_string(captured.layers().size()) + " times, and without it " +
+                        std::to_string(activations.size()) +
+                        " times: their gradients cannot be averaged. Name one call of the layer, or choose "
+                        "another method.");
+    const c10::IValue explained = runs.output.of(captured.output());
     for (int64_t walk = 0; walk < walks; ++walk) {
       std::vector<ResolvedTarget> ofWalk;
       for (const ResolvedTarget& target : targets) {

@@ -8,6 +8,7 @@
 #include "core/metrics/pixel_removal.h"
 #include "core/model_state.h"
 #include "core/output_value.h"
+#include "core/row_runs.h"
 #include "core/target_scores.h"
 #include "core/tensor_state.h"
 
@@ -16,11 +17,15 @@ namespace {
 
 class PerturbedRun {
  public:
-  PerturbedRun(ModelState& state, const PerturbedScoresRequest& request, const Cancellation& cancellation)
-      : request_(request),
+  PerturbedRun(ModelState& state,
+               const PerturbedScoresRequest& request,
+               const ModelInputs& inputs,
+               const Cancellation& cancellation)
+      : state_(state),
+        request_(request),
         cancellation_(cancellation),
         plan_(state.plainPlan(request.modelMethod)),
-        inputs_(state.prepareBatches(request.modelMethod, request.inputs)) {
+        inputs_(inputs) {
     if (request.heatmaps) heatmaps_ = request.heatmaps->state().tensor.to(at::kCPU, at::kFloat).contiguous();
     const at::Tensor& images = inputs_.images();
     const bool fits = !request.heatmaps ||
@@ -36,12 +41,13 @@ class PerturbedRun {
 
   PerturbedScores run() {
     // Targets such as "the predicted class" are those of the image as it is.
-    targets_ = resolveTargets(explained(inputs_), request_.targets, inputs_.count());
+    const c10::IValue asItIs = explained(inputs_);
+    targets_ = resolveTargets(asItIs, request_.targets, inputs_.count());
     if (static_cast<int64_t>(targets_.size()) != inputs_.count())
       throw Failure("ERR_TARGET_COUNT", "Metrics need exactly one target for each image.");
     const Perturbation::Kind kind = request_.perturbation.kind;
     if (kind == Perturbation::Kind::DeletionCurve || kind == Perturbation::Kind::InsertionCurve)
-      return {toHandle(curves()), std::nullopt};
+      return {toHandle(curves(asItIs)), std::nullopt};
     std::vector<at::Tensor> images;
     for (int64_t image = 0; image < inputs_.count(); ++image) {
       cancellation_.throwIfCancelled();
@@ -72,14 +78,18 @@ class PerturbedRun {
     return imputePixels(original.to(at::kCPU), keep, how.noise, how.seed + image).to(original.device());
   }
 
-  at::Tensor curves() const {
+  // `like` is the explained output of the images as they are.
+  at::Tensor curves(const c10::IValue& like) const {
+    const int64_t images = inputs_.count();
+    const ImageCopies copies(*plan_, inputs_, request_.output, like);
+    const RowRuns runs(state_, request_.modelMethod, request_.batchSize, like, images, cancellation_);
     std::vector<at::Tensor> rows;
-    for (int64_t image = 0; image < inputs_.count(); ++image) rows.push_back(curve(image));
+    for (int64_t image = 0; image < images; ++image) rows.push_back(curve(image, copies, runs));
     return at::stack(rows);
   }
 
   // Scores with 0, 1, 2, ... steps of pixels changed, the most relevant first, up to all of them.
-  at::Tensor curve(int64_t image) const {
+  at::Tensor curve(int64_t image, const ImageCopies& copies, const RowRuns& runs) const {
     const Perturbation& how = request_.perturbation;
     const at::Tensor& original = inputs_.images()[image];
     const at::Tensor baseline = at::full_like(original, how.baseline);
@@ -89,33 +99,34 @@ class PerturbedRun {
     rank.index_copy_(0, order, at::arange(pixels, at::kLong));
     rank = rank.view(heatmaps_[image].sizes()).to(original.device());
     std::vector<int64_t> changed;
-    for (int64_t count = 0; count < pixels; count += how.steps) changed.push_back(count);
+    for (int64_t count = 0; count < pixels; count += std::max<int64_t>(1, how.steps))
+      changed.push_back(count);
     changed.push_back(pixels);
 
     std::vector<at::Tensor> scores;
     const Target& target = targets_[static_cast<std::size_t>(image)].target;
-    for (std::size_t first = 0; first < changed.size();
-         first += static_cast<std::size_t>(request_.batchSize)) {
-      cancellation_.throwIfCancelled();
-      const std::size_t last = std::min(changed.size(), first + static_cast<std::size_t>(request_.batchSize));
+    const auto run = [&](int64_t first, int64_t count) {
       std::vector<at::Tensor> images;
-      for (std::size_t point = first; point < last; ++point) {
-        const at::Tensor isChanged = rank < changed[point];
+      for (int64_t point = first; point < first + count; ++point) {
+        const at::Tensor isChanged = rank < changed[static_cast<std::size_t>(point)];
         images.push_back(how.kind == Perturbation::Kind::DeletionCurve
                              ? at::where(isChanged, baseline, original)
                              : at::where(isChanged, original, baseline));
       }
-      const ModelInputs inputs = inputs_.ofImage(image, at::stack(images));
-      const auto rows = static_cast<int64_t>(last - first);
-      scores.push_back(scoresOfRows(target, explained(inputs), rows).to(at::kCPU, at::kDouble));
-    }
+      return explained(copies.of(image, count).with(at::stack(images)));
+    };
+    runs.over(static_cast<int64_t>(changed.size()), run,
+              [&](const c10::IValue& output, int64_t, int64_t count) {
+                scores.push_back(scoresOfRows(target, output, count).to(at::kCPU, at::kDouble));
+              });
     return at::cat(scores);
   }
 
+  ModelState& state_;
   const PerturbedScoresRequest& request_;
   const Cancellation& cancellation_;
   const std::shared_ptr<const Plan> plan_;
-  const ModelInputs inputs_;
+  const ModelInputs& inputs_;
   at::Tensor heatmaps_;
   std::vector<ResolvedTarget> targets_;
 };
@@ -129,7 +140,10 @@ PerturbedScores perturbedScores(const Model& model,
   return onDevice(state.device, state.mode, [&] {
     const at::NoGradGuard noGrad;
     cancellation.throwIfCancelled();
-    return PerturbedRun(state, request, cancellation).run();
+    const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
+    state.checkImages(request.modelMethod, inputs.count());
+    return namingBatchSize(state, request.modelMethod, inputs, request.output,
+                           [&] { return PerturbedRun(state, request, inputs, cancellation).run(); });
   });
 }
 
