@@ -15,6 +15,8 @@ import {
 const methods = { GradCAM, EigenCAM };
 /** pytorch-grad-cam resizes maps with positions in float32. */
 const largestFloat64Error = 1e-5;
+/** Beyond this, rounding does not explain how far pytorch-grad-cam's float32 is from its float64 (float64_result.py): float64 decides. */
+const largestReferenceError = 1e-3;
 /** Maps that vary less say nothing. */
 const leastSpread = 0.02;
 
@@ -94,6 +96,10 @@ export async function compare(made, truth, folder) {
         const { heatmaps } = await cam.explain(input, { targets });
         differences[way] = largestDifference(heatmaps.toTypedArray(), expected);
         heatmaps.dispose();
+        if (way !== 'float64' && errors[method] > largestReferenceError) {
+          row.decidedByFloat64 = true;
+          continue;
+        }
         const allowed = way === 'float64' ? largestFloat64Error : allowedError(errors[method]);
         if (!(differences[way] <= allowed))
           row.faults.push(`${method}, ${way}: ${differences[way].toExponential(1)} from the truth`);

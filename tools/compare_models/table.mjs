@@ -19,8 +19,11 @@ const small = (value) =>
     .replace(/e-0(\d\d)/, 'e-$1');
 const largest = (differences, ways) => small(Math.max(...ways.map((way) => differences[way])));
 
-export const verdictOf = ({ faults, suggestion }) =>
-  faults.length > 0 ? 'wrong' : suggestion.code ? `refused, rightly: \`${suggestion.code}\`` : 'right';
+export function verdictOf({ faults, suggestion, decidedByFloat64 }) {
+  if (faults.length > 0) return 'wrong';
+  if (suggestion.code) return `refused, rightly: \`${suggestion.code}\``;
+  return decidedByFloat64 ? 'right, by float64' : 'right';
+}
 
 const head = [
   'model',
