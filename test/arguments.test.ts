@@ -281,6 +281,9 @@ test('only calls with equal arguments share a batch of an Explainer', async (t) 
   ];
   const explainer = new Explainer({ ...at, maxBatch: 8 });
   const inputs = given.map((_, index) => [image(1, index + 1), offset(1)]);
+  // The first call of a kind runs alone, and tells what rows of a batch look like.
+  for (const each of [given[0], ...given.slice(2)])
+    await explainer.explain(inputs[0] as Tensor[], { arguments: each ?? {}, targets: 2 });
   const together = await Promise.all(
     inputs.map((input, index) => explainer.explain(input, { arguments: given[index] ?? {}, targets: 2 })),
   );

@@ -2,6 +2,7 @@ import test from 'ava';
 import {
   AblationCAM,
   deletionAuc,
+  EigenCAM,
   Explainer,
   type Explanation,
   GradCAM,
@@ -132,6 +133,11 @@ for (const name of ['one-image', 'one-row']) {
     await using model = await loadModel(pathOf(golden.file));
     const cam = new GradCAM({ model, targetLayers: golden.layer });
     const heatmaps = tensorOf(repeated(golden.heatmaps, 2));
+    // One fails on two images, the other joins them to one answer.
+    const [code, message] =
+      name === 'one-image'
+        ? (['ERR_INPUT_SHAPE', /takes one image at a time, and 2 were given\. .*Explainer/] as const)
+        : (['ERR_OUTPUT_SHAPE', /1 rows\. .* give one image in each call/] as const);
     for (const work of [
       () => cam.explain(two, { targets: 1 }),
       () => new Saliency({ model }).attribute(two, { targets: 1 }),
@@ -139,10 +145,14 @@ for (const name of ['one-image', 'one-row']) {
       () => cam.explain(two, { targets: 1 }),
     ]) {
       const failure = await failureOf(work());
-      t.is(failure?.code, 'ERR_INPUT_SHAPE');
-      t.regex(failure?.message ?? '', /takes one image at a time, and 2 were given\. .*Explainer/);
+      t.is(failure?.code, code);
+      t.regex(failure?.message ?? '', message);
     }
     t.deepEqual(codes(model), ['one-image']);
+    // What needs no score of an image's own takes those that are joined: a bag of images is one.
+    const activations = new EigenCAM({ model, targetLayers: golden.layer }).explain(two);
+    if (name === 'one-row') t.is((await activations).maps.length, 2);
+    else await t.throwsAsync(activations, { code: 'ERR_INPUT_SHAPE' });
   });
 
   test(`${name}: an Explainer finds it out by one batch`, async (t) => {

@@ -27,7 +27,7 @@ const script = (seed: number) => `
     methods: [{ name: 'GradCAM', eigenSmooth: false }],
     augmentations: [{ flip: true, multiply: 1 }],
     inputs: given(),
-    layers: [{ path: 'layer2', call: 'last' }],
+    layers: [{ path: 'layer2', call: 'last', output: [] }],
     modelMethod: 'forward',
     output: [],
     reshape: null,
@@ -44,7 +44,7 @@ const script = (seed: number) => `
     heatmaps: tensor(576, [1, 24, 24]), modelMethod: 'forward', output: [], targets: [[{ kind: 'class', category: 0 }]],
   };
   const factorization = {
-    inputs: given(), layers: [{ path: 'layer2', call: 'last' }], modelMethod: 'forward', reshape: null,
+    inputs: given(), layers: [{ path: 'layer2', call: 'last', output: [] }], modelMethod: 'forward', reshape: null,
     components: 2, seed: 1, linear: '', optimize: true,
   };
   const calls = [

@@ -151,7 +151,7 @@ test('no wrong number of steps or rows keeps an executor for ever', async (t) =>
     for (const count of [0, -5]) {
       for (const name of ['ScoreCAM', 'AblationCAM', 'SmoothGradCAMPlusPlus'])
         await native.explain(model, { ...common, inputs, methods: [{ name, eigenSmooth: false, batchSize: count, samples: count }],
-          augmentations: [], layers: [{ path: 'layer2', call: 'last' }], reshape: null, upsample: 'none', optimize: true }, cancellation);
+          augmentations: [], layers: [{ path: 'layer2', call: 'last', output: [] }], reshape: null, upsample: 'none', optimize: true }, cancellation);
       await native.attribute(model, { ...common, inputs, kind: 'integrated-gradients', rule: 'gausslegendre', steps: 3,
         batchSize: count, baseline: 0 }, cancellation);
       await native.perturbedScores(model, { ...common, inputs, heatmaps: tensor(1, 24, 24), kind: 'deletion',

@@ -159,7 +159,7 @@ const others: readonly EndOfProcess[] = [
         const cancellation = native.createCancellation();
         const request = {
           methods: [{ name: 'GradCAM', eigenSmooth: false }], augmentations: [{ flip: false, multiply: 1 }],
-          inputs: { tensors: [[input]], arguments: {} }, layers: [{ path: 'layer2', call: 'last' }], modelMethod: 'forward', output: [],
+          inputs: { tensors: [[input]], arguments: {} }, layers: [{ path: 'layer2', call: 'last', output: [] }], modelMethod: 'forward', output: [],
           targets: Array.from({ length: 4 }, () => [{ kind: 'vector', tensor: vector }]), reshape: null,
           upsample: 'bilinear', optimize: true,
         };

@@ -207,7 +207,6 @@ Attribution attributeOnDevice(ModelState& state,
   if (!at::isFloatingType(inputs.images().scalar_type())) {
     throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
   }
-  state.checkImages(request.modelMethod, inputs.count());
   return namingBatchSize(state, request.modelMethod, inputs, request.output,
                          [&] { return attributeInputs(state, request, inputs, cancellation, progress); });
 }

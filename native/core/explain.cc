@@ -162,7 +162,6 @@ Explanation explainOnDevice(ModelState& state,
   const double planTime = stopwatch.lap();
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
   checkInput(inputs.images());
-  state.checkImages(request.modelMethod, inputs.count());
   const double inputTime = stopwatch.lap();
   Explanation explanation = namingBatchSize(state, request.modelMethod, inputs, request.output, [&] {
     return explainInputs(state, request, plan, inputs, cancellation, progress);

@@ -85,7 +85,6 @@ Factorization factorizeOnDevice(ModelState& state,
       state.plan(request.modelMethod,
                  {{request.layer.path, choice, /*optional=*/false, request.layer.output}}, request.optimize);
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
-  state.checkImages(request.modelMethod, inputs.count());
   const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
                                         [&] { return ActivationsAndGradients(*plan, inputs); });
   ReshapeTransform reshape = request.reshape;

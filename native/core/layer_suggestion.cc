@@ -113,8 +113,8 @@ int64_t product(const std::vector<int64_t>& sizes) {
   return std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>());
 }
 
-// How tokens lie. They come of a map, which may tell: the last one before `layer` that has as many places, up
-// to those before them. Else, of a picture, its shape does.
+// How tokens lie. They come of a map, which may tell: the last one before `layer` that has as many places,
+// but for the tokens before the image's. Else, of a picture, its shape does.
 std::optional<ReshapeTransform> gridOf(const FinishedCall& layer,
                                        const std::vector<FinishedCall>& calls,
                                        const std::vector<int64_t>& inputShape) {
@@ -123,13 +123,14 @@ std::optional<ReshapeTransform> gridOf(const FinishedCall& layer,
   reshape.kind = ReshapeTransform::Kind::Tokens;
   std::vector<int64_t> inferred;
   if (inputShape.size() == 4) inferred = inferGrid(tokens, std::nullopt, {inputShape[2], inputShape[3]});
-  int64_t places = 0;
+  // More tokens before the image's than are ever guessed are believed where a map tells of them.
+  int64_t places = tokens - std::max(mostPrefixTokens, tokens / 4);
   for (const FinishedCall& call : calls) {
     if (call.path == layer.path) break;
     if (formOf(call, inputShape) != Form::Map) continue;
     const std::vector<int64_t> grid(call.shape.begin() + 2, call.shape.end());
     const int64_t ofMap = product(grid);
-    if (ofMap > tokens || ofMap < std::max(places, tokens - mostPrefixTokens)) continue;
+    if (ofMap > tokens || ofMap < places) continue;
     places = ofMap;
     reshape.grid = grid;
   }

@@ -103,7 +103,8 @@ std::vector<ModelWarning> ModelState::warnings() const {
           {"one-image",
            "The model's " + method +
                " takes one image at a time: for several together it gave no answer for each, and "
-               "for each alone it did. Its trace may hold the batch size, as a view(1, -1) does. "
+               "for each alone it did. Its trace may hold the batch size, as a view(1, -1) does, or it joins "
+               "images to one answer. "
                "An Explainer, and methods that run changed copies of an image, run them one by "
                "one.",
            method});

@@ -144,18 +144,19 @@ void throwNamingBatchSize(ModelState& state,
                           const Failure& failure) {
   const int64_t images = inputs.images().dim() > 0 ? inputs.count() : 0;
   if (images < 2) throw failure;
-  state.checkImages(method, images, failure.what());
   const auto plan = state.plainPlan(method);
-  const auto runs = [&](const ModelInputs& some, int64_t rows) {
+  const auto answer = [&](const ModelInputs& some) -> std::optional<c10::IValue> {
     try {
-      return hasRows(selectValue(runForward(*plan, some), selector), rows);
+      return selectValue(runForward(*plan, some), selector);
     } catch (const Failure& other) {
       if (other.code == "ERR_OUT_OF_MEMORY") throw;
-      return false;
+      return std::nullopt;
     }
   };
   const at::NoGradGuard noGrad;
-  if (runs(inputs, images)) throw failure;
+  const auto together = answer(inputs);
+  if (together && hasRows(*together, images)) throw failure;
+  if (!together) state.checkImages(method, images, failure.what());
   std::vector<bool> shared;
   for (const at::Tensor& input : inputs.tensors)
     shared.push_back(input.dim() == 0 || input.size(0) != images);
@@ -167,10 +168,12 @@ void throwNamingBatchSize(ModelState& state,
     }
   };
   for (int64_t image = 0; image < images; ++image) {
-    if (!runs(alone(image), 1)) throw failure;
+    const auto own = answer(alone(image));
+    if (!own || !hasRows(*own, 1)) throw failure;
   }
   state.learnOneImage(method);
-  state.checkImages(method, images, failure.what());
+  // Where it joined them, what failed has said so: they may be meant to be joined.
+  if (!together) state.checkImages(method, images, failure.what());
   throw failure;
 }
 

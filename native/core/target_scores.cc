@@ -191,9 +191,10 @@ namespace {
   } else {
     message << "of shape " << output.toTensor().sizes() << ", " << output.toTensor().size(0) << " rows";
   }
-  message << ". A model that squeezes its output, or that joins several images to one answer, cannot tell "
-             "which image a score belongs to: export it with an output of [images, ...], or select another "
-             "part with `output`.";
+  message
+      << ". A model that squeezes its output, or that joins several images to one answer, cannot tell "
+         "which image a score belongs to: export it with an output of [images, ...], select another part "
+         "with `output`, or give one image in each call, if it is a batch size in its trace that joins them.";
   throw Failure("ERR_OUTPUT_SHAPE", message.str());
 }
 

@@ -141,7 +141,6 @@ PerturbedScores perturbedScores(const Model& model,
     const at::NoGradGuard noGrad;
     cancellation.throwIfCancelled();
     const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
-    state.checkImages(request.modelMethod, inputs.count());
     return namingBatchSize(state, request.modelMethod, inputs, request.output,
                            [&] { return PerturbedRun(state, request, inputs, cancellation).run(); });
   });
