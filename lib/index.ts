@@ -81,19 +81,16 @@ export type { ChannelOrder, Interpolation, LoadImageOptions } from './image/imag
 export { type LoadedImage, loadImage } from './image/load-image.js';
 export type { OriginalPhoto } from './image/original-photo.js';
 export { findClass } from './labels.js';
+export { type Device, type LoadModelOptions, loadModel, type PreflightOptions } from './load-model.js';
 export * from './metrics/index.js';
 export {
-  type Device,
   type InspectedLayer,
   type Inspection,
   type Layer,
-  type LoadModelOptions,
-  loadModel,
   Model,
   type ModelInput,
   type ModelStatistics,
   type ModelWarning,
-  type PreflightOptions,
   type RunOptions,
   type SuggestedLayer,
   type Weight,

@@ -3,7 +3,8 @@ import { GradCamError } from './errors.js';
 import type { LoadImageOptions } from './image/image-options.js';
 import { type LoadedImage, loadImage } from './image/load-image.js';
 import { findClass } from './labels.js';
-import { type LoadModelOptions, loadModel, type Model } from './model.js';
+import { type LoadModelOptions, loadModel } from './load-model.js';
+import type { Model } from './model.js';
 import {
   explainedPart,
   imageOptions,

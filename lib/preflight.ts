@@ -1,5 +1,5 @@
 import type { GradCamError } from './errors.js';
-import { type LoadModelOptions, loadModel } from './model.js';
+import { type LoadModelOptions, loadModel } from './load-model.js';
 import type { PreflightReport } from './model-file.js';
 
 // The process in which `preflight` loads a file first: `node preflight.js FILE OPTIONS`, the

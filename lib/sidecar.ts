@@ -6,7 +6,7 @@ import type { TargetLayer } from './cam/target-layers.js';
 import { GradCamError } from './errors.js';
 import type { LoadImageOptions } from './image/image-options.js';
 import { parseLabels } from './labels.js';
-import type { LoadModelOptions } from './model.js';
+import type { LoadModelOptions } from './load-model.js';
 import type { ModelArguments } from './model-arguments.js';
 import type { OutputSelector } from './model-output.js';
 import type { Scores } from './scores.js';

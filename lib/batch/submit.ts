@@ -8,7 +8,7 @@ import type { MapDrawing } from '../draw-maps.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
 import { checkOptions as checkImageOptions, type LoadImageOptions } from '../image/image-options.js';
 import { findClass } from '../labels.js';
-import type { Device } from '../model.js';
+import type { Device } from '../load-model.js';
 import { checkArguments, type ModelArguments } from '../model-arguments.js';
 import { modelDigest } from '../model-file.js';
 import { checkSignal, readOptions } from '../options.js';

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
 import { type Job, Queue, UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import { argumentOutOfRange } from '../errors.js';
-import { checkDevice } from '../model.js';
+import { checkDevice } from '../load-model.js';
 import { abortWith, checkSignal, readOptions } from '../options.js';
 import type { SessionOptions } from './explain-session.js';
 import { type ChunkSummary, cancelledSummary, Ledger, summaryOfEarlier } from './ledger.js';

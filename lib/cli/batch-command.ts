@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { BatchStatus } from '../batch/index.js';
-import type { Device } from '../model.js';
+import type { Device } from '../load-model.js';
 import { parseCount } from './arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from './batch-queue.js';
 import { BatchWatch, printCollected, printStatus, WorkerReporter } from './batch-report.js';

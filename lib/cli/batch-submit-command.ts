@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import type { BatchFormat, SubmitBatchOptions } from '../batch/index.js';
+import type { Device } from '../load-model.js';
 import { mapFormats } from '../map-files.js';
-import type { Device } from '../model.js';
 import { loadSidecar } from '../sidecar.js';
 import { argumentOption, type ModelFlags, parseCount, preparation, readLabels } from './arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from './batch-queue.js';

@@ -1,7 +1,8 @@
 import { open } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Fit } from '../image/geometry.js';
-import { type Device, loadModel, type ModelWarning } from '../model.js';
+import { type Device, loadModel } from '../load-model.js';
+import type { ModelWarning } from '../model.js';
 import { type Scores, scoreKinds } from '../scores.js';
 import { type Sidecar, sidecarPath } from '../sidecar.js';
 import {

@@ -5,6 +5,7 @@
 
 #include "core/activations_and_gradients.h"
 #include "core/cam/cam_method.h"
+#include "core/cam_layers.h"
 #include "core/explain.h"
 #include "core/explained_output.h"
 #include "core/model_state.h"
@@ -17,14 +18,7 @@ bool needsSecondDerivatives(const ExplainRequest& request);
 // One forward of a batch, and the heatmaps that all requested methods make of it.
 class ExplainPass {
  public:
-  struct Layer {
-    std::string path;
-    int callIndex;
-    OutputSelector output;
-    at::Tensor activation;  // [B, C, ...space], in full precision
-    std::vector<at::Tensor>
-        levels;  // of a feature pyramid, [B, C, ...space] each; activation is made of them
-  };
+  using Layer = CamLayer;
 
   // Runs forward and resolves the targets, unless they are given (of the image as it is; null where this is
   // it). `explained` must outlive it.
