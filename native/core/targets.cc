@@ -20,7 +20,9 @@ void checkClassOutput(const c10::IValue& output, int64_t imageCount) {
   std::ostringstream message;
   message << "A class target needs an output of shape [images, classes] = [" << imageCount
           << ", ...], but the model's output is ";
-  if (output.isTensor()) {
+  if (output.isTensor() && output.toTensor().dim() == 0) {
+    message << "a single number, without axes";
+  } else if (output.isTensor()) {
     message << output.toTensor().sizes();
   } else {
     message << "a " << output.tagKind();
