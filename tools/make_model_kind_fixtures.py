@@ -28,6 +28,7 @@ from model_kinds import (
     Encoder,
     Masked,
     NamesOutputs,
+    NormalisesFlatMaps,
     NormalisesInput,
     RewritesSkip,
     RowsOfTwoKinds,
@@ -145,6 +146,7 @@ def cases():
     yield "adds-channel-axis", torch.jit.script, AddsChannelAxis(), None, "conv", [pictures(2)[:, 0]], {}
     yield "trains", "trace in training mode", Trains(), None, "bn", [pictures(3)], {}
     yield from cases_of_arguments()
+    yield "normalises-flat-maps", torch.jit.trace, NormalisesFlatMaps(), None, "norm", [pictures(2)], {}
 
 
 def cases_of_arguments():

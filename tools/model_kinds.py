@@ -369,6 +369,19 @@ class AddsChannelAxis(nn.Module):
         return self.head(F.relu(self.conv(x.unsqueeze(1))).mean((2, 3)))
 
 
+class NormalisesFlatMaps(nn.Module):
+    """GroupNorm of maps whose mean is large against their spread: a variance that is a difference of sums loses digits."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body, self.norm = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.GroupNorm(8, 8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.norm(self.body(self.stem(x)) * 0.125 + 4)
+        return self.head(F.relu(x).amax((2, 3)))
+
+
 class ActivatesSum(nn.Module):
     """An activation other than ReLU behind the addition of a skip, in front of the layer."""
 

@@ -33,6 +33,14 @@ bool maySeeStridesByWrites(const Node* node) {
   return kinds.count(node->kind().toQualString()) > 0;
 }
 
+bool isExactInRows(const Node* node) {
+  if (node->kind() == c10::Symbol::fromQualString("aten::group_norm")) return true;
+  if (node->kind() != c10::Symbol::fromQualString("aten::batch_norm")) return false;
+  constexpr std::size_t training = 5;
+  const auto known = torch::jit::toIValue(node->input(training));
+  return !known || !known->isBool() || known->toBool();
+}
+
 bool givesRows(const Node* node) {
   static const Kinds kinds = {"aten::linear",     "aten::matmul",    "aten::mm",
                               "aten::bmm",        "aten::addmm",     "aten::baddbmm",

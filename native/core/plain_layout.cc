@@ -88,6 +88,8 @@ class PlainLayouts {
       for (Block* inner : node->blocks()) visit(inner);
       if (seesStrides(node) && !node->inputs().empty()) {
         check(node, 0, /*mayCopy=*/true);
+      } else if (isExactInRows(node)) {
+        if (layoutOf(node->input(0)).changed) inFront_.push_back({node->input(0), node, 0});
       } else if (isForeign(node)) {
         for (std::size_t index = 0; index < node->inputs().size(); ++index) check(node, index, true);
       } else if (maySeeStridesByWrites(node) && layoutOf(node->input(0)).changed &&

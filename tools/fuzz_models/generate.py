@@ -86,7 +86,7 @@ def difference(a, b):
 
 
 def judged(results, exact):
-    """The exact values, with how far the same network's results are in float32 and with weights a rounding away."""
+    """The exact values, with how far the same network's results are in float32, and with weights and sums a rounding away."""
     methods = {}
     # What a norm behind the layer takes out of the gradient leaves only rounding.
     largest = float(exact["gradients"].abs().max())
@@ -99,6 +99,8 @@ def judged(results, exact):
         clear = [told and error <= LARGEST_ERROR and not cancels for told, error in zip(tells, errors)]
         methods[name] = {"maps": packed(own["maps"]), "shape": list(own["maps"].shape), "clear": clear,
                          "error": float(f"{max([e for e, c in zip(errors, clear) if c], default=0.0):.2e}")}
+        if not all(torch.isfinite(other).all() for other in others):
+            methods[name]["overflows"] = True
     return {
         "outputs": exact["outputs"].flatten().tolist(),
         "scores": exact["scores"].tolist(),

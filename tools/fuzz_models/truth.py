@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.autograd.graph import get_gradient_edge
 
 
@@ -19,6 +20,15 @@ def selected(output, selector):
     return getattr(output, selector) if isinstance(selector, str) and hasattr(output, "_fields") else output[selector]
 
 
+# What sums up: there float32 rounds, and what comes behind may make much of it (a norm of a map that is nearly flat).
+ROUNDING = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def rounded(output):
+    """By another chance in each run, as the copies of an image differ that AblationCAM subtracts."""
+    return output * (1 + 6e-8 * torch.randn(output.shape, dtype=output.dtype))
+
+
 class Layer:
     """A layer of a fresh copy of the network: what a call of it gave, or what it is to give."""
 
@@ -29,6 +39,9 @@ class Layer:
             with torch.no_grad():
                 for parameter in self.model.parameters():
                     parameter.mul_(1 + 5e-7 * torch.randn(parameter.shape, generator=chance, dtype=dtype))
+            for module in self.model.modules():
+                if isinstance(module, ROUNDING):
+                    module.register_forward_hook(lambda module, given, output: rounded(output))
         self.call, self.calls, self.replacement = call, 0, replacement
         self.activation = self.edge = None
         self.aliases = self.is_view = self.refused = False
