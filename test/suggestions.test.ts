@@ -33,7 +33,9 @@ for (const golden of cases) {
       t.is((await model.suggestLayer(input)).path, golden.layer);
       const output = golden.output === null ? {} : { output: golden.output };
       const cam = new GradCAM({ model, optimize, ...output });
-      const targets = golden.output === null ? 1 : (scores: Tensor) => scores.select(0, 0).select(0, 1);
+      // Of detections, [queries, classes], the first query's.
+      const targets = (scores: Tensor) =>
+        (scores.shape.length > 1 ? scores.select(0, 0) : scores).select(0, 1);
       const { heatmaps, scores } = await cam.explain(input, { targets, upsample: false });
       t.deepEqual([...heatmaps.shape], [...golden.maps.shape]);
       closeToFloat64(t, 'map', heatmaps, golden.maps.values, {

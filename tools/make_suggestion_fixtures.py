@@ -108,6 +108,30 @@ class WritesMaps(nn.Module):
         return self.head((x * self.coordinates(x)).mean((2, 3)))
 
 
+class BlockOfPairs(nn.Module):
+    """Attention that is written out, in a block that gives the tokens and its weights."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm, self.q, self.k, self.v = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        y = self.norm(x)
+        weights = (self.q(y) @ self.k(y).transpose(1, 2)).softmax(-1)
+        return x + weights @ self.v(y), weights
+
+
+class GivesPairs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.b0, self.b1, self.head = nn.Conv2d(3, 12, 8, 8), BlockOfPairs(12), BlockOfPairs(12), nn.Linear(12, CLASSES)
+
+    def forward(self, x):
+        x, first = self.b0(self.stem(x).flatten(2).transpose(1, 2))
+        x, second = self.b1(x)
+        return self.head(x.mean(1)), first, second
+
+
 # Name, model, the input's shape, the layer, what makes its output [B, C, ...space], and of several outputs which.
 CASES = [
     ("mixer", mixer, (2, 3, 32, 48), "norm", tokens(0, 4, 6), None),
@@ -116,6 +140,7 @@ CASES = [
     ("mvit", mvit, (1, 3, 4, 32, 48), "blocks.1.norm1", tokens(1, 2, 4, 6), None),
     ("detr", detr, (2, 3, 32, 48), "model.model.encoder.layers.0", tokens(0, 4, 6), 0),
     ("writes-maps", WritesMaps, (2, 3, 12, 16), "copies", lambda x: x, None),
+    ("gives-pairs", GivesPairs, (2, 3, 32, 48), "b1.norm", tokens(0, 4, 6), 0),
 ]
 
 

@@ -146,10 +146,19 @@ std::optional<ReshapeTransform> gridOf(const FinishedCall& layer,
 // something that joins them. A token before them may be all that counts there.
 LayerSuggestion suggestWithoutAttention(const std::vector<FinishedCall>& calls,
                                         const std::vector<int64_t>& inputShape) {
-  const auto last = std::find_if(calls.rbegin(), calls.rend(), [&](const FinishedCall& call) {
+  const auto givesPlaces = [&](const FinishedCall& call) {
     const Form form = formOf(call, inputShape);
     return form == Form::ChannelsLast || (form == Form::Tokens && call.channelsLast.value_or(false));
-  });
+  };
+  auto last = std::find_if(calls.rbegin(), calls.rend(), givesPlaces);
+  // A linear layer inside a block that gives no tensor itself may be a step on the side, such as the values
+  // of an attention that is written out; the norm in front of it is not.
+  if (last != calls.rend() && last->type == "Linear" && last->path.find('.') != std::string::npos) {
+    const auto norm = std::find_if(last, calls.rend(), [&](const FinishedCall& call) {
+      return givesPlaces(call) && call.type.find("Norm") != std::string::npos;
+    });
+    if (norm != calls.rend()) last = norm;
+  }
   if (last != calls.rend() && inputShape.size() >= 4) {
     LayerSuggestion suggestion{
         last->path, "the last layer that gives places and channels, " + describe(last->shape), {}};
