@@ -6,19 +6,14 @@ import {
   loadModel,
   type ReshapeTransform,
   ScoreCAM,
-  Tensor,
 } from 'node-gradcam';
 import { fixturePath, readJson } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
+import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Networks whose places do not lie where a picture's lie: tokens in the order of mask units, video with its frames first,
 // frames as a batch inside the model. Values by plain autograd in double precision: tools/make_axes_fixtures.py.
-
-interface Values {
-  readonly shape: readonly number[];
-  readonly values: readonly number[];
-}
 
 interface AxesCase {
   readonly name: string;
@@ -26,18 +21,15 @@ interface AxesCase {
   readonly input: string;
   readonly reshape: ReshapeTransform | null;
   readonly category?: number;
-  readonly maps?: Values;
+  readonly maps?: StoredValues;
   readonly referenceError?: number;
 }
 
 const { inputs, cases } = readJson<{
-  inputs: Readonly<Record<string, Values>>;
+  inputs: Readonly<Record<string, StoredValues>>;
   cases: readonly AxesCase[];
 }>('axes/golden.json');
-const inputOf = (kind: string) => {
-  const { values, shape } = inputs[kind] as Values;
-  return Tensor.from(Float32Array.from(values), shape);
-};
+const inputOf = (kind: string) => tensorOf(inputs[kind] as StoredValues);
 const pathOf = (name: string) => fixturePath(`axes/${name}.pt`);
 const optionsOf = ({ layer, reshape }: AxesCase) => ({
   targetLayers: layer,

@@ -15,22 +15,18 @@ import {
   Tensor,
 } from 'node-gradcam';
 import { fixturePath, maxDifference, readJson } from './helpers/fixtures.js';
+import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Networks that do not take a batch as others do: one image only, or images that change each other's results, or inputs whose
 // first axis is not the images. Values by plain PyTorch in double precision, one copy of an image in each run:
 // tools/make_batch_fixtures.py.
 
-interface Values {
-  readonly shape: readonly number[];
-  readonly values: readonly number[];
-}
-
 interface BatchCase {
   readonly name: string;
   readonly file: string;
   readonly layer: string;
-  readonly inputs: readonly Values[];
-  readonly heatmaps: Values;
+  readonly inputs: readonly StoredValues[];
+  readonly heatmaps: StoredValues;
   readonly classes: readonly number[];
   readonly steps: number;
   readonly pixelsPerStep: number;
@@ -48,14 +44,13 @@ interface BatchCase {
 const { cases } = readJson<{ cases: readonly BatchCase[] }>('batches/golden.json');
 const pathOf = (file: string) => fixturePath(`batches/${file}.pt`);
 const caseOf = (name: string) => cases.find((each) => each.name === name) as BatchCase;
-const tensorOf = ({ shape, values }: Values) => Tensor.from(Float32Array.from(values), shape);
 const inputsOf = ({ inputs }: BatchCase) => inputs.map(tensorOf);
 /** Of a tensor of several images those from `start` on. */
-const part = ({ shape, values }: Values, start: number, length = 1): Values => {
+const part = ({ shape, values }: StoredValues, start: number, length = 1): StoredValues => {
   const step = values.length / (shape[0] ?? 1);
   return { shape: [length, ...shape.slice(1)], values: values.slice(start * step, (start + length) * step) };
 };
-const repeated = (values: Values, count: number): Values => ({
+const repeated = (values: StoredValues, count: number): StoredValues => ({
   shape: [count, ...values.shape.slice(1)],
   values: Array.from({ length: count }, () => values.values).flat(),
 });
@@ -129,7 +124,7 @@ for (const name of ['one-image', 'one-row']) {
 
   test(`${name}: a batch of the caller's own is refused with what to do`, async (t) => {
     const golden = caseOf(name);
-    const two = tensorOf(repeated(golden.inputs[0] as Values, 2));
+    const two = tensorOf(repeated(golden.inputs[0] as StoredValues, 2));
     await using model = await loadModel(pathOf(golden.file));
     const cam = new GradCAM({ model, targetLayers: golden.layer });
     const heatmaps = tensorOf(repeated(golden.heatmaps, 2));
@@ -159,7 +154,7 @@ for (const name of ['one-image', 'one-row']) {
     const golden = caseOf(name);
     await using model = await loadModel(pathOf(golden.file));
     const explainer = new Explainer({ model, targetLayers: golden.layer });
-    const input = tensorOf(golden.inputs[0] as Values);
+    const input = tensorOf(golden.inputs[0] as StoredValues);
     const ofCaller = async () => {
       const results: Explanation[] = [];
       for (let call = 0; call < 25; call++)
@@ -181,7 +176,7 @@ for (const name of ['one-image', 'one-row']) {
 
 test('a batch whose size is part of the trace is not one for methods that need others', async (t) => {
   await using model = await loadModel(pathOf('two-images'));
-  const input = tensorOf(repeated(caseOf('one-image').inputs[0] as Values, 2));
+  const input = tensorOf(repeated(caseOf('one-image').inputs[0] as StoredValues, 2));
   const explanation = await new GradCAM({ model, targetLayers: 'body' }).explain(input, { targets: 1 });
   t.deepEqual([...explanation.heatmaps.shape], [2, 16, 16]);
   const failure = await failureOf(
@@ -225,7 +220,7 @@ test('images of several callers never mix in a model that takes a batch’s stat
   await using model = await loadModel(pathOf(golden.file));
   t.deepEqual(codes(model), ['mixes-images']);
   const explainer = new Explainer({ model, targetLayers: golden.layer });
-  const images = [0, 1].map((index) => tensorOf(part(golden.inputs[0] as Values, index)));
+  const images = [0, 1].map((index) => tensorOf(part(golden.inputs[0] as StoredValues, index)));
   const calls = Array.from({ length: 10 }, (_, call) => call % 2);
   const results = await Promise.all(
     calls.map((index) => explainer.explain(images[index] as Tensor, { targets: 1, upsample: false })),
@@ -239,7 +234,7 @@ test('images of several callers never mix in a model that takes a batch’s stat
   t.is(model.stats().jobs.failed, 0);
   // Together they are something else.
   const together = await new GradCAM({ model, targetLayers: golden.layer }).explain(
-    tensorOf(golden.inputs[0] as Values),
+    tensorOf(golden.inputs[0] as StoredValues),
     { targets: 1, upsample: false },
   );
   t.true(Math.abs((together.scores[0] ?? 0) - (golden.images[0]?.score ?? 0)) > 1e-3);

@@ -6,34 +6,29 @@ import {
   GradCAM,
   type GradCamError,
   Saliency,
-  Tensor,
 } from 'node-gradcam';
 import { fixturePath, readJson } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
+import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Box targets on a tiny detector: which detection is the wanted one, whatever rounding moved it. Values by plain autograd in
 // double precision: tools/make_box_target_fixtures.py.
 
-interface Values {
-  readonly shape: readonly number[];
-  readonly values: readonly number[];
-}
-
 const { input, cases } = readJson<{
-  input: Values;
+  input: StoredValues;
   cases: readonly {
     readonly box: number;
     readonly moved: readonly number[];
     readonly wanted: readonly number[];
     readonly label: number;
-    readonly maps: Values;
+    readonly maps: StoredValues;
     readonly score: number;
     readonly referenceError: { readonly maps: number; readonly score: number };
   }[];
 }>('box-targets/golden.json');
 const path = fixturePath('box-targets/finds.pt');
-const image = () => Tensor.from(Float32Array.from(input.values), input.shape);
+const image = () => tensorOf(input);
 
 for (const { box, moved, wanted, label, maps, score, referenceError } of cases) {
   for (const { optimize, dtype } of ways) {

@@ -7,20 +7,16 @@ import {
   type GradCamError,
   ScoreCAM,
   type TargetLayer,
-  Tensor,
+  type Tensor,
 } from 'node-gradcam';
 import { gradcam } from './helpers/cli.js';
 import { fixturePath, readJson } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
+import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Layers that give several tensors: which one is explained, and what a gradient of it is. Values by plain autograd on what
 // PyTorch's own hooks see, in double precision: tools/make_layer_output_fixtures.py.
-
-interface Values {
-  readonly shape: readonly number[];
-  readonly values: readonly number[];
-}
 
 interface OutputCase {
   readonly name: string;
@@ -33,20 +29,17 @@ interface OutputCase {
   readonly found?: true;
   readonly input: string;
   readonly category: number;
-  readonly maps: Values;
-  readonly outputs: Values;
+  readonly maps: StoredValues;
+  readonly outputs: StoredValues;
   readonly referenceError: { readonly maps: number; readonly outputs: number };
 }
 
 const { cases, inputs } = readJson<{
   cases: readonly OutputCase[];
-  inputs: Readonly<Record<string, Values>>;
+  inputs: Readonly<Record<string, StoredValues>>;
 }>('layer-outputs/golden.json');
 const pathOf = (name: string) => fixturePath(`layer-outputs/${name}.pt`);
-const inputOf = (kind: string) => {
-  const { values, shape } = inputs[kind] as Values;
-  return Tensor.from(Float32Array.from(values), shape);
-};
+const inputOf = (kind: string) => tensorOf(inputs[kind] as StoredValues);
 const methods = { GradCAM, EigenCAM, AblationCAM };
 
 for (const golden of cases) {

@@ -1,23 +1,19 @@
 import test from 'ava';
-import { GradCAM, Tensor } from 'node-gradcam';
+import { GradCAM, type Tensor } from 'node-gradcam';
 import { fixturePath, readJson } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
+import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Small variants of known architectures, explained with default options: the layer that a practitioner would take, and its
 // map by plain autograd. tools/make_suggestion_fixtures.py; at their own size: npm run compare:models.
-
-interface Values {
-  readonly shape: readonly number[];
-  readonly values: readonly number[];
-}
 
 interface SuggestionCase {
   readonly name: string;
   readonly layer: string;
   readonly output: number | null;
-  readonly input: Values;
-  readonly maps: Values;
+  readonly input: StoredValues;
+  readonly maps: StoredValues;
   readonly scores: readonly number[];
   readonly referenceError: { readonly maps: number; readonly scores: number };
 }
@@ -29,7 +25,7 @@ for (const golden of cases) {
   for (const { optimize, dtype } of ways) {
     test(`${golden.name}: its own layer and reshape transform, optimize ${optimize}, ${dtype}`, async (t) => {
       const model = await sharedModel(pathOf(golden.name), dtype);
-      const input = Tensor.from(Float32Array.from(golden.input.values), golden.input.shape);
+      const input = tensorOf(golden.input);
       t.is((await model.suggestLayer(input)).path, golden.layer);
       const output = golden.output === null ? {} : { output: golden.output };
       const cam = new GradCAM({ model, optimize, ...output });
@@ -53,9 +49,7 @@ for (const golden of cases) {
 const reshapeOf = async (name: string) => {
   const { input } = cases.find((each) => each.name === name) as SuggestionCase;
   const model = await sharedModel(pathOf(name));
-  const { reshapeTransform } = await model.suggestLayer(
-    Tensor.from(Float32Array.from(input.values), input.shape),
-  );
+  const { reshapeTransform } = await model.suggestLayer(tensorOf(input));
   return reshapeTransform;
 };
 

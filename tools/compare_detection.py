@@ -78,31 +78,11 @@ def make_input(size: int) -> torch.Tensor:
     return torch.from_numpy(np.asarray(picture, np.float32) / 255).permute(2, 0, 1)[None].contiguous()
 
 
-def pyramid_by_autograd(model: nn.Module, x: torch.Tensor, targets) -> np.ndarray:
-    kept = {}
-
-    def keep(module, inputs, output):
-        kept.update({name: level.detach().requires_grad_(True) for name, level in output.items()})
-        return dict(kept)
-
-    handle = model.backbone.register_forward_hook(keep)
-    total = sum(target(row).sum() for target, row in zip(targets, model(list(x)), strict=True))
-    handle.remove()
-    gradients = torch.autograd.grad(total, list(kept.values()), allow_unused=True)
-    size = next(iter(kept.values())).shape[2:]
-    maps = 0
-    for level, gradient in zip(kept.values(), gradients, strict=True):
-        if gradient is not None:
-            weighted = (gradient.mean((2, 3), keepdim=True) * level.detach()).sum(1, keepdim=True)
-            maps = maps + nn.functional.interpolate(weighted, size=size, mode="bilinear")[:, 0]
-    return reference.heatmaps([maps], x.shape[2:]).numpy()
-
-
 def reference_maps(model: nn.Module, x: torch.Tensor, targets, with_ablation: bool) -> dict[str, np.ndarray]:
     transform = fasterrcnn_reshape_transform
     maps = {
         "eigen": library.run("EigenCAM", model, ["backbone"], x, targets, transform),
-        "gradients": pyramid_by_autograd(model, x, targets),
+        "gradients": reference.pyramid_by_autograd(model, "backbone", x, targets),
         "layer": library.run("GradCAM", model, [LAYER], x, targets),
     }
     if with_ablation:

@@ -245,3 +245,24 @@ def smooth_grad_cam_pp(model, layer, x, targets, noise) -> torch.Tensor:
     alpha = g2 / (2 * g2 + a.sum(space(a), keepdim=True) * g3 + 1e-8)
     weights = (alpha * g1.clamp(min=0)).sum(space(a))
     return heatmaps([(wide(weights, a) * a).sum(1)], x.shape[2:])
+
+
+def pyramid_by_autograd(model: nn.Module, path: str, x: torch.Tensor, targets):
+    """Each level weighted by its own gradient, the levels' maps summed at the size of the first."""
+    kept = {}
+
+    def keep(module, inputs, output):
+        kept.update({name: level.detach().requires_grad_(True) for name, level in output.items()})
+        return dict(kept)
+
+    handle = model.get_submodule(path).register_forward_hook(keep)
+    total = sum(target(row).sum() for target, row in zip(targets, model(list(x)), strict=True))
+    handle.remove()
+    gradients = torch.autograd.grad(total, list(kept.values()), allow_unused=True)
+    size = next(iter(kept.values())).shape[2:]
+    maps = 0
+    for level, gradient in zip(kept.values(), gradients, strict=True):
+        if gradient is not None:
+            weighted = (gradient.mean((2, 3), keepdim=True) * level.detach()).sum(1, keepdim=True)
+            maps = maps + F.interpolate(weighted, size=size, mode="bilinear")[:, 0]
+    return heatmaps([maps], x.shape[2:]).numpy()

@@ -109,7 +109,7 @@ class Truth:
             maps = {}
             for method in self.architecture.methods:
                 if self.architecture.pyramid and method == "GradCAM":
-                    maps[method] = pyramid_by_autograd(model, path, x, self.targets)
+                    maps[method] = reference.pyramid_by_autograd(model, path, x, self.targets)
                 else:
                     reshape = levels_together if self.architecture.pyramid else transform
                     maps[method] = library.run(method, model, [path], x, self.targets, reshape)
@@ -131,27 +131,6 @@ def levels_together(levels):
     """pytorch-grad-cam's fasterrcnn_reshape_transform, which knows only Faster R-CNN's smallest level by its name."""
     size = min((level.shape[-2:] for level in levels.values()), key=lambda size: size.numel())
     return torch.cat([nn.functional.interpolate(level.abs(), size, mode="bilinear") for level in levels.values()], 1)
-
-
-def pyramid_by_autograd(model: nn.Module, path: str, x: torch.Tensor, targets) -> np.ndarray:
-    """Each level weighted by its own gradient, the levels' maps summed at the size of the first."""
-    kept = {}
-
-    def keep(module, inputs, output):
-        kept.update({name: level.detach().requires_grad_(True) for name, level in output.items()})
-        return dict(kept)
-
-    handle = model.get_submodule(path).register_forward_hook(keep)
-    total = sum(target(row).sum() for target, row in zip(targets, model(list(x)), strict=True))
-    handle.remove()
-    gradients = torch.autograd.grad(total, list(kept.values()), allow_unused=True)
-    size = next(iter(kept.values())).shape[2:]
-    maps = 0
-    for level, gradient in zip(kept.values(), gradients, strict=True):
-        if gradient is not None:
-            weighted = (gradient.mean((2, 3), keepdim=True) * level.detach()).sum(1, keepdim=True)
-            maps = maps + nn.functional.interpolate(weighted, size=size, mode="bilinear")[:, 0]
-    return reference.heatmaps([maps], x.shape[2:]).numpy()
 
 
 def describe(name: str, truth: Truth) -> dict:
