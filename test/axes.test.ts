@@ -56,7 +56,7 @@ for (const [name, count] of [
   ['frames-as-batch', 6],
   ['mirrors', 2],
 ] as const) {
-  test(`EXPECTED FAILURE - ${name}: several maps for each image`, async (t) => {
+  test(`${name}: several maps for each image are refused`, async (t) => {
     const golden = caseOf(name);
     const model = await sharedModel(pathOf(name));
     const cam = new GradCAM({ model, ...optionsOf(golden) });
