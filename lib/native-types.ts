@@ -291,7 +291,7 @@ export interface NativeModule {
   tensorAt(tensor: TensorReference, index: number): NativeTensor;
   /** `length` slices of the first dimension from `start` on. */
   tensorNarrow(tensor: TensorReference, start: number, length: number): NativeTensor;
-  /** A differentiable operation of native/core/tensor_operations.cc, by name, at once on this thread. */
+  /** A differentiable operation of native/core/values/tensor_operations.cc, by name, at once on this thread. */
   tensorOperation(
     name: string,
     operands: readonly TensorReference[],

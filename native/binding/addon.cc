@@ -1,19 +1,19 @@
 // The module's table of functions. lib/native-types.ts describes them.
 #include <napi.h>
 
+#include "api/caching_allocator.h"
+#include "api/cuda_library.h"
+#include "api/device_memory.h"
+#include "api/executors.h"
+#include "api/libtorch_build.h"
+#include "api/lost_device.h"
+#include "api/plan_description.h"
 #include "binding/conversions.h"
 #include "binding/errors.h"
 #include "binding/javascript_function.h"
 #include "binding/job_channel.h"
 #include "binding/model_functions.h"
 #include "binding/tensor_functions.h"
-#include "core/caching_allocator.h"
-#include "core/cuda_library.h"
-#include "core/device_memory.h"
-#include "core/executors.h"
-#include "core/libtorch_build.h"
-#include "core/lost_device.h"
-#include "core/plan_description.h"
 
 namespace gradcam {
 

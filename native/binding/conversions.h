@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "core/attribute.h"
-#include "core/cancellation.h"
-#include "core/explain.h"
-#include "core/factorize.h"
-#include "core/inspect.h"
-#include "core/metrics/perturb.h"
-#include "core/model.h"
+#include "api/attribution.h"
+#include "api/cancellation.h"
+#include "api/explain.h"
+#include "api/factorize.h"
+#include "api/inspect.h"
+#include "api/model.h"
+#include "api/perturbed_scores.h"
 
 namespace gradcam {
 

@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "core/failure.h"
+#include "api/failure.h"
 
 namespace gradcam {
 

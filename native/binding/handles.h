@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "core/counted.h"
+#include "api/counted.h"
 
 namespace gradcam {
 

@@ -1,6 +1,6 @@
 #include "binding/job_channel.h"
 
-#include "core/executors.h"
+#include "api/executors.h"
 
 namespace gradcam {
 

@@ -11,9 +11,9 @@
 #include <utility>
 #include <variant>
 
+#include "api/cancellation.h"
+#include "api/counted.h"
 #include "binding/errors.h"
-#include "core/cancellation.h"
-#include "core/counted.h"
 
 namespace gradcam {
 

@@ -5,9 +5,9 @@
 #include <functional>
 #include <memory>
 
+#include "api/cancellation.h"
+#include "api/tensor_handle.h"
 #include "binding/job_channel.h"
-#include "core/cancellation.h"
-#include "core/tensor_handle.h"
 
 namespace gradcam {
 

@@ -4,9 +4,9 @@
 
 #include <memory>
 
+#include "api/cancellation.h"
+#include "api/targets.h"
 #include "binding/job_channel.h"
-#include "core/cancellation.h"
-#include "core/targets.h"
 
 namespace gradcam {
 

@@ -2,10 +2,10 @@
 
 #include <limits>
 
+#include "api/tensor_operations.h"
 #include "binding/conversions.h"
 #include "binding/errors.h"
 #include "binding/reading.h"
-#include "core/tensor_operations.h"
 
 namespace gradcam {
 namespace {

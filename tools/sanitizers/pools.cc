@@ -11,12 +11,12 @@
 #include <thread>
 #include <vector>
 
-#include "core/block_cache.h"
-#include "core/caching_allocator.h"
-#include "core/cancellation.h"
-#include "core/device_memory.h"
-#include "core/executors.h"
-#include "core/intra_op_threads.h"
+#include "api/caching_allocator.h"
+#include "api/cancellation.h"
+#include "api/device_memory.h"
+#include "api/executors.h"
+#include "core/process/block_cache.h"
+#include "core/process/intra_op_threads.h"
 
 namespace gradcam {
 

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const ours = /gradcam\.node|\/native\/(core|binding)\//;
+const ours = /gradcam\.node|\/native\/(api|core|binding)\//;
 const nodes = /\/bin\/node\+|\bnapi_\w+ |\bnode::|\bv8::/;
 
 /**

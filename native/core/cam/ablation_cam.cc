@@ -1,11 +1,11 @@
-#include "core/activations_and_gradients.h"
+#include "api/failure.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/principal_component.h"
 #include "core/cam/repeated_rows.h"
-#include "core/failure.h"
-#include "core/forward_hooks.h"
-#include "core/host_memory.h"
-#include "core/output_value.h"
+#include "core/plan/activations_and_gradients.h"
+#include "core/plan/forward_hooks.h"
+#include "core/process/host_memory.h"
+#include "core/values/output_tree.h"
 
 namespace gradcam {
 namespace {

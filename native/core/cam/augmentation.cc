@@ -1,6 +1,6 @@
 #include "core/cam/augmentation.h"
 
-#include "core/image_axes.h"
+#include "core/values/image_axes.h"
 
 namespace gradcam {
 

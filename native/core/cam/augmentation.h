@@ -1,7 +1,7 @@
 #pragma once
 
-#include "core/cam/augmentation_choice.h"
-#include "core/torch.h"
+#include "api/augmentation_choice.h"
+#include "core/process/torch.h"
 
 namespace gradcam {
 

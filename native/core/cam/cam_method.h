@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "core/torch.h"
+#include "core/process/torch.h"
 
 namespace gradcam {
 

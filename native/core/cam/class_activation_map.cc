@@ -1,6 +1,6 @@
 #include "core/cam/class_activation_map.h"
 
-#include "core/failure.h"
+#include "api/failure.h"
 
 namespace gradcam {
 namespace {

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "core/target_scores.h"
-#include "core/torch.h"
+#include "core/process/torch.h"
+#include "core/targets/target_scores.h"
 
 namespace gradcam {
 

@@ -1,15 +1,15 @@
 #include "core/cam/full_grad.h"
 
-#include "core/activations_and_gradients.h"
+#include "api/failure.h"
 #include "core/cam/heatmap.h"
 #include "core/cam/principal_component.h"
-#include "core/derivatives.h"
-#include "core/failure.h"
-#include "core/host_memory.h"
-#include "core/image_axes.h"
-#include "core/output_value.h"
-#include "core/stopwatch.h"
-#include "core/tensor_types.h"
+#include "core/plan/activations_and_gradients.h"
+#include "core/plan/derivatives.h"
+#include "core/process/host_memory.h"
+#include "core/process/stopwatch.h"
+#include "core/values/image_axes.h"
+#include "core/values/output_tree.h"
+#include "core/values/tensor_types.h"
 
 namespace gradcam {
 namespace {

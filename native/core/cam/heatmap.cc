@@ -1,7 +1,7 @@
 #include "core/cam/heatmap.h"
 
-#include "core/derivatives.h"
-#include "core/failure.h"
+#include "api/failure.h"
+#include "core/plan/derivatives.h"
 
 namespace gradcam {
 

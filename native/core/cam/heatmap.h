@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "core/torch.h"
-#include "core/upsampling.h"
+#include "api/upsampling.h"
+#include "core/process/torch.h"
 
 namespace gradcam {
 

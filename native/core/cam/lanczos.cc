@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "core/cancellation.h"
-#include "core/failure.h"
+#include "api/cancellation.h"
+#include "api/failure.h"
 
 namespace gradcam {
 namespace {

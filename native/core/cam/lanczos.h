@@ -2,7 +2,7 @@
 
 #include <functional>
 
-#include "core/torch.h"
+#include "core/process/torch.h"
 
 namespace gradcam {
 

@@ -2,13 +2,13 @@
 
 #include <set>
 
-#include "core/activations_and_gradients.h"
+#include "api/failure.h"
 #include "core/cam/heatmap.h"
-#include "core/derivatives.h"
-#include "core/failure.h"
-#include "core/image_axes.h"
-#include "core/output_value.h"
-#include "core/stopwatch.h"
+#include "core/plan/activations_and_gradients.h"
+#include "core/plan/derivatives.h"
+#include "core/process/stopwatch.h"
+#include "core/values/image_axes.h"
+#include "core/values/output_tree.h"
 
 namespace gradcam {
 namespace {

@@ -1,9 +1,9 @@
 #pragma once
 
-#include "core/explain.h"
-#include "core/explained_output.h"
-#include "core/model_state.h"
-#include "core/target_scores.h"
+#include "api/explain.h"
+#include "core/model/model_state.h"
+#include "core/targets/explained_output.h"
+#include "core/targets/target_scores.h"
 
 namespace gradcam {
 

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
-#include "core/cancellation.h"
-#include "core/explained_output.h"
-#include "core/plan.h"
-#include "core/reshape_transform.h"
-#include "core/row_runs.h"
-#include "core/target_scores.h"
-#include "core/torch.h"
+#include "api/cancellation.h"
+#include "api/reshape_transform.h"
+#include "core/model/row_runs.h"
+#include "core/plan/plan.h"
+#include "core/process/torch.h"
+#include "core/targets/explained_output.h"
+#include "core/targets/target_scores.h"
 
 namespace gradcam {
 

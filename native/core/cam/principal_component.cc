@@ -5,9 +5,9 @@
 #include <iomanip>
 #include <sstream>
 
+#include "api/cancellation.h"
+#include "api/failure.h"
 #include "core/cam/lanczos.h"
-#include "core/cancellation.h"
-#include "core/failure.h"
 
 namespace gradcam {
 namespace {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/torch.h"
+#include "core/process/torch.h"
 
 namespace gradcam {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/activations_and_gradients.h"
-#include "core/failure.h"
+#include "api/failure.h"
+#include "core/plan/activations_and_gradients.h"
 
 namespace gradcam {
 namespace {

@@ -3,8 +3,8 @@
 #include <optional>
 #include <vector>
 
-#include "core/plan.h"
-#include "core/row_runs.h"
+#include "core/model/row_runs.h"
+#include "core/plan/plan.h"
 
 namespace gradcam {
 

@@ -1,8 +1,8 @@
-#include "core/activations_and_gradients.h"
+#include "api/failure.h"
 #include "core/cam/perturbed_runs.h"
-#include "core/failure.h"
-#include "core/image_axes.h"
-#include "core/output_value.h"
+#include "core/plan/activations_and_gradients.h"
+#include "core/values/image_axes.h"
+#include "core/values/output_tree.h"
 
 namespace gradcam {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
-#include "core/failure.h"
-#include "core/output_value.h"
+#include "api/failure.h"
+#include "core/values/output_tree.h"
 
 namespace gradcam {
 namespace {

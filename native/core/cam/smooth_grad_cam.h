@@ -2,8 +2,8 @@
 
 #include <optional>
 
-#include "core/activations_and_gradients.h"
 #include "core/cam/perturbed_runs.h"
+#include "core/plan/activations_and_gradients.h"
 
 namespace gradcam {
 

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "core/process/block_cache.h"
+
+namespace gradcam {
+
+// Makes LibTorch's CPU tensors keep the memory of large blocks for the next tensors instead of giving it back
+// to the system, which would hand it out again page by page, zeroed, on every call. Call once, before the
+// first tensor; further calls do nothing.
+void installCachingAllocator();
+
+// From now on freed blocks are kept, until the next release.
+void keepFreedMemory();
+// Gives what is kept back to the system, and all that is freed from now on.
+void releaseCachedMemory();
+
+MemoryUse memoryUse();
+
+// Blocks of any size that LibTorch's CPU allocator has given out and not got back.
+struct LiveMemory {
+  std::size_t blocks;
+  std::size_t bytes;
+};
+LiveMemory liveMemory();
+
+}  // namespace gradcam

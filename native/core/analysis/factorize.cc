@@ -1,0 +1,150 @@
+#include "api/factorize.h"
+
+#include <cmath>
+
+#include "api/failure.h"
+#include "core/cam/feature_pyramid.h"
+#include "core/cam/heatmap.h"
+#include "core/model/model_state.h"
+#include "core/model/row_runs.h"
+#include "core/plan/activations_and_gradients.h"
+#include "core/process/device_jobs.h"
+#include "core/values/image_axes.h"
+#include "core/values/output_tree.h"
+#include "core/values/tensor_state.h"
+
+namespace gradcam {
+namespace {
+
+constexpr int64_t kMostRounds = 200;
+constexpr double kTolerance = 1e-4;
+
+// One pass over `factor`, [rows, components], with the other factor fixed: minimises ||data - factor *
+// other|| in one coordinate after the other, not below 0. Returns how far the optimality conditions were from
+// holding.
+double descend(const at::Tensor& data, at::Tensor& factor, const at::Tensor& other) {
+  const at::Tensor gram = at::mm(other, other.t()).contiguous();     // [components, components]
+  const at::Tensor products = at::mm(data, other.t()).contiguous();  // [rows, components]
+  const int64_t rows = factor.size(0), components = factor.size(1);
+  const auto* hessian = gram.data_ptr<float>();
+  const auto* target = products.data_ptr<float>();
+  auto* values = factor.data_ptr<float>();
+  double violation = 0;
+  for (int64_t component = 0; component < components; ++component) {
+    const float curvature = hessian[component * components + component];
+    for (int64_t row = 0; row < rows; ++row) {
+      float* ofRow = values + row * components;
+      float gradient = -target[row * components + component];
+      for (int64_t each = 0; each < components; ++each)
+        gradient += hessian[component * components + each] * ofRow[each];
+      const float projected = ofRow[component] == 0 ? std::min(0.0F, gradient) : gradient;
+      violation += std::abs(projected);
+      if (curvature != 0) ofRow[component] = std::max(ofRow[component] - gradient / curvature, 0.0F);
+    }
+  }
+  return violation;
+}
+
+at::Tensor startAt(const std::optional<TensorHandle>& given,
+                   at::IntArrayRef sizes,
+                   double scale,
+                   at::Generator generator) {
+  if (!given) return (at::randn(sizes, generator, at::kFloat) * scale).abs().contiguous();
+  const at::Tensor start = given->state().tensor.to(at::kCPU, at::kFloat).contiguous().clone();
+  if (start.sizes() != sizes)
+    throw Failure("ERR_INPUT_SHAPE", "The start of the factorization has the wrong shape.");
+  return start;
+}
+
+at::Tensor linearOf(const torch::jit::Module& model, const std::string& path, const at::Tensor& rows) {
+  for (const auto& named : model.named_modules()) {
+    if (named.name != path) continue;
+    const bool fits = named.value.hasattr("weight") && named.value.attr("weight").isTensor() &&
+                      named.value.attr("weight").toTensor().dim() == 2 &&
+                      named.value.attr("weight").toTensor().size(1) == rows.size(1);
+    if (!fits) break;
+    const at::Tensor weight = named.value.attr("weight").toTensor().to(at::kCPU, at::kFloat);
+    std::optional<at::Tensor> bias;
+    if (named.value.hasattr("bias") && named.value.attr("bias").isTensor())
+      bias = named.value.attr("bias").toTensor().to(at::kCPU, at::kFloat);
+    return at::linear(rows, weight, bias);
+  }
+  throw Failure("ERR_UNKNOWN_LAYER", "The model has no linear layer '" + path + "' that takes " +
+                                         std::to_string(rows.size(1)) + " channels.")
+      .withLayer(path);
+}
+
+Factorization factorizeOnDevice(ModelState& state,
+                                const FactorizationRequest& request,
+                                const Cancellation& cancellation,
+                                const ExplainProgress& progress) {
+  const at::AutoGradMode noGradients(false);
+  CallChoice choice;
+  if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
+  const auto plan =
+      state.plan(request.modelMethod,
+                 {{request.layer.path, choice, /*optional=*/false, request.layer.output}}, request.optimize);
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
+  const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
+                                        [&] { return ActivationsAndGradients(*plan, inputs); });
+  ReshapeTransform reshape = request.reshape;
+  reshape.unrolled = plan->unrolledBefore(0);
+  const at::Tensor activation = activationOf(captured.layers().at(0), reshape).to(at::kCPU, at::kFloat);
+  if (activation.dim() != inputs.images().dim()) {
+    throw Failure("ERR_LAYER_OUTPUT",
+                  "Layer '" + request.layer.path +
+                      "' has no spatial map. Choose a layer before pooling, or give a reshapeTransform.")
+        .withLayer(request.layer.path);
+  }
+
+  const int64_t batch = activation.size(0), channels = activation.size(1);
+  const at::Tensor flat = activation.transpose(0, 1).reshape({channels, -1});
+  const at::Tensor offset = flat.amin(1, /*keepdim=*/true);
+  const at::Tensor data = (flat - offset).contiguous();
+  const double scale = std::sqrt(data.mean().item<double>() / static_cast<double>(request.components));
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(request.seed));
+  // In scikit-learn's order: first where the concepts are, then the concepts.
+  at::Tensor where = startAt(request.startExplanations, {request.components, data.size(1)}, scale, generator);
+  at::Tensor concepts = startAt(request.startConcepts, {channels, request.components}, scale, generator);
+
+  at::Tensor whereByPlace = where.t().contiguous();  // [places, components]
+  const at::Tensor dataByPlace = data.t().contiguous();
+  double first = 0;
+  int64_t round = 0;
+  while (round < kMostRounds) {
+    cancellation.throwIfCancelled();
+    ++round;
+    double violation = descend(data, concepts, whereByPlace.t());
+    violation += descend(dataByPlace, whereByPlace, concepts.t());
+    if (round == 1) first = violation;
+    progress(round, kMostRounds);
+    if (first == 0 || violation / first <= kTolerance) break;
+  }
+
+  const at::Tensor found = concepts + offset;
+  std::vector<int64_t> sizes = {request.components, batch};
+  sizes.insert(sizes.end(), activation.sizes().begin() + 2, activation.sizes().end());
+  const at::Tensor maps = whereByPlace.t().reshape(sizes).transpose(0, 1).flatten(0, 1).contiguous();
+  const auto size = spatialSizes(inputs.images().sizes());
+  std::vector<int64_t> resultSizes = {batch, request.components};
+  resultSizes.insert(resultSizes.end(), size.begin(), size.end());
+  const at::Tensor explanations = resizeMaps(scaleToUnitRange(maps), size).reshape(resultSizes).contiguous();
+  std::optional<TensorHandle> conceptOutputs;
+  if (!request.linear.empty())
+    conceptOutputs = toHandle(linearOf(state.module, request.linear, found.t().contiguous()));
+  return {toHandle(found.contiguous()), toHandle(explanations), std::move(conceptOutputs),
+          toOutputTree(captured.output()), round};
+}
+
+}  // namespace
+
+Factorization factorize(const Model& model,
+                        const FactorizationRequest& request,
+                        const Cancellation& cancellation,
+                        const ExplainProgress& progress) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode,
+                  [&] { return factorizeOnDevice(state, request, cancellation, progress); });
+}
+
+}  // namespace gradcam

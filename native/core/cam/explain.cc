@@ -1,0 +1,202 @@
+#include "api/explain.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "api/failure.h"
+#include "core/cam/augmentation.h"
+#include "core/cam/explain_pass.h"
+#include "core/cam/full_grad.h"
+#include "core/cam/heatmap.h"
+#include "core/cam/legrad.h"
+#include "core/model/model_state.h"
+#include "core/model/row_runs.h"
+#include "core/process/device_jobs.h"
+#include "core/process/host_memory.h"
+#include "core/process/stopwatch.h"
+#include "core/targets/explained_output.h"
+#include "core/values/output_tree.h"
+#include "core/values/tensor_state.h"
+
+namespace gradcam {
+namespace {
+
+std::vector<HookedLayer> hookedLayers(const std::vector<TargetLayer>& layers) {
+  if (layers.empty()) throw Failure("ERR_INTERNAL", "No target layer was named.");
+  std::vector<HookedLayer> hooked;
+  for (const TargetLayer& layer : layers) {
+    CallChoice choice;
+    if (layer.call == CallKind::All) choice.kind = CallChoice::Kind::All;
+    if (layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, layer.callIndex};
+    hooked.push_back({layer.path, choice, /*optional=*/false, layer.output});
+  }
+  return hooked;
+}
+
+void checkInput(const at::Tensor& input) {
+  if (input.dim() >= 2 && input.dim() <= 5) return;
+  std::ostringstream message;
+  message << "The input has shape " << input.sizes()
+          << ", but a batch of images [B, C, H, W], signals [B, C, L] or volumes [B, C, D, H, W] is needed.";
+  throw Failure("ERR_INPUT_SHAPE", message.str());
+}
+
+// Targets, scores, outputs and layers are as the input itself gives them: of augmentations, the first that
+// changes nothing, else the first that does not mirror, else the first.
+std::vector<AugmentationChoice> plainestFirst(std::vector<AugmentationChoice> augmentations) {
+  const auto first = [&](const auto& isPlain) {
+    const auto found = std::find_if(augmentations.begin(), augmentations.end(), isPlain);
+    if (found == augmentations.end()) return false;
+    std::rotate(augmentations.begin(), found, found + 1);
+    return true;
+  };
+  if (!first([](const AugmentationChoice& each) { return !each.flip && each.multiply == 1; }))
+    first([](const AugmentationChoice& each) { return !each.flip; });
+  return augmentations;
+}
+
+void describe(const c10::IValue& output,
+              const std::vector<ResolvedTarget>& targets,
+              const std::vector<double>& scores,
+              Explanation& explanation) {
+  explanation.outputs = toOutputTree(output);
+  for (std::size_t index = 0; index < targets.size(); ++index) {
+    const ResolvedTarget& target = targets[index];
+    explanation.maps.push_back({target.imageIndex, target.targetIndex, target.classIndex, scores[index]});
+  }
+}
+
+NetworkMethod networkMethodOf(const ExplainRequest& request) {
+  for (const MethodRequest& method : request.methods) {
+    if (method.name != "FullGrad" && method.name != "LeGrad") continue;
+    if (request.methods.size() == 1) return method.name == "FullGrad" ? fullGrad : leGrad;
+    throw Failure("ERR_UNSUPPORTED",
+                  method.name +
+                      " looks at the whole network and shares no forward with other methods. "
+                      "Explain with it in a call of its own.");
+  }
+  return nullptr;
+}
+
+MethodResult resultOf(const at::Tensor& heatmaps) {
+  const at::Tensor peaks = copyToHost(heatmaps.flatten(1).amax(1));
+  std::vector<bool> positive;
+  for (int64_t index = 0; index < peaks.numel(); ++index)
+    positive.push_back(peaks.data_ptr<float>()[index] > 0);
+  return {toHandle(copyToHost(heatmaps)), std::move(positive)};
+}
+
+Explanation explainInputs(ModelState& state,
+                          const ExplainRequest& request,
+                          const std::shared_ptr<const Plan>& plan,
+                          const ModelInputs& inputs,
+                          const Cancellation& cancellation,
+                          const ExplainProgress& progress) {
+  Explanation explanation;
+  StageTimings& timings = explanation.timings;
+  Stopwatch stopwatch;
+  const NetworkMethod networkMethod = networkMethodOf(request);
+  const std::vector<AugmentationChoice> asItIs = {{}};
+  const auto& augmentations = request.augmentations.empty() ? asItIs : request.augmentations;
+  std::vector<at::Tensor> sums;
+  int64_t done = 0;
+  std::vector<ResolvedTarget> targets;  // of the plainest, which all others explain, too
+  for (const AugmentationChoice& augmentation : plainestFirst(augmentations)) {
+    cancellation.throwIfCancelled();
+    const bool described = sums.empty();
+    const ModelInputs changed = inputs.with(augment(inputs.images(), augmentation));
+    const ExplainedOutput output =
+        augmentation.flip ? ExplainedOutput(request.output, inputs.images().sizes(), request.targets)
+                          : ExplainedOutput(request.output);
+    const auto* resolved = described ? nullptr : &targets;
+    std::vector<at::Tensor> heatmaps;
+    if (networkMethod) {
+      const NetworkMaps maps =
+          networkMethod(state, request, changed, output, resolved, cancellation, timings);
+      heatmaps = {maps.heatmaps};
+      checkFinite(maps.heatmaps, maps.output);
+      if (described) targets = maps.targets;
+      if (described) describe(maps.output, maps.targets, maps.scores, explanation);
+    } else {
+      ExplainPass pass(state, *plan, request, changed, output, resolved, cancellation);
+      timings.forward += stopwatch.lap();
+      const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
+      heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);
+      if (described) {
+        targets = pass.targets();
+        describe(pass.output(), pass.targets(), pass.scores(), explanation);
+        for (const ExplainPass::Layer& layer : pass.layers())
+          explanation.layers.push_back(
+              {layer.path, layer.callIndex, layer.output, layer.activation.sizes().vec()});
+      }
+    }
+    stopwatch.lap();
+    for (std::size_t method = 0; method < heatmaps.size(); ++method) {
+      const at::Tensor undone = undo(heatmaps[method], augmentation);
+      if (described) {
+        sums.push_back(undone);
+      } else {
+        sums[method] = sums[method] + undone;
+      }
+    }
+  }
+  for (const at::Tensor& sum : sums) {
+    const auto count = static_cast<double>(augmentations.size());
+    explanation.methods.push_back(resultOf((count == 1 ? sum : sum / count).contiguous()));
+  }
+  timings.cam += stopwatch.lap();
+  return explanation;
+}
+
+Explanation explainOnDevice(ModelState& state,
+                            const ExplainRequest& request,
+                            const Cancellation& cancellation,
+                            const ExplainProgress& progress,
+                            at::Tensor& inputIsFinite) {
+  Stopwatch stopwatch;
+  const at::AutoGradMode gradientsOnlyBehindHooks(false);
+  cancellation.throwIfCancelled();
+  const auto plan = networkMethodOf(request) ? nullptr
+                                             : state.plan(request.modelMethod, hookedLayers(request.layers),
+                                                          request.optimize, needsSecondDerivatives(request));
+  const double planTime = stopwatch.lap();
+  const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
+  checkInput(inputs.images());
+  const double inputTime = stopwatch.lap();
+  Explanation explanation = namingBatchSize(state, request.modelMethod, inputs, request.output, [&] {
+    return explainInputs(state, request, plan, inputs, cancellation, progress);
+  });
+  ModelState::checkInputFinite(inputIsFinite);
+  explanation.timings.plan += planTime;
+  explanation.timings.forward += inputTime;
+  return explanation;
+}
+
+}  // namespace
+
+PlanDescription describePlan(const Model& model,
+                             const std::string& modelMethod,
+                             const std::vector<TargetLayer>& layers,
+                             bool optimize) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode,
+                  [&] { return state.plan(modelMethod, hookedLayers(layers), optimize)->describe(); });
+}
+
+Explanation explain(const Model& model,
+                    const ExplainRequest& request,
+                    const Cancellation& cancellation,
+                    const ExplainProgress& progress) {
+  ModelState& state = model.state();
+  return onDevice(state.device, state.mode, [&] {
+    at::Tensor finite;
+    try {
+      return explainOnDevice(state, request, cancellation, progress, finite);
+    } catch (const Failure& failure) {
+      if (failure.code == "ERR_NOT_FINITE") ModelState::checkInputFinite(finite);  // that is why
+      throw;
+    }
+  });
+}
+
+}  // namespace gradcam

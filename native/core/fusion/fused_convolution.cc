@@ -1,0 +1,138 @@
+#include "core/fusion/fused_convolution.h"
+
+#include <sstream>
+
+#include "core/script/operator_names.h"
+
+namespace gradcam {
+namespace {
+
+void runFusedConvolution(torch::jit::Stack& stack) {
+  const auto added = torch::jit::pop(stack).toOptional<at::Tensor>();
+  const at::Tensor input = torch::jit::pop(stack).toTensor();
+  const auto convolution =
+      c10::static_intrusive_pointer_cast<FusedConvolution>(torch::jit::pop(stack).toCapsule());
+  const at::Tensor result = convolution->run(input, added);
+  torch::jit::push(stack, convolution->inRows() ? result.contiguous() : result);
+}
+
+}  // namespace
+
+bool FusedConvolution::available() {
+  static const bool found = at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
+                            findTorchOperator("mkldnn::_convolution_pointwise") &&
+                            findTorchOperator("mkldnn::_convolution_pointwise", "binary") &&
+                            findTorchOperator("mkldnn::_reorder_convolution_weight");
+  return found;
+}
+
+FoldedBatchNorm FoldedBatchNorm::of(const at::Tensor& mean,
+                                    const at::Tensor& variance,
+                                    const std::optional<at::Tensor>& weight,
+                                    const std::optional<at::Tensor>& bias,
+                                    double epsilon) {
+  at::Tensor scale = at::rsqrt(variance.to(at::kDouble) + epsilon);
+  if (weight) scale = scale * *weight;
+  at::Tensor shift = -mean * scale;
+  if (bias) shift = shift + *bias;
+  return {scale.to(at::kFloat), shift.to(at::kFloat)};
+}
+
+FusedConvolution::FusedConvolution(Parameters parameters,
+                                   const std::optional<FoldedBatchNorm>& batchNorm,
+                                   FusedActivation activation,
+                                   bool inRows,
+                                   SharedWeights& weights)
+    : parameters_(std::move(parameters)),
+      weightSizes_(parameters_.weight.sizes().vec()),
+      activation_(std::move(activation)),
+      inRows_(inRows) {
+  if (onGpu()) {
+    foldOnGpu(batchNorm);
+    return;
+  }
+  const auto& [weight, bias, stride, padding, dilation, groups] = parameters_;
+  packed_ = weights.convolution(weight, batchNorm ? std::optional(batchNorm->scale) : std::nullopt,
+                                {stride, padding, dilation, groups});
+  if (!batchNorm) return;
+  parameters_.bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
+}
+
+bool FusedConvolution::fits(const at::Tensor& input) const {
+  const at::Tensor& weight = parameters_.weight;
+  if (input.device() != weight.device() || input.scalar_type() != weight.scalar_type() || input.dim() != 4 ||
+      input.numel() == 0)
+    return false;
+  if (input.size(1) != weightSizes_[1] * parameters_.groups) return false;
+  for (const int64_t size : outputSizes(input)) {
+    if (size <= 0) return false;
+  }
+  return true;
+}
+
+std::vector<int64_t> FusedConvolution::outputSizes(const at::Tensor& input) const {
+  std::vector<int64_t> sizes = {input.size(0), weightSizes_[0]};
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const auto dimension = static_cast<int64_t>(axis) + 2;
+    const int64_t reach = parameters_.dilation[axis] * (weightSizes_[axis + 2] - 1) + 1;
+    const int64_t room = input.size(dimension) + 2 * parameters_.padding[axis] - reach;
+    sizes.push_back(room < 0 ? 0 : room / parameters_.stride[axis] + 1);
+  }
+  return sizes;
+}
+
+at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at::Tensor>& added) const {
+  if (!fits(input)) return runAsWritten(input, added);
+  if (onGpu()) return runWithCudnn(input, added);
+  static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
+  static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
+  const at::Tensor weight = packed_->weightFor(input);
+  const at::Tensor image = input.contiguous(at::MemoryFormat::ChannelsLast);
+  const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
+  if (!added) {
+    return callTorchOperator(unary, {image, weight, bias, padding, stride, dilation, groups, activation_.name,
+                                     activation_.scalarList(), activation_.algorithm});
+  }
+  if (added->scalar_type() != at::kFloat || added->sizes() != outputSizes(input)) {
+    return activation_.apply(
+        at::add(callTorchOperator(unary, {image, weight, bias, padding, stride, dilation, groups, "none",
+                                          c10::List<std::optional<at::Scalar>>(), std::nullopt}),
+                *added));
+  }
+  const bool isRelu = activation_.name == "relu";  // all that oneDNN's operator takes behind an addition
+  at::Tensor sum =
+      callTorchOperator(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias,
+                                 padding, stride, dilation, groups, "add", at::Scalar(1.0),
+                                 isRelu ? c10::IValue(activation_.name) : c10::IValue(),
+                                 c10::List<std::optional<at::Scalar>>(), std::nullopt});
+  return isRelu ? sum : activation_.applyInPlace(std::move(sum));
+}
+
+// What oneDNN cannot take, and every mistake, goes to the operators the model was written with, whose results
+// and messages are the ones to have.
+at::Tensor FusedConvolution::runAsWritten(const at::Tensor& input,
+                                          const std::optional<at::Tensor>& added) const {
+  const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
+  at::Tensor result = at::conv2d(input, onGpu() ? parameters_.weight : packed_->plain(), bias, stride,
+                                 padding, dilation, groups);
+  if (added) result = at::add(result, *added);
+  return activation_.apply(result);
+}
+
+std::string FusedConvolution::describe() const {
+  std::ostringstream text;
+  text << "conv_" << weightSizes_[1] * parameters_.groups << "_to_" << weightSizes_[0] << "_"
+       << weightSizes_[2] << "x" << weightSizes_[3];
+  if (activation_.name != "none") text << "_" << activation_.name;
+  return text.str();
+}
+
+const c10::Symbol& fusedConvolutionSymbol() {
+  static const torch::jit::RegisterOperators registered({torch::jit::Operator(
+      operatorName("fused_convolution") + "(Any convolution, Tensor input, Tensor? added) -> Tensor",
+      runFusedConvolution, c10::AliasAnalysisKind::FROM_SCHEMA)});
+  static const c10::Symbol symbol = operatorSymbol("fused_convolution");
+  return symbol;
+}
+
+}  // namespace gradcam

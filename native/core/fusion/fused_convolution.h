@@ -1,0 +1,80 @@
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/fusion/fused_activation.h"
+#include "core/fusion/shared_weights.h"
+#include "core/process/torch.h"
+
+namespace gradcam {
+
+// A BatchNorm behind a convolution, as one factor and one addend for each channel.
+struct FoldedBatchNorm {
+  at::Tensor scale;  // float32, [out]
+  at::Tensor shift;
+
+  static FoldedBatchNorm of(const at::Tensor& mean,
+                            const at::Tensor& variance,
+                            const std::optional<at::Tensor>& weight,
+                            const std::optional<at::Tensor>& bias,
+                            double epsilon);
+};
+
+// activation(batch_norm(convolution(input)) + added), without gradients. Several threads may run it.
+//
+// On a CPU as one oneDNN primitive on channels-last data, with packed weights.
+//
+// On a GPU by cuDNN, as one kernel where the activation is ReLU. Seen with ResNet-50 on an H200, float32 is
+// fastest in rows, and what tensor cores compute (float16, bfloat16, TF32) channels-last.
+class FusedConvolution final : public torch::CustomClassHolder {
+ public:
+  struct Parameters {
+    // [out, in / groups, height, width]; on the CPU float32, on a GPU float32, float16 or bfloat16
+    at::Tensor weight;
+    std::optional<at::Tensor> bias;
+    std::vector<int64_t> stride, padding, dilation;
+    int64_t groups;
+  };
+
+  // False where LibTorch was built without oneDNN.
+  static bool available();
+  // False where LibTorch was built without cuDNN.
+  static bool availableOnGpu();
+
+  FusedConvolution(Parameters parameters,
+                   const std::optional<FoldedBatchNorm>& batchNorm,
+                   FusedActivation activation,
+                   bool inRows,
+                   SharedWeights& weights);
+
+  at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
+  // The result is contiguous instead of channels-last.
+  bool inRows() const { return inRows_; }
+  std::string describe() const;
+
+ private:
+  bool onGpu() const { return !parameters_.weight.is_cpu(); }
+  void foldOnGpu(const std::optional<FoldedBatchNorm>& batchNorm);
+  bool fits(const at::Tensor& input) const;
+  std::vector<int64_t> outputSizes(const at::Tensor& input) const;
+  at::Tensor runWithCudnn(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
+  at::Tensor runAsOneKernel(const at::Tensor& image, const std::optional<at::Tensor>& added) const;
+  at::Tensor runAsWritten(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
+
+  Parameters parameters_;
+  const std::vector<int64_t> weightSizes_;     // [out, in / groups, height, width]
+  std::shared_ptr<PackedConvolution> packed_;  // null on a GPU
+  const FusedActivation activation_;
+  const bool inRows_;
+  at::MemoryFormat formatOnGpu_ = at::MemoryFormat::Contiguous;
+  mutable std::atomic<bool> oneKernel_ = true;  // until cuDNN refuses
+};
+
+// The operator `fused_convolution(Any convolution, Tensor input, Tensor? added) -> Tensor`; the first
+// argument is a FusedConvolution in a capsule.
+const c10::Symbol& fusedConvolutionSymbol();
+
+}  // namespace gradcam

@@ -1,0 +1,275 @@
+#include "core/fusion/prefix_optimization.h"
+
+#include <unordered_set>
+
+#include "core/fusion/fused_attention.h"
+#include "core/fusion/fused_convolution.h"
+#include "core/fusion/fused_linear.h"
+#include "core/fusion/plain_layout.h"
+#include "core/graphs/constant_input.h"
+#include "core/graphs/graph_walk.h"
+
+namespace gradcam {
+namespace {
+
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::toIValue;
+using torch::jit::Value;
+
+// The two numbers of an argument such as stride, which may be given as one.
+std::optional<std::vector<int64_t>> pairArgument(const Node* node, const char* name) {
+  const auto value = constantInput(node, name);
+  if (!value || !value->isIntList()) return std::nullopt;
+  std::vector<int64_t> pair = value->toIntVector();
+  if (pair.size() == 1) pair.push_back(pair.front());
+  if (pair.size() != 2) return std::nullopt;
+  return pair;
+}
+
+bool canFuseWith(const at::Tensor& weight) {
+  const at::ScalarType type = weight.scalar_type();
+  if (weight.is_cpu()) return type == at::kFloat && FusedConvolution::available();
+  const bool known = type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
+  return weight.is_cuda() && known && FusedConvolution::availableOnGpu();
+}
+
+// The parameters of a convolution of images with constant weights; none for every other node.
+std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* node) {
+  const bool written = node->matches(
+      "aten::conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[2] stride=1, int[2] padding=0, "
+      "int[2] "
+      "dilation=1, int groups=1) -> Tensor");
+  if (!written && node->kind() != c10::aten::_convolution) return std::nullopt;
+  if (!written && constantInput(node, "transposed") != c10::IValue(false)) return std::nullopt;
+
+  const auto weight = constantInput(node, "weight");
+  const auto bias = constantInput(node, "bias");
+  const auto groups = constantInput(node, "groups");
+  const auto stride = pairArgument(node, "stride");
+  const auto padding = pairArgument(node, "padding");
+  const auto dilation = pairArgument(node, "dilation");
+  if (!weight || !weight->isTensor() || !bias || !groups || !stride || !padding || !dilation)
+    return std::nullopt;
+  const at::Tensor& kernel = weight->toTensor();
+  if (kernel.dim() != 4 || !canFuseWith(kernel)) return std::nullopt;
+  return FusedConvolution::Parameters{
+      kernel.detach(), bias->toOptional<at::Tensor>(), *stride, *padding, *dilation, groups->toInt()};
+}
+
+// The one operation that uses a value, in the same block.
+Node* onlyUser(const Value* value) {
+  if (value->uses().size() != 1) return nullptr;
+  Node* user = value->uses()[0].user;
+  return user->owningBlock() == value->node()->owningBlock() ? user : nullptr;
+}
+
+// The other term, where `node` adds a tensor of equal weight to `term`.
+Value* otherTerm(const Node* node, const Value* term) {
+  if (!node->matches("aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"))
+    return nullptr;
+  const auto alpha = toIValue(node->input(2));
+  if (!alpha || !alpha->isInt() || alpha->toInt() != 1) return nullptr;
+  if (node->input(0) == node->input(1)) return nullptr;
+  return node->input(0) == term ? node->input(1) : node->input(0);
+}
+
+// What a BatchNorm in evaluation mode with constant statistics amounts to.
+std::optional<FoldedBatchNorm> batchNormOf(const Node* node, const Value* input) {
+  if (node->kind() != c10::aten::batch_norm || node->namedInput("input") != input) return std::nullopt;
+  const auto mean = constantInput(node, "running_mean");
+  const auto variance = constantInput(node, "running_var");
+  const auto weight = constantInput(node, "weight");
+  const auto bias = constantInput(node, "bias");
+  const auto epsilon = constantInput(node, "eps");
+  if (constantInput(node, "training") != c10::IValue(false) || !epsilon || !weight || !bias)
+    return std::nullopt;
+  if (!mean || !mean->isTensor() || !variance || !variance->isTensor()) return std::nullopt;
+  return FoldedBatchNorm::of(mean->toTensor(), variance->toTensor(), weight->toOptional<at::Tensor>(),
+                             bias->toOptional<at::Tensor>(), epsilon->toDouble());
+}
+
+struct Fusion {
+  std::vector<Node*> replaced;  // the convolution and what follows it
+  std::optional<FoldedBatchNorm> batchNorm;
+  Value* added = nullptr;
+  FusedActivation activation;
+  bool inRows = false;  // the result must not stay channels-last
+};
+
+// `rewritten` are the tensors that something writes to.
+Fusion findFusion(Node* convolution,
+                  bool inputIsRewritten,
+                  const std::unordered_set<const Value*>& rewritten) {
+  Fusion fusion;
+  fusion.replaced.push_back(convolution);
+  // The primitive runs where the last replaced operation was: nothing may have changed the input until then.
+  if (inputIsRewritten) return fusion;
+  const auto next = [&] { return onlyUser(fusion.replaced.back()->output()); };
+  if (Node* user = next(); user && user->kind() == plainLayoutSymbol()) {
+    fusion.inRows = true;
+    fusion.replaced.push_back(user);
+  }
+  if (Node* user = next()) {
+    fusion.batchNorm = batchNormOf(user, fusion.replaced.back()->output());
+    if (fusion.batchNorm) fusion.replaced.push_back(user);
+  }
+  if (Node* user = next()) {
+    Value* other = otherTerm(user, fusion.replaced.back()->output());
+    if (other != nullptr && rewritten.count(other) > 0) return fusion;  // it is to be read now, not later
+    if (other != nullptr) {
+      fusion.added = other;
+      fusion.replaced.push_back(user);
+    }
+  }
+  if (Node* user = next()) {
+    if (const auto activation = FusedActivation::of(user)) {
+      fusion.activation = *activation;
+      fusion.replaced.push_back(user);
+    }
+  }
+  return fusion;
+}
+
+Node* insertFused(Graph& graph, Node* before, c10::Symbol symbol, at::ArrayRef<Value*> inputs) {
+  torch::jit::WithInsertPoint here(before);
+  return graph.insertNode(graph.create(symbol, inputs, 1));
+}
+
+class PrefixOptimizer {
+ public:
+  PrefixOptimizer(Graph& graph,
+                  std::unordered_set<const Value*> rewritten,
+                  SharedWeights& weights,
+                  PlanDescription& facts)
+      : graph_(graph), rewritten_(std::move(rewritten)), weights_(weights), facts_(facts) {}
+
+  void fuseConvolution(Node* node) {
+    const Fusion fusion = findFusion(node, rewritten_.count(node->input(0)) > 0, rewritten_);
+    auto convolution = c10::make_intrusive<FusedConvolution>(*convolutionParameters(node), fusion.batchNorm,
+                                                             fusion.activation, fusion.inRows, weights_);
+    Value* handle = addState(convolution->describe(), convolution);
+    Node* last = fusion.replaced.back();
+    Value* added = fusion.added;
+    if (added == nullptr) {
+      torch::jit::WithInsertPoint here(last);
+      added = graph_.insertConstant(c10::IValue());
+    }
+    const int notCounted = 1 + (fusion.batchNorm ? 1 : 0) + (fusion.inRows ? 1 : 0);
+    facts_.fusedOperations += static_cast<int>(fusion.replaced.size()) - notCounted;
+    replaceChain(fusion.replaced,
+                 insertFused(graph_, last, fusedConvolutionSymbol(), {handle, node->input(0), added}));
+    ++facts_.fusedConvolutions;
+  }
+
+  void fuseLinear(Node* node) {
+    std::vector<Node*> chain = {node};
+    FusedActivation activation;
+    Node* user = rewritten_.count(node->input(0)) > 0 ? nullptr : onlyUser(node->output());
+    if (user != nullptr) {
+      if (const auto found = FusedActivation::of(user)) {
+        activation = *found;
+        chain.push_back(user);
+      }
+    }
+    auto linear = c10::make_intrusive<FusedLinear>(constantInput(node, "weight")->toTensor().detach(),
+                                                   constantInput(node, "bias")->toOptional<at::Tensor>(),
+                                                   activation, weights_);
+    Value* handle = addState(linear->describe(), linear);
+    replaceChain(chain, insertFused(graph_, chain.back(), fusedLinearSymbol(), {handle, node->input(0)}));
+    ++facts_.fusedLinears;
+    facts_.fusedOperations += static_cast<int>(chain.size()) - 1;
+  }
+
+  void fuseAttention(Node* node, c10::intrusive_ptr<FusedAttention> attention) {
+    std::vector<Value*> inputs = {addState("attention", std::move(attention))};
+    inputs.insert(inputs.end(), node->inputs().begin(), node->inputs().end());
+    torch::jit::WithInsertPoint here(node);
+    Node* fused = graph_.insertNode(graph_.create(fusedAttentionSymbol(), inputs, 2));
+    for (std::size_t index = 0; index < 2; ++index)
+      node->outputs()[index]->replaceAllUsesWith(fused->outputs()[index]);
+    node->destroy();
+    facts_.fusedLinears += 2;
+  }
+
+  std::vector<c10::IValue> takeState() { return std::move(state_); }
+
+ private:
+  Value* addState(const std::string& name, c10::intrusive_ptr<torch::CustomClassHolder> object) {
+    Value* handle = graph_.addInput(name);
+    handle->setType(c10::CapsuleType::get());
+    state_.push_back(c10::IValue::make_capsule(std::move(object)));
+    return handle;
+  }
+
+  void replaceChain(const std::vector<Node*>& chain, Node* by) {
+    if (rewritten_.count(chain.back()->output()) > 0) rewritten_.insert(by->output());
+    chain.back()->output()->replaceAllUsesWith(by->output());
+    for (auto node = chain.rbegin(); node != chain.rend(); ++node) (*node)->destroy();
+  }
+
+  Graph& graph_;
+  std::unordered_set<const Value*> rewritten_;
+  SharedWeights& weights_;
+  PlanDescription& facts_;
+  std::vector<c10::IValue> state_;
+};
+
+// A matrix product with constant float32 weights on the CPU.
+bool isConstantLinear(const Node* node) {
+  if (!node->matches("aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor")) return false;
+  const auto weight = constantInput(node, "weight");
+  if (!weight || !weight->isTensor() || !constantInput(node, "bias")) return false;
+  const at::Tensor& matrix = weight->toTensor();
+  return matrix.dim() == 2 && matrix.scalar_type() == at::kFloat && matrix.is_cpu();
+}
+
+}  // namespace
+
+bool isFusableConvolution(const Node* node) {
+  return convolutionParameters(node).has_value();
+}
+
+void foldBatchNorms(std::shared_ptr<Graph>& graph) {
+  bool halfPrecision = false;
+  forEachNode(graph->block(), [&](const Node* node) {
+    const auto value = node->kind() == c10::prim::Constant ? toIValue(node->output()) : std::nullopt;
+    if (!value || !value->isTensor() || !value->toTensor().defined()) return;
+    halfPrecision = halfPrecision || at::isReducedFloatingType(value->toTensor().scalar_type());
+  });
+  if (!halfPrecision) torch::jit::FoldFrozenConvBatchnorm(graph);
+}
+
+std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
+                                        bool mayFuseConvolutions,
+                                        SharedWeights& weights,
+                                        PlanDescription& facts) {
+  std::vector<Node*> convolutions, linears;
+  std::unordered_set<const Value*> rewritten;
+  std::vector<std::pair<Node*, c10::intrusive_ptr<FusedAttention>>> attentions;
+  {
+    const torch::jit::AliasDb aliases(graph);
+    forEachNode(graph->block(), [&](Node* node) {
+      for (const Value* output : node->outputs()) {
+        if (aliases.hasWriters(output)) rewritten.insert(output);
+      }
+      if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
+      if (!FusedLinear::available()) return;
+      if (auto attention = FusedAttention::of(node, weights))
+        attentions.emplace_back(node, std::move(attention));
+      if (isConstantLinear(node)) linears.push_back(node);
+    });
+    for (const Value* input : graph->inputs()) {
+      if (aliases.hasWriters(input)) rewritten.insert(input);
+    }
+  }
+  PrefixOptimizer optimizer(*graph, std::move(rewritten), weights, facts);
+  for (Node* node : convolutions) optimizer.fuseConvolution(node);
+  for (Node* node : linears) optimizer.fuseLinear(node);
+  for (const auto& [node, attention] : attentions) optimizer.fuseAttention(node, attention);
+  torch::jit::EliminateDeadCode(graph);
+  foldBatchNorms(graph);  // those that oneDNN cannot take
+  return optimizer.takeState();
+}
+
+}  // namespace gradcam

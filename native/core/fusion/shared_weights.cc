@@ -1,0 +1,200 @@
+#include "core/fusion/shared_weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+#include "core/fusion/fused_activation.h"
+#include "core/graphs/graph_walk.h"
+
+namespace gradcam {
+namespace {
+
+constexpr std::size_t kSizesKept = 4;
+// Smaller constants are not worth comparing.
+constexpr std::size_t kSmallestShared = 4096;
+
+// A packed tensor is opaque; what oneDNN adds to fill its blocks is not told.
+std::size_t bytesOf(const at::Tensor& packed) {
+  return packed.defined() ? static_cast<std::size_t>(packed.numel()) * packed.element_size() : 0;
+}
+
+bool sameBits(const at::Tensor& a, const at::Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && a.strides() == b.strides() &&
+         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
+}
+
+bool sameScale(const std::optional<at::Tensor>& a, const std::optional<at::Tensor>& b) {
+  return a.has_value() == b.has_value() && (!a || sameBits(*a, *b));
+}
+
+// Nobody holds them any more.
+template <typename Known>
+void forgetGone(Known& all) {
+  for (auto entry = all.begin(); entry != all.end();) {
+    auto& packed = entry->second.packed;
+    packed.erase(
+        std::remove_if(packed.begin(), packed.end(), [](const auto& each) { return each.expired(); }),
+        packed.end());
+    entry = packed.empty() ? all.erase(entry) : std::next(entry);
+  }
+}
+
+}  // namespace
+
+PackedConvolution::PackedConvolution(at::Tensor weight,
+                                     std::optional<at::Tensor> scale,
+                                     Shape shape,
+                                     PackedBytes bytes)
+    : weight_(std::move(weight)),
+      scale_(std::move(scale)),
+      shape_(std::move(shape)),
+      bytes_(std::move(bytes)) {}
+
+PackedConvolution::~PackedConvolution() {
+  for (const Packed& each : packed_) *bytes_ -= bytesOf(each.weight);
+}
+
+bool PackedConvolution::isOf(const std::optional<at::Tensor>& scale, const Shape& shape) const {
+  return shape_ == shape && sameScale(scale_, scale);
+}
+
+at::Tensor PackedConvolution::plain() const {
+  return scale_ ? weight_ * scale_->view({-1, 1, 1, 1}) : weight_;
+}
+
+at::Tensor PackedConvolution::weightFor(const at::Tensor& input) {
+  static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
+  const int64_t height = input.size(2), width = input.size(3);
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(packed_.begin(), packed_.end(), [&](const Packed& each) {
+    return each.height == height && each.width == width;
+  });
+  if (found == packed_.end()) {
+    packed_.push_front({height, width, {}});
+    if (packed_.size() > kSizesKept) {
+      *bytes_ -= bytesOf(packed_.back().weight);
+      packed_.pop_back();
+    }
+    return plain();
+  }
+  packed_.splice(packed_.begin(), packed_, found);
+  if (!found->weight.defined()) {
+    const std::vector<int64_t> one = {1, input.size(1), height, width};
+    found->weight = callTorchOperator(
+        reorder, {plain(), shape_.padding, shape_.stride, shape_.dilation, shape_.groups, one});
+    *bytes_ += bytesOf(found->weight);
+  }
+  return found->weight;
+}
+
+PackedLinear::PackedLinear(at::Tensor weight, PackedBytes bytes)
+    : bytes_(std::move(bytes)), weight_(std::move(weight)) {}
+
+PackedLinear::~PackedLinear() {
+  if (weight_.is_mkldnn()) *bytes_ -= bytesOf(weight_);
+}
+
+at::Tensor PackedLinear::packed() {
+  static const auto reorder = *findTorchOperator("mkldnn::_reorder_linear_weight");
+  const std::lock_guard lock(mutex_);
+  if (!weight_.is_mkldnn()) {
+    weight_ = callTorchOperator(reorder, {weight_.contiguous(), c10::IValue()});
+    *bytes_ += bytesOf(weight_);
+  }
+  return weight_;
+}
+
+at::Tensor PackedLinear::plain() {
+  const std::lock_guard lock(mutex_);
+  return weight_.is_mkldnn() ? weight_.to_dense() : weight_;
+}
+
+SharedWeights::SharedWeights(const torch::jit::Module& model) {
+  const auto remember = [this](const auto& tensors) {
+    for (const at::Tensor& tensor : tensors) {
+      if (tensor.has_storage()) ofModel_.insert(tensor.storage().unsafeGetStorageImpl());
+    }
+  };
+  remember(model.parameters());
+  remember(model.buffers());
+}
+
+SharedWeights::Place SharedWeights::placeOf(const at::Tensor& tensor) {
+  return {tensor.storage().unsafeGetStorageImpl(), tensor.storage_offset(), tensor.sizes().vec(),
+          tensor.strides().vec()};
+}
+
+template <typename Packed>
+std::vector<std::weak_ptr<Packed>>& SharedWeights::knownOf(std::map<Place, Known<Packed>>& all,
+                                                           const at::Tensor& tensor) {
+  const Place place = placeOf(tensor);
+  const auto found = all.find(place);
+  if (found != all.end()) return found->second.packed;
+  forgetGone(all);
+  return all.emplace(place, Known<Packed>{tensor.storage().getWeakStorageImpl(), {}}).first->second.packed;
+}
+
+std::shared_ptr<PackedConvolution> SharedWeights::convolution(const at::Tensor& weight,
+                                                              const std::optional<at::Tensor>& scale,
+                                                              const PackedConvolution::Shape& shape) {
+  const std::lock_guard lock(mutex_);
+  auto& known = knownOf(convolutions_, weight);
+  for (const auto& each : known) {
+    if (auto packed = each.lock(); packed && packed->isOf(scale, shape)) return packed;
+  }
+  auto packed = std::make_shared<PackedConvolution>(weight, scale, shape, packedBytes_);
+  known.push_back(packed);
+  return packed;
+}
+
+std::shared_ptr<PackedLinear> SharedWeights::linear(const at::Tensor& weight) {
+  const std::lock_guard lock(mutex_);
+  auto& known = knownOf(linears_, weight);
+  for (const auto& each : known) {
+    if (auto packed = each.lock()) return packed;
+  }
+  auto packed = std::make_shared<PackedLinear>(weight, packedBytes_);
+  known.push_back(packed);
+  return packed;
+}
+
+at::Tensor SharedWeights::shared(const at::Tensor& constant) {
+  const std::string_view bits(static_cast<const char*>(constant.const_data_ptr()), constant.nbytes());
+  const std::size_t hash = std::hash<std::string_view>()(bits);
+  const std::lock_guard lock(mutex_);
+  auto [entry, end] = constants_.equal_range(hash);
+  while (entry != end) {
+    const auto known = entry->second.lock();
+    if (!known) {
+      entry = constants_.erase(entry);
+      continue;
+    }
+    const at::Tensor tensor(known);
+    if (sameBits(tensor, constant)) return tensor;
+    ++entry;
+  }
+  constants_.emplace(hash, WeakTensor(constant.getIntrusivePtr()));
+  return constant;
+}
+
+void SharedWeights::shareConstants(torch::jit::Graph& graph) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(constants_, [](const auto& entry) { return entry.second.expired(); });
+  }
+  forEachNode(graph.block(), [this](torch::jit::Node* node) {
+    const bool isTensor = node->kind() == c10::prim::Constant && node->hasAttribute(c10::attr::value) &&
+                          node->kindOf(c10::attr::value) == torch::jit::AttributeKind::t;
+    if (!isTensor) return;
+    const at::Tensor constant = node->t(c10::attr::value);
+    const bool comparable = constant.defined() && constant.is_cpu() && constant.layout() == at::kStrided &&
+                            !constant.is_quantized() && !constant.is_complex() && !constant.is_neg() &&
+                            constant.is_contiguous() && constant.has_storage() &&
+                            constant.nbytes() >= kSmallestShared;
+    if (comparable && ofModel_.count(constant.storage().unsafeGetStorageImpl()) == 0)
+      node->t_(c10::attr::value, shared(constant));
+  });
+}
+
+}  // namespace gradcam

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <atomic>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "core/process/torch.h"
+
+namespace gradcam {
+
+// Bytes of packed weights, as long as anything holds them.
+using PackedBytes = std::shared_ptr<std::atomic<std::size_t>>;
+
+// One convolution's weight, times a BatchNorm's scale, for oneDNN, which wants it in an order of its own that
+// depends on the image's size: from the second run with a size on it is kept in that order, for the few sizes
+// used last. (A batch of one decides the order; other batches want the same.) Several threads may ask.
+class PackedConvolution {
+ public:
+  struct Shape {
+    std::vector<int64_t> stride, padding, dilation;
+    int64_t groups;
+    bool operator==(const Shape&) const = default;
+  };
+
+  // `weight` is float32 on the CPU, [out, in / groups, height, width]; `scale` [out].
+  PackedConvolution(at::Tensor weight, std::optional<at::Tensor> scale, Shape shape, PackedBytes bytes);
+  ~PackedConvolution();
+  PackedConvolution(const PackedConvolution&) = delete;
+  PackedConvolution& operator=(const PackedConvolution&) = delete;
+
+  // For input of the shape of `input`: packed or not, which oneDNN's operators in ATen take alike.
+  at::Tensor weightFor(const at::Tensor& input);
+  at::Tensor plain() const;
+  bool isOf(const std::optional<at::Tensor>& scale, const Shape& shape) const;
+
+ private:
+  const at::Tensor weight_;
+  const std::optional<at::Tensor> scale_;
+  const Shape shape_;
+  const PackedBytes bytes_;
+  std::mutex mutex_;
+  struct Packed {
+    int64_t height, width;
+    at::Tensor weight;  // undefined while the size was seen only once
+  };
+  std::list<Packed> packed_;  // most recently used first
+};
+
+// A matrix in oneDNN's order, into which it is put when it is asked for first. Several threads may ask.
+class PackedLinear {
+ public:
+  // `weight` is float32 on the CPU, [out, in].
+  PackedLinear(at::Tensor weight, PackedBytes bytes);
+  ~PackedLinear();
+  PackedLinear(const PackedLinear&) = delete;
+  PackedLinear& operator=(const PackedLinear&) = delete;
+
+  at::Tensor packed();
+  at::Tensor plain();
+
+ private:
+  const PackedBytes bytes_;
+  std::mutex mutex_;
+  at::Tensor weight_;  // as given until it is packed: never both
+};
+
+// What the plans of one model share, so that each further layer takes little more memory: its weights as
+// oneDNN wants them, and what folding made of its weights. Held by plans only: with the last that uses a
+// weight it goes. Several threads may use it.
+class SharedWeights {
+ public:
+  // The parameters and buffers of `model` are shared as they are.
+  explicit SharedWeights(const torch::jit::Module& model);
+
+  std::shared_ptr<PackedConvolution> convolution(const at::Tensor& weight,
+                                                 const std::optional<at::Tensor>& scale,
+                                                 const PackedConvolution::Shape& shape);
+  std::shared_ptr<PackedLinear> linear(const at::Tensor& weight);
+
+  // Constants of the graph on the CPU that another plan has too, bit by bit, become that plan's.
+  void shareConstants(torch::jit::Graph& graph);
+
+  // Of all packed weights; never waits for one that is being packed.
+  std::size_t packedBytes() const { return packedBytes_->load(); }
+
+ private:
+  // A tensor's memory and how it lies there. Its owner is held weakly, so that the address stays taken.
+  using Place = std::tuple<const c10::StorageImpl*, int64_t, std::vector<int64_t>, std::vector<int64_t>>;
+  static Place placeOf(const at::Tensor& tensor);
+  template <typename Packed>
+  struct Known {
+    c10::weak_intrusive_ptr<c10::StorageImpl> memory;
+    std::vector<std::weak_ptr<Packed>> packed;
+  };
+  using WeakTensor = c10::weak_intrusive_ptr<at::TensorImpl, c10::UndefinedTensorImpl>;
+
+  template <typename Packed>
+  static std::vector<std::weak_ptr<Packed>>& knownOf(std::map<Place, Known<Packed>>& all,
+                                                     const at::Tensor& tensor);
+  at::Tensor shared(const at::Tensor& constant);
+
+  const PackedBytes packedBytes_ = std::make_shared<std::atomic<std::size_t>>(0);
+  std::unordered_set<const c10::StorageImpl*> ofModel_;
+  std::mutex mutex_;
+  std::map<Place, Known<PackedConvolution>> convolutions_;
+  std::map<Place, Known<PackedLinear>> linears_;
+  std::unordered_multimap<std::size_t, WeakTensor> constants_;  // by what they hold
+};
+
+}  // namespace gradcam

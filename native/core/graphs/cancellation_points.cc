@@ -1,0 +1,26 @@
+#include "core/graphs/cancellation_points.h"
+
+#include "api/cancellation.h"
+#include "core/graphs/graph_walk.h"
+#include "core/script/operator_names.h"
+
+namespace gradcam {
+namespace {
+
+c10::Symbol cancellationPointSymbol() {
+  static const torch::jit::RegisterOperators registered({torch::jit::Operator(
+      operatorName("cancellation_point") + "() -> ()", [](torch::jit::Stack&) { throwIfCancelled(); },
+      c10::AliasAnalysisKind::CONSERVATIVE)});
+  return operatorSymbol("cancellation_point");
+}
+
+}  // namespace
+
+void insertCancellationPoints(torch::jit::Graph& graph) {
+  forEachNode(graph.block(), [&](torch::jit::Node* node) {
+    if (node->kind() != c10::prim::Loop) return;
+    node->blocks()[0]->prependNode(graph.create(cancellationPointSymbol(), {}, 0));
+  });
+}
+
+}  // namespace gradcam

@@ -1,0 +1,108 @@
+#include "core/graphs/frozen_graph.h"
+
+#include <map>
+#include <set>
+
+#include "core/graphs/graph_walk.h"
+#include "core/graphs/in_place_writes.h"
+#include "core/script/module_paths.h"
+
+namespace gradcam {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Node;
+
+// Attributes that the graph writes do not stay what they are.
+template <typename IsWanted>
+void attributesToConstants(const std::shared_ptr<Graph>& shared,
+                           const torch::jit::Module& module,
+                           const IsWanted& isWanted) {
+  Graph& graph = *shared;
+  const auto written = writtenAttributes(shared);
+  forEachNode(graph.block(), [&](Node* node) {
+    if (node->kind() != c10::prim::GetAttr || written.count(node->s(c10::attr::name)) > 0) return;
+    const auto path = attributePath(node->output());
+    if (!path) return;
+    const c10::IValue value = valueAtPath(module, *path);
+    if (value.isModule() || !isWanted(value)) return;
+    torch::jit::WithInsertPoint here(node);
+    if (const auto constant = torch::jit::tryInsertConstant(graph, value)) {
+      node->output()->replaceAllUsesWith(*constant);
+    }
+  });
+}
+
+// The number of dimensions of what a convolution gives for a batch, seen through what changes no shape.
+std::optional<int64_t> knownRank(const torch::jit::Value* value) {
+  static const std::map<std::string, int64_t> ranks = {
+      {"aten::conv1d", 3}, {"aten::conv2d", 4}, {"aten::conv3d", 5}};
+  static const std::set<std::string> shapeless = {
+      "aten::batch_norm", "aten::relu", "aten::relu_",      "aten::relu6",
+      "aten::relu6_",     "aten::silu", "aten::silu_",      "aten::hardswish",
+      "aten::hardswish_", "aten::gelu", "aten::hardtanh",   "aten::hardtanh_",
+      "aten::sigmoid",    "aten::tanh", "aten::leaky_relu", "aten::leaky_relu_",
+  };
+  while (true) {
+    const std::string kind = value->node()->kind().toQualString();
+    if (const auto rank = ranks.find(kind); rank != ranks.end()) return rank->second;
+    if (shapeless.count(kind) == 0) return std::nullopt;
+    value = value->node()->input(0);
+  }
+}
+
+bool raises(const Block* block) {
+  for (const Node* node : block->nodes()) {
+    if (node->kind() == c10::prim::RaiseException) return true;
+  }
+  return false;
+}
+
+// Whether a number is only compared, and decides only whether the model complains.
+bool isOnlyChecked(const torch::jit::Value* value) {
+  for (const torch::jit::Use& use : value->uses()) {
+    const Node* comparison = use.user;
+    if (comparison->kind() != c10::aten::ne && comparison->kind() != c10::aten::eq) return false;
+    for (const torch::jit::Use& decision : comparison->output()->uses()) {
+      const Node* branch = decision.user;
+      if (branch->kind() != c10::prim::If || (!raises(branch->blocks()[0]) && !raises(branch->blocks()[1])))
+        return false;
+    }
+  }
+  return true;
+}
+
+// BatchNorm's scripted forward checks the rank of its input, and while something asks, a convolution's result
+// has two uses and BatchNorm cannot be folded into it. Only such checks: a convolution takes an image without
+// a batch, too, and a model may ask which it was given.
+void ranksToConstants(Graph& graph) {
+  forEachNode(graph.block(), [&](Node* node) {
+    if (node->kind() != c10::aten::dim || !isOnlyChecked(node->output())) return;
+    const auto rank = knownRank(node->input(0));
+    if (!rank) return;
+    torch::jit::WithInsertPoint here(node);
+    node->output()->replaceAllUsesWith(graph.insertConstant(*rank));
+  });
+}
+
+}  // namespace
+
+void foldSettings(std::shared_ptr<Graph>& graph, const torch::jit::Module& module) {
+  attributesToConstants(graph, module, [](const c10::IValue& value) {
+    return value.isBool() || value.isInt() || value.isDouble() || value.isString() || value.isNone();
+  });
+  torch::jit::ConstantPropagation(graph);
+}
+
+void freezeGraph(std::shared_ptr<Graph>& graph, const torch::jit::Module& module) {
+  // Folding a branch away can remove the only write of an attribute.
+  for (int round = 0; round < 2; ++round) {
+    attributesToConstants(graph, module, [](const c10::IValue&) { return true; });
+    ranksToConstants(*graph);
+    torch::jit::ConstantPropagation(graph);
+    torch::jit::EliminateDeadCode(graph);
+  }
+}
+
+}  // namespace gradcam

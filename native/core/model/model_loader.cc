@@ -1,0 +1,156 @@
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "api/cuda_library.h"
+#include "api/failure.h"
+#include "api/model.h"
+#include "core/graphs/traced_constants.h"
+#include "core/model/model_state.h"
+#include "core/process/device_jobs.h"
+#include "core/script/archive_check.h"
+#include "core/script/operator_libraries.h"
+
+namespace gradcam {
+namespace {
+
+[[noreturn]] void throwLoad(const std::string& path, const std::string& message) {
+  throw Failure("ERR_MODEL_LOAD", "Cannot load '" + path + "': " + message).withPath(path);
+}
+
+// Says in a user's words what is wrong with a file before LibTorch sees it.
+void checkFile(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) {
+    throw Failure("ERR_MODEL_NOT_FOUND", "There is no model file at '" + path + "'.").withPath(path);
+  }
+  if (status.type() == std::filesystem::file_type::directory) throwLoad(path, "it is a directory.");
+  // Opening a named pipe would wait for a writer, for ever.
+  if (!error && status.type() != std::filesystem::file_type::regular) throwLoad(path, "it is not a file.");
+  std::ifstream file(path, std::ios::binary);
+  char magic[4] = {};
+  if (!file.read(magic, 4)) throwLoad(path, "the file is empty, too short, or cannot be read.");
+  if (std::string(magic, 4) != std::string("PK\x03\x04", 4)) {
+    throwLoad(path,
+              "it is not a TorchScript archive (no zip header). Export the model in Python with "
+              "torch.jit.script(model).save(file) or torch.jit.trace(model, example).save(file).");
+  }
+}
+
+std::string explainLoadError(const std::string& message) {
+  if (message.find("failed finding central directory") != std::string::npos) {
+    return "the archive is cut off or damaged (its directory is missing). Copy or export the file again.";
+  }
+  if (message.find("constants.pkl") != std::string::npos) {
+    return "it is a torch.save() file (weights or a pickled model), not TorchScript. Export the model in "
+           "Python with "
+           "torch.jit.script(model).save(file) or torch.jit.trace(model, example).save(file).";
+  }
+  return message;
+}
+
+at::Device chooseDevice(const std::string& wanted) {
+  if (wanted == "cpu") return at::kCPU;
+  const CudaInfo& cuda = cudaInfo();
+  if (wanted == "auto") return cuda.available ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (!cuda.available) {
+    throw Failure("ERR_CUDA_UNAVAILABLE", "The device '" + wanted +
+                                              "' was asked for, but CUDA is not available: " + cuda.reason +
+                                              ". Use device 'cpu', or 'auto' to take what there is.");
+  }
+  const at::Device device(wanted);
+  const int index = device.has_index() ? device.index() : 0;
+  if (index >= cuda.deviceCount) {
+    throw Failure("ERR_CUDA_UNAVAILABLE",
+                  "The device '" + wanted + "' does not exist: " +
+                      (cuda.deviceCount == 1 ? "the only CUDA device of this process is 'cuda:0'."
+                                             : "the CUDA devices of this process are 'cuda:0' to 'cuda:" +
+                                                   std::to_string(cuda.deviceCount - 1) + "'."));
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+bool hasHalfPrecisionWeights(const torch::jit::Module& module) {
+  for (const at::Tensor& parameter : module.parameters()) {
+    if (parameter.scalar_type() == at::kHalf) return true;
+  }
+  return false;
+}
+
+// Parameters and buffers in place: only floating-point ones change their type. Returns the types they had.
+std::set<at::ScalarType> castWeights(const torch::jit::Module& module, at::ScalarType type) {
+  const at::NoGradGuard noGrad;
+  std::set<at::ScalarType> castTypes;
+  const auto cast = [&](at::Tensor tensor) {
+    if (!at::isFloatingType(tensor.scalar_type()) || tensor.scalar_type() == type) return;
+    castTypes.insert(tensor.scalar_type());
+    tensor.set_data(tensor.to(type));
+  };
+  for (at::Tensor parameter : module.parameters()) cast(parameter);
+  for (at::Tensor buffer : module.buffers()) cast(buffer);
+  return castTypes;
+}
+
+at::ScalarType scalarType(ElementType type) {
+  switch (type) {
+    case ElementType::Float16:
+      return at::kHalf;
+    case ElementType::BFloat16:
+      return at::kBFloat16;
+    case ElementType::Float64:
+      return at::kDouble;
+    default:
+      return at::kFloat;
+  }
+}
+
+std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& options, at::Device device) {
+  checkRecords(path);
+  torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
+  checkStorages(module);
+  module.eval();
+  for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
+  const at::ScalarType type = options.elementType ? scalarType(*options.elementType) : at::kFloat;
+  std::set<at::ScalarType> castTypes;
+  const bool half = hasHalfPrecisionWeights(module) || floatingTypeOf(module) == at::kHalf;
+  if (options.elementType || (device.is_cpu() && half)) {
+    castTypes = castWeights(module, type);
+    // A frozen file's weights are constants of its graphs.
+    const auto ofConstants = isFrozen(module) ? floatingTypeOfConstants(module) : std::nullopt;
+    if (ofConstants && *ofConstants != type) castTypes.insert(*ofConstants);
+  }
+  const DeviceMode mode{options.tf32, options.cudnnBenchmark};
+  // Weights in a block that a large batch left would keep the whole block.
+  if (!device.is_cpu()) releaseDeviceMemory();
+  onDevice(device, mode, [&] {
+    adaptTracedConstants(module, device, castTypes, type);
+    if (!device.is_cpu()) module.to(device);
+  });
+  auto state = std::make_unique<ModelState>(std::move(module), device, mode, options.arguments);
+  onDevice(device, mode, [&] { state->checkDefaults(); });
+  return std::make_shared<Model>(std::move(state));
+}
+
+}  // namespace
+
+std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options) {
+  checkFile(path);
+  const at::Device device = chooseDevice(options.device);
+  for (const std::string& library : options.libraries) loadOperatorLibrary(library);
+  try {
+    return loadOnto(path, options, device);
+  } catch (...) {
+    Failure failure = toFailure(std::current_exception(), "ERR_MODEL_LOAD");
+    if (failure.code != "ERR_MODEL_LOAD") throw failure;
+    if (const auto missing = missingOperator(failure.what())) {
+      throw Failure("ERR_MISSING_OPERATOR",
+                    "The model '" + path + "' uses " + *missing + ", which LibTorch itself does not have.")
+          .withPath(path)
+          .withAvailable({*missing});
+    }
+    throwLoad(path, explainLoadError(failure.what()));
+  }
+}
+
+}  // namespace gradcam

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/cancellation.h"
+#include "core/plan/forward_hooks.h"
+#include "core/plan/plan.h"
+
+namespace gradcam {
+
+// The activations and gradients of target layers, from one forward and any number of backward walks:
+// pytorch-grad-cam's class of this name, on TorchScript. Differences on purpose: layers are known by path and
+// call instead of by the order of calls, gradients are taken only from the target layers on, and nothing of
+// the model's is touched.
+class ActivationsAndGradients {
+ public:
+  struct Layer {
+    std::string path;
+    int slot;  // position among the plan's layers
+    int callIndex;
+    OutputSelector output;  // where the layer gives several things, the way to the explained tensor
+    at::Tensor activation;  // as the layer gave it; later in-place operations do not reach it
+    std::vector<at::Tensor>
+        maps;           // instead of it, where the layer gives several: the levels of a feature pyramid
+    std::string given;  // what those are, by their names
+  };
+
+  // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,
+  // ERR_LAYER_OUTPUT.
+  // With `recordFromInput` autograd records from inputs that require gradients on, not only from the first
+  // layer on.
+  ActivationsAndGradients(const Plan& plan, const ModelInputs& inputs, bool recordFromInput = false);
+
+  const c10::IValue& output() const { return output_; }
+  const std::vector<Layer>& layers() const { return layers_; }
+
+  // The gradient of the scalar `loss` with respect to each layer's activation, in the order of layers().
+  // Pass `last` = false while further losses of the same forward follow. Throws ERR_LAYER_DISCONNECTED.
+  // With `second`, also the Hessian of the loss times the activation.
+  struct Gradients {
+    std::vector<at::Tensor> gradients;
+    std::vector<at::Tensor> hessianTimesActivations;
+    // The same of layers that give several maps: of each layer those of its maps, in order.
+    std::vector<std::vector<at::Tensor>> gradientsOfMaps;
+    std::vector<std::vector<at::Tensor>> hessianTimesMaps;
+  };
+  Gradients gradients(const at::Tensor& loss, bool last, bool second = false) const;
+
+ private:
+  void collectLayers(const std::vector<LayerCall>& calls, const std::vector<HookedLayer>& wanted);
+
+  [[noreturn]] void throwDisconnected(const std::string& path) const;
+
+  const Plan& plan_;
+  c10::IValue output_;
+  std::vector<Layer> layers_;
+};
+
+// The layer's activation, or its maps.
+std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer);
+
+// Runs a plan, or a part of one, and names what went wrong as a user's mistake where that can be told.
+c10::IValue runForward(const Plan& plan, const ModelInputs& inputs);
+torch::jit::Stack runPrefix(const Plan& plan, const ModelInputs& inputs);
+// `inputs` are what `crossing` was made of.
+c10::IValue runTail(const Plan& plan, torch::jit::Stack crossing, const ModelInputs& inputs);
+
+}  // namespace gradcam

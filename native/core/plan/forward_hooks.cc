@@ -1,0 +1,204 @@
+#include "core/plan/forward_hooks.h"
+
+#include "core/script/operator_names.h"
+#include "core/values/feature_maps.h"
+#include "core/values/output_tree.h"
+
+namespace gradcam {
+namespace {
+
+thread_local ForwardHooks* currentHooks = nullptr;
+
+// The same value with tensors that require gradients. Lists and dictionaries stay what they are: the layer
+// may add to them.
+c10::IValue recorded(const c10::IValue& value) {
+  if (value.isTensor()) {
+    const at::Tensor& tensor = value.toTensor();
+    if (!tensor.defined() || !at::isFloatingType(tensor.scalar_type()) || tensor.requires_grad())
+      return value;
+    return tensor.detach().requires_grad_(true).clone();  // not the leaf, which the layer could not write to
+  }
+  if (value.isTuple()) {
+    std::vector<c10::IValue> elements;
+    for (const c10::IValue& element : value.toTupleRef().elements()) elements.push_back(recorded(element));
+    return c10::ivalue::Tuple::createNamed(std::move(elements), value.toTupleRef().type());
+  }
+  if (value.isList()) {
+    auto list = value.toList();
+    for (std::size_t index = 0; index < list.size(); ++index) list.set(index, recorded(list.get(index)));
+  } else if (value.isGenericDict()) {
+    auto dict = value.toGenericDict();
+    for (const auto& entry : dict) entry.setValue(recorded(entry.value()));
+  }
+  return value;
+}
+
+void runForwardHook(torch::jit::Stack& stack) {
+  const bool clone = torch::jit::pop(stack).toBool();
+  const auto callIndex = static_cast<int>(torch::jit::pop(stack).toInt());
+  const auto slot = static_cast<int>(torch::jit::pop(stack).toInt());
+  c10::IValue output = torch::jit::pop(stack);
+  if (ForwardHooks* hooks = ForwardHooks::current())
+    output = hooks->keepOutput(output, slot, callIndex, clone);
+  torch::jit::push(stack, std::move(output));
+}
+
+void runRecordFrom(torch::jit::Stack& stack) {
+  c10::IValue argument = torch::jit::pop(stack);
+  if (const ForwardHooks* hooks = ForwardHooks::current()) argument = hooks->recordFrom(argument);
+  torch::jit::push(stack, std::move(argument));
+}
+
+void runObserve(torch::jit::Stack& stack) {
+  const bool dependsOnInput = torch::jit::pop(stack).toBool();
+  const auto slot = static_cast<int>(torch::jit::pop(stack).toInt());
+  const c10::IValue output = torch::jit::pop(stack);
+  if (ForwardHooks* hooks = ForwardHooks::current()) hooks->observe(output, slot, dependsOnInput);
+}
+
+void refuseToRun(torch::jit::Stack&) {
+  throw std::logic_error("a hook mark was left in a graph that runs");
+}
+
+const torch::jit::RegisterOperators& registerHookOperators() {
+  static const torch::jit::RegisterOperators registered({
+      torch::jit::Operator(operatorName("mark") + "(t(a) output, int slot) -> t(a)", refuseToRun,
+                           c10::AliasAnalysisKind::FROM_SCHEMA),
+      torch::jit::Operator(
+          operatorName("forward_hook") + "(t(a) output, int slot, int call_index, bool clone) -> t(a)",
+          runForwardHook, c10::AliasAnalysisKind::FROM_SCHEMA),
+      torch::jit::Operator(operatorName("record_from") + "(t(a) argument) -> t(a)", runRecordFrom,
+                           c10::AliasAnalysisKind::FROM_SCHEMA),
+      torch::jit::Operator(operatorName("observe") + "(Any output, int slot, bool depends_on_input) -> ()",
+                           runObserve, c10::AliasAnalysisKind::CONSERVATIVE),
+  });
+  return registered;
+}
+
+c10::Symbol hookSymbol(const char* name) {
+  registerHookOperators();
+  return operatorSymbol(name);
+}
+
+}  // namespace
+
+ForwardHooks::ForwardHooks(Mode mode, const std::vector<HookedLayer>& layers)
+    : mode_(mode), restoreGradMode_(false), outer_(currentHooks), callCounts_(layers.size(), 0) {
+  for (const HookedLayer& layer : layers) outputs_.push_back(layer.output);
+  currentHooks = this;
+}
+
+ForwardHooks::ForwardHooks(LayerCall replacement, const std::vector<HookedLayer>& layers)
+    : ForwardHooks(Mode::Replace, layers) {
+  replacement_ = std::move(replacement);
+}
+
+ForwardHooks::~ForwardHooks() {
+  currentHooks = outer_;
+}
+
+ForwardHooks* ForwardHooks::current() {
+  return currentHooks;
+}
+
+int ForwardHooks::nextCallIndex(int slot, int callIndex) {
+  const int dynamicIndex = callCounts_[static_cast<std::size_t>(slot)]++;
+  return callIndex < 0 ? dynamicIndex : callIndex;
+}
+
+bool ForwardHooks::isReplaced(int slot, int callIndex) const {
+  return slot == replacement_.slot && callIndex == replacement_.callIndex;
+}
+
+c10::IValue ForwardHooks::keepOutput(const c10::IValue& output,
+                                     int slot,
+                                     int callIndex,
+                                     bool cloneForLaterWrites) {
+  if (output.isTensor()) return keep(output.toTensor(), slot, callIndex, cloneForLaterWrites);
+  const OutputSelector& selector = outputs_.at(static_cast<std::size_t>(slot));
+  if (selector.empty()) return keepMaps(output, slot, callIndex);
+  const auto chosen = valueAt(output, selector);
+  if (!chosen || !chosen->isTensor() || !chosen->toTensor().defined()) {
+    // The interpreter would lose the code of what is thrown here; it is reported after forward.
+    calls_.push_back({slot, nextCallIndex(slot, callIndex), {}, {}, describeTensors(tensorsIn(output))});
+    return output;
+  }
+  // Alias analysis does not follow tensors into containers.
+  return withValueAt(output, selector, keep(chosen->toTensor(), slot, callIndex, /*clone=*/true));
+}
+
+// One of several outputs may have made another, inside of the layer: autograd has to see that, so it records
+// from the layer's arguments on.
+c10::IValue ForwardHooks::recordFrom(const c10::IValue& argument) const {
+  if (mode_ != Mode::KeepForGradient) return argument;
+  at::GradMode::set_enabled(true);
+  return recorded(argument);
+}
+
+at::Tensor ForwardHooks::keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites) {
+  callIndex = nextCallIndex(slot, callIndex);
+  if (mode_ == Mode::Replace) {
+    if (!isReplaced(slot, callIndex)) return output;
+    return cloneForLaterWrites ? replacement_.activation.clone() : replacement_.activation;
+  }
+  if (!at::isFloatingType(output.scalar_type())) {  // no gradient can exist; reported after forward
+    calls_.push_back({slot, callIndex, output, {}, {}});
+    return output;
+  }
+  // Everything before the first hooked layer ran without gradients. From here on they are recorded.
+  at::GradMode::set_enabled(true);
+  if (!output.requires_grad()) output = output.detach().requires_grad_(true);
+  calls_.push_back({slot, callIndex, output, {}, {}});
+  // An in-place ReLU or += behind the layer must not rewrite what was kept.
+  return cloneForLaterWrites ? output.clone() : output;
+}
+
+c10::IValue ForwardHooks::keepMaps(const c10::IValue& output, int slot, int callIndex) {
+  callIndex = nextCallIndex(slot, callIndex);
+  if (mode_ == Mode::Replace)
+    return isReplaced(slot, callIndex) ? withMaps(output, replacement_.maps) : output;
+  std::vector<at::Tensor> kept, handedOn;
+  at::GradMode::set_enabled(true);
+  for (const at::Tensor& map : mapsOf(output)) {
+    const bool canRecord = at::isFloatingType(map.scalar_type());
+    kept.push_back(canRecord && !map.requires_grad() ? map.detach().requires_grad_(true) : map);
+    // Alias analysis does not follow tensors into containers: whoever writes to one later writes to a copy.
+    handedOn.push_back(canRecord ? kept.back().clone() : map);
+  }
+  calls_.push_back({slot, callIndex, {}, std::move(kept), describeTensors(tensorsIn(output))});
+  return withMaps(output, handedOn);
+}
+
+void ForwardHooks::observe(const c10::IValue& output, int slot, bool dependsOnInput) {
+  Observation observation{slot, std::nullopt, {}, {}, dependsOnInput};
+  for (const at::Tensor& map : mapsOf(output)) observation.shapesOfMaps.push_back(map.sizes().vec());
+  if (output.isTensor()) {
+    observation.shape = output.toTensor().sizes().vec();
+  } else {
+    for (const auto& [selector, tensor] : tensorsIn(output))
+      observation.shapesOfParts.emplace_back(selector, tensor.sizes().vec());
+  }
+  observations_.push_back(std::move(observation));
+}
+
+const c10::Symbol& markSymbol() {
+  static const c10::Symbol symbol = hookSymbol("mark");
+  return symbol;
+}
+
+const c10::Symbol& forwardHookSymbol() {
+  static const c10::Symbol symbol = hookSymbol("forward_hook");
+  return symbol;
+}
+
+const c10::Symbol& recordFromSymbol() {
+  static const c10::Symbol symbol = hookSymbol("record_from");
+  return symbol;
+}
+
+const c10::Symbol& observeSymbol() {
+  static const c10::Symbol symbol = hookSymbol("observe");
+  return symbol;
+}
+
+}  // namespace gradcam

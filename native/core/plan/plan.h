@@ -1,0 +1,104 @@
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "api/counted.h"
+#include "api/plan_description.h"
+#include "api/reshape_transform.h"
+#include "core/fusion/shared_weights.h"
+#include "core/plan/hooked_layer.h"
+#include "core/process/torch.h"
+#include "core/script/model_inputs.h"
+#include "core/values/image_axes.h"
+
+namespace gradcam {
+
+// How a method of a model, usually forward, is run with hooks behind chosen layers: a prefix up to the first
+// hooked layer, without gradients and optimised for that, and a tail, whose operations autograd records.
+// Built from copies of the model's graphs; the model stays as it was. May be run by several threads at once.
+class Plan : public Counted<Plan> {
+ public:
+  // Keeps the outputs of `layers` (slot = position in the list) for activations and gradients. Without
+  // `optimize` nothing is frozen or split: the whole forward is the tail, and gradients start where the first
+  // hook is. With `secondDerivatives` attention is written out behind the hook, for closed it has only first
+  // ones. Throws ERR_LAYER_NOT_CALLED and ERR_LAYER_OUTPUT.
+  static std::shared_ptr<const Plan> keepOutputs(const torch::jit::Module& model,
+                                                 const std::string& method,
+                                                 std::vector<HookedLayer> layers,
+                                                 bool optimize,
+                                                 bool secondDerivatives,
+                                                 SharedWeights& weights);
+  // Observes the output of every layer in `paths` (slot = position in the list); those never called are no
+  // error.
+  static std::shared_ptr<const Plan> observeOutputs(const torch::jit::Module& model,
+                                                    const std::string& method,
+                                                    const std::vector<std::string>& paths);
+  // No hooks: the plain forward, all of it prefix.
+  static std::shared_ptr<const Plan> plain(const torch::jit::Module& model, const std::string& method);
+
+  // Keeps the results of every softmax (slot = position in the graph), with fused attention written out.
+  // Nothing is frozen or split. Throws ERR_UNSUPPORTED where there is none.
+  static std::shared_ptr<const Plan> keepAttention(const torch::jit::Module& model,
+                                                   const std::string& method);
+  // No hooks: the whole forward as autograd can record it, with guided ReLUs if asked for.
+  static std::shared_ptr<const Plan> recorded(const torch::jit::Module& model,
+                                              const std::string& method,
+                                              bool guidedRelu);
+
+  const std::vector<HookedLayer>& layers() const { return layers_; }
+  const LayerWeights& weightsOf(int slot) const { return weights_.at(static_cast<std::size_t>(slot)); }
+  // What brought the tokens of a layer into another order than that of rows.
+  const std::vector<UnrollStep>& unrolledBefore(int slot) const {
+    return unrolled_.at(static_cast<std::size_t>(slot));
+  }
+
+  // The values that the tail needs. Grad mode is the caller's. Throws ERR_MODEL_ARGUMENTS.
+  torch::jit::Stack runPrefix(const ModelInputs& inputs) const;
+  // The same of a method's parameters as they are, without the module; those left out at the end have
+  // defaults.
+  torch::jit::Stack runPrefix(torch::jit::Stack parameters) const;
+  // The model's output, with the hooks of this thread (see ForwardHooks). May be run any number of times on
+  // the result of one prefix.
+  c10::IValue runTail(torch::jit::Stack crossing) const;
+
+  // The tail's operators that have no derivative at all, "quantized::linear_dynamic", which autograd passes
+  // over without a word.
+  std::vector<std::string> withoutDerivative() const;
+
+  // True where the tail changes some of the values it is given: then each run needs copies of its own.
+  bool tailWrites() const { return tailWrites_; }
+
+  PlanDescription describe() const;
+
+ private:
+  Plan(const torch::jit::Module& model,
+       const std::string& method,
+       std::shared_ptr<torch::jit::Graph> prefix,
+       std::shared_ptr<torch::jit::Graph> tail,
+       std::vector<HookedLayer> layers,
+       std::vector<c10::IValue> prefixState,
+       PlanDescription facts,
+       std::vector<std::vector<UnrollStep>> unrolled = {});
+  const c10::FunctionSchema& schema() const;
+  c10::IValue modelForOneRun(const c10::IValue& model) const;
+
+  torch::jit::Module model_;
+  std::string method_;
+  bool takesImageList_;
+  std::set<std::string> writtenAttributes_;         // of the model, which each run has copies of
+  std::vector<c10::IValue> prefixState_;            // the prefix's inputs after the model's own
+  std::shared_ptr<torch::jit::Graph> prefixGraph_;  // empty: everything is the tail
+  std::shared_ptr<torch::jit::Graph> tailGraph_;
+  torch::jit::Code prefix_;
+  torch::jit::Code tail_;
+  std::vector<HookedLayer> layers_;
+  std::vector<LayerWeights> weights_;  // of each
+  std::vector<std::vector<UnrollStep>> unrolled_;
+  bool tailWrites_ = false;
+  PlanDescription facts_;  // what describe() cannot see in the graphs any more
+};
+
+}  // namespace gradcam

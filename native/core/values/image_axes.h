@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/process/torch.h"
+
+namespace gradcam {
+
+// Whether a batch of images is [B, H, W, C] instead of [B, C, H, W]: 1, 3 or 4 channels behind two axes that
+// are too long for channels.
+bool isChannelsLast(at::IntArrayRef shape);
+
+// The axis of the channels: 1; 3 of [B, H, W, C]; 2 of video, [B, T, C, H, W], which a volume of one or three
+// slices would look like.
+int64_t channelAxisOf(at::IntArrayRef shape);
+
+// The sizes of the images in a batch [B, C, ...space] or [B, H, W, C].
+std::vector<int64_t> spatialSizes(at::IntArrayRef shape);
+
+// The same of an input whose layer has a map of `mapSizes`: where the input has no axis for channels, [B, H,
+// W], all its axes count. Empty where the two have nothing to do with each other.
+std::vector<int64_t> spatialSizesFor(at::IntArrayRef mapSizes, at::IntArrayRef inputShape);
+
+// Images times factors, of whole numbers rounded and kept within their type.
+at::Tensor multiplied(const at::Tensor& images, const at::Tensor& factors);
+
+// The sizes of the weights in a layer, which tell where the channels of its output are.
+class LayerWeights {
+ public:
+  // Nothing is told without a layer. Walks over all that is inside: make it once.
+  explicit LayerWeights(const std::optional<torch::jit::Module>& layer);
+
+  // Whether an output of this shape is [B, ...space, C]. None where the weights do not tell.
+  std::optional<bool> areChannelsLast(at::IntArrayRef shape) const;
+
+ private:
+  bool ofPixels_ = true;    // all of convolutions and the like, whose channels are on the second axis
+  bool ofFeatures_ = true;  // all of linear layers and the like, whose channels are on the last
+  std::vector<int64_t> channels_;
+};
+
+}  // namespace gradcam
