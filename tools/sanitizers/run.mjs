@@ -87,7 +87,9 @@ function timed(name, work) {
 function runPools() {
   const folder = join(root, 'build-variants');
   mkdirSync(folder, { recursive: true });
-  const sources = ['executors', 'block_cache'].map((name) => join(root, 'native', 'core', 'process', `${name}.cc`));
+  const sources = ['executors', 'block_cache'].map((name) =>
+    join(root, 'native', 'core', 'process', `${name}.cc`),
+  );
   for (const sanitizer of ['thread', 'address,undefined']) {
     const pools = join(folder, `pools-${sanitizer.split(',')[0]}`);
     const flags = [`-fsanitize=${sanitizer}`, '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'];

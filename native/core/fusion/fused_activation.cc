@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "core/graphs/constant_input.h"
+#include "core/script/constant_input.h"
 
 namespace gradcam {
 

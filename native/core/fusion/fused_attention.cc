@@ -1,6 +1,6 @@
 #include "core/fusion/fused_attention.h"
 
-#include "core/graphs/constant_input.h"
+#include "core/script/constant_input.h"
 #include "core/script/operator_names.h"
 
 namespace gradcam {

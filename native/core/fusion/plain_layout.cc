@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "core/fusion/prefix_optimization.h"
-#include "core/graphs/constant_input.h"
-#include "core/graphs/graph_walk.h"
 #include "core/graphs/operator_layouts.h"
+#include "core/script/constant_input.h"
+#include "core/script/graph_walk.h"
 #include "core/script/operator_names.h"
 #include "core/values/tensor_types.h"
 

@@ -6,8 +6,8 @@
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/fused_linear.h"
 #include "core/fusion/plain_layout.h"
-#include "core/graphs/constant_input.h"
-#include "core/graphs/graph_walk.h"
+#include "core/script/constant_input.h"
+#include "core/script/graph_walk.h"
 
 namespace gradcam {
 namespace {

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "core/fusion/fused_activation.h"
-#include "core/graphs/graph_walk.h"
+#include "core/script/graph_walk.h"
 
 namespace gradcam {
 namespace {

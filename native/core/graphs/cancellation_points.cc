@@ -1,7 +1,7 @@
 #include "core/graphs/cancellation_points.h"
 
 #include "api/cancellation.h"
-#include "core/graphs/graph_walk.h"
+#include "core/script/graph_walk.h"
 #include "core/script/operator_names.h"
 
 namespace gradcam {

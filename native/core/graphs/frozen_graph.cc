@@ -3,8 +3,8 @@
 #include <map>
 #include <set>
 
-#include "core/graphs/graph_walk.h"
 #include "core/graphs/in_place_writes.h"
+#include "core/script/graph_walk.h"
 #include "core/script/module_paths.h"
 
 namespace gradcam {

@@ -9,10 +9,10 @@
 
 #include <torch/csrc/jit/passes/lower_tuples.h>
 
-#include "core/graphs/constant_input.h"
-#include "core/graphs/graph_walk.h"
 #include "core/graphs/shared_memory.h"
-#include "core/plan/forward_hooks.h"
+#include "core/hooks/forward_hooks.h"
+#include "core/script/constant_input.h"
+#include "core/script/graph_walk.h"
 #include "core/script/operator_names.h"
 
 namespace gradcam {

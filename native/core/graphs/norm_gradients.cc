@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "core/graphs/graph_walk.h"
+#include "core/script/graph_walk.h"
 #include "core/script/operator_names.h"
 
 namespace gradcam {

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/graphs/constant_input.h"
-#include "core/graphs/graph_walk.h"
+#include "core/script/constant_input.h"
+#include "core/script/graph_walk.h"
 #include "core/script/operator_names.h"
 
 namespace gradcam {

@@ -3,7 +3,7 @@
 #include <string>
 #include <unordered_set>
 
-#include "core/plan/forward_hooks.h"
+#include "core/hooks/forward_hooks.h"
 
 namespace gradcam {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <string>
 
-#include "core/graphs/constant_input.h"
-#include "core/graphs/graph_walk.h"
+#include "core/script/constant_input.h"
+#include "core/script/graph_walk.h"
 #include "core/values/tensor_types.h"
 
 namespace gradcam {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "core/graphs/graph_walk.h"
+#include "core/script/graph_walk.h"
 #include "core/script/operator_names.h"
 
 namespace gradcam {

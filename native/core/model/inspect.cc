@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <map>
 
+#include "core/hooks/forward_hooks.h"
 #include "core/model/layer_suggestion.h"
 #include "core/model/model_state.h"
 #include "core/plan/activations_and_gradients.h"
-#include "core/plan/forward_hooks.h"
 #include "core/process/device_jobs.h"
 #include "core/script/image_list.h"
 #include "core/values/image_axes.h"

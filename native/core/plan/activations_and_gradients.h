@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "api/cancellation.h"
-#include "core/plan/forward_hooks.h"
+#include "core/hooks/forward_hooks.h"
 #include "core/plan/plan.h"
 
 namespace gradcam {

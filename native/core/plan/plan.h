@@ -9,7 +9,7 @@
 #include "api/plan_description.h"
 #include "api/reshape_transform.h"
 #include "core/fusion/shared_weights.h"
-#include "core/plan/hooked_layer.h"
+#include "core/hooks/hooked_layer.h"
 #include "core/process/torch.h"
 #include "core/script/model_inputs.h"
 #include "core/values/image_axes.h"

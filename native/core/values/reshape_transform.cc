@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "api/failure.h"
-#include "core/plan/token_order.h"
+#include "core/graphs/token_order.h"
 #include "core/process/torch.h"
 #include "core/values/image_axes.h"
 

@@ -1,11 +1,11 @@
-#include "core/plan/layer_marks.h"
+#include "core/hooks/layer_marks.h"
 
 #include <algorithm>
 #include <string>
 
 #include "api/failure.h"
-#include "core/graphs/graph_walk.h"
-#include "core/plan/forward_hooks.h"
+#include "core/hooks/forward_hooks.h"
+#include "core/script/graph_walk.h"
 #include "core/values/tensor_types.h"
 
 namespace gradcam {

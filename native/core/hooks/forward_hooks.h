@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/plan/hooked_layer.h"
+#include "core/hooks/hooked_layer.h"
 #include "core/process/torch.h"
 
 namespace gradcam {

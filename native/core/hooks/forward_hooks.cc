@@ -1,4 +1,4 @@
-#include "core/plan/forward_hooks.h"
+#include "core/hooks/forward_hooks.h"
 
 #include "core/script/operator_names.h"
 #include "core/values/feature_maps.h"

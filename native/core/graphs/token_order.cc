@@ -1,7 +1,7 @@
-#include "core/plan/token_order.h"
+#include "core/graphs/token_order.h"
 
-#include "core/graphs/graph_walk.h"
-#include "core/plan/forward_hooks.h"
+#include "core/hooks/forward_hooks.h"
+#include "core/script/graph_walk.h"
 
 namespace gradcam {
 namespace {

@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/plan/hooked_layer.h"
+#include "core/hooks/hooked_layer.h"
 #include "core/process/torch.h"
 
 namespace gradcam {
