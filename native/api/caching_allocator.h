@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/process/block_cache.h"
+#include <cstddef>
 
 namespace gradcam {
 
@@ -14,6 +14,11 @@ void keepFreedMemory();
 // Gives what is kept back to the system, and all that is freed from now on.
 void releaseCachedMemory();
 
+struct MemoryUse {
+  std::size_t inUse;   // bytes of large blocks that tensors hold
+  std::size_t cached;  // bytes of large blocks kept for the next tensors
+  std::size_t blocks;  // large blocks that tensors hold
+};
 MemoryUse memoryUse();
 
 // Blocks of any size that LibTorch's CPU allocator has given out and not got back.

@@ -11,7 +11,7 @@
 
 namespace gradcam {
 
-class ScriptedTarget;  // a TorchScript module that maps an output to a score; see scripted_target.h
+class ScriptedTarget;  // a TorchScript module that maps an output to a score; see api/scripted_target.h
 
 // What a map explains: a scalar made from one image's output. Names and formulas are pytorch-grad-cam's;
 // target_scores.cc has them.
@@ -44,8 +44,5 @@ struct Target {
 
 // One list per image, or one list for all images.
 using TargetsPerImage = std::vector<std::vector<Target>>;
-
-// Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD.
-std::shared_ptr<ScriptedTarget> loadScriptedTarget(const std::string& path);
 
 }  // namespace gradcam

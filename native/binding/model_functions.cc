@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "api/scripted_target.h"
 #include "binding/conversions.h"
 #include "binding/progress_reporter.h"
 #include "binding/target_conversions.h"

@@ -14,6 +14,7 @@
 #include "core/process/stopwatch.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
+#include "core/values/reshape_transform.h"
 #include "core/values/tensor_state.h"
 #include "core/values/tensor_types.h"
 

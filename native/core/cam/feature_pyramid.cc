@@ -5,6 +5,7 @@
 
 #include "api/failure.h"
 #include "core/cam/heatmap.h"
+#include "core/values/reshape_transform.h"
 
 namespace gradcam {
 namespace {

@@ -7,6 +7,7 @@
 #include "core/plan/derivatives.h"
 #include "core/process/host_memory.h"
 #include "core/process/stopwatch.h"
+#include "core/script/module_facts.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_types.h"

@@ -9,6 +9,7 @@
 #include "core/process/stopwatch.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
+#include "core/values/reshape_transform.h"
 
 namespace gradcam {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "api/failure.h"
 #include "core/values/output_tree.h"
+#include "core/values/reshape_transform.h"
 
 namespace gradcam {
 namespace {

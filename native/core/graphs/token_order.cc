@@ -64,15 +64,6 @@ UnrollStep stepOf(const Node* permute, int64_t axes) {
   return step;
 }
 
-int64_t placesOf(const std::vector<int64_t>& sizes) {
-  int64_t result = 1;
-  for (const int64_t size : sizes) {
-    if (size < 1) return -1;
-    result *= size;
-  }
-  return result;
-}
-
 }  // namespace
 
 std::vector<std::vector<UnrollStep>> unrollStepsBeforeHooks(torch::jit::Graph& graph, std::size_t slots) {
@@ -88,35 +79,6 @@ std::vector<std::vector<UnrollStep>> unrollStepsBeforeHooks(torch::jit::Graph& g
     }
   });
   return before;
-}
-
-at::Tensor unitsToRows(const at::Tensor& tokens, const std::vector<UnrollStep>& steps) {
-  const std::vector<int64_t>& units = steps.back().units;
-  int64_t count = placesOf(units);
-  std::size_t first = steps.size();  // of the steps that no pooling took away
-  while (count > 0 && count < tokens.size(1) && first > 0) {
-    const int64_t inner = placesOf(steps[--first].inner);
-    count = inner < 1 ? -1 : count * inner;
-  }
-  if (count != tokens.size(1)) return {};
-  const auto left = static_cast<int64_t>(steps.size() - first), axes = static_cast<int64_t>(units.size());
-  std::vector<int64_t> sizes = {tokens.size(0)};
-  for (std::size_t step = first; step < steps.size(); ++step)
-    sizes.insert(sizes.end(), steps[step].inner.begin(), steps[step].inner.end());
-  sizes.insert(sizes.end(), units.begin(), units.end());
-  sizes.push_back(tokens.size(2));
-  // Along each axis the unit, in it the place of the last step, in that the one of the step before.
-  std::vector<int64_t> order = {0, static_cast<int64_t>(sizes.size()) - 1}, space;
-  for (int64_t axis = 0; axis < axes; ++axis) {
-    space.push_back(1);
-    for (int64_t step = left; step >= 0; --step) {
-      order.push_back(1 + step * axes + axis);
-      space.back() *= sizes[static_cast<std::size_t>(order.back())];
-    }
-  }
-  std::vector<int64_t> rows = {tokens.size(0), tokens.size(2)};
-  rows.insert(rows.end(), space.begin(), space.end());
-  return tokens.reshape(sizes).permute(order).reshape(rows);
 }
 
 }  // namespace gradcam

@@ -14,8 +14,4 @@ namespace gradcam {
 // grids, are none.
 std::vector<std::vector<UnrollStep>> unrollStepsBeforeHooks(torch::jit::Graph& graph, std::size_t slots);
 
-// [B, tokens, C] in the order of units -> [B, C, ...space] in rows. Pooling took the steps away from the
-// first one on; the number of tokens tells how many. An undefined tensor where it fits none.
-at::Tensor unitsToRows(const at::Tensor& tokens, const std::vector<UnrollStep>& steps);
-
 }  // namespace gradcam

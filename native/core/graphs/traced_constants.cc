@@ -194,14 +194,6 @@ class ConstantsOfTrace {
   std::map<const c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> copies_;
 };
 
-template <typename Visit>
-void forEachGraph(const torch::jit::Module& module, const Visit& visit) {
-  for (torch::jit::Function* function : module._ivalue()->compilation_unit()->get_functions()) {
-    function->ensure_defined();
-    if (auto* ofGraph = torch::jit::tryToGraphFunction(*function)) visit(*ofGraph->graph());
-  }
-}
-
 }  // namespace
 
 void adaptTracedConstants(const torch::jit::Module& module,
@@ -212,21 +204,6 @@ void adaptTracedConstants(const torch::jit::Module& module,
   forEachGraph(module, [&](torch::jit::Graph& graph) { constants.adapt(graph.block()); });
   if (castTypes.empty() && device.is_cpu()) return;
   for (const torch::jit::Module& each : module.modules()) constants.adaptAttributes(each);
-}
-
-std::optional<at::ScalarType> floatingTypeOfConstants(const torch::jit::Module& module) {
-  std::map<at::ScalarType, int64_t> elements;
-  forEachGraph(module, [&](torch::jit::Graph& graph) {
-    forEachNode(graph.block(), [&](const Node* node) {
-      if (node->kind() != c10::prim::Constant || !node->hasAttribute(c10::attr::value)) return;
-      if (node->kindOf(c10::attr::value) != torch::jit::AttributeKind::t) return;
-      const at::Tensor& tensor = node->t(c10::attr::value);
-      if (at::isFloatingType(tensor.scalar_type())) elements[tensor.scalar_type()] += tensor.numel();
-    });
-  });
-  const auto most = std::max_element(elements.begin(), elements.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == elements.end() ? std::nullopt : std::optional(most->first);
 }
 
 }  // namespace gradcam

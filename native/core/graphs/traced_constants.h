@@ -1,15 +1,10 @@
 #pragma once
 
-#include <optional>
 #include <set>
 
 #include "core/process/torch.h"
 
 namespace gradcam {
-
-// The floating-point type that most elements of the constants in the file's code have: a frozen file's
-// weights are there.
-std::optional<at::ScalarType> floatingTypeOfConstants(const torch::jit::Module& module);
 
 // Tracing writes the device and the element types of the example run into the code as constants, so that a
 // model traced on CUDA in half precision asks for both wherever it is loaded. Makes them what the loaded

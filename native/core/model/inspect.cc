@@ -9,6 +9,7 @@
 #include "core/plan/activations_and_gradients.h"
 #include "core/process/device_jobs.h"
 #include "core/script/image_list.h"
+#include "core/script/module_facts.h"
 #include "core/values/image_axes.h"
 
 namespace gradcam {

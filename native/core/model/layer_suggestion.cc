@@ -1,4 +1,5 @@
 #include "core/model/layer_suggestion.h"
+#include "core/values/reshape_transform.h"
 
 #include <algorithm>
 #include <cstdlib>

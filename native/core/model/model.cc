@@ -4,7 +4,6 @@
 #include <sstream>
 
 #include "api/failure.h"
-#include "core/graphs/traced_constants.h"
 #include "core/model/model_state.h"
 #include "core/model/row_runs.h"
 #include "core/plan/activations_and_gradients.h"
@@ -12,6 +11,7 @@
 #include "core/process/host_memory.h"
 #include "core/script/argument_conversion.h"
 #include "core/script/image_list.h"
+#include "core/script/module_facts.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_state.h"
 
@@ -26,19 +26,6 @@ std::string keyOf(const std::vector<HookedLayer>& layers) {
            "\n";
   }
   return key;
-}
-
-// Names of tensors in a frozen model's graph that an operation with a spatial result gave.
-std::vector<std::string> frozenValueNames(const torch::jit::Module& module) {
-  std::vector<std::string> names;
-  for (const torch::jit::Node* node : module.get_method("forward").graph()->nodes()) {
-    const std::string kind = node->kind().toQualString();
-    const bool spatial = kind.find("conv") != std::string::npos || kind.find("relu") != std::string::npos ||
-                         kind.find("::add") != std::string::npos;
-    if (spatial && node->outputs().size() == 1)
-      names.push_back(node->output()->debugName() + " (" + kind + ")");
-  }
-  return names;
 }
 
 // "2 batch_norm, 1 dropout"
@@ -270,54 +257,6 @@ void ModelState::checkLayer(const std::string& path) const {
   const bool known =
       std::any_of(layers.begin(), layers.end(), [&](const auto& layer) { return layer.path == path; });
   if (!known) throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + path + "'.").withLayer(path);
-}
-
-std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module) {
-  for (const at::Tensor& parameter : module.parameters()) {
-    if (at::isFloatingType(parameter.scalar_type())) return parameter.scalar_type();
-  }
-  return isFrozen(module) ? floatingTypeOfConstants(module) : std::nullopt;
-}
-
-bool isFrozen(const torch::jit::Module& module) {
-  if (module.children().size() > 0 || module.parameters().size() > 0) return false;
-  const auto forward = module.find_method("forward");
-  if (!forward) return false;
-  for (const torch::jit::Node* node : forward->graph()->nodes()) {
-    if (node->kind() == c10::prim::Constant && node->hasAttribute(c10::attr::value) &&
-        node->kindOf(c10::attr::value) == torch::jit::AttributeKind::t) {
-      return true;
-    }
-  }
-  return false;
-}
-
-std::optional<torch::jit::Module> moduleNamed(const torch::jit::Module& model, const std::string& path) {
-  torch::jit::Module module = model;
-  std::istringstream names(path);
-  for (std::string name; std::getline(names, name, '.');) {
-    if (!module.hasattr(name) || !module.attr(name).isModule()) return std::nullopt;
-    module = module.attr(name).toModule();
-  }
-  return module;
-}
-
-std::vector<LayerInfo> listLayers(const torch::jit::Module& module) {
-  std::vector<LayerInfo> layers;
-  if (isFrozen(module)) {  // the names of its graph's values are all there is
-    for (const torch::jit::Node* node : module.get_method("forward").graph()->nodes()) {
-      if (node->kind() == c10::prim::Constant || node->outputs().size() != 1) continue;
-      if (!node->output()->type()->isSubtypeOf(*c10::TensorType::get())) continue;
-      layers.push_back({node->output()->debugName(), node->kind().toQualString(), 0});
-    }
-    return layers;
-  }
-  for (const auto& named : module.named_modules()) {
-    if (named.name.empty()) continue;
-    const auto depth = static_cast<int>(std::count(named.name.begin(), named.name.end(), '.'));
-    layers.push_back({named.name, named.value.type()->name()->name(), depth});
-  }
-  return layers;
 }
 
 Model::Model(std::unique_ptr<ModelState> state) : state_(std::move(state)) {}

@@ -9,6 +9,7 @@
 #include "core/model/model_state.h"
 #include "core/process/device_jobs.h"
 #include "core/script/archive_check.h"
+#include "core/script/module_facts.h"
 #include "core/script/operator_libraries.h"
 
 namespace gradcam {

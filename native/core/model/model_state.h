@@ -81,9 +81,4 @@ struct ModelState {
   std::map<std::string, MethodFacts> facts_;  // by method; none is added once the model is made
 };
 
-std::optional<at::ScalarType> floatingTypeOf(const torch::jit::Module& module);
-bool isFrozen(const torch::jit::Module& module);
-std::optional<torch::jit::Module> moduleNamed(const torch::jit::Module& model, const std::string& path);
-std::vector<LayerInfo> listLayers(const torch::jit::Module& module);
-
 }  // namespace gradcam

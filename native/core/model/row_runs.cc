@@ -4,7 +4,7 @@
 
 #include "api/failure.h"
 #include "core/plan/activations_and_gradients.h"
-#include "core/targets/target_scores.h"
+#include "core/values/output_rows.h"
 #include "core/values/output_tree.h"
 
 namespace gradcam {

@@ -19,10 +19,10 @@
 #include "core/graphs/token_order.h"
 #include "core/hooks/forward_hooks.h"
 #include "core/hooks/layer_marks.h"
-#include "core/model/model_state.h"
 #include "core/script/graph_walk.h"
 #include "core/script/image_list.h"
 #include "core/script/module_calls.h"
+#include "core/script/module_facts.h"
 #include "core/values/feature_maps.h"
 #include "core/values/tensor_types.h"
 

@@ -6,13 +6,9 @@
 #include <unordered_map>
 #include <vector>
 
-namespace gradcam {
+#include "api/caching_allocator.h"
 
-struct MemoryUse {
-  std::size_t inUse;   // bytes of large blocks that tensors hold
-  std::size_t cached;  // bytes of large blocks kept for the next tensors
-  std::size_t blocks;  // large blocks that tensors hold
-};
+namespace gradcam {
 
 // Where segments come from and go to. `allocate` throws where there is no memory.
 struct SystemMemory {

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "api/cancellation.h"
+#include "core/process/block_cache.h"
 #include "core/process/torch.h"
 
 namespace gradcam {

@@ -15,4 +15,13 @@ void forEachNode(torch::jit::Block* block, const Visit& visit) {
   }
 }
 
+// The graphs of all functions and methods of the file that the module came from.
+template <typename Visit>
+void forEachGraph(const torch::jit::Module& module, const Visit& visit) {
+  for (torch::jit::Function* function : module._ivalue()->compilation_unit()->get_functions()) {
+    function->ensure_defined();
+    if (auto* ofGraph = torch::jit::tryToGraphFunction(*function)) visit(*ofGraph->graph());
+  }
+}
+
 }  // namespace gradcam

@@ -5,7 +5,7 @@
 #include <mutex>
 #include <string>
 
-#include "api/targets.h"
+#include "api/scripted_target.h"
 #include "core/plan/plan.h"
 #include "core/process/torch.h"
 

@@ -109,12 +109,6 @@ int64_t resolveClass(Target& target, ClassOutputs& outputs, int64_t image) {
 
 }  // namespace
 
-bool givesClasses(const c10::IValue& output, int64_t images) {
-  if (!output.isTensor()) return false;
-  const at::Tensor& tensor = output.toTensor();
-  return tensor.dim() == 2 && tensor.size(0) == images && tensor.size(1) > 0;
-}
-
 std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
                                            const TargetsPerImage& targets,
                                            int64_t imageCount) {

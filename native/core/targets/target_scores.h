@@ -2,6 +2,7 @@
 
 #include "api/targets.h"
 #include "core/process/torch.h"
+#include "core/values/output_rows.h"
 
 namespace gradcam {
 
@@ -12,16 +13,6 @@ struct ResolvedTarget {
   int64_t classIndex;  // -1 where the target is not a class
   Target target;
 };
-
-// Throws ERR_OUTPUT_SHAPE where the output does not have a part for each of so many images. A number without
-// axes is that of one image.
-void checkRows(const c10::IValue& output, int64_t images);
-
-// The part of a model's output that belongs to one image: of a tensor its row, of a list its element.
-c10::IValue outputOfImage(const c10::IValue& output, int64_t image);
-
-// Whether the output is a row of classes for each image, [images, classes].
-bool givesClasses(const c10::IValue& output, int64_t images);
 
 // All targets in the order of the maps: by image, then by target.
 // Throws ERR_OUTPUT_SHAPE, ERR_TARGET_COUNT, ERR_CLASS_OUT_OF_RANGE.
