@@ -27,7 +27,7 @@ import {
   signedMap,
   Tensor,
 } from 'node-gradcam';
-import { colormapTable } from '../lib/visualization/colormaps.js';
+import { colormapTable } from '../lib/visualization/colours/colormaps.js';
 import { golden, pixelAt, readPicture } from './helpers/drawing.js';
 import { maxDifference, noise, readTensor } from './helpers/fixtures.js';
 import { perceptualDistance } from './helpers/perceptual-distance.js';

@@ -1,6 +1,6 @@
 import test from 'ava';
 import { describePlan, GradCAM, loadModel, setThreads, Tensor, type TensorData, threads } from 'node-gradcam';
-import { native } from '../lib/native.js';
+import { native } from '../lib/addon/addon.js';
 import { fixturePath, liteModel, noise, sameBits } from './helpers/fixtures.js';
 import { holdExecutor } from './helpers/hold-executor.js';
 import { until } from './helpers/until.js';

@@ -17,13 +17,13 @@ import {
   type Model,
   Tensor,
 } from 'node-gradcam';
-import { callNative } from '../lib/native.js';
+import { callNative } from '../lib/addon/addon.js';
 import { fixturePath, noise } from './helpers/fixtures.js';
 import { packageWith } from './helpers/package-copy.js';
 import { runScript } from './helpers/run-script.js';
 import { type ServiceCode, serviceCodes } from './helpers/service-codes.js';
 
-// Every code of lib/errors.ts is in docs/errors.md, no other code is anywhere, and each is raised: here, or, of the server
+// Every code of lib/errors/errors.ts is in docs/errors.md, no other code is anywhere, and each is raised: here, or, of the server
 // and batches, in error-codes-of-services.test.ts.
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -35,7 +35,7 @@ const filesOf = (folder: string, kind: RegExp) =>
 
 const codesIn = (text: string) => new Set(text.match(/(?<![A-Z_])ERR_[A-Z_]+/g) ?? []);
 
-const union = /export type GradCamErrorCode =([^;]*);/.exec(read('lib/errors.ts'))?.[1] ?? '';
+const union = /export type GradCamErrorCode =([^;]*);/.exec(read('lib/errors/errors.ts'))?.[1] ?? '';
 const failures = [...codesIn(union)];
 const misuses = ['ERR_INVALID_ARG_TYPE', 'ERR_OUT_OF_RANGE', 'ERR_UNKNOWN_OPTION'];
 const documented = [...read('docs/errors.md').matchAll(/^\| `(ERR_[A-Z_]+)` \| ([^|]+)\|/gm)];

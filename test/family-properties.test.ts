@@ -23,7 +23,7 @@ import {
   Tensor,
   VectorTarget,
 } from 'node-gradcam';
-import { methods } from '../lib/cam/methods.js';
+import { methods } from '../lib/cam/methods/registry.js';
 import { fixturePath, maxDifference, noise } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
 

@@ -30,7 +30,7 @@ import {
   Tensor,
   TorchScriptTarget,
 } from 'node-gradcam';
-import { native } from '../lib/native.js';
+import { native } from '../lib/addon/addon.js';
 import { fixturePath, noise } from './helpers/fixtures.js';
 import { type LiveCounts, settledCounts } from './helpers/live-counts.js';
 

@@ -17,7 +17,7 @@ import {
   Tensor,
   TopClassTarget,
 } from 'node-gradcam';
-import { readScores } from '../lib/scores.js';
+import { readScores } from '../lib/model/scores.js';
 import { closeToFloat64 } from './helpers/float64-result.js';
 import { caseNamed, described, golden, highest, scoresPath } from './helpers/scores.js';
 import { sharedModel } from './helpers/shared-models.js';

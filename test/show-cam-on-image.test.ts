@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { Picture, type PictureFormat, type RgbImage, showCamOnImage, sideBySide, Tensor } from 'node-gradcam';
 import sharp from 'sharp';
-import { colormapTable } from '../lib/visualization/colormaps.js';
+import { colormapTable } from '../lib/visualization/colours/colormaps.js';
 import { fixturePath, maxDifference, readArray, readJson } from './helpers/fixtures.js';
 
 interface Golden {

@@ -14,7 +14,7 @@ import {
   sidecarPath,
 } from 'node-gradcam';
 import { z } from 'zod';
-import { sidecarSchema } from '../lib/sidecar-schema.js';
+import { sidecarSchema } from '../lib/sidecar/schema.js';
 import { fixturePath } from './helpers/fixtures.js';
 
 const demoModel = fileURLToPath(new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url));

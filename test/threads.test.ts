@@ -130,7 +130,7 @@ test('two copies of the package work side by side, and free what is theirs', asy
     // The first copy's allocator serves both: all of it comes back, and what it keeps for next time too, in a while.
     const modules = [];
     for (const root of [process.cwd(), folder])
-      modules.push((await import(join(root, 'dist/lib/native.js'))).native());
+      modules.push((await import(join(root, 'dist/lib/addon/addon.js'))).native());
     await until('the memory to be given back', () => modules[0].memory().cachedBytes === 0);
     const held = () => modules.map((module) => {
       const { liveBlocks, liveObjects } = module.memory();

@@ -1,4 +1,4 @@
-"""Writes lib/visualization/colormap-tables.ts: the colours of OpenCV and matplotlib, 256 of each map, as bytes."""
+"""Writes lib/visualization/colours/colormap-tables.ts: the colours of OpenCV and matplotlib, 256 of each map, as bytes."""
 
 import argparse
 import base64
@@ -9,7 +9,7 @@ import cv2
 import matplotlib
 import numpy as np
 
-TARGET = Path(__file__).resolve().parent.parent / "lib" / "visualization" / "colormap-tables.ts"
+TARGET = Path(__file__).resolve().parent.parent / "lib" / "visualization" / "colours" / "colormap-tables.ts"
 LINE = 100
 STEPS = np.arange(256)
 

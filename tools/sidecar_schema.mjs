@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { sidecarSchema } from '../dist/lib/sidecar-schema.js';
+import { sidecarSchema } from '../dist/lib/sidecar/schema.js';
 
 const schema = z.toJSONSchema(sidecarSchema, { io: 'input' });
 const path = fileURLToPath(new URL('../docs/sidecar.schema.json', import.meta.url));

@@ -1,13 +1,13 @@
-import { GradCamError, invalidArgumentType } from '../errors.js';
-import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model.js';
-import { checkArguments, type ModelArguments } from '../model-arguments.js';
-import { disposeOutput, type ModelOutput, type OutputSelector, wrapOutput } from '../model-output.js';
-import { callNativeAsync, type NativeAttribution, type NativeAttributionRequest } from '../native.js';
-import { checkSignal, readOptions } from '../options.js';
-import { checkSelector } from '../output-selector.js';
+import { callNativeAsync, type NativeAttribution, type NativeAttributionRequest } from '../addon/addon.js';
+import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { checkSignal, readOptions } from '../errors/options.js';
+import { checkArguments, type ModelArguments } from '../model/arguments.js';
+import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model/model.js';
+import { disposeOutput, type ModelOutput, type OutputSelector, wrapOutput } from '../model/output.js';
+import { checkSelector } from '../model/output-selector.js';
 import { withFunctionTargets } from '../targets/function-target.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
-import { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /** One attribution: what it belongs to and what was explained. */
 export interface AttributedMap {

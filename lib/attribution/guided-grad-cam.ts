@@ -1,6 +1,6 @@
 import type { BaseCAM } from '../cam/base-cam.js';
-import type { ModelInput } from '../model.js';
-import { Tensor } from '../tensor.js';
+import type { ModelInput } from '../model/model.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { AttributeOptions } from './attribution.js';
 import type { GuidedBackprop } from './gradient-attributions.js';
 

@@ -1,5 +1,5 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import { ownOptions } from '../options.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
+import { ownOptions } from '../errors/options.js';
 import { type AttributionOptions, InputAttribution } from './attribution.js';
 
 export interface IntegratedGradientsOptions extends AttributionOptions {

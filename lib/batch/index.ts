@@ -1,28 +1,28 @@
 /** Offline jobs over many pictures, for any number of workers: `node-gradcam/batch`. @packageDocumentation */
 
-export { type CancelBatchOptions, type CancelledBatches, cancelBatches } from './cancel.js';
 export {
   type CollectedEntry,
   type CollectedManifest,
   type CollectOptions,
   collectManifest,
-} from './collect.js';
-export type { SessionOptions } from './explain-session.js';
-export type { ChunkSummary } from './ledger.js';
-export type { ManifestClass, ManifestEntry } from './output-folder.js';
-export type { BatchQueueOptions } from './redis.js';
-export { type BatchFormat, batchFormats } from './specification.js';
+} from './output/collect.js';
+export type { ManifestClass, ManifestEntry } from './output/folder.js';
+export { type CancelBatchOptions, type CancelledBatches, cancelBatches } from './queue/cancel.js';
+export type { ChunkSummary } from './queue/ledger.js';
+export type { BatchQueueOptions } from './queue/redis.js';
 export {
   type BatchProgress,
   type BatchStatus,
   batchStatus,
   type FailedChunk,
   type RunningChunk,
-} from './status.js';
-export { type SubmitBatchOptions, type SubmittedBatch, submitBatch } from './submit.js';
+} from './queue/status.js';
+export { type BatchFormat, batchFormats } from './specification/specification.js';
+export { type SubmitBatchOptions, type SubmittedBatch, submitBatch } from './submit/submit.js';
+export type { SessionOptions } from './worker/explain-session.js';
 export {
   type BatchWorkerOptions,
   type BatchWorkerReport,
   runBatchWorker,
   type WorkerEvent,
-} from './worker.js';
+} from './worker/worker.js';

@@ -1,25 +1,25 @@
-import { type ExplainFacts, observeBatch, observeExplain } from '../diagnostics.js';
-import { GradCamError, invalidArgumentType } from '../errors.js';
-import { checkModelMethod, Model, type ModelInput, type SuggestedLayer } from '../model.js';
-import type { CheckedArguments, ModelArguments } from '../model-arguments.js';
-import { disposeOutput, type OutputSelector, selectOutput } from '../model-output.js';
 import {
   callNativeAsync,
   type NativeExplainRequest,
   type NativeMethodRequest,
   type NativeTarget,
-} from '../native.js';
-import { readOptions, unlessAborted } from '../options.js';
-import { checkSelector } from '../output-selector.js';
-import { checkScores, isTwoSided, type Scores } from '../scores.js';
+} from '../addon/addon.js';
+import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { readOptions, unlessAborted } from '../errors/options.js';
+import type { CheckedArguments, ModelArguments } from '../model/arguments.js';
+import { type ExplainFacts, observeBatch, observeExplain } from '../model/diagnostics.js';
+import { checkModelMethod, Model, type ModelInput, type SuggestedLayer } from '../model/model.js';
+import { disposeOutput, type OutputSelector, selectOutput } from '../model/output.js';
+import { checkSelector } from '../model/output-selector.js';
+import { checkReshapeTransform, type ReshapeTransform } from '../model/reshape-transform.js';
+import { checkScores, isTwoSided, type Scores } from '../model/scores.js';
+import { checkTargetLayers, type TargetLayer } from '../model/target-layers.js';
 import { withFunctionTargets } from '../targets/function-target.js';
 import { throwNamingSegmentation } from '../targets/segmentation-hint.js';
 import type { Targets } from '../targets/target.js';
-import { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { checkExplainArguments, type ExplainArguments } from './explain-arguments.js';
 import { Explanation } from './explanation.js';
-import { checkReshapeTransform, type ReshapeTransform } from './reshape-transform.js';
-import { checkTargetLayers, type TargetLayer } from './target-layers.js';
 import { chooseSides, countOutputs, targetSides } from './two-sides.js';
 
 export interface CAMOptions {

@@ -1,10 +1,10 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import { type ModelInput, toTensors } from '../model.js';
-import { type CheckedArguments, checkArguments } from '../model-arguments.js';
-import type { NativeExplainRequest, NativeTarget } from '../native.js';
-import { checkSignal, readOptions } from '../options.js';
+import type { NativeExplainRequest, NativeTarget } from '../addon/addon.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
+import { checkSignal, readOptions } from '../errors/options.js';
+import { type CheckedArguments, checkArguments } from '../model/arguments.js';
+import { type ModelInput, toTensors } from '../model/model.js';
 import { normalizeTargets } from '../targets/target.js';
-import type { Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { Augmentation, ExplainOptions } from './base-cam.js';
 
 const standardAugmentations = [false, true].flatMap((flip) =>

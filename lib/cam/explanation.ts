@@ -1,7 +1,7 @@
-import { argumentOutOfRange, GradCamError } from '../errors.js';
-import { disposeOutput, joinOutputs, type ModelOutput, outputOfImages, wrapOutput } from '../model-output.js';
-import type { NativeExplanation } from '../native.js';
-import { Tensor } from '../tensor.js';
+import type { NativeExplanation } from '../addon/addon.js';
+import { argumentOutOfRange, GradCamError } from '../errors/errors.js';
+import { disposeOutput, joinOutputs, type ModelOutput, outputOfImages, wrapOutput } from '../model/output.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /** One heatmap: what it belongs to and what was explained. */
 export interface ExplainedMap {

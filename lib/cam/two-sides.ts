@@ -1,8 +1,8 @@
-import { GradCamError } from '../errors.js';
-import { type ModelOutput, selectOutput } from '../model-output.js';
-import type { NativeTarget } from '../native.js';
-import { readScores, type ScoresHint } from '../scores.js';
-import { Tensor } from '../tensor.js';
+import type { NativeTarget } from '../addon/addon.js';
+import { GradCamError } from '../errors/errors.js';
+import { type ModelOutput, selectOutput } from '../model/output.js';
+import { readScores, type ScoresHint } from '../model/scores.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { Explanation } from './explanation.js';
 
 // Models with one output that separates two classes: the output speaks for class 1, its negative for class 0. Which of the

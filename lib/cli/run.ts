@@ -1,16 +1,22 @@
 import { Command, CommanderError } from 'commander';
-import { packageVersion } from '../package-version.js';
-import { attributeCommand } from './attribute-command.js';
-import { batchCommand } from './batch-command.js';
-import { clipCommand } from './clip-command.js';
-import { doctorCommand } from './doctor-command.js';
-import { evaluateCommand } from './evaluate-command.js';
-import { exitCodeOf, exitCodes, exitCodesHelp, reportError, SomeImagesFailed } from './exit-codes.js';
-import { explainCommand } from './explain-command.js';
-import { factorizeCommand } from './factorize-command.js';
-import { initSidecarCommand } from './init-sidecar-command.js';
-import { layersCommand } from './layers-command.js';
-import { serveCommand } from './serve-command.js';
+import { packageVersion } from '../addon/package-version.js';
+import { attributeCommand } from './commands/attribute.js';
+import { batchCommand } from './commands/batch.js';
+import { clipCommand } from './commands/clip.js';
+import { doctorCommand } from './commands/doctor.js';
+import { evaluateCommand } from './commands/evaluate.js';
+import { explainCommand } from './commands/explain.js';
+import { factorizeCommand } from './commands/factorize.js';
+import { initSidecarCommand } from './commands/init-sidecar.js';
+import { layersCommand } from './commands/layers.js';
+import { serveCommand } from './commands/serve.js';
+import {
+  exitCodeOf,
+  exitCodes,
+  exitCodesHelp,
+  reportError,
+  SomeImagesFailed,
+} from './terminal/exit-codes.js';
 
 export interface RunOptions {
   /** Interrupts the run, as Ctrl-C does. */

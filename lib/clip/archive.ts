@@ -1,5 +1,5 @@
-import { GradCamError } from '../errors.js';
-import type { Model } from '../model.js';
+import { GradCamError } from '../errors/errors.js';
+import type { Model } from '../model/model.js';
 import { ClipTokenizer } from './tokenizer.js';
 
 /** @internal What a CLIP file holds, as its methods and the shapes of its weights tell. */

@@ -1,6 +1,6 @@
-import { GradCamError } from '../errors.js';
-import type { Model } from '../model.js';
-import { Tensor } from '../tensor.js';
+import { GradCamError } from '../errors/errors.js';
+import type { Model } from '../model/model.js';
+import { Tensor } from '../tensor/tensor.js';
 import { textMethod } from './archive.js';
 import { ClipTokenizer, type TokenizeOptions } from './tokenizer.js';
 

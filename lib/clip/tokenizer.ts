@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import { packageRoot } from '../native.js';
-import { readOptions } from '../options.js';
-import { Tensor } from '../tensor.js';
+import { packageRoot } from '../addon/addon.js';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { readOptions } from '../errors/options.js';
+import { Tensor } from '../tensor/tensor.js';
 import { cleanText } from './clean-text.js';
 
 export interface TokenizeOptions {

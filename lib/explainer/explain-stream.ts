@@ -1,9 +1,9 @@
 import { setMaxListeners } from 'node:events';
 import type { ExplainOptions } from '../cam/base-cam.js';
 import type { Explanation } from '../cam/explanation.js';
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import type { ModelInput } from '../model.js';
-import { abortWith, checkSignal, readOptions } from '../options.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
+import { abortWith, checkSignal, readOptions } from '../errors/options.js';
+import type { ModelInput } from '../model/model.js';
 
 /** What explains: an `Explainer`, or one of the CAM methods. */
 export interface Explains {

@@ -1,12 +1,12 @@
+import { threads } from '../addon/threads.js';
 import type { BaseCAM, CAMOptions, ExplainOptions } from '../cam/base-cam.js';
 import { checkExplainArguments } from '../cam/explain-arguments.js';
 import { Explanation } from '../cam/explanation.js';
-import { type MethodName, methods } from '../cam/methods.js';
-import { observeExplain } from '../diagnostics.js';
-import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import type { Model, ModelInput } from '../model.js';
-import { readOptions } from '../options.js';
-import { threads } from '../threads.js';
+import { type MethodName, methods } from '../cam/methods/registry.js';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { readOptions } from '../errors/options.js';
+import { observeExplain } from '../model/diagnostics.js';
+import type { Model, ModelInput } from '../model/model.js';
 import { SharedBatches } from './shared-batches.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
 import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-images.js';

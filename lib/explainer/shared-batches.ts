@@ -1,5 +1,5 @@
-import type { ModelOutput } from '../model-output.js';
-import { Tensor } from '../tensor.js';
+import type { ModelOutput } from '../model/output.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { WaitingItem } from './waiting-images.js';
 
 const mostRemembered = 64;

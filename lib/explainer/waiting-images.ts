@@ -1,7 +1,7 @@
+import type { NativeTarget } from '../addon/addon.js';
 import type { ExplainArguments } from '../cam/explain-arguments.js';
 import type { Explanation } from '../cam/explanation.js';
-import type { NativeTarget } from '../native.js';
-import type { Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /** @internal One call that waits: its images and how to answer it. */
 export interface WaitingItem {

@@ -1,7 +1,7 @@
 import type { Metadata, Sharp } from 'sharp';
-import { GradCamError } from '../errors.js';
+import { GradCamError } from '../errors/errors.js';
 import type { ImageGeometry } from './geometry.js';
-import type { CheckedOptions } from './image-options.js';
+import type { CheckedOptions } from './options.js';
 import { type Pixels, resampleValues } from './resample.js';
 
 // Pictures of more than eight bits, or whose values are not all of 0 to 255: in floating point from the file on, since sharp

@@ -1,4 +1,4 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 
 /** @internal Of one picture: as many as sharp decodes. */
 export const mostPixels = 0x3fff * 0x3fff;

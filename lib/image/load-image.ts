@@ -1,14 +1,9 @@
 import sharp, { type KernelEnum, type Sharp } from 'sharp';
-import { GradCamError, invalidArgumentType } from '../errors.js';
-import { Tensor } from '../tensor.js';
+import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { Tensor } from '../tensor/tensor.js';
 import { type Depth, decodeDeep, depthOf, placeDeep, toBytes } from './deep-picture.js';
 import { fitGeometry, type ImageGeometry } from './geometry.js';
-import {
-  type CheckedOptions,
-  checkOptions,
-  type Interpolation,
-  type LoadImageOptions,
-} from './image-options.js';
+import { type CheckedOptions, checkOptions, type Interpolation, type LoadImageOptions } from './options.js';
 import { decodeOriginal, type OriginalPhoto, sameSize } from './original-photo.js';
 import { unreadableKind } from './picture-kinds.js';
 import { resample } from './resample.js';

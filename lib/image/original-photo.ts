@@ -1,5 +1,5 @@
 import type { Sharp } from 'sharp';
-import { GradCamError } from '../errors.js';
+import { GradCamError } from '../errors/errors.js';
 import type { ImageGeometry } from './geometry.js';
 
 /** A photo in its own size, upright, as RGB bytes row by row. */

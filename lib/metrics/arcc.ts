@@ -1,6 +1,6 @@
 import type { BaseCAM } from '../cam/base-cam.js';
-import type { Model, ModelInput } from '../model.js';
-import { Tensor } from '../tensor.js';
+import type { Model, ModelInput } from '../model/model.js';
+import { Tensor } from '../tensor/tensor.js';
 import { type RoadAverageOptions, roadCombined } from './road.js';
 
 /** How much of the image a map lights up: its mean, 0 to 1. Lower is simpler. */

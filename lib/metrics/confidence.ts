@@ -1,5 +1,5 @@
-import type { Model, ModelInput } from '../model.js';
-import type { Tensor } from '../tensor.js';
+import type { Model, ModelInput } from '../model/model.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { type MetricOptions, perturbedScores } from './perturbed-scores.js';
 
 /**

@@ -1,13 +1,13 @@
-import { invalidArgumentType } from '../errors.js';
-import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model.js';
-import { checkArguments, type ModelArguments } from '../model-arguments.js';
-import type { OutputSelector } from '../model-output.js';
-import { callNativeAsync, type NativePerturbation } from '../native.js';
-import { checkSignal } from '../options.js';
-import { checkSelector } from '../output-selector.js';
+import { callNativeAsync, type NativePerturbation } from '../addon/addon.js';
+import { invalidArgumentType } from '../errors/errors.js';
+import { checkSignal } from '../errors/options.js';
+import { checkArguments, type ModelArguments } from '../model/arguments.js';
+import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model/model.js';
+import type { OutputSelector } from '../model/output.js';
+import { checkSelector } from '../model/output-selector.js';
 import { withFunctionTargets } from '../targets/function-target.js';
 import { normalizeTargets, type Targets } from '../targets/target.js';
-import { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /** What every metric takes besides model, input and heatmaps. */
 export interface MetricOptions {

@@ -1,5 +1,5 @@
-import { invalidArgumentType } from '../errors.js';
-import type { Tensor } from '../tensor.js';
+import { invalidArgumentType } from '../errors/errors.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /**
  * The pointing game: does the map's highest place lie on an object? J. Zhang et al., "Top-down Neural Attention by

@@ -1,6 +1,6 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import type { Model, ModelInput } from '../model.js';
-import type { Tensor } from '../tensor.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
+import type { Model, ModelInput } from '../model/model.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { type MetricOptions, perturbedScores } from './perturbed-scores.js';
 
 export interface RoadOptions extends MetricOptions {

@@ -7,10 +7,10 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
+import { checkServerOptions, type ExplainServerOptions } from './configuration/options.js';
 import { explainServer } from './explain-server.js';
-import { answerParserFailure, describeFailure } from './http-errors.js';
-import type { ModelRegistry } from './model-registry.js';
-import { checkServerOptions, type ExplainServerOptions } from './server-options.js';
+import { answerParserFailure, describeFailure } from './http/errors.js';
+import type { ModelRegistry } from './models/registry.js';
 
 export interface CreateServerOptions extends ExplainServerOptions {
   /** As Fastify's `logger`: true for JSON lines on standard output, or pino's options. Default false. */

@@ -1,25 +1,25 @@
 import type { FastifyInstance } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
-import { GradCamError } from '../errors.js';
-import { packageVersion } from '../package-version.js';
-import { AdmissionGate } from './admission.js';
-import { CallRunner } from './call.js';
-import { watchModels } from './file-watcher.js';
-import { health } from './health.js';
-import { errorHandler } from './http-errors.js';
-import { ServerMetrics } from './metrics.js';
-import { ModelRegistry } from './model-registry.js';
-import { openApi } from './openapi.js';
-import { alive, pageFiles } from './page-files.js';
-import { kserveV1 } from './protocols/kserve-v1.js';
-import { modelRepository } from './protocols/model-repository.js';
-import { openInference } from './protocols/open-inference.js';
-import { plainProtocol } from './protocols/plain.js';
+import { packageVersion } from '../addon/package-version.js';
+import { GradCamError } from '../errors/errors.js';
+import { AdmissionGate } from './calls/admission.js';
+import { CallRunner } from './calls/call.js';
+import { ServerMetrics } from './calls/metrics.js';
 import {
   type CheckedServerOptions,
   checkServerOptions,
   type ExplainServerOptions,
-} from './server-options.js';
+} from './configuration/options.js';
+import { errorHandler } from './http/errors.js';
+import { health } from './http/health.js';
+import { openApi } from './http/openapi.js';
+import { alive, pageFiles } from './http/page-files.js';
+import { watchModels } from './models/file-watcher.js';
+import { ModelRegistry } from './models/registry.js';
+import { kserveV1 } from './protocols/kserve-v1/routes.js';
+import { modelRepository } from './protocols/open-inference/model-repository.js';
+import { openInference } from './protocols/open-inference/routes.js';
+import { plainProtocol } from './protocols/plain/routes.js';
 
 declare module 'fastify' {
   interface FastifyInstance {

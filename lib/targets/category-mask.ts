@@ -1,7 +1,7 @@
-import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import type { ModelOutput } from '../model-output.js';
-import { readOptions } from '../options.js';
-import { Tensor } from '../tensor.js';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { readOptions } from '../errors/options.js';
+import type { ModelOutput } from '../model/output.js';
+import { Tensor } from '../tensor/tensor.js';
 import { checkIndex } from './target.js';
 
 /** How much of an image a segmentation model gives to a category. */

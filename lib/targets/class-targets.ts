@@ -1,5 +1,5 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import type { NativeTarget } from '../native.js';
+import type { NativeTarget } from '../addon/addon.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import { checkIndex, Target } from './target.js';
 
 // Targets of models that give one output per class, [images, classes]. Names and formulas are pytorch-grad-cam's.

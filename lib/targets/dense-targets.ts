@@ -1,6 +1,6 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import { callNativeAsync, type NativeTarget, type ScriptedTargetReference } from '../native.js';
-import { Tensor, type TensorLike } from '../tensor.js';
+import { callNativeAsync, type NativeTarget, type ScriptedTargetReference } from '../addon/addon.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
+import { Tensor, type TensorLike } from '../tensor/tensor.js';
 import type { DetectedBox } from './detections.js';
 import { checkIndex, Target } from './target.js';
 

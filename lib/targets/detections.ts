@@ -1,7 +1,7 @@
-import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors.js';
-import type { ModelOutput } from '../model-output.js';
-import { readOptions } from '../options.js';
-import { Tensor } from '../tensor.js';
+import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { readOptions } from '../errors/options.js';
+import type { ModelOutput } from '../model/output.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /** A box that a detector found. */
 export interface DetectedBox {

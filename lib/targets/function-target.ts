@@ -1,6 +1,6 @@
-import { GradCamError, invalidArgumentType } from '../errors.js';
-import type { NativeTarget, NativeTensor, TensorReference } from '../native.js';
-import { Tensor } from '../tensor.js';
+import type { NativeTarget, NativeTensor, TensorReference } from '../addon/addon.js';
+import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /**
  * A target as a function: makes the score, a tensor of one element, of what the model gives for one image (a row of the

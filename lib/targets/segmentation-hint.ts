@@ -1,4 +1,4 @@
-import { GradCamError } from '../errors.js';
+import { GradCamError } from '../errors/errors.js';
 
 // What the native module says of a class target for an output with a place for each pixel.
 const classTarget = /^A class target needs an output of shape .*, but the model's output is \[([\d, ]+)\]/;

@@ -1,5 +1,5 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors.js';
-import type { NativeTarget } from '../native.js';
+import type { NativeTarget } from '../addon/addon.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import { type TargetFunction, toFunctionTarget } from './function-target.js';
 
 /**

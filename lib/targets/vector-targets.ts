@@ -1,5 +1,5 @@
-import type { NativeTarget } from '../native.js';
-import { Tensor, type TensorLike } from '../tensor.js';
+import type { NativeTarget } from '../addon/addon.js';
+import { Tensor, type TensorLike } from '../tensor/tensor.js';
 import { Target } from './target.js';
 
 // Targets for models that give an embedding per image.

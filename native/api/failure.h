@@ -8,7 +8,7 @@
 namespace gradcam {
 
 // What went wrong, in the form that reaches JavaScript as a GradCamError. The codes are listed in
-// lib/errors.ts.
+// lib/errors/errors.ts.
 class Failure : public std::runtime_error {
  public:
   Failure(std::string errorCode, const std::string& message)

@@ -1,4 +1,4 @@
-// The module's table of functions. lib/native-types.ts describes them.
+// The module's table of functions. lib/addon/types.ts describes them.
 #include <napi.h>
 
 #include "api/caching_allocator.h"

@@ -17,7 +17,7 @@
 
 namespace gradcam {
 
-// JavaScript values to plain C++ structs and back. lib/native-types.ts declares the JavaScript side and
+// JavaScript values to plain C++ structs and back. lib/addon/types.ts declares the JavaScript side and
 // validates what users give; the checks here only keep a wrong caller from harming the process.
 
 struct JobContext;  // target_conversions.h

@@ -8,7 +8,8 @@
 
 namespace gradcam {
 
-// A JavaScript Error carrying `gradcamCode` and `details`, from which lib/native.ts makes a GradCamError.
+// A JavaScript Error carrying `gradcamCode` and `details`, from which lib/addon/addon.ts makes a
+// GradCamError.
 Napi::Error toJsError(Napi::Env env, const Failure& failure);
 
 // Runs a synchronous function of the module: whatever it throws becomes a JavaScript exception.

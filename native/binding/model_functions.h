@@ -8,7 +8,7 @@
 
 namespace gradcam {
 
-// Each starts a job and returns its promise; see lib/native-types.ts for the arguments.
+// Each starts a job and returns its promise; see lib/addon/types.ts for the arguments.
 Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startLoadTarget(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel);

@@ -7,7 +7,7 @@
 
 namespace gradcam {
 
-// A property that lib/native.ts always sets.
+// A property that lib/addon/addon.ts always sets.
 inline Napi::Value need(const Napi::Object& object, const char* key) {
   const Napi::Value value = object.Get(key);
   if (value.IsUndefined())

@@ -98,7 +98,7 @@ MethodRequest toMethodRequest(const Napi::Object& object) {
 
 ArgumentTree toArgument(const Napi::Value& value, int depth);
 
-// lib/model-arguments.ts hands over copies without a prototype.
+// lib/model/arguments.ts hands over copies without a prototype.
 Arguments toArguments(const Napi::Value& value, int depth = 0) {
   const Napi::Object object = value.ToObject();
   Arguments arguments;
@@ -114,7 +114,7 @@ ArgumentTree toArgument(const Napi::Value& value, int depth) {
   if (value.IsBoolean()) return {value.As<Napi::Boolean>().Value()};
   if (value.IsNumber()) return {value.As<Napi::Number>().DoubleValue()};
   if (value.IsBigInt()) {
-    bool lossless = false;  // lib/model-arguments.ts has checked the range
+    bool lossless = false;  // lib/model/arguments.ts has checked the range
     return {value.As<Napi::BigInt>().Int64Value(&lossless)};
   }
   if (value.IsString()) return {value.As<Napi::String>().Utf8Value()};

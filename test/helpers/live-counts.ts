@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import { getEventListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/addon/addon.js';
 import { until } from './until.js';
 
 // A leak told by counting, not by the process's size: what is alive is equal before and after, however often a thing is

@@ -18,7 +18,7 @@ const allowed = [
 const required = [
   'dist/lib/index.js',
   'dist/lib/index.d.ts',
-  'dist/lib/preflight.js',
+  'dist/lib/model/preflight.js',
   'dist/lib/cli/main.js',
   'dist/lib/batch/index.js',
   'dist/lib/server/index.js',

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { type ColormapName, colormapNames, lowestValue } from '../../visualization/colormaps.js';
+import { type ColormapName, colormapNames, lowestValue } from '../../visualization/colours/colormaps.js';
 import { ClassPicker } from './class-picker.js';
 import { saveJson } from './downloads.js';
 import { DropZone } from './drop-zone.js';

@@ -1,5 +1,5 @@
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { type ColormapName, colormapTable, colorOffset } from '../../visualization/colormaps.js';
+import { type ColormapName, colormapTable, colorOffset } from '../../visualization/colours/colormaps.js';
 import { type Answer, decodeHeatmap, type ExplainedClass } from './explain-client.js';
 
 const largestSide = 960;

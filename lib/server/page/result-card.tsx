@@ -1,5 +1,5 @@
 import { useRef } from 'preact/hooks';
-import type { ColormapName } from '../../visualization/colormaps.js';
+import type { ColormapName } from '../../visualization/colours/colormaps.js';
 import { nameOf } from './class-picker.js';
 import { saveCanvas } from './downloads.js';
 import type { Answer, ExplainedClass } from './explain-client.js';

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { errorCodes, type FastifyInstance, type FastifyRequest } from 'fastify';
-import { invalidRequest } from '../http-errors.js';
+import { invalidRequest } from '../http/errors.js';
 
 declare module 'fastify' {
   interface FastifyRequest {

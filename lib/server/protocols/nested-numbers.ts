@@ -1,4 +1,4 @@
-import { invalidRequest } from '../http-errors.js';
+import { invalidRequest } from '../http/errors.js';
 
 /** Nested arrays of numbers, as JSON has tensors, in one array of a kind, with their shape. */
 export function flatten<T extends Float32Array | Float64Array>(

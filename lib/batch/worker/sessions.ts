@@ -1,0 +1,54 @@
+import { readSpecification } from '../output/folder.js';
+import { ExplainSession, type SessionOptions } from './explain-session.js';
+
+interface Opened {
+  readonly key: string;
+  readonly session: Promise<ExplainSession>;
+  users: number;
+}
+
+/**
+ * The sessions of a worker: chunks of one batch share one, so that a model is loaded once. One that no chunk uses is kept
+ * until another batch comes.
+ */
+export class Sessions implements AsyncDisposable {
+  readonly #options: SessionOptions;
+  readonly #opened = new Set<Opened>();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  /** Runs `work` with the session of a batch. */
+  async with<T>(folder: string, batch: string, work: (session: ExplainSession) => Promise<T>): Promise<T> {
+    const key = `${folder}\0${batch}`;
+    const opened = [...this.#opened].find((each) => each.key === key) ?? this.#open(key, folder, batch);
+    opened.users++;
+    try {
+      return await work(await opened.session);
+    } finally {
+      opened.users--;
+    }
+  }
+
+  #open(key: string, folder: string, batch: string): Opened {
+    const freed = this.#close((each) => each.users === 0);
+    const session = freed
+      .then(() => readSpecification(folder, batch))
+      .then((specification) => ExplainSession.open(specification, this.#options));
+    const opened = { key, session, users: 0 };
+    this.#opened.add(opened);
+    session.catch(() => this.#opened.delete(opened));
+    return opened;
+  }
+
+  async #close(which: (opened: Opened) => boolean): Promise<void> {
+    const closing = [...this.#opened].filter(which);
+    for (const opened of closing) this.#opened.delete(opened);
+    for (const { session } of closing) await (await session.catch(() => null))?.[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#close(() => true);
+  }
+}

@@ -1,0 +1,155 @@
+import { Command, Option } from 'commander';
+import { GuidedBackprop, Saliency } from '../../attribution/gradient-attributions.js';
+import { guidedGradCam } from '../../attribution/guided-grad-cam.js';
+import { IntegratedGradients } from '../../attribution/integrated-gradients.js';
+import { GradCAM } from '../../cam/methods/gradient-methods.js';
+import { loadImage } from '../../image/load-image.js';
+import type { Model } from '../../model/model.js';
+import { findClass } from '../../sidecar/labels.js';
+import { explainedPart, type Sidecar } from '../../sidecar/sidecar.js';
+import type { Targets } from '../../targets/target.js';
+import { writeTensor } from '../../tensor/files.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import { isRaw } from '../../visualization/map-files.js';
+import { signedMap } from '../../visualization/maps/signed-map.js';
+import { applyColormap } from '../../visualization/overlays/apply-colormap.js';
+import { deprocessImage } from '../../visualization/overlays/deprocess-image.js';
+import type { Picture } from '../../visualization/pictures/picture.js';
+import {
+  argumentOption,
+  collect,
+  type LayerFlags,
+  type ModelFlags,
+  openModel,
+  type PreparationFlags,
+  parseCount,
+  preparation,
+  printWarnings,
+  readLabels,
+} from '../options/arguments.js';
+import { addPreparationOptions } from '../options/explain.js';
+import { findImages, outputFiles } from '../options/image-files.js';
+import { ProgressReporter } from '../terminal/progress.js';
+import { sideTarget } from './probability-targets.js';
+
+const methodNames = ['guidedbackprop', 'guidedgradcam', 'saliency', 'integratedgradients'] as const;
+
+interface AttributeFlags extends ModelFlags, PreparationFlags, LayerFlags {
+  readonly method: (typeof methodNames)[number];
+  readonly steps: number;
+  readonly class?: string;
+  readonly output?: string;
+  readonly json?: boolean;
+  readonly labels?: string;
+}
+
+interface Context {
+  readonly model: Model;
+  readonly sidecar: Sidecar | null;
+  readonly flags: AttributeFlags;
+  readonly signal: AbortSignal;
+}
+
+export function attributeCommand(signal: AbortSignal): Command {
+  const command = new Command('attribute')
+    .summary('draw which pixels speak for a class')
+    .description(
+      "Draws which pixels of an image speak for a class, from gradients of the model's input. No layer is needed.",
+    )
+    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<images...>', 'image files, or folders of them')
+    .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('guidedbackprop'))
+    .option('--steps <count>', 'points of integrated gradients', parseCount, 50)
+    .option('-l, --layer <path>', 'target layer of guidedgradcam; default: the suggested one', collect)
+    .option('-c, --class <index-or-label>', 'class to explain; default: the most likely one')
+    .option(
+      '-o, --output <path>',
+      'file to write (.png .jpg .webp .avif, raw values: .npy .json) or folder; default: this folder',
+    )
+    .option('--json', 'print JSON instead of text')
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
+    .option('--labels <file>', 'class names: a JSON array, or one a line');
+  return addPreparationOptions(command).action(
+    async (modelPath: string, images: string[], flags: AttributeFlags) => {
+      await attributeImages(modelPath, images, flags, signal);
+    },
+  );
+}
+
+async function attributeImages(
+  modelPath: string,
+  paths: readonly string[],
+  flags: AttributeFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const images = await findImages(paths);
+  const outputs = outputFiles(images, flags.output);
+  const { model, sidecar } = await openModel(modelPath, flags, signal);
+  await using _ = model;
+  printWarnings(model);
+  const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
+  const prepare = preparation(sidecar, flags);
+  const wanted = flags.class === undefined ? undefined : findClass(labels, flags.class);
+  const progress = new ProgressReporter(images.length, { json: flags.json ?? false });
+  const reports: { path: string; output: string }[] = [];
+  try {
+    for (const [index, path] of images.entries()) {
+      const output = outputs[index] ?? '';
+      const { tensor } = await loadImage(path, prepare);
+      const target = await sideTarget(model, sidecar ?? {}, labels, wanted, tensor, signal);
+      const targets = target === undefined ? {} : { targets: target };
+      const onProgress = (done: number, total: number) => progress.within(done, total);
+      using values = await attributed(tensor, { model, sidecar, flags, signal }, targets, onProgress);
+      if (isRaw(output)) await writeTensor(values, output);
+      else await picture(values.at(0), flags.method).toFile(output);
+      reports.push({ path, output });
+      if (!flags.json) console.log(`${path}  -> ${output}`);
+      progress.advance();
+    }
+  } finally {
+    progress.stop();
+  }
+  if (flags.json)
+    console.log(JSON.stringify({ model: modelPath, method: flags.method, images: reports }, null, 2));
+}
+
+/** `[1, C, H, W]`, signed. */
+async function attributed(
+  input: Tensor,
+  { model, sidecar, flags, signal }: Context,
+  targets: { targets?: Targets },
+  onProgress: (done: number, total: number) => void,
+): Promise<Tensor> {
+  const { output, targetLayers, reshapeTransform } = explainedPart(sidecar, {
+    layer: flags.layer,
+    reshape: flags.reshape,
+  });
+  const layer = {
+    ...(targetLayers === undefined ? {} : { targetLayers }),
+    ...(reshapeTransform === undefined ? {} : { reshapeTransform }),
+  };
+  const options = { model, ...(output === undefined ? {} : { output }) };
+  if (flags.method === 'guidedgradcam') {
+    const cam = new GradCAM({ ...options, ...layer });
+    return await guidedGradCam(cam, new GuidedBackprop(options), input, { ...targets, signal });
+  }
+  const methods = {
+    guidedbackprop: () => new GuidedBackprop(options),
+    saliency: () => new Saliency(options),
+    integratedgradients: () => new IntegratedGradients({ ...options, steps: flags.steps }),
+  };
+  const { attributions, outputs } = await methods[flags.method]().attribute(input, {
+    ...targets,
+    onProgress,
+    signal,
+  });
+  if ('dispose' in Object(outputs)) (outputs as Tensor).dispose();
+  return attributions;
+}
+
+function picture(values: Tensor, method: AttributeFlags['method']): Picture {
+  if (method === 'saliency') return applyColormap(signedMap(values, { sign: 'absolute' }), 'inferno');
+  if (method === 'integratedgradients') return applyColormap(signedMap(values, { sign: 'all' }), 'diverging');
+  return deprocessImage(values);
+}

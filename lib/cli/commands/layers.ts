@@ -1,0 +1,120 @@
+import { Command } from 'commander';
+import type { InspectedLayer, Inspection, Layer } from '../../model/model.js';
+import { describePlan, type PlanDescription } from '../../model/plan.js';
+import { spellLayer } from '../../model/target-layers.js';
+import { Tensor } from '../../tensor/tensor.js';
+import {
+  argumentOption,
+  type ModelFlags,
+  openModel,
+  parseInputSize,
+  reshapeName,
+  warningLines,
+} from '../options/arguments.js';
+
+interface LayersFlags extends ModelFlags {
+  readonly inputSize?: number[];
+  readonly plan?: string[];
+  readonly graphs?: boolean;
+  readonly json?: boolean;
+}
+
+export function layersCommand(signal: AbortSignal): Command {
+  return new Command('layers')
+    .summary("list a model's layers and shapes")
+    .description('Lists the layers of a model, and with an input size their output shapes.')
+    .argument('<model>', 'TorchScript file (.pt)')
+    .option(
+      '--input-size <size>',
+      'run the model once on zeros of this size: 224, 224x320 (height x width) or 1x3x224x224; default: what the sidecar says',
+      parseInputSize,
+    )
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
+    .addOption(argumentOption())
+    .option('--plan <layer...>', 'instead: how an explain at these layers would run the model')
+    .option('--graphs', 'with --plan: also print the graphs of both parts, as LibTorch writes them')
+    .option('--json', 'print JSON')
+    .action(async (modelPath: string, flags: LayersFlags) => {
+      const { model, sidecar } = await openModel(modelPath, flags, signal);
+      await using _ = model;
+      const input = sidecar?.input;
+      if (flags.plan) {
+        const plan = await describePlan(model, flags.plan, { signal });
+        if (flags.json) console.log(JSON.stringify(plan, null, 2));
+        else printPlan(plan, flags.plan, flags.graphs ?? false);
+        return;
+      }
+      const size = flags.inputSize ?? (input ? [1, input.channels ?? 3, input.height, input.width] : null);
+      const inspection = size ? await model.inspect(zeros(size), { signal }) : null;
+      if (flags.json) {
+        const { warnings } = model;
+        console.log(JSON.stringify({ ...(inspection ?? { layers: model.layers() }), warnings }, null, 2));
+        return;
+      }
+      printTree(inspection?.layers ?? model.layers(), inspection);
+      const warnings = warningLines(model);
+      if (warnings.length > 0) console.log(`\n${warnings.join('\n')}`);
+    });
+}
+
+function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boolean): void {
+  const { prefix, tail } = plan;
+  console.log(`How an explain at ${layers.join(', ')} runs the model:\n`);
+  console.log(`  before the layer   ${prefix.nodes} operations, without gradients`);
+  console.log(
+    `                     ${plan.fusedConvolutions} convolutions and ${plan.fusedLinears} linear layers fused, with`,
+  );
+  console.log(
+    `                     ${plan.foldedBatchNorms} BatchNorms and ${plan.fusedOperations} additions and activations inside`,
+  );
+  console.log(
+    `  handed over        ${plan.crossingValues} ${plan.crossingValues === 1 ? 'value' : 'values'}`,
+  );
+  console.log(`  from the layer on  ${tail.nodes} operations, recorded for the gradient`);
+  if (!graphs) return;
+  console.log(`\n--- before the layer\n${prefix.graph}\n--- from the layer on\n${tail.graph}`);
+}
+
+/** "224" is 1x3x224x224, "224x320" is 1x3x224x320; more numbers are the whole shape. */
+function zeros(size: readonly number[]): Tensor {
+  const [height = 1, width = height] = size;
+  const shape = size.length > 2 ? size : [1, 3, height, width];
+  return Tensor.from(new Float32Array(shape.reduce((product, length) => product * length, 1)), shape);
+}
+
+function printTree(layers: readonly (Layer | InspectedLayer)[], inspection: Inspection | null): void {
+  if (layers.length === 0) {
+    console.log('The model has no layers: it was frozen, or its forward uses functions only.');
+    return;
+  }
+  const rows = layers.map((layer) => ({
+    name: `${'  '.repeat(layer.depth)}${layer.path.split('.').at(-1)}`,
+    type: layer.type,
+    shape: 'calls' in layer ? describeOutputs(layer) : '',
+    mark: inspection?.suggested?.path === layer.path ? '  <- suggested' : '',
+  }));
+  const nameWidth = Math.max(...rows.map(({ name }) => name.length));
+  const typeWidth = Math.max(...rows.map(({ type }) => type.length));
+  for (const { name, type, shape, mark } of rows) {
+    console.log(`${name.padEnd(nameWidth)}  ${type.padEnd(typeWidth)}  ${shape}${mark}`.trimEnd());
+  }
+  if (inspection?.suggested) {
+    const { path, reason, reshapeTransform } = inspection.suggested;
+    console.log(`\nSuggested: ${path}, ${reason}`);
+    if (reshapeTransform) console.log(`           --reshape ${reshapeName(reshapeTransform)}`);
+  } else {
+    console.log(
+      inspection
+        ? `\nNo suggestion: ${inspection.suggestionFailure}`
+        : '\nAdd --input-size for output shapes.',
+    );
+  }
+}
+
+function describeOutputs({ calls, outputShapes, outputs }: InspectedLayer): string {
+  if (calls === 0) return '(not called)';
+  const shape = outputShapes.at(-1);
+  const parts = outputs.map(({ output, shape }) => `${spellLayer('', output)}: [${shape.join(', ')}]`);
+  const given = shape ? `[${shape.join(', ')}]` : parts.join('  ') || '(no tensor)';
+  return `${given}${calls > 1 ? `  called ${calls} times` : ''}`;
+}

@@ -1,0 +1,216 @@
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { setThreads, type ThreadOptions, threads } from '../../addon/threads.js';
+import type { ExplainServerOptions } from '../../server/index.js';
+import { collect, parseCount } from '../options/arguments.js';
+import { UsageError } from '../terminal/exit-codes.js';
+
+interface ServeFlags {
+  readonly model?: string[];
+  readonly modelRepository?: string;
+  readonly modelControl?: boolean;
+  readonly watch?: boolean;
+  readonly config?: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly device?: string;
+  readonly maxBatch?: number;
+  readonly maxDelay?: number;
+  readonly maxPending?: number;
+  readonly maxBody?: number;
+  readonly maxPixels?: number;
+  readonly maxRss?: number;
+  readonly deadline?: number;
+  readonly rateLimit?: number;
+  readonly tokenFile?: string;
+  readonly executors?: number;
+  readonly threads?: number;
+  readonly drainDelay: number;
+  readonly drainTimeout: number;
+  readonly logLevel?: string;
+  readonly page: boolean;
+}
+
+const mebibyte = 1024 ** 2;
+
+export function serveCommand(interruption: AbortSignal): Command {
+  return new Command('serve')
+    .summary('explain over HTTP, with a page')
+    .description(
+      'Serves models over HTTP: a page for people at /, KServe V1, the Open Inference Protocol V2, and plain pictures ' +
+        'in and out (POST /explain/NAME). Sidecars (model.json) say how pictures are prepared. docs/server.md has more.',
+    )
+    .option('-m, --model <name=path>', 'model to serve, as model.pt or name=model.pt; several times', collect)
+    .option('--model-repository <folder>', 'serve every NAME.pt in it')
+    .option('--model-control', 'let requests load and unload models (/v2/repository)')
+    .option('--watch', 'load a model anew when its file changes')
+    .option('-c, --config <file>', 'options from a JSON file; flags given here win')
+    .option('--host <address>', 'where to listen: 0.0.0.0 for all networks; default: 127.0.0.1')
+    .option('-p, --port <port>', 'default: 8080; 0 for any free one', parsePort)
+    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'; default: cpu")
+    .option('--max-batch <images>', 'most images in one batch; default: 8, on a GPU 32', parseCount)
+    .option('--max-delay <ms>', 'how long an image waits for a fuller batch; default: 0', parseMilliseconds)
+    .option('--max-pending <images>', 'most images on their way; more get 503; default: 256', parseCount)
+    .option('--max-body <MiB>', 'largest request; default: 32', parseCount)
+    .option('--max-pixels <count>', 'largest picture; default: 50000000', parseCount)
+    .option('--max-rss <MiB>', 'refuse requests while the process is larger; default: no bound', parseCount)
+    .option('--deadline <ms>', 'for requests without their own; default: 60000', parseCount)
+    .option('--rate-limit <count>', 'most requests a minute of one address; default: no bound', parseCount)
+    .option('--token-file <file>', 'bearer tokens, one a line; also the variable GRADCAM_TOKEN')
+    .option('--executors <count>', 'batches that are computed at once', parseCount)
+    .option('--threads <count>', 'threads for each of them', parseCount)
+    .option(
+      '--drain-delay <ms>',
+      'on SIGTERM: go on so long, not ready, before closing',
+      parseMilliseconds,
+      0,
+    )
+    .option('--drain-timeout <ms>', 'on SIGTERM: give up on what is not answered by then', parseCount, 60_000)
+    .option('--log-level <level>', 'trace, debug, info, warn, error; default: info, on a terminal warn')
+    .option('--no-page', 'no page at /')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  gradcam serve -m resnet50.pt
+  gradcam serve -m cats=cats.pt -m dogs=dogs.pt --watch
+  gradcam serve -c server.json --host 0.0.0.0 --token-file tokens
+  curl --data-binary @cat.jpg localhost:8080/explain/resnet50 -o heat.png`,
+    )
+    .action((flags: ServeFlags) => serve(flags, interruption));
+}
+
+/** Serves until Ctrl-C. Other signals and defects end the server, too, and the whole process with it. */
+async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void> {
+  // Only here: Fastify and what comes with it are loaded when they are needed.
+  const { createServer, drain, readServerConfiguration } = await import('../../server/index.js');
+  const { default: closeWithGrace } = await import('close-with-grace');
+  const fromFile = flags.config === undefined ? { options: {} } : await readServerConfiguration(flags.config);
+  const options = await mergeFlags(fromFile.options, flags);
+  const host = flags.host ?? ('host' in fromFile ? fromFile.host : undefined) ?? '127.0.0.1';
+  const port = flags.port ?? ('port' in fromFile ? fromFile.port : undefined) ?? 8080;
+  const level = flags.logLevel ?? (process.stdout.isTTY ? 'warn' : 'info');
+  interruption.throwIfAborted();
+  const server = createServer({ ...options, logger: { level } });
+  const threadsBefore = threads();
+
+  const interrupted = once(interruption, 'abort');
+  let closing = false;
+  const signals = closeWithGrace(
+    { delay: flags.drainTimeout, logger: server.log, skip: ['SIGINT'] },
+    async ({ signal, err }) => {
+      closing = true;
+      if (err) server.log.error({ err }, 'closing after a defect');
+      else server.log.info({ signal }, 'draining');
+      await drain(server, { delayMs: signal === 'SIGTERM' ? flags.drainDelay : 0 });
+    },
+  );
+  const start = async () => {
+    const address = await server.listen({ host, port });
+    if (options.tokens === undefined && !isLoopback(host))
+      server.log.warn(
+        `everybody who reaches ${host} may use this server: there are no tokens (--token-file)`,
+      );
+    console.error(
+      `Listening on ${address}, loading ${server.gradcamModels.names.join(', ') || 'the repository'} ...`,
+    );
+    await server.gradcamModels.whenLoaded();
+    console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
+  };
+  try {
+    if (flags.executors !== undefined || flags.threads !== undefined) setThreads(threadsOf(flags));
+    await Promise.race([start(), interrupted]);
+    await interrupted;
+    signals.uninstall(); // A second signal ends the process at once.
+    server.log.info({ signal: 'SIGINT' }, 'draining');
+    const late = AbortSignal.timeout(flags.drainTimeout);
+    late.addEventListener('abort', () => server.server.closeAllConnections(), { once: true });
+    await drain(server);
+    late.throwIfAborted();
+  } catch (error) {
+    if (closing) return;
+    await server.close();
+    throw error;
+  } finally {
+    signals.uninstall();
+    setThreads(threadsBefore);
+  }
+}
+
+async function mergeFlags(base: ExplainServerOptions, flags: ServeFlags): Promise<ExplainServerOptions> {
+  const models = { ...base.models };
+  for (const each of flags.model ?? []) {
+    const [name, path] = each.includes('=')
+      ? splitOnce(each)
+      : [basename(each).replace(/\.[^.]+$/, ''), each];
+    models[name] = path;
+  }
+  const tokens = await readTokens(flags.tokenFile);
+  const given = {
+    modelRepository: flags.modelRepository,
+    modelControl: flags.modelControl,
+    watch: flags.watch,
+    device: flags.device,
+    maxBatch: flags.maxBatch,
+    maxDelayMs: flags.maxDelay,
+    maxPending: flags.maxPending,
+    maxBodyBytes: flags.maxBody === undefined ? undefined : flags.maxBody * mebibyte,
+    maxImagePixels: flags.maxPixels,
+    maxRssBytes: flags.maxRss === undefined ? undefined : flags.maxRss * mebibyte,
+    deadlineMs: flags.deadline,
+    maxDeadlineMs:
+      flags.deadline === undefined ? undefined : Math.max(flags.deadline, base.maxDeadlineMs ?? 600_000),
+    rateLimit: flags.rateLimit === undefined ? undefined : { max: flags.rateLimit },
+    tokens: tokens.length > 0 ? tokens : undefined,
+    page: flags.page ? undefined : false,
+  };
+  const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return { ...base, ...set, models };
+}
+
+function splitOnce(text: string): [string, string] {
+  const position = text.indexOf('=');
+  return [text.slice(0, position), text.slice(position + 1)];
+}
+
+/** Not from the command line itself, which every user of the machine can read. */
+async function readTokens(file: string | undefined): Promise<string[]> {
+  const { GRADCAM_TOKEN } = process.env;
+  const own = GRADCAM_TOKEN ? [GRADCAM_TOKEN] : [];
+  if (file === undefined) return own;
+  try {
+    const lines = (await readFile(file, 'utf8')).split(/\r?\n/).map((line) => line.trim());
+    const tokens = lines.filter((line) => line !== '');
+    if (tokens.length > 0) return [...own, ...tokens];
+  } catch (error) {
+    throw new UsageError(`--token-file: cannot read '${file}': ${(error as Error).message}`);
+  }
+  throw new UsageError(`--token-file: there is no token in '${file}'.`);
+}
+
+function threadsOf({ executors, threads }: ServeFlags): ThreadOptions {
+  return {
+    ...(executors === undefined ? {} : { executors }),
+    ...(threads === undefined ? {} : { intraOpThreads: threads }),
+  };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
+function parsePort(value: string): number {
+  const port = Number(value);
+  if (!/^\d+$/.test(value) || port > 65_535)
+    throw new InvalidArgumentError('It must be a port from 0 to 65535.');
+  return port;
+}
+
+function parseMilliseconds(value: string): number {
+  const milliseconds = Number(value);
+  if (value.trim() === '' || !(milliseconds >= 0 && milliseconds <= 3_600_000))
+    throw new InvalidArgumentError('It must be milliseconds from 0 to 3600000.');
+  return milliseconds;
+}

@@ -1,0 +1,65 @@
+import { GradCamError } from '../../errors/errors.js';
+
+/** What the process ends with; the texts are shown by --help. */
+export const exitCodes = {
+  ok: 0,
+  someImagesFailed: 1,
+  wrongUsage: 2,
+  cannotRun: 3,
+  interrupted: 130,
+} as const;
+
+export const exitCodesHelp = `
+Exit codes:
+  0    all went well
+  1    some images could not be explained; the others were
+  2    wrong usage: an option, a layer, a class or a path that does not fit
+  3    the model, LibTorch, the device or Redis cannot be used
+  130  interrupted with Ctrl-C`;
+
+/** A mistake on the command line. */
+export class UsageError extends Error {
+  readonly code = 'ERR_USAGE';
+}
+
+/** Some images failed and that was told: only the exit code is still to say it. */
+export class SomeImagesFailed extends Error {}
+
+const usageCodes = new Set([
+  'ERR_USAGE',
+  'ERR_INVALID_ARG_TYPE',
+  'ERR_OUT_OF_RANGE',
+  'ERR_UNKNOWN_OPTION',
+  'ERR_MODEL_ARGUMENTS',
+  'ERR_UNKNOWN_LAYER',
+  'ERR_UNKNOWN_LABEL',
+  'ERR_PROMPT_TOO_LONG',
+  'ERR_CLASS_OUT_OF_RANGE',
+  'ERR_LAYER_NOT_CALLED',
+  'ERR_LAYER_OUTPUT',
+  'ERR_LAYER_DISCONNECTED',
+  'ERR_OUTPUT_SELECTOR',
+  'ERR_SERVER_CONFIG',
+]);
+
+function isUsageFailure(error: unknown): boolean {
+  return usageCodes.has((error as { code?: string }).code ?? '');
+}
+
+/** False for a failure that every further image would meet as well: a wrong layer or class, a model that cannot run. */
+export function concernsOneImage(error: unknown): boolean {
+  if (error instanceof GradCamError) return error.code === 'ERR_IMAGE_LOAD';
+  return !isUsageFailure(error);
+}
+
+/** "error: message (CODE)", and with GRADCAM_DEBUG=1 the stack. */
+export function reportError(error: unknown): void {
+  const { code, message, stack } = error as Error & { code?: string };
+  console.error(`error: ${message}${code && code !== 'ERR_USAGE' ? ` (${code})` : ''}`);
+  if (process.env.GRADCAM_DEBUG === '1') console.error(stack);
+}
+
+export function exitCodeOf(error: unknown): number {
+  if (isUsageFailure(error)) return exitCodes.wrongUsage;
+  return error instanceof GradCamError ? exitCodes.cannotRun : exitCodes.someImagesFailed;
+}

@@ -1,0 +1,266 @@
+import type { ExplainOptions } from '../../cam/base-cam.js';
+import type { Explanation } from '../../cam/explanation.js';
+import type { MethodName } from '../../cam/methods/registry.js';
+import { GradCamError } from '../../errors/errors.js';
+import { defaultMaxBatch, Explainer } from '../../explainer/explainer.js';
+import type { LoadImageOptions } from '../../image/options.js';
+import type { ModelArguments } from '../../model/arguments.js';
+import { type Device, loadModel } from '../../model/load-model.js';
+import { type Inspection, Model } from '../../model/model.js';
+import type { ModelOutput } from '../../model/output.js';
+import type { TargetLayer } from '../../model/target-layers.js';
+import { findClass } from '../../sidecar/labels.js';
+import {
+  explainedPart,
+  imageOptions,
+  loadSidecar,
+  modelOptions,
+  type Sidecar,
+} from '../../sidecar/sidecar.js';
+import { Tensor } from '../../tensor/tensor.js';
+import type { ModelDefinition } from '../configuration/options.js';
+
+/** Reshape transforms that have a name: all that a request may ask for. */
+export const reshapeNames = ['tokens', 'nhwc', 'featurePyramid', 'none'] as const;
+export type ReshapeName = (typeof reshapeNames)[number];
+
+/** How a request wants its images explained; what is left out is the model's default. */
+export interface ExplainChoice {
+  readonly method?: MethodName | undefined;
+  readonly layers?: readonly string[] | undefined;
+  /** 'none' where the sidecar has one that is not wanted. */
+  readonly reshape?: ReshapeName | undefined;
+  readonly targets?: ExplainOptions['targets'] | undefined;
+  /** Of the model's forward, beside the images. */
+  readonly arguments?: ModelArguments | undefined;
+  readonly upsample?: boolean | undefined;
+  readonly augSmooth?: boolean | undefined;
+  readonly eigenSmooth?: boolean | undefined;
+}
+
+export interface ModelDefaults {
+  readonly device: string;
+  readonly maxBatch?: number | undefined;
+  readonly maxDelayMs: number;
+  readonly maxPending: number;
+}
+
+/** Batches and images that were computed, of all methods and layers. */
+export interface BatchTotals {
+  readonly batches: number;
+  readonly images: number;
+}
+
+// Each choice of method and layers batches by itself. An Explainer holds no memory, but addresses must not add up.
+const mostExplainers = 64;
+
+/** One loaded model: its explainers, and who uses it. It goes away when the last user has left. */
+export class ServedModel {
+  readonly name: string;
+  /** '1' for the first load of this name, then '2', ... */
+  readonly version: string;
+  readonly model: Model;
+  readonly sidecar: Sidecar | null;
+  readonly definition: ModelDefinition;
+  readonly maxBatch: number;
+  readonly #explainerOptions: { maxBatch: number; maxDelayMs: number; maxQueue: number };
+  readonly #explainers = new Map<string, Explainer>();
+  readonly #retired = { batches: 0, images: 0 };
+  #inspection: Promise<Inspection> | undefined;
+  #users = 0;
+  #whenUnused: (() => void) | undefined;
+
+  private constructor(
+    name: string,
+    version: string,
+    definition: ModelDefinition,
+    model: Model,
+    sidecar: Sidecar | null,
+    defaults: ModelDefaults,
+  ) {
+    this.name = name;
+    this.version = version;
+    this.definition = definition;
+    this.model = model;
+    this.sidecar = sidecar;
+    this.maxBatch = definition.maxBatch ?? defaults.maxBatch ?? defaultMaxBatch(model);
+    this.#explainerOptions = {
+      maxBatch: this.maxBatch,
+      maxDelayMs: definition.maxDelayMs ?? defaults.maxDelayMs,
+      maxQueue: defaults.maxPending,
+    };
+  }
+
+  static async load(
+    name: string,
+    version: string,
+    definition: ModelDefinition,
+    defaults: ModelDefaults,
+    signal: AbortSignal,
+  ): Promise<ServedModel> {
+    const sidecar = await loadSidecar(definition.path);
+    const device = (definition.device ?? defaults.device) as Device;
+    const model = await loadModel(definition.path, modelOptions(sidecar, { device, signal }));
+    return new ServedModel(name, version, definition, model, sidecar, defaults);
+  }
+
+  /** Images that can be handed over together. */
+  get largestPart(): number {
+    return this.model.takesImageList || Model.runsImagesAlone(this.model, 'forward') ? 1 : this.maxBatch;
+  }
+
+  get defaultMethod(): MethodName {
+    return this.definition.method ?? 'gradcam';
+  }
+
+  /** The layers when a request names none; undefined where the library chooses. */
+  get defaultLayers(): TargetLayer | readonly TargetLayer[] | undefined {
+    return this.definition.layer ?? this.sidecar?.layer;
+  }
+
+  /** How pictures become inputs. */
+  get preparation(): LoadImageOptions {
+    return this.sidecar ? imageOptions(this.sidecar) : {};
+  }
+
+  /** `[C, H, W]` of what {@link preparation} makes; without a sidecar that is ImageNet's. */
+  get inputShape(): readonly [number, number, number] {
+    const { channels = 3, height = 224, width = 224 } = this.sidecar?.input ?? {};
+    return [channels, height, width];
+  }
+
+  /**
+   * The class that a client means by an index or a label.
+   * @throws {GradCamError} `ERR_UNKNOWN_LABEL`
+   */
+  findClass(query: string | number): number {
+    return typeof query === 'number' ? query : findClass(this.sidecar?.labels, query);
+  }
+
+  /** All layers with their output shapes, from one forward on zeros; found once. */
+  inspect(): Promise<Inspection> {
+    this.#inspection ??= this.#inspect();
+    this.#inspection.catch(() => {
+      this.#inspection = undefined;
+    });
+    return this.#inspection;
+  }
+
+  async #inspect(): Promise<Inspection> {
+    using zeros = this.#zeros(1);
+    return await this.model.inspect(zeros);
+  }
+
+  /**
+   * Runs the paths that requests will take, so that the first of them is as fast as the rest: LibTorch compiles its
+   * kernels on the first run of a shape, and lays out the weights anew on the second.
+   */
+  async warmUp(signal: AbortSignal): Promise<void> {
+    for (const isBatch of [false, false, true, true]) {
+      const images = isBatch ? this.largestPart : 1;
+      using input = this.#zeros(images);
+      try {
+        // A class, since which side of one output zeros are on may not be told.
+        using _ = await this.explain(input, { targets: 0 }, signal);
+      } catch (error) {
+        // The first batch may find out that the model takes one image only.
+        if (images <= this.largestPart) throw error;
+      }
+    }
+  }
+
+  #zeros(images: number): Tensor {
+    const [channels, height, width] = this.inputShape;
+    return Tensor.from(new Float32Array(images * channels * height * width), [
+      images,
+      channels,
+      height,
+      width,
+    ]);
+  }
+
+  /** As `GradCAM.explain`, in batches with whatever else is asked of this model in the same way. */
+  async explain(
+    input: Tensor | readonly Tensor[],
+    choice: ExplainChoice,
+    signal: AbortSignal,
+  ): Promise<Explanation> {
+    const { targets, arguments: given, upsample, augSmooth, eigenSmooth } = choice;
+    return await this.#explainer(choice).explain(input, {
+      ...(targets === undefined ? {} : { targets }),
+      ...(given === undefined ? {} : { arguments: given }),
+      ...(upsample === undefined ? {} : { upsample }),
+      ...(augSmooth === undefined ? {} : { augSmooth }),
+      ...(eigenSmooth === undefined ? {} : { eigenSmooth }),
+      signal,
+    });
+  }
+
+  async predict(
+    input: Tensor | readonly Tensor[],
+    given: ModelArguments | undefined,
+    signal: AbortSignal,
+  ): Promise<ModelOutput> {
+    return await this.model.forward(input, {
+      ...(given === undefined ? {} : { arguments: given }),
+      signal,
+    });
+  }
+
+  #explainer(choice: ExplainChoice): Explainer {
+    const { method = this.defaultMethod, layers: layer = this.definition.layer, reshape } = choice;
+    const part = explainedPart(this.sidecar, { layer, reshape });
+    const key = JSON.stringify([method, part]);
+    const known = this.#explainers.get(key);
+    if (known) return known;
+    const explainer = new Explainer({ model: this.model, method, ...part, ...this.#explainerOptions });
+    if (this.#explainers.size >= mostExplainers) this.#retireIdle();
+    this.#explainers.set(key, explainer);
+    return explainer;
+  }
+
+  /** Forgets the oldest that has nothing to do. */
+  #retireIdle(): void {
+    for (const [key, explainer] of this.#explainers) {
+      const { waiting, running, batches, images } = explainer.stats;
+      if (waiting > 0 || running > 0) continue;
+      this.#explainers.delete(key);
+      this.#retired.batches += batches;
+      this.#retired.images += images;
+      return;
+    }
+  }
+
+  get totals(): BatchTotals {
+    const totals = { ...this.#retired };
+    for (const explainer of this.#explainers.values()) {
+      const { batches, images } = explainer.stats;
+      totals.batches += batches;
+      totals.images += images;
+    }
+    return totals;
+  }
+
+  /** Keeps the model alive until the returned function is called. */
+  use(): () => void {
+    if (this.model.disposed) throw new GradCamError('ERR_DISPOSED', `The model ${this.name} was unloaded.`);
+    this.#users++;
+    let using = true;
+    return () => {
+      if (!using) return;
+      using = false;
+      this.#users--;
+      if (this.#users === 0) this.#whenUnused?.();
+    };
+  }
+
+  /** Frees the model when the last of its users has left. */
+  async dispose(): Promise<void> {
+    if (this.#users > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenUnused = resolve;
+      });
+    }
+    await this.model.dispose();
+  }
+}

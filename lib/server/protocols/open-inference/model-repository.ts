@@ -1,0 +1,72 @@
+import type { FastifyInstance } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { GradCamError } from '../../../errors/errors.js';
+import type { ModelRegistry } from '../../models/registry.js';
+import { errorSchema, modelParams } from '../schemas.js';
+
+const indexSchema = z.array(
+  z.object({ name: z.string(), version: z.string(), state: z.string(), reason: z.string() }),
+);
+
+/** Triton's and KServe's model repository extension: which models there are, load one, unload one. */
+export async function modelRepository(
+  scope: FastifyInstance,
+  { models, modelControl }: { models: ModelRegistry; modelControl: boolean },
+): Promise<void> {
+  const server = scope.withTypeProvider<ZodTypeProvider>();
+  const errors = { '4xx': errorSchema, '5xx': errorSchema };
+  const refuseUnlessOn = async () => {
+    if (!modelControl) {
+      throw new GradCamError(
+        'ERR_MODEL_CONTROL',
+        'Loading and unloading by request is not switched on (--model-control).',
+      );
+    }
+  };
+
+  server.post(
+    '/v2/repository/index',
+    { schema: { summary: 'All models and their states', response: { 200: indexSchema, ...errors } } },
+    async () => {
+      const known = models.status();
+      const others = (await models.available()).filter((name) => !known.some((each) => each.name === name));
+      return [
+        ...known,
+        ...others.map((name) => ({ name, version: '1', state: 'UNAVAILABLE', reason: 'not loaded' })),
+      ];
+    },
+  );
+
+  server.post(
+    '/v2/repository/models/:model/load',
+    {
+      onRequest: refuseUnlessOn,
+      schema: {
+        summary: 'Load a model, or load it anew; answered when it is warm',
+        params: modelParams,
+        response: { 200: z.object({ name: z.string(), load: z.boolean() }), ...errors },
+      },
+    },
+    async ({ params }) => {
+      await models.load(params.model);
+      return { name: params.model, load: true };
+    },
+  );
+
+  server.post(
+    '/v2/repository/models/:model/unload',
+    {
+      onRequest: refuseUnlessOn,
+      schema: {
+        summary: 'Unload a model when its requests are answered',
+        params: modelParams,
+        response: { 200: z.object({ name: z.string(), unload: z.boolean() }), ...errors },
+      },
+    },
+    async ({ params }) => {
+      await models.unload(params.model);
+      return { name: params.model, unload: true };
+    },
+  );
+}

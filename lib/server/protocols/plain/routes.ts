@@ -1,0 +1,283 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { z } from 'zod';
+import type { Explanation } from '../../../cam/explanation.js';
+import { captionOf, rankClasses, statisticsOf } from '../../../cam/explanation-report.js';
+import { methodNames } from '../../../cam/methods/registry.js';
+import type { LoadedImage } from '../../../image/load-image.js';
+import type { InspectedLayer, Layer } from '../../../model/model.js';
+import { spellLayer } from '../../../model/target-layers.js';
+import { topClassTargets } from '../../../targets/class-targets.js';
+import { tensorToNpy } from '../../../tensor/files.js';
+import { bytesOf } from '../../../tensor/typed-array-bytes.js';
+import { drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../../visualization/draw-maps.js';
+import type { Call, CallRunner } from '../../calls/call.js';
+import { invalidRequest } from '../../http/errors.js';
+import type { ModelRegistry } from '../../models/registry.js';
+import type { ServedModel } from '../../models/served-model.js';
+import { errorSchema, modelParams, reportLayer } from '../schemas.js';
+import {
+  type Answer,
+  answerSchema,
+  descriptionSchema,
+  type Format,
+  formatNames,
+  formats,
+  modelNamesSchema,
+  type Query,
+  query,
+} from './schemas.js';
+
+// For people, scripts and the page: a picture in, the same picture with heat on it out.
+
+export interface PlainOptions {
+  readonly models: ModelRegistry;
+  readonly calls: CallRunner;
+  readonly pending: () => number;
+  readonly maxBodyBytes: number;
+}
+
+/** `POST /explain/:model` with a picture, `GET /explain/:model` for what can be asked. */
+export async function plainProtocol(scope: FastifyInstance, options: PlainOptions): Promise<void> {
+  const { models, calls } = options;
+  const server = scope.withTypeProvider<ZodTypeProvider>();
+  // Whatever the client calls it (curl calls everything a form): sharp looks at the bytes themselves.
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  await scope.register(import('@fastify/multipart'), {
+    limits: { files: 1, fields: 0, parts: 2, fileSize: options.maxBodyBytes },
+  });
+  await scope.register(import('@fastify/accepts'));
+
+  server.get(
+    '/explain',
+    { schema: { summary: 'The models', response: { 200: modelNamesSchema } } },
+    async () => ({ models: models.loaded().map(({ name }) => name) }),
+  );
+
+  server.get(
+    '/explain/:model',
+    {
+      schema: {
+        summary: 'What can be asked of a model: its layers, classes and methods',
+        params: modelParams,
+        response: { 200: descriptionSchema, '4xx': errorSchema, '5xx': errorSchema },
+      },
+    },
+    async (request) => {
+      const served = models.get(request.params.model);
+      const leave = served.use();
+      try {
+        return await describeModel(served);
+      } finally {
+        leave();
+      }
+    },
+  );
+
+  server.post(
+    '/explain/:model',
+    {
+      config: { computes: true },
+      schema: {
+        summary: 'The heat over a picture: as a picture, as JSON or as NumPy array',
+        params: modelParams,
+        querystring: query,
+        response: { 200: answerSchema, '4xx': errorSchema, '5xx': errorSchema },
+      },
+    },
+    async (request, reply) => {
+      const format = chooseFormat(request, request.query.format);
+      const picture = await readPicture(request);
+      const { deadline_ms: deadlineMs } = request.query;
+      const answer = await calls.run(request, reply, deadlineMs, (call) =>
+        explainPicture(call, picture, request.query, format, () => ({
+          pending: options.pending(),
+          request_id: request.id,
+        })),
+      );
+      // A picture passes the schema by: Fastify sends bytes as they are.
+      return reply
+        .header('x-batch-size', answer.batchSize)
+        .type(formats[format])
+        .send(answer.body as Answer);
+    },
+  );
+}
+
+async function describeModel(served: ServedModel): Promise<z.output<typeof descriptionSchema>> {
+  const { sidecar, inputShape } = served;
+  const inspection = await served.inspect().catch(() => null);
+  const [channels, height, width] = inputShape;
+  const layers = inspection?.layers ?? served.model.layers();
+  const chosen = served.defaultLayers ?? inspection?.suggested?.path ?? [];
+  return {
+    name: served.name,
+    version: served.version,
+    title: sidecar?.name ?? served.name,
+    description: sidecar?.description ?? null,
+    input: { width, height, channels },
+    labels: sidecar?.labels ? [...sidecar.labels] : null,
+    method: served.defaultMethod,
+    methods: methodNames,
+    layers: layers.map((layer: Layer | InspectedLayer) => {
+      const { path, type, depth } = layer;
+      const shape = 'calls' in layer ? layer.outputShapes.at(-1) : null;
+      return {
+        path,
+        type,
+        depth,
+        shape: shape ? [...shape] : null,
+        called: !('calls' in layer) || layer.calls > 0,
+      };
+    }),
+    layer: [chosen]
+      .flat()
+      .map((layer) => (typeof layer === 'string' ? layer : spellLayer(layer.path, layer.output))),
+    warnings: served.model.warnings
+      .filter(({ modelMethod }) => modelMethod === 'forward')
+      .map(({ code, message }) => ({ code, message })),
+  };
+}
+
+function chooseFormat(request: FastifyRequest, asked: Format | undefined): Format {
+  if (asked) return asked;
+  const wanted = request.accepts().type([...Object.values(formats)]);
+  const format = formatNames.find((name) => formats[name] === wanted);
+  if (format) return format;
+  throw Object.assign(
+    invalidRequest(`None of what you accept can be given. There is: ${Object.values(formats).join(', ')}.`),
+    {
+      statusCode: 406,
+    },
+  );
+}
+
+/** The bytes of the picture, from the body or from the first file of a form. */
+async function readPicture(request: FastifyRequest): Promise<Buffer> {
+  if (request.isMultipart()) {
+    const file = await readForm(() => request.file());
+    if (!file)
+      throw invalidRequest('The form has no file. Send the picture as a file of the form, or as the body.');
+    return await readForm(() => file.toBuffer());
+  }
+  if (Buffer.isBuffer(request.body) && request.body.length > 0) return request.body;
+  throw invalidRequest(
+    'There is no picture. Send it as the body (curl --data-binary @cat.jpg) or as a file of a form.',
+  );
+}
+
+function readDrawing(asked: Query): MapDrawing {
+  const { style, colormap, image_weight: imageWeight, threshold, original } = asked;
+  const drawing = { style, colormap, imageWeight, threshold, original };
+  const useless = uselessFor(drawing);
+  if (useless === null) return drawing;
+  const name = useless === 'imageWeight' ? 'image_weight' : useless;
+  throw invalidRequest(`${name} changes nothing about the style '${style}'.`);
+}
+
+/** What the parser of forms throws of a broken form has no status. */
+async function readForm<T>(read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    if ((cause as { statusCode?: number }).statusCode !== undefined) throw cause;
+    throw invalidRequest(`The form cannot be read: ${(cause as Error).message}.`, cause);
+  }
+}
+
+async function explainPicture(
+  call: Call,
+  bytes: Uint8Array,
+  asked: Query,
+  format: Format,
+  now: () => Pick<Answer, 'pending' | 'request_id'>,
+): Promise<{ batchSize: number; body: Buffer | Answer }> {
+  if (asked.class && asked.top) throw invalidRequest('Give class or top, not both.');
+  const drawing = readDrawing(asked);
+  const { model } = call;
+  const classes = asked.class?.map((each) => model.findClass(each));
+  const targets = classes ? [classes] : [topClassTargets(asked.top ?? 1)];
+  const started = performance.now();
+  const image = await call.stage('preprocess', () => call.decode(bytes));
+  const decode = performance.now() - started;
+  using input = image.tensor;
+  using explanation = await call.explain(input, {
+    method: asked.method,
+    layers: asked.layer,
+    reshape: asked.reshape,
+    targets,
+    arguments: asked.arguments,
+    augSmooth: asked.aug_smooth,
+    eigenSmooth: asked.eigen_smooth,
+  });
+  const { batchSize } = explanation;
+  const body = await call.stage('postprocess', async () => {
+    if (format === 'json') return describe(call, asked, image, explanation, decode, now());
+    const maps = explanation.maps.map((_, index) => explanation.heatmaps.at(index));
+    if (format === 'npy')
+      return tensorToNpy(asked.original ? mapsOfOriginal(image, maps) : explanation.heatmaps);
+    const { explained } = rankClasses(explanation, model.sidecar ?? {});
+    const captions = explained.map(captionOf);
+    const picture = await drawMaps(image, maps, captions, drawing);
+    return await picture.toBuffer(format, asked.quality === undefined ? {} : { quality: asked.quality });
+  });
+  return { batchSize, body };
+}
+
+function describe(
+  { model, elapsed }: Call,
+  { method }: Query,
+  image: LoadedImage,
+  explanation: Explanation,
+  decode: number,
+  now: Pick<Answer, 'pending' | 'request_id'>,
+): Answer {
+  const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
+  const { geometry } = image;
+  return {
+    model: model.name,
+    version: model.version,
+    method: method ?? model.defaultMethod,
+    layers: explanation.layers.map(reportLayer),
+    scores,
+    note,
+    top: top.map(({ classIndex, label, probability }) => ({
+      class: classIndex,
+      label,
+      probability,
+    })),
+    explained: explained.map(({ classIndex, label, probability, score, hasPositiveEvidence }, index) => {
+      using heatmap = explanation.heatmaps.at(index);
+      const map = statisticsOf(heatmap);
+      return {
+        class: classIndex,
+        label,
+        probability,
+        score,
+        has_positive_evidence: hasPositiveEvidence,
+        mean: map.mean,
+        hot_share: map.hotShare,
+        peak: map.peak,
+        heatmap: {
+          shape: [...heatmap.shape],
+          datatype: 'FP32',
+          data: bytesOf(heatmap.toTypedArray()).toString('base64'),
+        },
+      };
+    }),
+    image: {
+      width: image.width,
+      height: image.height,
+      original_width: geometry.originalWidth,
+      original_height: geometry.originalHeight,
+      resized_width: geometry.resizedWidth,
+      resized_height: geometry.resizedHeight,
+      crop_left: geometry.cropLeft,
+      crop_top: geometry.cropTop,
+    },
+    batch_size: explanation.batchSize,
+    timings_ms: { decode, ...explanation.timings, total: elapsed },
+    ...now,
+  };
+}
