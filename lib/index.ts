@@ -2,6 +2,7 @@
 
 export { type DoctorReport, doctor } from './addon/doctor.js';
 export type { TorchvisionLibrary } from './addon/operator-libraries.js';
+export type { StageTimings } from './addon/reports.js';
 export { setThreads, type ThreadOptions, threads } from './addon/threads.js';
 export {
   type AttributedMap,
@@ -13,12 +14,12 @@ export {
 export { GuidedBackprop, Saliency } from './attribution/gradient-attributions.js';
 export { guidedGradCam } from './attribution/guided-grad-cam.js';
 export { IntegratedGradients, type IntegratedGradientsOptions } from './attribution/integrated-gradients.js';
-export { type Augmentation, BaseCAM, type CAMOptions, type ExplainOptions } from './cam/base-cam.js';
+export { BaseCAM, type CAMOptions } from './cam/base-cam.js';
+export type { Augmentation, ExplainOptions } from './cam/explain-arguments.js';
 export {
   type ExplainedLayer,
   type ExplainedMap,
   Explanation,
-  type StageTimings,
 } from './cam/explanation.js';
 export { AblationCAM, type AblationCAMOptions } from './cam/methods/ablation-cam.js';
 export {

@@ -1,4 +1,4 @@
-// What the native module reports of itself: its build, memory, GPUs and models.
+// What the native module reports of itself: its build, memory, GPUs, models, and the stages of an explain.
 
 export interface NativeBuildInfo {
   /** LibTorch's version the addon was compiled against. */
@@ -66,4 +66,16 @@ export interface NativeModelStatistics {
   plans: number;
   /** Of weights in oneDNN's order, which the plans share. */
   packedBytes: number;
+}
+
+/** Milliseconds of each stage of one explain. */
+export interface StageTimings {
+  /** Waiting for a free executor thread. */
+  readonly queue: number;
+  /** Putting hooks into the graph; next to nothing from the second call on. */
+  readonly plan: number;
+  readonly forward: number;
+  readonly backward: number;
+  /** Class activation maps, scaling and resizing. */
+  readonly cam: number;
 }

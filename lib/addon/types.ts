@@ -1,6 +1,13 @@
-import type { ModelArguments } from '../model/arguments.js';
-import type { NativeBuildInfo, NativeCuda, NativeMemory, NativeModelStatistics } from './reports.js';
+import type { ModelArguments } from './model-arguments.js';
+import type {
+  NativeBuildInfo,
+  NativeCuda,
+  NativeMemory,
+  NativeModelStatistics,
+  StageTimings,
+} from './reports.js';
 
+export type * from './model-arguments.js';
 export type * from './reports.js';
 
 /**
@@ -217,8 +224,7 @@ export interface NativeExplanation {
   }[];
   /** The layer calls the maps were computed from. */
   layers: { path: string; call: number; output: NativeSelector; shape: number[] }[];
-  /** Milliseconds of each stage on the executor thread. */
-  timings: { queue: number; plan: number; forward: number; backward: number; cam: number };
+  timings: StageTimings;
 }
 
 /** What is done to images before the model is asked for scores. */

@@ -16,9 +16,8 @@ import { checkScores, isTwoSided, type Scores } from '../model/scores.js';
 import { checkTargetLayers, type TargetLayer } from '../model/target-layers.js';
 import { withFunctionTargets } from '../targets/function-target.js';
 import { throwNamingSegmentation } from '../targets/segmentation-hint.js';
-import type { Targets } from '../targets/target.js';
 import { Tensor } from '../tensor/tensor.js';
-import { checkExplainArguments, type ExplainArguments } from './explain-arguments.js';
+import { checkExplainArguments, type ExplainArguments, type ExplainOptions } from './explain-arguments.js';
 import { Explanation } from './explanation.js';
 import { chooseSides, countOutputs, targetSides } from './two-sides.js';
 
@@ -50,43 +49,6 @@ export interface CAMOptions {
    * needs.
    */
   readonly reshapeTransform?: ReshapeTransform;
-}
-
-export interface ExplainOptions {
-  /** Default: of each image the class that the model predicts. */
-  readonly targets?: Targets;
-  /**
-   * The parameters of the model's method that are no tensors, by name: `{ sr: 16000 }`. They are the same for all images of
-   * the call. Default: those of {@link LoadModelOptions.arguments}, then the model's own.
-   */
-  readonly arguments?: ModelArguments;
-  /**
-   * Resize the maps to the input's size, `'bilinear'` (the default, and what true means) or `'bicubic'`, or leave them
-   * at the (largest) target layer's size (false).
-   */
-  readonly upsample?: boolean | 'bilinear' | 'bicubic';
-  /**
-   * Average the maps of the image as it is and mirrored, each at 0.9, 1 and 1.1 times its (normalised) values: smoother
-   * maps for six times the cost, as pytorch-grad-cam's. Or an array of your own changes. Default false.
-   */
-  readonly augSmooth?: boolean | readonly Augmentation[];
-  /**
-   * Project the weighted activations on their first principal component instead of summing the channels: less noise,
-   * one dominant object. Default false.
-   */
-  readonly eigenSmooth?: boolean;
-  /** Called as methods that run the model many times go on, with the runs done and their total, in images. */
-  readonly onProgress?: (done: number, total: number) => void;
-  /** Rejects with the signal's reason at once; the running work stops at its next stage. */
-  readonly signal?: AbortSignal;
-}
-
-/** A changed copy of the input, whose map is changed back and averaged with the others. */
-export interface Augmentation {
-  /** Mirror along the last axis. Default false. */
-  readonly flip?: boolean;
-  /** Multiply the values. Default 1. */
-  readonly multiply?: number;
 }
 
 interface ChosenLayers {

@@ -1,11 +1,47 @@
 import type { NativeExplainRequest, NativeTarget } from '../addon/addon.js';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import { checkSignal, readOptions } from '../errors/options.js';
-import { type CheckedArguments, checkArguments } from '../model/arguments.js';
+import { type CheckedArguments, checkArguments, type ModelArguments } from '../model/arguments.js';
 import { type ModelInput, toTensors } from '../model/model.js';
-import { normalizeTargets } from '../targets/target.js';
+import { normalizeTargets, type Targets } from '../targets/target.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Augmentation, ExplainOptions } from './base-cam.js';
+
+export interface ExplainOptions {
+  /** Default: of each image the class that the model predicts. */
+  readonly targets?: Targets;
+  /**
+   * The parameters of the model's method that are no tensors, by name: `{ sr: 16000 }`. They are the same for all images of
+   * the call. Default: those of `LoadModelOptions.arguments`, then the model's own.
+   */
+  readonly arguments?: ModelArguments;
+  /**
+   * Resize the maps to the input's size, `'bilinear'` (the default, and what true means) or `'bicubic'`, or leave them
+   * at the (largest) target layer's size (false).
+   */
+  readonly upsample?: boolean | 'bilinear' | 'bicubic';
+  /**
+   * Average the maps of the image as it is and mirrored, each at 0.9, 1 and 1.1 times its (normalised) values: smoother
+   * maps for six times the cost, as pytorch-grad-cam's. Or an array of your own changes. Default false.
+   */
+  readonly augSmooth?: boolean | readonly Augmentation[];
+  /**
+   * Project the weighted activations on their first principal component instead of summing the channels: less noise,
+   * one dominant object. Default false.
+   */
+  readonly eigenSmooth?: boolean;
+  /** Called as methods that run the model many times go on, with the runs done and their total, in images. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Rejects with the signal's reason at once; the running work stops at its next stage. */
+  readonly signal?: AbortSignal;
+}
+
+/** A changed copy of the input, whose map is changed back and averaged with the others. */
+export interface Augmentation {
+  /** Mirror along the last axis. Default false. */
+  readonly flip?: boolean;
+  /** Multiply the values. Default 1. */
+  readonly multiply?: number;
+}
 
 const standardAugmentations = [false, true].flatMap((flip) =>
   [0.9, 1, 1.1].map((multiply) => ({ flip, multiply })),

@@ -1,7 +1,8 @@
+import type { StageTimings } from '../addon/addon.js';
 import { type OutputSelector, selectOutput } from '../model/output.js';
 import { type ClassScores, isTwoSided, readScores, type Scores } from '../model/scores.js';
 import { Tensor } from '../tensor/tensor.js';
-import type { ExplainedLayer, Explanation, StageTimings } from './explanation.js';
+import type { ExplainedLayer, Explanation } from './explanation.js';
 
 /** A class of the model's output for one image. */
 export interface ClassReport {

@@ -1,4 +1,4 @@
-import type { NativeExplanation } from '../addon/addon.js';
+import type { NativeExplanation, StageTimings } from '../addon/addon.js';
 import { argumentOutOfRange, GradCamError } from '../errors/errors.js';
 import { disposeOutput, joinOutputs, type ModelOutput, outputOfImages, wrapOutput } from '../model/output.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -28,18 +28,6 @@ export interface ExplainedLayer {
   readonly shape: readonly number[];
   /** Why the library chose it; null where the caller named it. */
   readonly reason: string | null;
-}
-
-/** Milliseconds of each stage of one explain. */
-export interface StageTimings {
-  /** Waiting for a free executor thread. */
-  readonly queue: number;
-  /** Putting hooks into the graph; next to nothing from the second call on. */
-  readonly plan: number;
-  readonly forward: number;
-  readonly backward: number;
-  /** Class activation maps, scaling and resizing. */
-  readonly cam: number;
 }
 
 type ExplanationParts = Pick<

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import type { ExplainOptions } from '../cam/base-cam.js';
+import type { ExplainOptions } from '../cam/explain-arguments.js';
 import type { Explanation } from '../cam/explanation.js';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import { abortWith, checkSignal, readOptions } from '../errors/options.js';

@@ -1,5 +1,6 @@
 import { threads } from '../addon/threads.js';
-import type { BaseCAM, CAMOptions, ExplainOptions } from '../cam/base-cam.js';
+import type { BaseCAM, CAMOptions } from '../cam/base-cam.js';
+import type { ExplainOptions } from '../cam/explain-arguments.js';
 import { checkExplainArguments } from '../cam/explain-arguments.js';
 import { Explanation } from '../cam/explanation.js';
 import { type MethodName, methods } from '../cam/methods/registry.js';

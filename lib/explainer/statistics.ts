@@ -1,4 +1,4 @@
-import type { StageTimings } from '../cam/explanation.js';
+import type { StageTimings } from '../addon/addon.js';
 import type { WaitingItem } from './waiting-images.js';
 
 /** Counters of an Explainer since it was made. Times are in milliseconds. */

@@ -1,25 +1,8 @@
+import type { ModelArgument, ModelArguments } from '../addon/addon.js';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import { ownOptions } from '../errors/options.js';
 
-/**
- * A value for a parameter of a model's method that is no image. By the parameter's type: `int` takes integers (above
- * 2^53 - 1 as a bigint), `float` numbers, `bool`, `str`, `None` null, `List` and `Tuple` arrays, `Dict` objects (with
- * keys of `int` written in digits), `Tensor` a number or nested arrays of numbers or booleans: int64 where all are whole,
- * else the type of the model's weights.
- */
-export type ModelArgument =
-  | number
-  | bigint
-  | boolean
-  | string
-  | null
-  | readonly ModelArgument[]
-  | { readonly [key: string]: ModelArgument };
-
-/** By the names of the method's parameters; {@link Model.signatures} tells them. They are the same for all images. */
-export interface ModelArguments {
-  readonly [name: string]: ModelArgument | undefined;
-}
+export type { ModelArgument, ModelArguments };
 
 /** @internal Arguments as the native module takes them. */
 export interface CheckedArguments {

@@ -1,6 +1,5 @@
-import type { StageTimings } from '../cam/explanation.js';
+import type { StageTimings } from '../addon/addon.js';
 import type { ReshapeTransform } from './reshape-transform.js';
-import type { TargetLayer } from './target-layers.js';
 
 // What a model tells of itself.
 
@@ -22,7 +21,7 @@ export interface InspectedLayer extends Layer {
   readonly outputShapes: readonly (readonly number[] | null)[];
   /**
    * Where the output is not a tensor, the tensors in it, of the last call; else none. `output` is what a
-   * {@link TargetLayer} takes to name one.
+   * `TargetLayer` takes to name one.
    */
   readonly outputs: readonly {
     readonly output: readonly (string | number)[];

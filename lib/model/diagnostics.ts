@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
 import { debuglog } from 'node:util';
-import type { StageTimings } from '../cam/explanation.js';
+import type { StageTimings } from '../addon/addon.js';
 
 /** What an explain was asked for. The messages of the channels carry it. */
 export interface ExplainFacts {

@@ -1,3 +1,4 @@
+import type { StageTimings } from '../addon/addon.js';
 import {
   callNative,
   callNativeAsync,
@@ -6,7 +7,6 @@ import {
   type NativeInputs,
   type NativeModel,
 } from '../addon/addon.js';
-import type { StageTimings } from '../cam/explanation.js';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { checkSignal, readOptions } from '../errors/options.js';
 import { Tensor, type TensorLike } from '../tensor/tensor.js';

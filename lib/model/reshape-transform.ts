@@ -1,7 +1,6 @@
 import type { NativeReshape } from '../addon/addon.js';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
-import type { TargetLayer } from './target-layers.js';
 
 /**
  * How the output of a target layer becomes `[B, C, ...space]`, where it is not already:
@@ -17,7 +16,7 @@ import type { TargetLayer } from './target-layers.js';
  *   order of size. For methods without gradients the magnitudes of all levels are resized to the smallest level (to the
  *   finest, where the smallest has one place along an axis) and joined, as pytorch-grad-cam's
  *   `fasterrcnn_reshape_transform` does; for methods with gradients each level is weighted by its own gradient, and what
- *   that gives is resized to the finest level and joined. One level alone is the `output` of a {@link TargetLayer}.
+ *   that gives is resized to the finest level and joined. One level alone is the `output` of a `TargetLayer`.
  */
 export type ReshapeTransform =
   | 'tokens'

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { GradCAM } from '../cam/methods/gradient-methods.js';
-import { UsageError } from '../cli/terminal/exit-codes.js';
 import type { GradCamError } from '../errors/errors.js';
+import { UsageError } from '../errors/usage-error.js';
 import type { Inspection, Model } from '../model/model.js';
 import { disposeOutput, type ModelOutput, type OutputSelector, selectOutput } from '../model/output.js';
 import type { ReshapeTransform } from '../model/reshape-transform.js';

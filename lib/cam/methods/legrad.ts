@@ -1,6 +1,7 @@
 import { GradCamError } from '../../errors/errors.js';
 import type { ModelInput } from '../../model/model.js';
-import { BaseCAM, type ExplainOptions } from '../base-cam.js';
+import { BaseCAM } from '../base-cam.js';
+import type { ExplainOptions } from '../explain-arguments.js';
 import type { Explanation } from '../explanation.js';
 
 /**

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import type { BatchFormat, SubmitBatchOptions } from '../../batch/index.js';
+import { UsageError } from '../../errors/usage-error.js';
 import type { Device } from '../../model/load-model.js';
 import { loadSidecar } from '../../sidecar/sidecar.js';
 import { mapFormats } from '../../visualization/map-files.js';
@@ -19,7 +20,6 @@ import {
 } from '../options/explain.js';
 import { batchLibrary, type QueueFlags, withQueue } from '../options/queue.js';
 import { FoundPictures } from '../terminal/batch-report.js';
-import { UsageError } from '../terminal/exit-codes.js';
 
 interface SubmitFlags extends ExplainChoiceFlags, DrawingFlags, QueueFlags, Pick<ModelFlags, 'argument'> {
   readonly output: string;

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { BatchStatus } from '../../batch/index.js';
+import { UsageError } from '../../errors/usage-error.js';
 import type { Device } from '../../model/load-model.js';
 import { parseCount } from '../options/arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from '../options/queue.js';
 import { BatchWatch, printCollected, printStatus, WorkerReporter } from '../terminal/batch-report.js';
-import { SomeImagesFailed, UsageError } from '../terminal/exit-codes.js';
+import { SomeImagesFailed } from '../terminal/exit-codes.js';
 import { submitCommand } from './batch-submit.js';
 
 interface WorkFlags extends QueueFlags {

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { readFirst } from '../../cam/explanation-report.js';
 import { type MethodName, methodNames, methods } from '../../cam/methods/registry.js';
+import { UsageError } from '../../errors/usage-error.js';
 import { loadImage } from '../../image/load-image.js';
 import { confidenceChange } from '../../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../../metrics/curves.js';
@@ -18,7 +19,6 @@ import {
 } from '../options/arguments.js';
 import { addPreparationOptions } from '../options/explain.js';
 import { findImages } from '../options/image-files.js';
-import { UsageError } from '../terminal/exit-codes.js';
 import { ProgressReporter } from '../terminal/progress.js';
 import { probabilityTarget } from './probability-targets.js';
 

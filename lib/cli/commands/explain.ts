@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { captionOf, describeExplanation, type ImageReport } from '../../cam/explanation-report.js';
 import { methods } from '../../cam/methods/registry.js';
+import { UsageError } from '../../errors/usage-error.js';
 import { loadImage } from '../../image/load-image.js';
 import { findClass } from '../../sidecar/labels.js';
 import { explainedPart, sidecarPath } from '../../sidecar/sidecar.js';
@@ -23,7 +24,7 @@ import {
   type ExplainChoiceFlags,
 } from '../options/explain.js';
 import { findImages, outputFiles } from '../options/image-files.js';
-import { concernsOneImage, SomeImagesFailed, UsageError } from '../terminal/exit-codes.js';
+import { concernsOneImage, SomeImagesFailed } from '../terminal/exit-codes.js';
 import { ProgressReporter } from '../terminal/progress.js';
 
 interface ExplainFlags extends ModelFlags, ExplainChoiceFlags, DrawingFlags {

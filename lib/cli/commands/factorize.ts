@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { UsageError } from '../../errors/usage-error.js';
 import { DeepFeatureFactorization } from '../../factorization/deep-feature-factorization.js';
 import { loadImage } from '../../image/load-image.js';
 import { selectOutput } from '../../model/output.js';
@@ -20,7 +21,6 @@ import {
 } from '../options/arguments.js';
 import { addPreparationOptions } from '../options/explain.js';
 import { findImages, outputFiles } from '../options/image-files.js';
-import { UsageError } from '../terminal/exit-codes.js';
 
 interface FactorizeFlags extends ModelFlags, PreparationFlags {
   readonly layer?: string;

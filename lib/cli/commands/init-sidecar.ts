@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { UsageError } from '../../errors/usage-error.js';
 import type { Fit } from '../../image/geometry.js';
 import { type Device, loadModel } from '../../model/load-model.js';
 import type { ModelWarning } from '../../model/model.js';
@@ -22,7 +23,6 @@ import {
   readLabels,
   reshapeName,
 } from '../options/arguments.js';
-import { UsageError } from '../terminal/exit-codes.js';
 import { wrap } from '../terminal/wrap-text.js';
 
 interface InitSidecarFlags extends ModelFlags, PreparationFlags, LayerFlags {

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { setThreads, type ThreadOptions, threads } from '../../addon/threads.js';
+import { UsageError } from '../../errors/usage-error.js';
 import type { ExplainServerOptions } from '../../server/index.js';
 import { collect, parseCount } from '../options/arguments.js';
-import { UsageError } from '../terminal/exit-codes.js';
 
 interface ServeFlags {
   readonly model?: string[];

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
+import { UsageError } from '../../errors/usage-error.js';
 import { readTextFile } from '../../files/text-file.js';
 import type { Fit } from '../../image/geometry.js';
 import type { LoadImageOptions } from '../../image/options.js';
@@ -8,7 +9,6 @@ import type { Model } from '../../model/model.js';
 import type { ReshapeTransform } from '../../model/reshape-transform.js';
 import { parseLabels } from '../../sidecar/labels.js';
 import { imageOptions, loadSidecar, modelOptions, type Sidecar } from '../../sidecar/sidecar.js';
-import { UsageError } from '../terminal/exit-codes.js';
 import { wrap } from '../terminal/wrap-text.js';
 
 /** For options that may be given several times. */

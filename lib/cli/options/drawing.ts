@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { UsageError } from '../../errors/usage-error.js';
 import { colormapNames } from '../../visualization/colours/colormaps.js';
 import { type MapDrawing, mapStyles, uselessFor } from '../../visualization/draw-maps.js';
 import { isRaw, mapFormats } from '../../visualization/map-files.js';
-import { UsageError } from '../terminal/exit-codes.js';
 import { parseWeight } from './arguments.js';
 
 /** How maps are drawn, as the command line says it. */

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { type MethodName, methodNames } from '../../cam/methods/registry.js';
-import { UsageError } from '../terminal/exit-codes.js';
+import { UsageError } from '../../errors/usage-error.js';
 import {
   collect,
   fitOption,

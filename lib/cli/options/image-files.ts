@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import pMap from 'p-map';
+import { UsageError } from '../../errors/usage-error.js';
 import { isPictureFile } from '../../image/picture-kinds.js';
-import { UsageError } from '../terminal/exit-codes.js';
 
 /** The files, and for a folder the pictures in it, sorted. */
 export async function findImages(paths: readonly string[]): Promise<string[]> {

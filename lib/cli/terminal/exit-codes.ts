@@ -17,11 +17,6 @@ Exit codes:
   3    the model, LibTorch, the device or Redis cannot be used
   130  interrupted with Ctrl-C`;
 
-/** A mistake on the command line. */
-export class UsageError extends Error {
-  readonly code = 'ERR_USAGE';
-}
-
 /** Some images failed and that was told: only the exit code is still to say it. */
 export class SomeImagesFailed extends Error {}
 

@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { StageTimings } from '../../cam/explanation.js';
+import type { StageTimings } from '../../addon/addon.js';
 import type { ModelRegistry } from '../models/registry.js';
 import type { AdmissionGate } from './admission.js';
 

@@ -1,4 +1,4 @@
-import type { ExplainOptions } from '../../cam/base-cam.js';
+import type { ExplainOptions } from '../../cam/explain-arguments.js';
 import type { Explanation } from '../../cam/explanation.js';
 import type { MethodName } from '../../cam/methods/registry.js';
 import { GradCamError } from '../../errors/errors.js';

@@ -1,7 +1,7 @@
 import { argumentOutOfRange, invalidArgumentType } from '../../errors/errors.js';
 import { readOptions } from '../../errors/options.js';
 import { Tensor } from '../../tensor/tensor.js';
-import { readAttribution } from '../overlays/deprocess-image.js';
+import { readAttribution } from './attribution-values.js';
 
 export interface SignedMapOptions {
   /** Which part of the attribution to keep; all but `'all'` give maps from 0 to 1. Default `'all'`. */

@@ -6,7 +6,7 @@ import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
-import type { InferBody } from './routes.js';
+import type { InferBody } from './schemas.js';
 import {
   joinTensors,
   type NamedTensor,

@@ -5,79 +5,12 @@ import type { CallRunner } from '../../calls/call.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { ServedModel } from '../../models/served-model.js';
 import { readBinaryTail } from '../inference-body.js';
-import {
-  argumentsTextSchema,
-  classSchema,
-  deadlineSchema,
-  errorSchema,
-  methodSchema,
-  modelParams,
-  reshapeSchema,
-  unchecked,
-  versionedParams,
-} from '../schemas.js';
+import { errorSchema, modelParams, versionedParams } from '../schemas.js';
 import { infer, outputNames } from './infer.js';
+import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
 
 // The Open Inference Protocol, version 2, with Triton's binary tensor extension. It has no explain of its own: an
 // inference that asks for the output `heatmap`, or that has a parameter of explains, is one.
-
-const parameters = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
-const tensorMetadata = z.object({
-  name: z.string(),
-  datatype: z.string(),
-  shape: z.array(z.number().int()).describe('-1 for any size'),
-});
-
-const inferBody = z.strictObject({
-  id: z.string().max(200).optional(),
-  parameters: z
-    .looseObject({
-      method: methodSchema.optional(),
-      layer: z.string().min(1).max(2000).optional().describe('Several with commas between them'),
-      class: classSchema.optional().describe('For all images'),
-      reshape: reshapeSchema.optional(),
-      arguments: argumentsTextSchema.optional(),
-      upsample: z.boolean().optional().describe("False: maps of the layer's size"),
-      aug_smooth: z.boolean().optional(),
-      eigen_smooth: z.boolean().optional(),
-      deadline_ms: deadlineSchema.optional(),
-      binary_data_output: z.boolean().optional(),
-    })
-    .optional(),
-  inputs: z
-    .array(
-      z.strictObject({
-        name: z.string().min(1).max(200),
-        shape: z.array(z.number().int().nonnegative()).min(1).max(8),
-        datatype: z.string().max(20),
-        parameters: parameters.optional(),
-        data: unchecked('Row-major numbers, flat or nested; for BYTES pictures in base64').optional(),
-      }),
-    )
-    .min(1)
-    .max(32)
-    .describe(
-      "The model's inputs in order, and `class`, INT64 [images] or [images, classes], for a class for each image",
-    ),
-  outputs: z
-    .array(z.strictObject({ name: z.string().max(200), parameters: parameters.optional() }))
-    .max(32)
-    .optional(),
-});
-export type InferBody = z.output<typeof inferBody>;
-
-const inferAnswer = z.object({
-  model_name: z.string(),
-  model_version: z.string(),
-  id: z.string().optional(),
-  parameters: parameters.optional(),
-  outputs: z.array(
-    tensorMetadata.extend({
-      parameters: z.object({ binary_data_size: z.number().int() }).optional(),
-      data: unchecked('Row-major numbers').optional(),
-    }),
-  ),
-});
 
 export interface OpenInferenceOptions {
   readonly models: ModelRegistry;
