@@ -26,7 +26,9 @@ async function buildPage() {
   const built = join(root, 'dist', 'lib', 'server', 'page', 'index.html');
   const madeOf = [
     ...readdirSync(sources, { recursive: true }).map((name) => join(sources, name)),
-    ...['colormaps', 'colormap-tables'].map((name) => join(root, 'lib', 'visualization', `${name}.ts`)),
+    ...['colormaps', 'colormap-tables'].map((name) =>
+      join(root, 'lib', 'visualization', 'colours', `${name}.ts`),
+    ),
     join(root, 'package-lock.json'),
   ];
   const newest = Math.max(...madeOf.map((path) => statSync(path).mtimeMs));

@@ -6,14 +6,8 @@ import { createInterface } from 'node:readline';
 import pMap from 'p-map';
 import { GradCamError, invalidArgumentType } from '../../errors/errors.js';
 import { readOptions } from '../../errors/options.js';
-import {
-  batchFolder,
-  chunkListPath,
-  exists,
-  type ManifestEntry,
-  readChunkManifest,
-} from './folder.js';
 import { markOf } from '../specification/specification.js';
+import { batchFolder, chunkListPath, exists, type ManifestEntry, readChunkManifest } from './folder.js';
 
 export interface CollectedManifest {
   /** The file, absolute. */

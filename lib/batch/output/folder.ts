@@ -1,10 +1,15 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { GradCamError } from '../../errors/errors.js';
-import type { ClassReport } from '../../cam/explanation-report.js';
 import { packageVersion } from '../../addon/package-version.js';
+import type { ClassReport } from '../../cam/explanation-report.js';
+import { GradCamError } from '../../errors/errors.js';
 import { writeWholeFile } from '../../files/whole-file.js';
-import { type BatchFormat, type BatchSpecification, batchId, specificationSchema } from '../specification/specification.js';
+import {
+  type BatchFormat,
+  type BatchSpecification,
+  batchId,
+  specificationSchema,
+} from '../specification/specification.js';
 
 // The output folder is the truth about what is done; Redis only hands out the work.
 //
