@@ -122,6 +122,15 @@ test.serial('presets, labels and what the command line changes', async (t) => {
   t.false('paddingColor' in input);
   await using described = await loadModelWithSidecar(join(folder, 'model.pt'));
   t.deepEqual((await described.loadImage(photo)).tensor.shape, [1, 3, 32, 32]);
+
+  t.is((await init('--size', '32', '--preset', 'hf-vit', '--fit', 'crop')).code, 0);
+  t.false('fit' in (await sidecarOf(folder)).input, "the default, not the preset's 'stretch'");
+
+  t.is((await init('--size', '32')).code, 0);
+  t.is((await sidecarOf(folder)).input.resize, 36);
+  await using usual = await loadModelWithSidecar(join(folder, 'model.pt'));
+  const whole = await usual.loadImage(photo, { fit: 'contain' });
+  t.is(whole.geometry.resizedWidth, 32, 'another fit makes the shorter side meaningless');
 });
 
 test.serial('what cannot be explained is told, and the rest written', async (t) => {
@@ -160,9 +169,9 @@ const mistakes: readonly [args: readonly string[], code: number, message: RegExp
   [['model.pt', '--preset', 'best'], 2, /imagenet/],
   [['model.pt', '--layer', 'blocks.9'], 2, /no layer 'blocks\.9'/],
   [['model.pt', '--reshape', 'tokens:x'], 2, /'tokens:1'/],
-  [['model.pt', '--std', '1,0,1'], 2, /--std needs positive/],
-  [['model.pt', '--mean', '1'], 2, /--mean needs 3/],
-  [['model.pt', '--fit', 'contain', '--resize', '80'], 2, /--resize has no meaning/],
+  [['model.pt', '--std', '1,0,1'], 2, /--std.*positive/],
+  [['model.pt', '--mean', '1'], 2, /--mean: expected 3 numbers/],
+  [['model.pt', '--fit', 'contain', '--resize', '80'], 2, /--resize: expected no value with fit .contain./],
   [['model.pt', '--labels', 'nowhere.txt'], 2, /nowhere\.txt/],
   [['model.pt', '--labels', 'one.txt'], 2, /1 labels, but the model gives 5/],
 ];

@@ -1,5 +1,3 @@
-import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
-
 /** @internal Of one picture: as many as sharp decodes. */
 export const mostPixels = 0x3fff * 0x3fff;
 
@@ -29,23 +27,6 @@ export interface ImageGeometry {
 interface Size {
   readonly width: number;
   readonly height: number;
-}
-
-/** @internal */
-export function checkImageSize(name: string, size: unknown): Size {
-  const given = typeof size === 'number' ? { width: size, height: size } : size;
-  if (typeof given !== 'object' || given === null)
-    throw invalidArgumentType(name, 'a number or { width, height }', size);
-  const { width, height } = given as { width: unknown; height: unknown };
-  for (const [side, value] of Object.entries({ width, height })) {
-    if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 65_535) {
-      throw argumentOutOfRange(`${name}.${side}`, 'an integer from 1 to 65535', value);
-    }
-  }
-  const checked = { width: width as number, height: height as number };
-  if (checked.width * checked.height > mostPixels)
-    throw argumentOutOfRange(name, `at most ${mostPixels} pixels`, `${width} x ${height}`);
-  return checked;
 }
 
 /** @internal `shorterSide` is of no account with `'contain'`. */

@@ -1,6 +1,8 @@
+import type { z } from 'zod';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
-import { checkImageSize, type Fit, type ImageSize } from './geometry.js';
+import type { Fit, ImageSize } from './geometry.js';
+import { loadOptions } from './schema.js';
 
 export type Interpolation = 'nearest' | 'bilinear' | 'bicubic' | 'lanczos';
 export type ChannelOrder = 'rgb' | 'bgr';
@@ -76,115 +78,96 @@ export interface CheckedOptions {
 }
 
 const imageNet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;
+const names = Object.keys(loadOptions.shape) as (keyof LoadImageOptions)[];
+
+/** What is wrong with an option. */
+interface Mistake {
+  /** The option, or a part of it such as `size.width`. */
+  readonly name: string;
+  readonly expected: string;
+  readonly actual: unknown;
+  /** Another kind of value was expected, not another value. */
+  readonly ofType: boolean;
+}
+
+/** @internal What is wrong with the options, each for itself or together; null where nothing is. */
+export function findMistake(options: LoadImageOptions): Mistake | null {
+  const parsed = parse(options);
+  return parsed.error ? mistakeOf(parsed.error.issues[0] as z.core.$ZodIssue, options) : null;
+}
+
+function parse(options: LoadImageOptions) {
+  // From plain JavaScript null comes for what is left out.
+  const given = Object.entries(options).filter(([, value]) => value !== null);
+  return loadOptions.safeParse(
+    Object.fromEntries(
+      given.map(([key, value]) =>
+        key === 'size' && typeof value === 'number' ? [key, { width: value, height: value }] : [key, value],
+      ),
+    ),
+  );
+}
+
+function mistakeOf(issue: z.core.$ZodIssue, options: LoadImageOptions): Mistake {
+  // Of arrays the whole is told.
+  const path = issue.path.filter((step) => typeof step === 'string');
+  const actual = path.reduce<unknown>(
+    (value, step) => (typeof value === 'number' ? value : (value as Record<string, unknown>)[step]),
+    options,
+  );
+  return {
+    name: path.join('.'),
+    expected: issue.message.replace(/^Expected /, ''),
+    actual,
+    ofType:
+      (issue.code === 'invalid_type' && ['array', 'tuple', 'boolean', 'object'].includes(issue.expected)) ||
+      (issue.code === 'invalid_value' && issue.values.some((value) => typeof value === 'string')),
+  };
+}
+
 /** @internal */
 export function checkOptions(options: LoadImageOptions | undefined): CheckedOptions {
-  const given = readOptions<LoadImageOptions>('loadImage options', options, [
-    'size',
-    'fit',
-    'resize',
-    'paddingColor',
-    'interpolation',
-    'antialias',
-    'colorProfile',
-    'channels',
-    'channelOrder',
-    'range',
-    'valueRange',
-    'mean',
-    'std',
-    'limitInputPixels',
-  ]);
-  const size = checkImageSize('size', given.size ?? 224);
-  const fit = checkChoice('fit', given.fit ?? 'crop', ['crop', 'stretch', 'contain']);
-  if (given.resize !== undefined && fit === 'contain')
-    throw argumentOutOfRange('resize', `no value with fit '${fit}'`, given.resize);
-  if (given.paddingColor !== undefined && fit !== 'contain')
-    throw argumentOutOfRange('paddingColor', `no value with fit '${fit}'`, String(given.paddingColor));
+  const given = readOptions<LoadImageOptions>('loadImage options', options, names);
+  const parsed = parse(given);
+  if (parsed.error) {
+    const { name, expected, actual, ofType } = mistakeOf(parsed.error.issues[0] as z.core.$ZodIssue, given);
+    if (ofType) throw invalidArgumentType(name, expected, actual);
+    throw argumentOutOfRange(name, expected, spelt(actual));
+  }
+  return complete(parsed.data);
+}
+
+/** As it is written, for a message. */
+function spelt(value: unknown): unknown {
+  if (Array.isArray(value)) return `[${value.join(', ')}]`;
+  if (typeof value !== 'object' || value === null) return value;
+  const { width, height } = value as { width?: unknown; height?: unknown };
+  return `${width} x ${height}`;
+}
+
+/** With the defaults of what is left out. */
+function complete(given: z.output<typeof loadOptions>): CheckedOptions {
+  const { size = { width: 224, height: 224 }, fit = 'crop', channels = 3, channelOrder = 'rgb' } = given;
   const shorterSide = Math.min(size.width, size.height);
-  const resize = given.resize ?? (fit === 'crop' ? Math.round((shorterSide * 256) / 224) : shorterSide);
-  if (!Number.isInteger(resize) || resize < 1 || resize > 65_535) {
-    throw argumentOutOfRange('resize', 'an integer from 1 to 65535', resize);
-  }
-  const paddingColor = given.paddingColor ?? [0, 0, 0];
-  checkNumbers(
-    'paddingColor',
-    paddingColor,
-    3,
-    'numbers from 0 to 255',
-    (value) => value >= 0 && value <= 255,
-  );
-  const interpolation = checkChoice('interpolation', given.interpolation ?? 'bilinear', [
-    'nearest',
-    'bilinear',
-    'bicubic',
-    'lanczos',
-  ]);
-  const antialias = given.antialias ?? true;
-  if (typeof antialias !== 'boolean') throw invalidArgumentType('antialias', 'true or false', antialias);
-  if (!antialias && interpolation === 'lanczos')
-    throw argumentOutOfRange('antialias', "true with interpolation 'lanczos'", antialias);
-  const colorProfile = checkChoice('colorProfile', given.colorProfile ?? 'apply', ['apply', 'ignore']);
-  const channels = given.channels ?? 3;
-  if (channels !== 1 && channels !== 3) throw argumentOutOfRange('channels', '1 or 3', channels);
-  const channelOrder = checkChoice('channelOrder', given.channelOrder ?? 'rgb', ['rgb', 'bgr']);
-  if (channelOrder === 'bgr' && channels === 1)
-    throw argumentOutOfRange('channelOrder', "'rgb' with one channel", channelOrder);
-  const { range } = given;
-  if (range !== undefined) {
-    checkNumbers('range', range, 2, 'finite numbers, the low and the high value', Number.isFinite);
-    if (!(range[0] < range[1])) throw argumentOutOfRange('range', 'a low and a higher value', `[${range}]`);
-  }
-  const valueRange = given.valueRange ?? [0, 1];
-  checkNumbers('valueRange', valueRange, 2, 'finite numbers, for black and white', Number.isFinite);
   const standard = given.valueRange
     ? { mean: [0, 0, 0], std: [1, 1, 1] }
     : channelOrder === 'bgr'
       ? { mean: imageNet.mean.toReversed(), std: imageNet.std.toReversed() }
       : imageNet;
-  const mean = given.mean ?? standard.mean.slice(0, channels);
-  const std = given.std ?? standard.std.slice(0, channels);
-  checkNumbers('mean', mean, channels, 'finite numbers, one per channel', Number.isFinite);
-  checkNumbers(
-    'std',
-    std,
-    channels,
-    'positive finite numbers, one per channel',
-    (value) => Number.isFinite(value) && value > 0,
-  );
-  const { limitInputPixels } = given;
-  if (limitInputPixels !== undefined && !(Number.isInteger(limitInputPixels) && limitInputPixels > 0))
-    throw argumentOutOfRange('limitInputPixels', 'a positive integer', limitInputPixels);
   return {
     size,
     fit,
-    resize,
-    paddingColor,
-    interpolation,
-    antialias,
-    colorProfile,
+    resize: given.resize ?? (fit === 'crop' ? Math.round((shorterSide * 256) / 224) : shorterSide),
+    paddingColor: given.paddingColor ?? [0, 0, 0],
+    interpolation: given.interpolation ?? 'bilinear',
+    antialias: given.antialias ?? true,
+    colorProfile: given.colorProfile ?? 'apply',
     channels,
     channelOrder,
-    range,
-    valueRange,
-    mean,
-    std,
-    limitInputPixels,
+    range: given.range,
+    valueRange: given.valueRange ?? [0, 1],
+    mean: given.mean ?? standard.mean.slice(0, channels),
+    std: given.std ?? standard.std.slice(0, channels),
+    limitInputPixels: given.limitInputPixels,
   };
-}
-
-function checkChoice<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
-  if ((choices as readonly unknown[]).includes(value)) return value as T;
-  throw invalidArgumentType(name, `one of '${choices.join("', '")}'`, value);
-}
-
-function checkNumbers(
-  name: string,
-  values: unknown,
-  count: number,
-  kind: string,
-  isValid: (value: number) => boolean,
-): void {
-  if (!Array.isArray(values)) throw invalidArgumentType(name, `an array of ${count} ${kind}`, values);
-  if (values.length !== count || !values.every((value) => typeof value === 'number' && isValid(value)))
-    throw argumentOutOfRange(name, `${count} ${kind}`, `[${values.join(', ')}]`);
 }

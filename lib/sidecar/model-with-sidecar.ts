@@ -5,6 +5,7 @@ import type { LoadImageOptions } from '../image/options.js';
 import { type LoadModelOptions, loadModel } from '../model/load-model.js';
 import type { Model } from '../model/model.js';
 import { findClass } from './labels.js';
+import { adjusted } from './preparation.js';
 import {
   explainedPart,
   imageOptions,
@@ -69,7 +70,7 @@ export class ModelWithSidecar {
    * @throws as {@link loadImage}
    */
   loadImage(source: string | Uint8Array, options?: LoadImageOptions): Promise<LoadedImage> {
-    return loadImage(source, { ...imageOptions(this.sidecar), ...options });
+    return loadImage(source, adjusted(imageOptions(this.sidecar), options ?? {}));
   }
 
   /**

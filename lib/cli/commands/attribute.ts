@@ -21,14 +21,12 @@ import {
   type LayerFlags,
   type ModelFlags,
   openModel,
-  type PreparationFlags,
   parseCount,
-  preparation,
   printWarnings,
   readLabels,
 } from '../options/arguments.js';
-import { addPreparationOptions } from '../options/explain.js';
 import { findImages, outputFiles } from '../options/image-files.js';
+import { addPreparationOptions, type PreparationFlags, preparation } from '../options/preparation.js';
 import { ProgressReporter } from '../terminal/progress.js';
 import { sideTarget } from './probability-targets.js';
 

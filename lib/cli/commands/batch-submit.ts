@@ -4,20 +4,10 @@ import { UsageError } from '../../errors/usage-error.js';
 import type { Device } from '../../model/load-model.js';
 import { loadSidecar } from '../../sidecar/sidecar.js';
 import { mapFormats } from '../../visualization/map-files.js';
-import {
-  argumentOption,
-  type ModelFlags,
-  parseCount,
-  preparation,
-  readLabels,
-} from '../options/arguments.js';
+import { argumentOption, type ModelFlags, parseCount, readLabels } from '../options/arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from '../options/drawing.js';
-import {
-  addExplainOptions,
-  addPreparationOptions,
-  checkClasses,
-  type ExplainChoiceFlags,
-} from '../options/explain.js';
+import { addExplainOptions, checkClasses, type ExplainChoiceFlags } from '../options/explain.js';
+import { addPreparationOptions, preparation } from '../options/preparation.js';
 import { batchLibrary, type QueueFlags, withQueue } from '../options/queue.js';
 import { FoundPictures } from '../terminal/batch-report.js';
 

@@ -12,13 +12,11 @@ import {
   type LayerFlags,
   type ModelFlags,
   openModel,
-  type PreparationFlags,
   parseReshape,
-  preparation,
   printWarnings,
 } from '../options/arguments.js';
-import { addPreparationOptions } from '../options/explain.js';
 import { findImages } from '../options/image-files.js';
+import { addPreparationOptions, type PreparationFlags, preparation } from '../options/preparation.js';
 import { ProgressReporter } from '../terminal/progress.js';
 import { probabilityTarget } from './probability-targets.js';
 

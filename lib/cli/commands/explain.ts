@@ -12,18 +12,13 @@ import {
   argumentOption,
   type ModelFlags,
   openModel,
-  preparation,
   printWarnings,
   readLabels,
 } from '../options/arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from '../options/drawing.js';
-import {
-  addExplainOptions,
-  addPreparationOptions,
-  checkClasses,
-  type ExplainChoiceFlags,
-} from '../options/explain.js';
+import { addExplainOptions, checkClasses, type ExplainChoiceFlags } from '../options/explain.js';
 import { findImages, outputFiles } from '../options/image-files.js';
+import { addPreparationOptions, preparation } from '../options/preparation.js';
 import { concernsOneImage, SomeImagesFailed } from '../terminal/exit-codes.js';
 import { ProgressReporter } from '../terminal/progress.js';
 

@@ -13,14 +13,12 @@ import {
   argumentOption,
   type ModelFlags,
   openModel,
-  type PreparationFlags,
   parseCount,
-  preparation,
   printWarnings,
   readLabels,
 } from '../options/arguments.js';
-import { addPreparationOptions } from '../options/explain.js';
 import { findImages, outputFiles } from '../options/image-files.js';
+import { addPreparationOptions, type PreparationFlags, preparation } from '../options/preparation.js';
 
 interface FactorizeFlags extends ModelFlags, PreparationFlags {
   readonly layer?: string;

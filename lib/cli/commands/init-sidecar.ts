@@ -1,7 +1,6 @@
 import { open } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../../errors/usage-error.js';
-import type { Fit } from '../../image/geometry.js';
 import { type Device, loadModel } from '../../model/load-model.js';
 import type { ModelWarning } from '../../model/model.js';
 import { type Scores, scoreKinds } from '../../model/scores.js';
@@ -11,18 +10,19 @@ import { type Sidecar, sidecarPath } from '../../sidecar/sidecar.js';
 import {
   argumentOption,
   collect,
-  fitOption,
   type LayerFlags,
   type ModelFlags,
-  type PreparationFlags,
-  parseCount,
   parseInputSize,
-  parseNumbers,
-  parseRange,
   parseReshape,
   readLabels,
   reshapeName,
 } from '../options/arguments.js';
+import {
+  adjustedInput,
+  checkSize,
+  type PreparationFlags,
+  preparationOptions,
+} from '../options/preparation.js';
 import { wrap } from '../terminal/wrap-text.js';
 
 interface InitSidecarFlags extends ModelFlags, PreparationFlags, LayerFlags {
@@ -34,7 +34,7 @@ interface InitSidecarFlags extends ModelFlags, PreparationFlags, LayerFlags {
 }
 
 export function initSidecarCommand(signal: AbortSignal): Command {
-  return new Command('init-sidecar')
+  const command = new Command('init-sidecar')
     .summary('write model.json beside model.pt')
     .description(
       'Runs a model to find out what it takes and gives, and writes its sidecar: model.json beside model.pt.',
@@ -50,12 +50,9 @@ export function initSidecarCommand(signal: AbortSignal): Command {
       'what the model sees: 224 or 224x320; default: the first that works',
       parseInputSize,
     )
-    .option('--channels <count>', '1 or 3; default: what works', parseChannels)
-    .addOption(fitOption("the preset's"))
-    .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
-    .option('--mean <numbers>', 'of each channel: 0.485,0.456,0.406', parseNumbers)
-    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
-    .option('--range <low,high>', 'values of the files that become 0 and 1: 0,4095', parseRange)
+    .option('--channels <count>', '1 or 3; default: what works', parseChannels);
+  for (const option of preparationOptions("the preset's")) command.addOption(option);
+  return command
     .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
     .option(
       '--reshape <how>',
@@ -86,8 +83,7 @@ function parseChannels(value: string): number {
 async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: AbortSignal): Promise<void> {
   const path = sidecarPath(modelPath);
   if (path === modelPath) throw new UsageError(`'${modelPath}' is a sidecar; give the model's file.`);
-  if (flags.size && flags.size.length > 2)
-    throw new UsageError('--size takes one number, or height x width.');
+  checkSize(flags.size);
   const labels = flags.labels ? await readLabels(flags.labels) : undefined;
   if (!flags.force) await refuseToOverwrite(path);
   const given = flags.argument ?? {};
@@ -108,7 +104,7 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
   });
   const sidecar = {
     ...draft.sidecar,
-    input: adjusted(draft.sidecar.input, flags),
+    input: adjustedInput(draft.sidecar.input, flags),
     ...(Object.keys(given).length > 0 ? { arguments: given } : {}),
     ...(labels ? { labels } : {}),
   };
@@ -118,30 +114,6 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
     throw new UsageError(`--labels has ${labels.length} labels, but the model gives ${classes} classes.`);
   await write(path, toJson(sidecar), flags.force ?? false);
   print(path, modelPath, sidecar, draft, flags, model.warnings);
-}
-
-/** The preset's input with what the command line changes. */
-function adjusted(input: Sidecar['input'], flags: PreparationFlags): Sidecar['input'] {
-  const { resize, paddingColor, ...rest } = input;
-  const fit: Fit = flags.fit ?? input.fit ?? 'crop';
-  if (flags.resize !== undefined && fit === 'contain')
-    throw new UsageError(`--resize has no meaning with fit '${fit}'; add --fit crop or stretch.`);
-  const channels = input.channels ?? 3;
-  for (const name of ['mean', 'std'] as const) {
-    if (flags[name] && flags[name].length !== channels)
-      throw new UsageError(`--${name} needs ${channels} numbers, one per channel.`);
-  }
-  if (flags.std?.some((value) => value <= 0)) throw new UsageError('--std needs positive numbers.');
-  const shorter = flags.resize ?? (fit === (input.fit ?? 'crop') ? resize : undefined);
-  return {
-    ...rest,
-    ...(fit === 'crop' ? {} : { fit }),
-    ...(shorter !== undefined && fit !== 'contain' ? { resize: shorter } : {}),
-    ...(fit === 'contain' && paddingColor ? { paddingColor } : {}),
-    ...(flags.mean ? { mean: flags.mean } : {}),
-    ...(flags.std ? { std: flags.std } : {}),
-    ...(flags.range ? { range: flags.range } : {}),
-  };
 }
 
 /** Indented, with arrays of numbers in one line. */

@@ -1,14 +1,12 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../../errors/usage-error.js';
 import { readTextFile } from '../../files/text-file.js';
-import type { Fit } from '../../image/geometry.js';
-import type { LoadImageOptions } from '../../image/options.js';
 import type { ModelArgument, ModelArguments } from '../../model/arguments.js';
 import { type Device, loadModel } from '../../model/load-model.js';
 import type { Model } from '../../model/model.js';
 import type { ReshapeTransform } from '../../model/reshape-transform.js';
 import { parseLabels } from '../../sidecar/labels.js';
-import { imageOptions, loadSidecar, modelOptions, type Sidecar } from '../../sidecar/sidecar.js';
+import { loadSidecar, modelOptions, type Sidecar } from '../../sidecar/sidecar.js';
 import { wrap } from '../terminal/wrap-text.js';
 
 /** For options that may be given several times. */
@@ -28,23 +26,6 @@ export function parseWeight(value: string): number {
   if (value.trim() === '' || !(weight >= 0 && weight <= 1))
     throw new InvalidArgumentError('It must be from 0 to 1.');
   return weight;
-}
-
-/** "0.485,0.456,0.406" */
-export function parseNumbers(value: string): number[] {
-  const numbers = value.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
-  if (numbers.some((number) => !Number.isFinite(number))) {
-    throw new InvalidArgumentError('It must be numbers with commas between them, such as 0.485,0.456,0.406.');
-  }
-  return numbers;
-}
-
-/** "0,4095" */
-export function parseRange(value: string): [number, number] {
-  const [low = 0, high = 0, ...more] = parseNumbers(value);
-  if (more.length > 0 || !(low < high))
-    throw new InvalidArgumentError('It must be a low and a higher number, such as 0,4095.');
-  return [low, high];
 }
 
 /** "224", "224x320" (height x width) or "1x3x224x224". */
@@ -77,47 +58,6 @@ export function reshapeName(reshape: ReshapeTransform): string {
   if (reshape.kind !== 'tokens') return reshape.kind;
   const { prefixTokens, grid } = reshape;
   return ['tokens', prefixTokens ?? [], grid?.join('x') ?? []].flat().join(':');
-}
-
-export function fitOption(otherwise = 'what the sidecar says, or crop'): Option {
-  return new Option('--fit <how>', `how pictures of other shapes fit; default: ${otherwise}`).choices([
-    'crop',
-    'stretch',
-    'contain',
-  ]);
-}
-
-/** How pictures are prepared, as the command line says it. */
-export interface PreparationFlags {
-  readonly size?: number[];
-  readonly fit?: Fit;
-  readonly resize?: number;
-  readonly mean?: number[];
-  readonly std?: number[];
-  readonly range?: [number, number];
-}
-
-/** The sidecar's preparation, or the ImageNet defaults, with what the command line changes. */
-export function preparation(sidecar: Sidecar | null, flags: PreparationFlags): LoadImageOptions {
-  const [height, width = height] = flags.size ?? [];
-  if (flags.size && flags.size.length > 2)
-    throw new UsageError('--size takes one number, or height x width.');
-  const { resize, paddingColor, ...base } = sidecar ? imageOptions(sidecar) : {};
-  const fit = flags.fit ?? base.fit ?? 'crop';
-  if (flags.resize !== undefined && fit === 'contain')
-    throw new UsageError(`--resize has no meaning with fit '${fit}'; add --fit crop or stretch.`);
-  return {
-    ...base,
-    fit,
-    // Another size makes the sidecar's shorter side meaningless, another fit both.
-    ...(resize === undefined || flags.size || fit !== (base.fit ?? 'crop') ? {} : { resize }),
-    ...(paddingColor === undefined || fit !== 'contain' ? {} : { paddingColor }),
-    ...(height !== undefined && width !== undefined ? { size: { width, height } } : {}),
-    ...(flags.resize === undefined ? {} : { resize: flags.resize }),
-    ...(flags.mean === undefined ? {} : { mean: flags.mean }),
-    ...(flags.std === undefined ? {} : { std: flags.std }),
-    ...(flags.range === undefined ? {} : { range: flags.range }),
-  };
 }
 
 export interface LayerFlags {

@@ -1,17 +1,8 @@
 import { type Command, Option } from 'commander';
 import { type MethodName, methodNames } from '../../cam/methods/registry.js';
 import { UsageError } from '../../errors/usage-error.js';
-import {
-  collect,
-  fitOption,
-  type LayerFlags,
-  type PreparationFlags,
-  parseCount,
-  parseInputSize,
-  parseNumbers,
-  parseRange,
-  parseReshape,
-} from './arguments.js';
+import { collect, type LayerFlags, parseCount, parseReshape } from './arguments.js';
+import type { PreparationFlags } from './preparation.js';
 
 /** What is explained of each image, and how, as the command line says it. */
 export interface ExplainChoiceFlags extends LayerFlags, PreparationFlags {
@@ -43,18 +34,6 @@ export function addExplainOptions(command: Command): Command {
     .option('-c, --class <index-or-label>', 'class to explain; several are drawn side by side', collect)
     .option('-t, --top <count>', "the model's most likely classes, side by side", parseCount)
     .option('--labels <file>', 'class names: a JSON array, or one a line');
-}
-
-/** Adds the options that say how images are prepared. */
-export function addPreparationOptions(command: Command): Command {
-  return command
-    .optionsGroup('How images are prepared:')
-    .option('--size <size>', 'what the model sees: 224 or 224x320 (height x width)', parseInputSize)
-    .addOption(fitOption())
-    .option('--resize <pixels>', 'shorter side before the centre is cut out', parseCount)
-    .option('--mean <numbers>', 'of each channel, 0 to 1: 0.485,0.456,0.406', parseNumbers)
-    .option('--std <numbers>', 'of each channel: 0.229,0.224,0.225', parseNumbers)
-    .option('--range <low,high>', 'values of the file that become 0 and 1: 0,4095', parseRange);
 }
 
 /** Refuses classes that are asked for in two ways. */
