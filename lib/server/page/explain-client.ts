@@ -1,61 +1,11 @@
+import type { Answer, ModelDescription } from '../protocols/plain/schemas.js';
+
 // What the page asks of the server. Addresses are relative: the server may be mounted anywhere.
 
-export interface LayerDescription {
-  readonly path: string;
-  readonly type: string;
-  readonly depth: number;
-  readonly shape: readonly number[] | null;
-  readonly called: boolean;
-}
-
-export interface ModelDescription {
-  readonly name: string;
-  readonly title: string;
-  readonly description: string | null;
-  readonly input: { readonly width: number; readonly height: number };
-  readonly labels: readonly string[] | null;
-  readonly method: string;
-  readonly methods: readonly string[];
-  readonly layers: readonly LayerDescription[];
-  readonly layer: readonly string[];
-}
-
-export interface ClassReport {
-  readonly class: number;
-  readonly label: string | null;
-  readonly probability: number | null;
-}
-
-export interface ExplainedClass extends ClassReport {
-  readonly score: number;
-  readonly has_positive_evidence: boolean;
-  readonly hot_share: number;
-  readonly heatmap: { readonly shape: readonly [number, number]; readonly data: string };
-}
-
-export interface Answer {
-  readonly method: string;
-  readonly layers: readonly { readonly path: string; readonly shape: readonly number[] }[];
-  /** Why there are no probabilities. */
-  readonly note: string | null;
-  readonly top: readonly ClassReport[];
-  readonly explained: readonly ExplainedClass[];
-  readonly image: {
-    readonly width: number;
-    readonly height: number;
-    readonly original_width: number;
-    readonly original_height: number;
-    readonly resized_width: number;
-    readonly resized_height: number;
-    readonly crop_left: number;
-    readonly crop_top: number;
-  };
-  readonly batch_size: number;
-  readonly pending: number;
-  readonly timings_ms: Readonly<
-    Record<'decode' | 'queue' | 'plan' | 'forward' | 'backward' | 'cam' | 'total', number>
-  >;
-}
+export type { Answer, ModelDescription };
+export type LayerDescription = ModelDescription['layers'][number];
+export type ClassReport = Answer['top'][number];
+export type ExplainedClass = Answer['explained'][number];
 
 /** The server refused; 401 means that it wants a token. */
 export class ServerError extends Error {

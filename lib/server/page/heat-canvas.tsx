@@ -50,7 +50,7 @@ export function HeatCanvas({ picture, answer, explained, opacity, colormap, labe
 }
 
 function colouredHeat({ heatmap }: ExplainedClass, colormap: ColormapName): HTMLCanvasElement {
-  const [height, width] = heatmap.shape;
+  const [height = 0, width = 0] = heatmap.shape;
   const values = decodeHeatmap(heatmap);
   const colours = colormapTable(colormap);
   const pixels = new ImageData(width, height);

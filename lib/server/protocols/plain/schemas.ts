@@ -148,3 +148,4 @@ export const descriptionSchema = z
       .describe('What must be known of the model, such as operations in training mode'),
   })
   .meta({ id: 'ModelDescription' });
+export type ModelDescription = z.output<typeof descriptionSchema>;
