@@ -1,5 +1,15 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import test from 'ava';
-import { GradCAM, imageOptions, loadImage, loadModel, loadSidecar, type Model, Tensor } from 'node-gradcam';
+import {
+  type ExplainBatchMessage,
+  GradCAM,
+  imageOptions,
+  loadImage,
+  loadModel,
+  loadSidecar,
+  type Model,
+  Tensor,
+} from 'node-gradcam';
 import { liteModel, noise, sameBits } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
 import { photo, type RunningServer, startServer } from './helpers/server.js';
@@ -184,4 +194,20 @@ test.serial('refused: what is not JSON, and prototype poisoning', async (t) => {
     running.post('/v1/models/lite:explain', Buffer.from(body), { 'content-type': 'application/json' });
   t.is((await send('{"instances": [')).status, 400);
   t.is((await send('{"instances": [[[[1]]]], "__proto__": {"method": "x"}}')).status, 400);
+});
+
+test.serial('where one instance fails, the others are not explained any more', async (t) => {
+  let images = 0;
+  const count = (message: unknown) => {
+    images += (message as ExplainBatchMessage).images;
+  };
+  subscribe('gradcam:explain:batch', count);
+  t.teardown(() => unsubscribe('gradcam:explain:batch', count));
+  const picture = { b64: photo.toString('base64') };
+  const explain = (instances: readonly object[]) => running.post('/v1/models/lite:explain', { instances });
+  const refused = await explain([{ b64: 'bm8gcGljdHVyZQ==' }, ...Array.from({ length: 40 }, () => picture)]);
+  t.is(refused.status, 400);
+  // What was left of the others would be decoded and explained before it.
+  t.is((await explain([picture])).status, 200);
+  t.true(images <= 10, `${images} images were explained`);
 });

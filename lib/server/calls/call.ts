@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import PQueue from 'p-queue';
 import type { Explanation } from '../../cam/explanation.js';
@@ -118,6 +119,7 @@ export class CallRunner {
     leaveModel();
     const labels = { model: model.name, version: model.version };
     const end = new AbortController();
+    setMaxListeners(0, end.signal); // each image of the request listens
     const budget = Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.maxDeadlineMs);
     const timer = setTimeout(
       () => end.abort(new GradCamError('ERR_DEADLINE_EXCEEDED', `There was no answer within ${budget} ms.`)),
@@ -138,6 +140,7 @@ export class CallRunner {
       this.#metrics.succeeded(labels, reply.elapsedTime);
       return answer;
     } catch (error) {
+      end.abort(error); // what is under way for other images of the request
       this.#metrics.failed(labels, reasonOf(error));
       throw error;
     } finally {
