@@ -1,6 +1,6 @@
 import type { Model, ModelInput } from '../model/model.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type MetricOptions, perturbedScores } from './perturbed-scores.js';
+import { type MetricOptions, scoreChange } from './perturbed-scores.js';
 
 /**
  * How much the score changes when each image is multiplied by its heatmap: after minus before. A good map keeps what the
@@ -9,15 +9,13 @@ import { type MetricOptions, perturbedScores } from './perturbed-scores.js';
  * @returns one value for each image
  * @throws {GradCamError} as `explain()`, and `ERR_INPUT_SHAPE` where heatmaps and images do not fit
  */
-export async function confidenceChange(
+export function confidenceChange(
   model: Model,
   input: ModelInput,
   heatmaps: Tensor,
   options: MetricOptions = {},
 ): Promise<number[]> {
-  const before = await perturbedScores(model, input, heatmaps, options, {});
-  const after = await perturbedScores(model, input, heatmaps, options, { kind: 'multiply' });
-  return Array.from(after.scores, (score, image) => score - (before.scores[image] ?? 0));
+  return scoreChange(model, input, heatmaps, options, { kind: 'multiply' });
 }
 
 /** How much of the score is lost, at least 0. Lower is better. A. Chattopadhay et al. 2018, "average drop". */

@@ -61,3 +61,16 @@ export async function perturbedScores(
   if (native.images) Tensor.fromNative(native.images).dispose();
   return { scores: scores.toTypedArray() as Float64Array, points: scores.shape[1] ?? 1 };
 }
+
+/** @internal Of each image how much the score changes as it is perturbed: after minus before. */
+export async function scoreChange(
+  model: Model,
+  input: ModelInput,
+  heatmaps: Tensor,
+  options: MetricOptions,
+  perturbation: Partial<NativePerturbation>,
+): Promise<number[]> {
+  const before = await perturbedScores(model, input, heatmaps, options, {});
+  const after = await perturbedScores(model, input, heatmaps, options, perturbation);
+  return Array.from(after.scores, (score, image) => score - (before.scores[image] ?? 0));
+}

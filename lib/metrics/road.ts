@@ -1,7 +1,7 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import type { Model, ModelInput } from '../model/model.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type MetricOptions, perturbedScores } from './perturbed-scores.js';
+import { type MetricOptions, scoreChange } from './perturbed-scores.js';
 
 export interface RoadOptions extends MetricOptions {
   /** Share of pixels that stay, in percent, or `'auto'` for Otsu's threshold of each map. Default 80. */
@@ -32,14 +32,12 @@ async function removal(
   }
   if (!(noise >= 0 && Number.isFinite(noise)))
     throw argumentOutOfRange('noise', 'a number of at least 0', noise);
-  const before = await perturbedScores(model, input, heatmaps, options, {});
-  const after = await perturbedScores(model, input, heatmaps, options, {
+  return await scoreChange(model, input, heatmaps, options, {
     kind,
     percentile: percentile === 'auto' ? null : percentile,
     noise,
     seed,
   });
-  return Array.from(after.scores, (score, image) => score - (before.scores[image] ?? 0));
 }
 
 /**

@@ -20,13 +20,11 @@ import {
   collect,
   type LayerFlags,
   type ModelFlags,
-  openModel,
   parseCount,
-  printWarnings,
   readLabels,
 } from '../options/arguments.js';
 import { findImages, outputFiles } from '../options/image-files.js';
-import { addPreparationOptions, type PreparationFlags, preparation } from '../options/preparation.js';
+import { addPreparationOptions, openForPictures, type PreparationFlags } from '../options/preparation.js';
 import { ProgressReporter } from '../terminal/progress.js';
 import { sideTarget } from './probability-targets.js';
 
@@ -83,11 +81,9 @@ async function attributeImages(
 ): Promise<void> {
   const images = await findImages(paths);
   const outputs = outputFiles(images, flags.output);
-  const { model, sidecar } = await openModel(modelPath, flags, signal);
+  const { model, sidecar, prepare } = await openForPictures(modelPath, flags, signal);
   await using _ = model;
-  printWarnings(model);
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
-  const prepare = preparation(sidecar, flags);
   const wanted = flags.class === undefined ? undefined : findClass(labels, flags.class);
   const progress = new ProgressReporter(images.length, { json: flags.json ?? false });
   const reports: { path: string; output: string }[] = [];

@@ -7,16 +7,9 @@ import { confidenceChange } from '../../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../../metrics/curves.js';
 import { roadCombined } from '../../metrics/road.js';
 import { explainedPart } from '../../sidecar/sidecar.js';
-import {
-  argumentOption,
-  type LayerFlags,
-  type ModelFlags,
-  openModel,
-  parseReshape,
-  printWarnings,
-} from '../options/arguments.js';
+import { argumentOption, type LayerFlags, type ModelFlags, parseReshape } from '../options/arguments.js';
 import { findImages } from '../options/image-files.js';
-import { addPreparationOptions, type PreparationFlags, preparation } from '../options/preparation.js';
+import { addPreparationOptions, openForPictures, type PreparationFlags } from '../options/preparation.js';
 import { ProgressReporter } from '../terminal/progress.js';
 import { probabilityTarget } from './probability-targets.js';
 
@@ -70,10 +63,8 @@ async function evaluateMethods(
   if (unknown !== undefined)
     throw new UsageError(`There is no method '${unknown}'. The methods are: ${methodNames.join(', ')}.`);
   const images = await findImages(paths);
-  const { model, sidecar } = await openModel(modelPath, flags, signal);
+  const { model, sidecar, prepare } = await openForPictures(modelPath, flags, signal);
   await using _ = model;
-  printWarnings(model);
-  const prepare = preparation(sidecar, flags);
   const options = { model, ...explainedPart(sidecar, flags) };
   const how = sidecar?.output === undefined ? {} : { output: sidecar.output };
   const sums = new Map<string, Figures>();

@@ -8,17 +8,11 @@ import { findClass } from '../../sidecar/labels.js';
 import { explainedPart, sidecarPath } from '../../sidecar/sidecar.js';
 import { topClassTargets } from '../../targets/class-targets.js';
 import { writeMaps } from '../../visualization/map-files.js';
-import {
-  argumentOption,
-  type ModelFlags,
-  openModel,
-  printWarnings,
-  readLabels,
-} from '../options/arguments.js';
+import { argumentOption, type ModelFlags, readLabels } from '../options/arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from '../options/drawing.js';
 import { addExplainOptions, checkClasses, type ExplainChoiceFlags } from '../options/explain.js';
 import { findImages, outputFiles } from '../options/image-files.js';
-import { addPreparationOptions, preparation } from '../options/preparation.js';
+import { addPreparationOptions, openForPictures } from '../options/preparation.js';
 import { concernsOneImage, SomeImagesFailed } from '../terminal/exit-codes.js';
 import { ProgressReporter } from '../terminal/progress.js';
 
@@ -62,11 +56,9 @@ async function explainImages(
   if (flags.output !== undefined && resolve(flags.output) === resolve(sidecarPath(modelPath)))
     throw new UsageError(`--output '${flags.output}' would overwrite the model's sidecar.`);
   const outputs = outputFiles(images, flags.output, flags.format);
-  const { model, sidecar } = await openModel(modelPath, flags, signal);
+  const { model, sidecar, prepare } = await openForPictures(modelPath, flags, signal);
   await using _ = model;
-  printWarnings(model);
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
-  const prepare = preparation(sidecar, flags);
   const targets = flags.class
     ? [flags.class.map((query) => findClass(labels, query))]
     : [topClassTargets(flags.top ?? 1)];

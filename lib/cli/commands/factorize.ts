@@ -9,16 +9,9 @@ import { explainedPart, type Sidecar } from '../../sidecar/sidecar.js';
 import { Tensor } from '../../tensor/tensor.js';
 import { showFactorizationOnImage } from '../../visualization/overlays/show-factorization-on-image.js';
 import { createLabelsLegend } from '../../visualization/pictures/labels-legend.js';
-import {
-  argumentOption,
-  type ModelFlags,
-  openModel,
-  parseCount,
-  printWarnings,
-  readLabels,
-} from '../options/arguments.js';
+import { argumentOption, type ModelFlags, parseCount, readLabels } from '../options/arguments.js';
 import { findImages, outputFiles } from '../options/image-files.js';
-import { addPreparationOptions, type PreparationFlags, preparation } from '../options/preparation.js';
+import { addPreparationOptions, openForPictures, type PreparationFlags } from '../options/preparation.js';
 
 interface FactorizeFlags extends ModelFlags, PreparationFlags {
   readonly layer?: string;
@@ -58,10 +51,9 @@ async function factorizeImage(
 ): Promise<void> {
   const [path = imagePath] = await findImages([imagePath]);
   const [output = ''] = outputFiles([path], flags.output);
-  const { model, sidecar } = await openModel(modelPath, flags, signal);
+  const { model, sidecar, prepare } = await openForPictures(modelPath, flags, signal);
   await using _ = model;
-  printWarnings(model);
-  const image = await loadImage(path, preparation(sidecar, flags));
+  const image = await loadImage(path, prepare);
   const { targetLayers, reshapeTransform } = explainedPart(
     sidecar,
     flags.layer ? { layer: [flags.layer] } : {},

@@ -2,11 +2,12 @@ import { Command } from 'commander';
 import type { InspectedLayer, Inspection, Layer } from '../../model/model.js';
 import { describePlan, type PlanDescription } from '../../model/plan.js';
 import { spellLayer } from '../../model/target-layers.js';
+import { loadSidecar } from '../../sidecar/sidecar.js';
 import { Tensor } from '../../tensor/tensor.js';
 import {
   argumentOption,
+  loadDescribed,
   type ModelFlags,
-  openModel,
   parseInputSize,
   reshapeName,
   warningLines,
@@ -35,8 +36,8 @@ export function layersCommand(signal: AbortSignal): Command {
     .option('--graphs', 'with --plan: also print the graphs of both parts, as LibTorch writes them')
     .option('--json', 'print JSON')
     .action(async (modelPath: string, flags: LayersFlags) => {
-      const { model, sidecar } = await openModel(modelPath, flags, signal);
-      await using _ = model;
+      const sidecar = await loadSidecar(modelPath);
+      await using model = await loadDescribed(modelPath, sidecar, flags, signal);
       const input = sidecar?.input;
       if (flags.plan) {
         const plan = await describePlan(model, flags.plan, { signal });

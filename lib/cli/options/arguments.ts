@@ -6,7 +6,7 @@ import { type Device, loadModel } from '../../model/load-model.js';
 import type { Model } from '../../model/model.js';
 import type { ReshapeTransform } from '../../model/reshape-transform.js';
 import { parseLabels } from '../../sidecar/labels.js';
-import { loadSidecar, modelOptions, type Sidecar } from '../../sidecar/sidecar.js';
+import { modelOptions, type Sidecar } from '../../sidecar/sidecar.js';
 import { wrap } from '../terminal/wrap-text.js';
 
 /** For options that may be given several times. */
@@ -117,16 +117,15 @@ function parseArgument(value: string, previous: ModelArguments | undefined): Mod
   return { ...previous, [name]: argument };
 }
 
-/** The model with its sidecar, if there is one beside it. */
-export async function openModel(
+/** A model as its sidecar says, and the command line instead. */
+export async function loadDescribed(
   path: string,
+  sidecar: Sidecar | null,
   { device, argument = {} }: ModelFlags,
   signal: AbortSignal,
-): Promise<{ model: Model; sidecar: Sidecar | null }> {
-  const sidecar = await loadSidecar(path);
-  const model = await loadModel(
+): Promise<Model> {
+  return await loadModel(
     path,
     modelOptions(sidecar, { device: device as Device, arguments: argument, signal }),
   );
-  return { model, sidecar };
 }

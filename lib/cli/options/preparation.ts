@@ -3,9 +3,10 @@ import { UsageError } from '../../errors/usage-error.js';
 import type { Fit } from '../../image/geometry.js';
 import { findMistake, type LoadImageOptions } from '../../image/options.js';
 import { preparation as schema } from '../../image/schema.js';
+import type { Model } from '../../model/model.js';
 import { adjusted } from '../../sidecar/preparation.js';
-import { imageOptions, type Sidecar } from '../../sidecar/sidecar.js';
-import { parseInputSize } from './arguments.js';
+import { imageOptions, loadSidecar, type Sidecar } from '../../sidecar/sidecar.js';
+import { loadDescribed, type ModelFlags, parseInputSize, printWarnings } from './arguments.js';
 
 /** How pictures are prepared, as the command line says it. */
 export interface PreparationFlags {
@@ -79,6 +80,22 @@ export function preparation(sidecar: Sidecar | null, flags: PreparationFlags): L
   });
   checkMistakes(options);
   return options;
+}
+
+/**
+ * The model with its sidecar, if there is one beside it, and how its pictures are prepared; what does not fit is refused
+ * before the model is loaded. What must be known of the model is told.
+ */
+export async function openForPictures(
+  path: string,
+  flags: ModelFlags & PreparationFlags,
+  signal: AbortSignal,
+): Promise<{ model: Model; sidecar: Sidecar | null; prepare: LoadImageOptions }> {
+  const sidecar = await loadSidecar(path);
+  const prepare = preparation(sidecar, flags);
+  const model = await loadDescribed(path, sidecar, flags, signal);
+  printWarnings(model);
+  return { model, sidecar, prepare };
 }
 
 /** A sidecar's input with what the command line changes, but for the size. */

@@ -38,35 +38,25 @@ export async function modelRepository(
     },
   );
 
-  server.post(
-    '/v2/repository/models/:model/load',
-    {
-      onRequest: refuseUnlessOn,
-      schema: {
-        summary: 'Load a model, or load it anew; answered when it is warm',
-        params: modelParams,
-        response: { 200: z.object({ name: z.string(), load: z.boolean() }), ...errors },
+  const summaries = {
+    load: 'Load a model, or load it anew; answered when it is warm',
+    unload: 'Unload a model when its requests are answered',
+  };
+  for (const action of ['load', 'unload'] as const) {
+    server.post(
+      `/v2/repository/models/:model/${action}`,
+      {
+        onRequest: refuseUnlessOn,
+        schema: {
+          summary: summaries[action],
+          params: modelParams,
+          response: { 200: z.object({ name: z.string(), [action]: z.boolean() }), ...errors },
+        },
       },
-    },
-    async ({ params }) => {
-      await models.load(params.model);
-      return { name: params.model, load: true };
-    },
-  );
-
-  server.post(
-    '/v2/repository/models/:model/unload',
-    {
-      onRequest: refuseUnlessOn,
-      schema: {
-        summary: 'Unload a model when its requests are answered',
-        params: modelParams,
-        response: { 200: z.object({ name: z.string(), unload: z.boolean() }), ...errors },
+      async ({ params }) => {
+        await models[action](params.model);
+        return { name: params.model, [action]: true };
       },
-    },
-    async ({ params }) => {
-      await models.unload(params.model);
-      return { name: params.model, unload: true };
-    },
-  );
+    );
+  }
 }
