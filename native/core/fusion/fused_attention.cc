@@ -1,7 +1,7 @@
 #include "core/fusion/fused_attention.h"
 
 #include "core/script/constant_input.h"
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {

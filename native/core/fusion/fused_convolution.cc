@@ -2,7 +2,7 @@
 
 #include <sstream>
 
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {

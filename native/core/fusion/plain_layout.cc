@@ -12,7 +12,7 @@
 #include "core/graphs/operator_layouts.h"
 #include "core/script/constant_input.h"
 #include "core/script/graph_walk.h"
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 #include "core/values/tensor_types.h"
 
 namespace gradcam {

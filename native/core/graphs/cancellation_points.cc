@@ -2,7 +2,7 @@
 
 #include "api/cancellation.h"
 #include "core/script/graph_walk.h"
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {

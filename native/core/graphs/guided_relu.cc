@@ -3,7 +3,7 @@
 #include <limits>
 #include <optional>
 
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {

@@ -13,7 +13,7 @@
 #include "core/hooks/forward_hooks.h"
 #include "core/script/constant_input.h"
 #include "core/script/graph_walk.h"
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/script/graph_walk.h"
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "core/script/constant_input.h"
 #include "core/script/graph_walk.h"
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {

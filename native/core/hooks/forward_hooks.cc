@@ -1,6 +1,6 @@
 #include "core/hooks/forward_hooks.h"
 
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 #include "core/values/feature_maps.h"
 #include "core/values/output_tree.h"
 

@@ -1,4 +1,4 @@
-#include "core/script/operator_names.h"
+#include "core/script/own_operators.h"
 
 #include <cstdint>
 
