@@ -64,14 +64,11 @@ std::tuple<at::Tensor, at::Tensor> FusedAttention::run(const torch::jit::Stack& 
 }
 
 const c10::Symbol& fusedAttentionSymbol() {
-  static const torch::jit::RegisterOperators registered({torch::jit::Operator(
-      operatorName("fused_attention") + "(Any attention, Tensor query, Tensor key, Tensor value, int "
-                                        "features, int heads, Tensor qkv_weight, "
-                                        "Tensor qkv_bias, Tensor projection_weight, Tensor projection_bias, "
-                                        "Tensor? mask, bool need_weights, "
-                                        "bool average_weights, int? mask_type) -> (Tensor, Tensor)",
-      runFusedAttention, c10::AliasAnalysisKind::FROM_SCHEMA)});
-  static const c10::Symbol symbol = operatorSymbol("fused_attention");
+  static const c10::Symbol symbol = registerOperator(
+      "fused_attention(Any attention, Tensor query, Tensor key, Tensor value, int features, int heads, "
+      "Tensor qkv_weight, Tensor qkv_bias, Tensor projection_weight, Tensor projection_bias, Tensor? mask, "
+      "bool need_weights, bool average_weights, int? mask_type) -> (Tensor, Tensor)",
+      runFusedAttention);
   return symbol;
 }
 

@@ -128,10 +128,8 @@ std::string FusedConvolution::describe() const {
 }
 
 const c10::Symbol& fusedConvolutionSymbol() {
-  static const torch::jit::RegisterOperators registered({torch::jit::Operator(
-      operatorName("fused_convolution") + "(Any convolution, Tensor input, Tensor? added) -> Tensor",
-      runFusedConvolution, c10::AliasAnalysisKind::FROM_SCHEMA)});
-  static const c10::Symbol symbol = operatorSymbol("fused_convolution");
+  static const c10::Symbol symbol = registerOperator(
+      "fused_convolution(Any convolution, Tensor input, Tensor? added) -> Tensor", runFusedConvolution);
   return symbol;
 }
 

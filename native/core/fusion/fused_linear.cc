@@ -49,10 +49,8 @@ std::string FusedLinear::describe() const {
 }
 
 const c10::Symbol& fusedLinearSymbol() {
-  static const torch::jit::RegisterOperators registered(
-      {torch::jit::Operator(operatorName("fused_linear") + "(Any linear, Tensor input) -> Tensor",
-                            runFusedLinear, c10::AliasAnalysisKind::FROM_SCHEMA)});
-  static const c10::Symbol symbol = operatorSymbol("fused_linear");
+  static const c10::Symbol symbol =
+      registerOperator("fused_linear(Any linear, Tensor input) -> Tensor", runFusedLinear);
   return symbol;
 }
 

@@ -283,10 +283,8 @@ bool restorePlainLayouts(std::shared_ptr<Graph>& graph) {
 }
 
 const c10::Symbol& plainLayoutSymbol() {
-  static const torch::jit::RegisterOperators registered(
-      {torch::jit::Operator(operatorName("plain_layout") + "(Tensor(a) tensor) -> Tensor(a)", runPlainLayout,
-                            c10::AliasAnalysisKind::FROM_SCHEMA)});
-  static const c10::Symbol symbol = operatorSymbol("plain_layout");
+  static const c10::Symbol symbol =
+      registerOperator("plain_layout(Tensor(a) tensor) -> Tensor(a)", runPlainLayout);
   return symbol;
 }
 

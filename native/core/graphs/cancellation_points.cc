@@ -7,11 +7,11 @@
 namespace gradcam {
 namespace {
 
-c10::Symbol cancellationPointSymbol() {
-  static const torch::jit::RegisterOperators registered({torch::jit::Operator(
-      operatorName("cancellation_point") + "() -> ()", [](torch::jit::Stack&) { throwIfCancelled(); },
-      c10::AliasAnalysisKind::CONSERVATIVE)});
-  return operatorSymbol("cancellation_point");
+const c10::Symbol& cancellationPointSymbol() {
+  static const c10::Symbol symbol = registerOperator(
+      "cancellation_point() -> ()", [](torch::jit::Stack&) { throwIfCancelled(); },
+      c10::AliasAnalysisKind::CONSERVATIVE);
+  return symbol;
 }
 
 }  // namespace

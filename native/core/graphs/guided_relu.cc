@@ -34,10 +34,8 @@ void runGuidedRelu(torch::jit::Stack& stack) {
 }
 
 const c10::Symbol& guidedReluSymbol() {
-  static const torch::jit::RegisterOperators registered(
-      {torch::jit::Operator(operatorName("guided_relu") + "(Tensor input, float limit) -> Tensor",
-                            runGuidedRelu, c10::AliasAnalysisKind::FROM_SCHEMA)});
-  static const c10::Symbol symbol = operatorSymbol("guided_relu");
+  static const c10::Symbol symbol =
+      registerOperator("guided_relu(Tensor input, float limit) -> Tensor", runGuidedRelu);
   return symbol;
 }
 

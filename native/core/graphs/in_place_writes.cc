@@ -28,11 +28,9 @@ void runOwn(torch::jit::Stack& stack) {
   torch::jit::push(stack, value.isTensor() ? c10::IValue(value.toTensor().clone()) : value.deepcopy());
 }
 
-// The operator `own(t value) -> t`: a copy.
+// A copy.
 const c10::Symbol& ownSymbol() {
-  static const torch::jit::RegisterOperators registered({torch::jit::Operator(
-      operatorName("own") + "(t value) -> t", runOwn, c10::AliasAnalysisKind::FROM_SCHEMA)});
-  static const c10::Symbol symbol = operatorSymbol("own");
+  static const c10::Symbol symbol = registerOperator("own(t value) -> t", runOwn);
   return symbol;
 }
 

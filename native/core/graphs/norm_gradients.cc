@@ -28,19 +28,21 @@ void runGradientInRows(torch::jit::Stack& stack) {
   torch::jit::push(stack, tensor);
 }
 
-c10::Symbol symbolOf(const char* name) {
-  static const torch::jit::RegisterOperators registered(
-      {torch::jit::Operator(operatorName("in_rows") + "(Tensor(a) tensor) -> Tensor(a)", runInRows,
-                            c10::AliasAnalysisKind::FROM_SCHEMA),
-       torch::jit::Operator(operatorName("gradient_in_rows") + "(Tensor(a) tensor) -> Tensor(a)",
-                            runGradientInRows, c10::AliasAnalysisKind::FROM_SCHEMA)});
-  return operatorSymbol(name);
+const c10::Symbol& inRowsSymbol() {
+  static const c10::Symbol symbol = registerOperator("in_rows(Tensor(a) tensor) -> Tensor(a)", runInRows);
+  return symbol;
 }
 
-Value* insert(const char* name, Value* value, Node* before) {
+const c10::Symbol& gradientInRowsSymbol() {
+  static const c10::Symbol symbol =
+      registerOperator("gradient_in_rows(Tensor(a) tensor) -> Tensor(a)", runGradientInRows);
+  return symbol;
+}
+
+Value* insert(c10::Symbol symbol, Value* value, Node* before) {
   torch::jit::Graph& graph = *value->owningGraph();
   torch::jit::WithInsertPoint here(before);
-  Node* node = graph.insertNode(graph.create(symbolOf(name), {value}, 1));
+  Node* node = graph.insertNode(graph.create(symbol, {value}, 1));
   node->output()->setType(value->type());
   return node->output();
 }
@@ -54,8 +56,8 @@ void layNormGradientsInRows(std::shared_ptr<torch::jit::Graph>& graph) {
       norms.push_back(node);
   });
   for (Node* norm : norms) {
-    norm->replaceInput(0, insert("in_rows", norm->input(0), norm));
-    Value* rows = insert("gradient_in_rows", norm->output(), norm->next());
+    norm->replaceInput(0, insert(inRowsSymbol(), norm->input(0), norm));
+    Value* rows = insert(gradientInRowsSymbol(), norm->output(), norm->next());
     norm->output()->replaceAllUsesAfterNodeWith(rows->node(), rows);
   }
 }

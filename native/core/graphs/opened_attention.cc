@@ -4,7 +4,6 @@
 #include <limits>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/script/constant_input.h"
@@ -154,17 +153,20 @@ void runAttentionValues(torch::jit::Stack& stack) {
   torch::jit::push(stack, at::matmul(attention, value));
 }
 
-// What stands in front of the softmax and behind it.
-std::pair<c10::Symbol, c10::Symbol> attentionSymbols() {
-  static const torch::jit::RegisterOperators registered(
-      {torch::jit::Operator(operatorName("attention_scores") +
-                                "(Tensor query, Tensor key, Tensor? mask, bool causal, float? "
-                                "scale, bool grouped_heads) -> Tensor",
-                            runAttentionScores, c10::AliasAnalysisKind::FROM_SCHEMA),
-       torch::jit::Operator(operatorName("attention_values") +
-                                "(Tensor attention, Tensor value, bool grouped_heads) -> Tensor",
-                            runAttentionValues, c10::AliasAnalysisKind::FROM_SCHEMA)});
-  return {operatorSymbol("attention_scores"), operatorSymbol("attention_values")};
+// What stands in front of the softmax.
+const c10::Symbol& attentionScoresSymbol() {
+  static const c10::Symbol symbol = registerOperator(
+      "attention_scores(Tensor query, Tensor key, Tensor? mask, bool causal, float? scale, "
+      "bool grouped_heads) -> Tensor",
+      runAttentionScores);
+  return symbol;
+}
+
+// What stands behind it.
+const c10::Symbol& attentionValuesSymbol() {
+  static const c10::Symbol symbol = registerOperator(
+      "attention_values(Tensor attention, Tensor value, bool grouped_heads) -> Tensor", runAttentionValues);
+  return symbol;
 }
 
 bool isProduct(const Node* node) {
@@ -179,18 +181,17 @@ void openProduct(Node* node) {
                          const c10::IValue& otherwise) {  // older schemas lack the last arguments
     return node->hasNamedInput(name) ? node->namedInput(name) : graph.insertConstant(otherwise);
   };
-  const auto symbols = attentionSymbols();
   Value* groupedHeads = given("enable_gqa", false);
   Value* scores = graph
                       .insertNode(graph.create(
-                          symbols.first,
+                          attentionScoresSymbol(),
                           {node->namedInput("query"), node->namedInput("key"), node->namedInput("attn_mask"),
                            node->namedInput("is_causal"), given("scale", c10::IValue()), groupedHeads},
                           1))
                       ->output();
   Value* attention = graph.insert(c10::aten::softmax, {scores, -1});
-  Node* values =
-      graph.insertNode(graph.create(symbols.second, {attention, node->namedInput("value"), groupedHeads}, 1));
+  Node* values = graph.insertNode(
+      graph.create(attentionValuesSymbol(), {attention, node->namedInput("value"), groupedHeads}, 1));
   node->output()->replaceAllUsesWith(values->output());
 }
 

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "core/hooks/forward_hooks.h"
+#include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {
@@ -24,7 +25,7 @@ bool seesStrides(const Node* node) {
 
 bool isForeign(const Node* node) {
   const std::string space = node->kind().ns().toUnqualString();
-  return space != "aten" && space != "prim" && space != "prims" && space.rfind("gradcam_", 0) != 0;
+  return space != "aten" && space != "prim" && space != "prims" && !isOwnOperator(node);
 }
 
 bool maySeeStridesByWrites(const Node* node) {

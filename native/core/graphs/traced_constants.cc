@@ -32,13 +32,14 @@ void runDeviceWithIndex(torch::jit::Stack& stack) {
 }
 
 const c10::Symbol& ownDeviceSymbol() {
-  static const torch::jit::RegisterOperators registered({
-      torch::jit::Operator(operatorName("device_with_index") + "(str type, int index) -> Device",
-                           runDeviceWithIndex, c10::AliasAnalysisKind::FROM_SCHEMA),
-      torch::jit::Operator(operatorName("own_device") + "(Device? asked, Device own) -> Device?",
-                           runOwnDevice, c10::AliasAnalysisKind::FROM_SCHEMA),
-  });
-  static const c10::Symbol symbol = operatorSymbol("own_device");
+  static const c10::Symbol symbol =
+      registerOperator("own_device(Device? asked, Device own) -> Device?", runOwnDevice);
+  return symbol;
+}
+
+const c10::Symbol& deviceWithIndexSymbol() {
+  static const c10::Symbol symbol =
+      registerOperator("device_with_index(str type, int index) -> Device", runDeviceWithIndex);
   return symbol;
 }
 
@@ -84,8 +85,7 @@ class ConstantsOfTrace {
     }
     static const auto device = c10::Symbol::fromQualString("aten::device");
     if (node->kind() == device && node->inputs().size() == 2) {
-      ownDeviceSymbol();  // registers
-      Node* ours = graph.create(operatorSymbol("device_with_index"), node->inputs(), 1);
+      Node* ours = graph.create(deviceWithIndexSymbol(), node->inputs(), 1);
       ours->output()->setType(node->output()->type());
       node->output()->replaceAllUsesWith(graph.insertNode(ours)->output());
       node->destroy();

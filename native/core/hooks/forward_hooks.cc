@@ -60,26 +60,6 @@ void refuseToRun(torch::jit::Stack&) {
   throw std::logic_error("a hook mark was left in a graph that runs");
 }
 
-const torch::jit::RegisterOperators& registerHookOperators() {
-  static const torch::jit::RegisterOperators registered({
-      torch::jit::Operator(operatorName("mark") + "(t(a) output, int slot) -> t(a)", refuseToRun,
-                           c10::AliasAnalysisKind::FROM_SCHEMA),
-      torch::jit::Operator(
-          operatorName("forward_hook") + "(t(a) output, int slot, int call_index, bool clone) -> t(a)",
-          runForwardHook, c10::AliasAnalysisKind::FROM_SCHEMA),
-      torch::jit::Operator(operatorName("record_from") + "(t(a) argument) -> t(a)", runRecordFrom,
-                           c10::AliasAnalysisKind::FROM_SCHEMA),
-      torch::jit::Operator(operatorName("observe") + "(Any output, int slot, bool depends_on_input) -> ()",
-                           runObserve, c10::AliasAnalysisKind::CONSERVATIVE),
-  });
-  return registered;
-}
-
-c10::Symbol hookSymbol(const char* name) {
-  registerHookOperators();
-  return operatorSymbol(name);
-}
-
 }  // namespace
 
 ForwardHooks::ForwardHooks(Mode mode, const std::vector<HookedLayer>& layers)
@@ -182,22 +162,25 @@ void ForwardHooks::observe(const c10::IValue& output, int slot, bool dependsOnIn
 }
 
 const c10::Symbol& markSymbol() {
-  static const c10::Symbol symbol = hookSymbol("mark");
+  static const c10::Symbol symbol = registerOperator("mark(t(a) output, int slot) -> t(a)", refuseToRun);
   return symbol;
 }
 
 const c10::Symbol& forwardHookSymbol() {
-  static const c10::Symbol symbol = hookSymbol("forward_hook");
+  static const c10::Symbol symbol = registerOperator(
+      "forward_hook(t(a) output, int slot, int call_index, bool clone) -> t(a)", runForwardHook);
   return symbol;
 }
 
 const c10::Symbol& recordFromSymbol() {
-  static const c10::Symbol symbol = hookSymbol("record_from");
+  static const c10::Symbol symbol = registerOperator("record_from(t(a) argument) -> t(a)", runRecordFrom);
   return symbol;
 }
 
 const c10::Symbol& observeSymbol() {
-  static const c10::Symbol symbol = hookSymbol("observe");
+  static const c10::Symbol symbol =
+      registerOperator("observe(Any output, int slot, bool depends_on_input) -> ()", runObserve,
+                       c10::AliasAnalysisKind::CONSERVATIVE);
   return symbol;
 }
 

@@ -73,8 +73,7 @@ class ForwardHooks {
   LayerCall replacement_{-1, -1, {}, {}, {}};
 };
 
-// Operator names, unique to this copy of the addon: two copies in one process must not see each other's
-// hooks.
+// The operators.
 const c10::Symbol& markSymbol();         // (t(a) output, int slot) -> t(a): a note for Plan, never run
 const c10::Symbol& forwardHookSymbol();  // (t(a) output, int slot, int callIndex, bool clone) -> t(a)
 const c10::Symbol& recordFromSymbol();   // (t(a) argument) -> t(a): gradients are recorded from here on

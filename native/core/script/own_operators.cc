@@ -3,16 +3,26 @@
 #include <cstdint>
 
 namespace gradcam {
+namespace {
 
-std::string operatorName(const char* name) {
+const std::string& ownNamespace() {
   static const char anchor = 0;
-  static const std::string prefix =
-      "gradcam_" + std::to_string(reinterpret_cast<std::uintptr_t>(&anchor)) + "::";
-  return prefix + name;
+  static const std::string space = "gradcam_" + std::to_string(reinterpret_cast<std::uintptr_t>(&anchor));
+  return space;
 }
 
-c10::Symbol operatorSymbol(const char* name) {
-  return c10::Symbol::fromQualString(operatorName(name));
+}  // namespace
+
+c10::Symbol registerOperator(const std::string& schema,
+                             torch::jit::Operation run,
+                             c10::AliasAnalysisKind aliases) {
+  const std::string qualified = ownNamespace() + "::" + schema;
+  torch::jit::registerOperator(torch::jit::Operator(qualified, std::move(run), aliases));
+  return c10::Symbol::fromQualString(qualified.substr(0, qualified.find('(')));
+}
+
+bool isOwnOperator(const torch::jit::Node* node) {
+  return node->kind().ns().toUnqualString() == ownNamespace();
 }
 
 }  // namespace gradcam
