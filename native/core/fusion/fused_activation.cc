@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "core/script/constant_input.h"
+#include "core/script/operator_arguments.h"
 
 namespace gradcam {
 

@@ -1,6 +1,6 @@
 #include "core/fusion/fused_attention.h"
 
-#include "core/script/constant_input.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/own_operators.h"
 
 namespace gradcam {

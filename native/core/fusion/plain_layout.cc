@@ -10,7 +10,7 @@
 
 #include "core/fusion/prefix_optimization.h"
 #include "core/graphs/operator_layouts.h"
-#include "core/script/constant_input.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
 #include "core/script/own_operators.h"
 #include "core/values/tensor_types.h"

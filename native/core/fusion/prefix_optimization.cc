@@ -6,7 +6,7 @@
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/fused_linear.h"
 #include "core/fusion/plain_layout.h"
-#include "core/script/constant_input.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
 
 namespace gradcam {

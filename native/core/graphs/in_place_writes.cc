@@ -11,7 +11,7 @@
 
 #include "core/graphs/shared_memory.h"
 #include "core/hooks/forward_hooks.h"
-#include "core/script/constant_input.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
 #include "core/script/own_operators.h"
 

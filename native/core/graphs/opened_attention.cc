@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/script/constant_input.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
 #include "core/script/own_operators.h"
 

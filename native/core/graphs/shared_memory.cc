@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "core/script/constant_input.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
 #include "core/values/tensor_types.h"
 
