@@ -10,8 +10,8 @@
 
 #include "core/fusion/prefix_optimization.h"
 #include "core/graphs/operator_layouts.h"
-#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/own_operators.h"
 #include "core/values/tensor_types.h"
 
@@ -69,7 +69,8 @@ class PlainLayouts {
   explicit PlainLayouts(const std::shared_ptr<Graph>& graph) : shared_(graph), graph_(*graph) {}
 
   bool restore() {
-    visit(graph_.block());
+    forEachNode(graph_.block(), [this](Node* node) { checkOperation(node); });
+    checkReturned(graph_.return_node());
     if (unknown_) return false;
     for (const auto& [value, user, position] : inFront_) insertInFront(value, user, position);
     for (Node* convolution : behind_) insertBehind(convolution);
@@ -83,21 +84,17 @@ class PlainLayouts {
     std::size_t position;
   };
 
-  void visit(Block* block) {
-    for (Node* node : block->nodes()) {
-      for (Block* inner : node->blocks()) visit(inner);
-      if (seesStrides(node) && !node->inputs().empty()) {
-        check(node, 0, /*mayCopy=*/true);
-      } else if (isExactInRows(node)) {
-        if (layoutOf(node->input(0)).changed) inFront_.push_back({node->input(0), node, 0});
-      } else if (isForeign(node)) {
-        for (std::size_t index = 0; index < node->inputs().size(); ++index) check(node, index, true);
-      } else if (maySeeStridesByWrites(node) && layoutOf(node->input(0)).changed &&
-                 hasWriters(node->input(0))) {
-        check(node, 0, /*mayCopy=*/false);
-      }
+  void checkOperation(Node* node) {
+    if (seesStrides(node) && !node->inputs().empty()) {
+      check(node, 0, /*mayCopy=*/true);
+    } else if (isExactInRows(node)) {
+      if (layoutOf(node->input(0)).changed) inFront_.push_back({node->input(0), node, 0});
+    } else if (isForeign(node)) {
+      for (std::size_t index = 0; index < node->inputs().size(); ++index) check(node, index, true);
+    } else if (maySeeStridesByWrites(node) && layoutOf(node->input(0)).changed &&
+               hasWriters(node->input(0))) {
+      check(node, 0, /*mayCopy=*/false);
     }
-    if (block == graph_.block()) checkReturned(graph_.return_node());
   }
 
   void check(Node* user, std::size_t position, bool mayCopy) {
@@ -147,11 +144,9 @@ class PlainLayouts {
   }
 
   bool isAssigned(const std::string& attribute) {
-    bool found = false;
-    forEachNode(graph_.block(), [&](const Node* node) {
-      found = found || (node->kind() == c10::prim::SetAttr && node->s(c10::attr::name) == attribute);
+    return anyNode(graph_.block(), [&](const Node* node) {
+      return node->kind() == c10::prim::SetAttr && node->s(c10::attr::name) == attribute;
     });
-    return found;
   }
 
   Layout find(Value* value) {
@@ -255,30 +250,22 @@ class PlainLayouts {
 };
 
 // The model asks for an order itself: then nothing is known of what convolutions give.
-bool asksForOrder(Block* block) {
-  for (Node* node : block->nodes()) {
-    for (Block* inner : node->blocks()) {
-      if (asksForOrder(inner)) return true;
-    }
-    const auto* schema = node->maybeSchema();
-    if (schema == nullptr) continue;
-    const auto& arguments = schema->arguments();
-    for (std::size_t index = 0; index < std::min(arguments.size(), node->inputs().size()); ++index) {
-      if (arguments[index].name() != "memory_format") continue;
-      const auto constant = torch::jit::toIValue(node->input(index));
-      if (!constant) return true;
-      if (constant->isInt() && constant->toInt() != static_cast<int64_t>(at::MemoryFormat::Contiguous) &&
-          constant->toInt() != static_cast<int64_t>(at::MemoryFormat::Preserve))
-        return true;
-    }
-  }
-  return false;
+bool asksForOrder(const Node* node) {
+  bool asks = false;
+  forEachArgument(node, [&](const c10::Argument& argument, std::size_t index) {
+    if (argument.name() != "memory_format") return;
+    const auto constant = torch::jit::toIValue(node->input(index));
+    asks = asks || !constant ||
+           (constant->isInt() && constant->toInt() != static_cast<int64_t>(at::MemoryFormat::Contiguous) &&
+            constant->toInt() != static_cast<int64_t>(at::MemoryFormat::Preserve));
+  });
+  return asks;
 }
 
 }  // namespace
 
 bool restorePlainLayouts(std::shared_ptr<Graph>& graph) {
-  if (asksForOrder(graph->block())) return false;
+  if (anyNode(graph->block(), asksForOrder)) return false;
   return PlainLayouts(graph).restore();
 }
 

@@ -231,11 +231,10 @@ bool isFusableConvolution(const Node* node) {
 }
 
 void foldBatchNorms(std::shared_ptr<Graph>& graph) {
-  bool halfPrecision = false;
-  forEachNode(graph->block(), [&](const Node* node) {
+  const bool halfPrecision = anyNode(graph->block(), [](const Node* node) {
     const auto value = node->kind() == c10::prim::Constant ? toIValue(node->output()) : std::nullopt;
-    if (!value || !value->isTensor() || !value->toTensor().defined()) return;
-    halfPrecision = halfPrecision || at::isReducedFloatingType(value->toTensor().scalar_type());
+    return value && value->isTensor() && value->toTensor().defined() &&
+           at::isReducedFloatingType(value->toTensor().scalar_type());
   });
   if (!halfPrecision) torch::jit::FoldFrozenConvBatchnorm(graph);
 }

@@ -6,6 +6,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/script/graph_walk.h"
+
 namespace gradcam {
 namespace {
 
@@ -45,13 +47,13 @@ class PartCopier {
   ValueMap map_;
 };
 
-// Values used by `node` or inside its blocks, in the order of use.
+// Values used by `node` or inside its blocks.
 void collectUses(Node* node, std::vector<Value*>& uses) {
-  for (Value* input : node->inputs()) uses.push_back(input);
-  for (Block* block : node->blocks()) {
-    for (Node* inner : block->nodes()) collectUses(inner, uses);
-    collectUses(block->return_node(), uses);
-  }
+  forEachNodeOf(node, [&](Node* each) {
+    uses.insert(uses.end(), each->inputs().begin(), each->inputs().end());
+    for (Block* block : each->blocks())
+      uses.insert(uses.end(), block->outputs().begin(), block->outputs().end());
+  });
 }
 
 // Tells the sizes of a tensor, which must be handed over for it.

@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 
+#include "core/script/graph_walk.h"
 #include "core/script/own_operators.h"
 
 namespace gradcam {
@@ -56,33 +57,29 @@ std::optional<double> limitOf(const Node* node) {
   return limit->toDouble();
 }
 
-void replaceIn(torch::jit::Block* block) {
-  for (auto position = block->nodes().begin(); position != block->nodes().end();) {
-    Node* node = *position++;
-    for (torch::jit::Block* inner : node->blocks()) replaceIn(inner);
-    const std::optional<double> limit = limitOf(node);
-    if (!limit) continue;
-    const std::string name = node->kind().toUnqualString();
-    const bool inPlace = name.back() == '_';
-    torch::jit::Graph& graph = *node->owningGraph();
-    torch::jit::WithInsertPoint here(node);
-    torch::jit::Value* bound = graph.insertConstant(*limit);
-    Node* guided = graph.insertNode(graph.create(guidedReluSymbol(), {node->input(0), bound}, 1));
-    torch::jit::Value* result = guided->output();
-    if (inPlace) {  // what reads the input later, also through another view of it, reads the result
-      const c10::Symbol copy = c10::Symbol::fromQualString("aten::copy_");
-      result = graph.insertNode(graph.create(copy, {node->input(0), result, graph.insertConstant(false)}, 1))
-                   ->output();
-    }
-    node->output()->replaceAllUsesWith(result);
-    node->destroy();
+void replaceRelu(Node* node) {
+  const std::optional<double> limit = limitOf(node);
+  if (!limit) return;
+  const std::string name = node->kind().toUnqualString();
+  const bool inPlace = name.back() == '_';
+  torch::jit::Graph& graph = *node->owningGraph();
+  torch::jit::WithInsertPoint here(node);
+  torch::jit::Value* bound = graph.insertConstant(*limit);
+  Node* guided = graph.insertNode(graph.create(guidedReluSymbol(), {node->input(0), bound}, 1));
+  torch::jit::Value* result = guided->output();
+  if (inPlace) {  // what reads the input later, also through another view of it, reads the result
+    const c10::Symbol copy = c10::Symbol::fromQualString("aten::copy_");
+    result = graph.insertNode(graph.create(copy, {node->input(0), result, graph.insertConstant(false)}, 1))
+                 ->output();
   }
+  node->output()->replaceAllUsesWith(result);
+  node->destroy();
 }
 
 }  // namespace
 
 void replaceReluByGuidedRelu(std::shared_ptr<torch::jit::Graph>& graph) {
-  replaceIn(graph->block());
+  forEachNode(graph->block(), replaceRelu);
 }
 
 }  // namespace gradcam

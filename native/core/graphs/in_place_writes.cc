@@ -11,8 +11,8 @@
 
 #include "core/graphs/shared_memory.h"
 #include "core/hooks/forward_hooks.h"
-#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/own_operators.h"
 
 namespace gradcam {
@@ -47,19 +47,8 @@ bool trains(const Node* node) {
 
 // The values that a node writes into.
 std::vector<Value*> writtenBy(Node* node) {
-  std::vector<Value*> written;
-  if (trains(node)) {
-    for (const char* name : {"running_mean", "running_var"}) written.push_back(node->namedInput(name));
-    return written;
-  }
-  const auto* schema = node->maybeSchema();
-  if (schema == nullptr) return written;
-  const auto& arguments = schema->arguments();
-  for (std::size_t index = 0; index < std::min(arguments.size(), node->inputs().size()); ++index) {
-    const auto* alias = arguments[index].alias_info();
-    if (alias != nullptr && alias->isWrite()) written.push_back(node->input(index));
-  }
-  return written;
+  if (trains(node)) return {node->namedInput("running_mean"), node->namedInput("running_var")};
+  return writtenInputs(node);
 }
 
 std::vector<Value*> allWritten(Graph& graph) {
@@ -80,16 +69,15 @@ bool mayReach(const torch::jit::AliasDb& aliases, Value* value, const std::vecto
 std::vector<Value*> sharedInputs(Node* node) {
   const auto* schema = node->maybeSchema();
   if (schema == nullptr) return {node->inputs().begin(), node->inputs().end()};
-  const auto& arguments = schema->arguments();
   std::vector<Value*> shared;
   for (const c10::Argument& result : schema->returns()) {
     if (result.alias_info() == nullptr) continue;
-    for (std::size_t index = 0; index < std::min(arguments.size(), node->inputs().size()); ++index) {
+    forEachArgument(node, [&](const c10::Argument& argument, std::size_t index) {
       // What is taken from a list has no set of its own: any input may hold it.
-      const auto* alias = arguments[index].alias_info();
+      const auto* alias = argument.alias_info();
       const bool same = alias != nullptr && alias->beforeSets() == result.alias_info()->beforeSets();
       if (same || result.alias_info()->isWildcardBefore()) shared.push_back(node->input(index));
-    }
+    });
   }
   return shared;
 }

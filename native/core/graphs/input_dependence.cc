@@ -3,6 +3,8 @@
 #include <set>
 #include <string>
 
+#include "core/script/operator_arguments.h"
+
 namespace gradcam {
 namespace {
 
@@ -84,14 +86,8 @@ class Dependence {
   }
 
   // What a node writes to, and what that is a view of or a part of.
-  void writes(const Node* node) {
-    const auto* schema = node->maybeSchema();
-    if (schema == nullptr) return;
-    for (std::size_t index = 0; index < schema->arguments().size() && index < node->inputs().size();
-         ++index) {
-      const auto* alias = schema->arguments()[index].alias_info();
-      if (alias == nullptr || !alias->isWrite()) continue;
-      const Value* written = node->input(index);
+  void writes(Node* node) {
+    for (const Value* written : writtenInputs(node)) {
       while (!isDependent(written)) {
         depends(written);
         const Node* maker = written->node();

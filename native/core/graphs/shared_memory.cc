@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <string>
 
-#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
+#include "core/script/operator_arguments.h"
 #include "core/values/tensor_types.h"
 
 namespace gradcam {
@@ -73,15 +73,8 @@ class Followed {
     const c10::AliasInfo* argument = schema->arguments()[use.offset].alias_info();
     // A list of tensors may be read, as cat() does, or handed on as a whole.
     if (argument == nullptr) return isTensorValue(value) || givesNewTensors(user) || followOutputs(user);
-    if (argument->isWildcardAfter() && writes(user)) return false;  // put into a list
+    if (argument->isWildcardAfter() && !writtenInputs(user).empty()) return false;  // put into a list
     return followOutputs(user);
-  }
-
-  static bool writes(const Node* node) {
-    const auto& arguments = node->schema().arguments();
-    return std::any_of(arguments.begin(), arguments.end(), [](const c10::Argument& each) {
-      return each.alias_info() != nullptr && each.alias_info()->isWrite();
-    });
   }
 
   static bool givesNewTensors(const Node* node) {

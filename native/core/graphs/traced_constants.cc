@@ -4,12 +4,12 @@
 #include <map>
 
 #include "core/script/graph_walk.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/own_operators.h"
 
 namespace gradcam {
 namespace {
 
-using torch::jit::Block;
 using torch::jit::Node;
 using torch::jit::Value;
 
@@ -58,16 +58,12 @@ class ConstantsOfTrace {
     }
   }
 
-  void adapt(Block* block) {
-    for (auto position = block->nodes().begin(); position != block->nodes().end();) {
-      Node* node = *position++;  // which may be replaced
-      for (Block* inner : node->blocks()) adapt(inner);
-      if (node->kind() == c10::prim::Constant) {
-        adaptConstant(node);
-      } else {
-        adaptElementTypes(node);
-        adaptPlacements(node);
-      }
+  void adaptNode(Node* node) {
+    if (node->kind() == c10::prim::Constant) {
+      adaptConstant(node);
+    } else {
+      adaptElementTypes(node);
+      adaptPlacements(node);
     }
   }
 
@@ -91,26 +87,23 @@ class ConstantsOfTrace {
       node->destroy();
       return;
     }
-    const auto* schema = node->maybeSchema();
-    if (schema == nullptr) return;
-    const std::size_t count = std::min(schema->arguments().size(), node->inputs().size());
-    for (std::size_t index = 0; index < count; ++index) {
-      if (schema->arguments()[index].name() != "device") continue;
+    forEachArgument(node, [&](const c10::Argument& argument, std::size_t index) {
+      if (argument.name() != "device") return;
       Value* asked = node->input(index);
       const bool isDevice =
           asked->type()->isSubtypeOf(*c10::OptionalType::create(c10::DeviceObjType::get())) &&
           asked->type()->kind() != c10::TypeKind::NoneType;
-      if (!isDevice || asked->node()->kind() == c10::prim::device) continue;  // where another tensor is
+      if (!isDevice || asked->node()->kind() == c10::prim::device) return;  // where another tensor is
       if (const auto constant = torch::jit::toIValue(asked)) {
         // Meta is no place that data comes from.
         if (constant->isDevice() && !constant->toDevice().is_meta())
           node->replaceInput(index, graph.insertConstant(device_));
-        continue;
+        return;
       }
       Node* own = graph.create(ownDeviceSymbol(), {asked, graph.insertConstant(device_)}, 1);
       own->output()->setType(asked->type());
       node->replaceInput(index, graph.insertNode(own)->output());
-    }
+    });
   }
 
   static bool holdsTensors(const c10::IValue& value) {
@@ -174,17 +167,15 @@ class ConstantsOfTrace {
   // An element type is an integer like any other, and the same constant may stand for a size elsewhere: only
   // what an operation calls `dtype` is one.
   void adaptElementTypes(Node* node) const {
-    const auto* schema = node->maybeSchema();
-    if (castTypes_.empty() || schema == nullptr) return;
-    const std::size_t count = std::min(schema->arguments().size(), node->inputs().size());
-    for (std::size_t index = 0; index < count; ++index) {
-      if (schema->arguments()[index].name() != "dtype") continue;
+    if (castTypes_.empty()) return;
+    forEachArgument(node, [&](const c10::Argument& argument, std::size_t index) {
+      if (argument.name() != "dtype") return;
       const auto constant = torch::jit::toIValue(node->input(index));
-      if (!constant || !constant->isInt()) continue;
-      if (castTypes_.count(static_cast<at::ScalarType>(constant->toInt())) == 0) continue;
+      if (!constant || !constant->isInt()) return;
+      if (castTypes_.count(static_cast<at::ScalarType>(constant->toInt())) == 0) return;
       torch::jit::WithInsertPoint here(node);
       node->replaceInput(index, node->owningGraph()->insertConstant(static_cast<int64_t>(type_)));
-    }
+    });
   }
 
   const at::Device device_;
@@ -201,7 +192,9 @@ void adaptTracedConstants(const torch::jit::Module& module,
                           const std::set<at::ScalarType>& castTypes,
                           at::ScalarType type) {
   ConstantsOfTrace constants(device, castTypes, type);
-  forEachGraph(module, [&](torch::jit::Graph& graph) { constants.adapt(graph.block()); });
+  forEachGraph(module, [&](torch::jit::Graph& graph) {
+    forEachNode(graph.block(), [&](Node* node) { constants.adaptNode(node); });
+  });
   if (castTypes.empty() && device.is_cpu()) return;
   for (const torch::jit::Module& each : module.modules()) constants.adaptAttributes(each);
 }

@@ -62,11 +62,8 @@ bool holdsHook(Node* node) {
   const auto isHook = [](const Node* each) {
     return each->kind() == forwardHookSymbol() || each->kind() == recordFromSymbol();
   };
-  if (isHook(node)) return true;
   bool found = false;
-  for (torch::jit::Block* block : node->blocks()) {
-    forEachNode(block, [&](const Node* inner) { found = found || isHook(inner); });
-  }
+  forEachNodeOf(node, [&](const Node* each) { found = found || isHook(each); });
   return found;
 }
 
