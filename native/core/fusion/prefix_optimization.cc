@@ -2,7 +2,6 @@
 
 #include <unordered_set>
 
-#include "core/fusion/fused_attention.h"
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/fused_linear.h"
 #include "core/fusion/plain_layout.h"
@@ -181,17 +180,6 @@ class PrefixOptimizer {
     facts_.fusedOperations += static_cast<int>(chain.size()) - 1;
   }
 
-  void fuseAttention(Node* node, c10::intrusive_ptr<FusedAttention> attention) {
-    std::vector<Value*> inputs = {addState("attention", std::move(attention))};
-    inputs.insert(inputs.end(), node->inputs().begin(), node->inputs().end());
-    torch::jit::WithInsertPoint here(node);
-    Node* fused = graph_.insertNode(graph_.create(fusedAttentionSymbol(), inputs, 2));
-    for (std::size_t index = 0; index < 2; ++index)
-      node->outputs()[index]->replaceAllUsesWith(fused->outputs()[index]);
-    node->destroy();
-    facts_.fusedLinears += 2;
-  }
-
   std::vector<c10::IValue> takeState() { return std::move(state_); }
 
  private:
@@ -245,7 +233,6 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
                                         PlanDescription& facts) {
   std::vector<Node*> convolutions, linears;
   std::unordered_set<const Value*> rewritten;
-  std::vector<std::pair<Node*, c10::intrusive_ptr<FusedAttention>>> attentions;
   {
     const torch::jit::AliasDb aliases(graph);
     forEachNode(graph->block(), [&](Node* node) {
@@ -253,10 +240,7 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
         if (aliases.hasWriters(output)) rewritten.insert(output);
       }
       if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
-      if (!FusedLinear::available()) return;
-      if (auto attention = FusedAttention::of(node, weights))
-        attentions.emplace_back(node, std::move(attention));
-      if (isConstantLinear(node)) linears.push_back(node);
+      if (FusedLinear::available() && isConstantLinear(node)) linears.push_back(node);
     });
     for (const Value* input : graph->inputs()) {
       if (aliases.hasWriters(input)) rewritten.insert(input);
@@ -265,7 +249,6 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
   PrefixOptimizer optimizer(*graph, std::move(rewritten), weights, facts);
   for (Node* node : convolutions) optimizer.fuseConvolution(node);
   for (Node* node : linears) optimizer.fuseLinear(node);
-  for (const auto& [node, attention] : attentions) optimizer.fuseAttention(node, attention);
   torch::jit::EliminateDeadCode(graph);
   foldBatchNorms(graph);  // those that oneDNN cannot take
   return optimizer.takeState();

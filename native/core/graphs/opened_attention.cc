@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
+#include "core/script/operator_arguments.h"
 #include "core/script/own_operators.h"
 
 namespace gradcam {
@@ -17,17 +17,20 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Self-attention without a mask whose attention weights nobody uses.
-bool canBeOpened(const Node* node) {
+// Self-attention without a mask whose attention weights nobody uses, or asks for: scripted code hands them
+// on, whatever they are.
+bool isSelfAttention(const Node* node) {
   if (std::string(node->kind().toQualString()) != "aten::_native_multi_head_attention") return false;
   const bool oneInput = node->namedInput("query") == node->namedInput("key") &&
                         node->namedInput("query") == node->namedInput("value");
-  const bool noMask = node->namedInput("mask")->type()->isSubtypeOf(*c10::NoneType::get());
+  const auto mask = constantInput(node, "mask");
   const auto heads = constantInput(node, "num_head");
-  return oneInput && noMask && heads && heads->isInt() && node->outputs()[1]->uses().empty();
+  const bool noWeights =
+      node->outputs()[1]->uses().empty() || constantInput(node, "need_weights") == c10::IValue(false);
+  return oneInput && mask && mask->isNone() && heads && heads->isInt() && noWeights;
 }
 
-void open(Node* node) {
+void openAttention(Node* node) {
   Graph& graph = *node->owningGraph();
   torch::jit::WithInsertPoint here(node);
   const auto run = [&](const char* name, const std::vector<torch::jit::NamedValue>& arguments) {
@@ -55,6 +58,10 @@ void open(Node* node) {
   Value* result =
       run("aten::linear", {joined, node->namedInput("proj_weight"), node->namedInput("proj_bias")});
   node->outputs()[0]->replaceAllUsesWith(result);
+  if (node->outputs()[1]->uses().empty()) return;
+  Node* noWeights =
+      graph.insertNode(graph.createAutogradZero());  // an undefined tensor, as the operator gives
+  node->outputs()[1]->replaceAllUsesWith(noWeights->output());
 }
 
 // A layer of nn.TransformerEncoder, which a trace under no_grad holds as one operator without a derivative.
@@ -99,20 +106,17 @@ void openEncoderLayer(Node* node) {
   node->output()->replaceAllUsesWith(tokens);
 }
 
-void openEncoderLayers(torch::jit::Block* block) {
-  forEachNode(block, [](Node* node) {
-    if (!isEncoderLayer(node)) return;
-    openEncoderLayer(node);
+void replaceEach(Graph& graph, bool (*isWanted)(const Node*), void (*insertReplacement)(Node*)) {
+  forEachNode(graph.block(), [&](Node* node) {
+    if (!isWanted(node)) return;
+    insertReplacement(node);
     node->destroy();
   });
 }
 
-void openAll(torch::jit::Block* block) {
-  forEachNode(block, [](Node* node) {
-    if (!canBeOpened(node)) return;
-    open(node);
-    node->destroy();
-  });
+// nn.TransformerEncoder leaves padding out by a nested tensor, whose sizes cannot be asked for.
+bool makesNestedTensor(const Node* node) {
+  return std::string(node->kind().toQualString()) == "aten::_nested_tensor_from_mask";
 }
 
 // The arguments of scaled_dot_product_attention that make its scores; its mask is none, true where a key
@@ -198,16 +202,13 @@ void openProduct(Node* node) {
 }  // namespace
 
 void openScaledDotProducts(std::shared_ptr<Graph>& graph) {
-  forEachNode(graph->block(), [](Node* node) {
-    if (!isProduct(node)) return;
-    openProduct(node);
-    node->destroy();
-  });
+  replaceEach(*graph, isProduct, openProduct);
 }
 
 void openSelfAttention(std::shared_ptr<Graph>& graph) {
-  openEncoderLayers(graph->block());
-  openAll(graph->block());
+  if (anyNode(graph->block(), makesNestedTensor)) return;
+  replaceEach(*graph, isEncoderLayer, openEncoderLayer);
+  replaceEach(*graph, isSelfAttention, openAttention);
 }
 
 }  // namespace gradcam

@@ -169,9 +169,6 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
       insertMark(value, static_cast<int>(slot), value->node()->next());
     }
   }
-  // A GPU runs closed attention faster than what it stands for, which only gradients ask for.
-  const bool closedPrefix = optimize && isOnGpu(model);
-  if (!closedPrefix) openSelfAttention(graph);
   ownInputs(graph);
   const auto marks = findMarks(*graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
@@ -187,6 +184,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
 
   if (!optimize) {
     foldSettings(graph, model);
+    openSelfAttention(graph);
     prepareToRun(graph);
     removeInPlaceWrites(graph);
     placeHooks(graph, layers);
@@ -204,6 +202,9 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     if (marksLeft[slot].size() != marks[slot].size())
       return keepOutputs(model, method, std::move(layers), false, secondDerivatives, weights);
   }
+  // A GPU runs closed attention faster than what it stands for, which only gradients ask for.
+  const bool closedPrefix = isOnGpu(model);
+  if (!closedPrefix) openSelfAttention(graph);
   prepareToRun(graph);
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
@@ -214,7 +215,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
   if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, weights, facts);
-  openSelfAttention(split.tail);  // now that a scripted number of heads is a constant
+  if (closedPrefix) openSelfAttention(split.tail);
   if (secondDerivatives) openScaledDotProducts(split.tail);
   foldBatchNorms(split.tail);
   facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
@@ -290,9 +291,9 @@ std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
                                            const std::string& method,
                                            bool guidedRelu) {
   auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
-  openSelfAttention(graph);
   ownInputs(graph);
   foldSettings(graph, model);
+  openSelfAttention(graph);
   removeInPlaceWrites(graph);
   if (guidedRelu) replaceReluByGuidedRelu(graph);
   layNormGradientsInRows(graph);
