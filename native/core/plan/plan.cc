@@ -76,12 +76,9 @@ OutputSelector onlyTensorOf(const c10::TypePtr& type) {
   return found;
 }
 
-// Operations of a kind, or all; constants are none.
-int countNodes(Graph& graph, std::optional<c10::Symbol> kind) {
+int countBatchNorms(Graph& graph) {
   int count = 0;
-  forEachNode(graph.block(), [&](const Node* node) {
-    if (kind ? node->kind() == *kind : node->kind() != c10::prim::Constant) ++count;
-  });
+  forEachNode(graph.block(), [&](const Node* node) { count += node->kind() == c10::aten::batch_norm ? 1 : 0; });
   return count;
 }
 
@@ -210,7 +207,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   placeHooks(graph, layers);
   auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
   PlanDescription facts;
-  const int batchNorms = countNodes(*graph, c10::aten::batch_norm);
+  const int batchNorms = countBatchNorms(*graph);
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   std::vector<c10::IValue> state;
@@ -218,8 +215,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   if (closedPrefix) openSelfAttention(split.tail);
   if (secondDerivatives) openScaledDotProducts(split.tail);
   foldBatchNorms(split.tail);
-  facts.foldedBatchNorms = batchNorms - countNodes(*split.prefix, c10::aten::batch_norm) -
-                           countNodes(*split.tail, c10::aten::batch_norm);
+  facts.foldedBatchNorms = batchNorms - countBatchNorms(*split.prefix) - countBatchNorms(*split.tail);
   layNormGradientsInRows(split.tail);
   weights.shareConstants(*split.prefix);
   weights.shareConstants(*split.tail);
@@ -310,6 +306,13 @@ std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const s
 
 namespace {
 
+// Constants are none.
+int countOperations(Graph& graph) {
+  int count = 0;
+  forEachNode(graph.block(), [&](const Node* node) { count += node->kind() == c10::prim::Constant ? 0 : 1; });
+  return count;
+}
+
 // A model that warns once remembers it in an attribute, and attributes that it writes last for one run.
 class WarnOnce final : public c10::WarningHandler {
  public:
@@ -384,7 +387,7 @@ PlanDescription Plan::describe() const {
   PlanDescription description = facts_;
   const auto describePart = [](const std::shared_ptr<Graph>& graph, PlanDescription::Part& part) {
     if (!graph) return;
-    part.nodes = countNodes(*graph, std::nullopt);
+    part.nodes = countOperations(*graph);
     part.graph = graph->toString(/*print_source_locations=*/false);
   };
   describePart(prefixGraph_, description.prefix);
