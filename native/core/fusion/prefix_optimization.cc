@@ -2,11 +2,12 @@
 
 #include <unordered_set>
 
+#include "core/fusion/batch_norm_folding.h"
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/fused_linear.h"
 #include "core/fusion/plain_layout.h"
-#include "core/script/operator_arguments.h"
 #include "core/script/graph_walk.h"
+#include "core/script/operator_arguments.h"
 
 namespace gradcam {
 namespace {
@@ -216,15 +217,6 @@ bool isConstantLinear(const Node* node) {
 
 bool isFusableConvolution(const Node* node) {
   return convolutionParameters(node).has_value();
-}
-
-void foldBatchNorms(std::shared_ptr<Graph>& graph) {
-  const bool halfPrecision = anyNode(graph->block(), [](const Node* node) {
-    const auto value = node->kind() == c10::prim::Constant ? toIValue(node->output()) : std::nullopt;
-    return value && value->isTensor() && value->toTensor().defined() &&
-           at::isReducedFloatingType(value->toTensor().scalar_type());
-  });
-  if (!halfPrecision) torch::jit::FoldFrozenConvBatchnorm(graph);
 }
 
 std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,

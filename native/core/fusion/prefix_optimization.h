@@ -21,9 +21,4 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<torch::jit::Graph>& grap
 // A convolution that optimizePrefix makes one oneDNN primitive of, on channels-last data.
 bool isFusableConvolution(const torch::jit::Node* node);
 
-// Folds BatchNorm into the convolution before it, where the weights are float32 or float64: rounded to half
-// precision once more, folded weights would change the results visibly. Gradients behind the fold stay what
-// they are.
-void foldBatchNorms(std::shared_ptr<torch::jit::Graph>& graph);
-
 }  // namespace gradcam

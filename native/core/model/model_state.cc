@@ -1,0 +1,166 @@
+#include "core/model/model_state.h"
+
+#include <algorithm>
+
+#include "api/failure.h"
+#include "core/process/device_jobs.h"
+#include "core/script/module_facts.h"
+
+namespace gradcam {
+namespace {
+
+std::string keyOf(const std::vector<HookedLayer>& layers) {
+  std::string key;
+  for (const HookedLayer& layer : layers) {
+    key += layer.path + "#" + std::to_string(static_cast<int>(layer.call.kind)) + "." +
+           std::to_string(layer.call.index) + (layer.optional ? "?" : "") + describeSelector(layer.output) +
+           "\n";
+  }
+  return key;
+}
+
+// "2 batch_norm, 1 dropout"
+std::string describe(const std::map<std::string, int>& counts) {
+  std::vector<std::string> words;
+  for (const auto& [name, count] : counts) words.push_back(std::to_string(count) + " " + name);
+  return joined(words);
+}
+
+}  // namespace
+
+ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard)
+    : module(std::move(loaded)),
+      device(on),
+      mode(wanted),
+      defaults(std::move(standard)),
+      floatingType_(floatingTypeOf(module)),
+      weights_(module) {
+  for (const auto& method : module.get_methods())
+    facts_[method.name()].ofGraph = batchFactsOf(module, method.name());
+}
+
+bool ModelState::runsImagesAlone(const std::string& method) const {
+  const auto facts = facts_.find(method);
+  return facts != facts_.end() && (facts->second.takesOneImage || facts->second.ofGraph.mixesImages);
+}
+
+void ModelState::learnOneImage(const std::string& method) {
+  if (const auto facts = facts_.find(method); facts != facts_.end()) facts->second.takesOneImage = true;
+}
+
+void ModelState::checkImages(const std::string& method, int64_t images, const std::string& reason) const {
+  const auto facts = facts_.find(method);
+  if (images < 2 || facts == facts_.end() || !facts->second.takesOneImage) return;
+  throw Failure("ERR_INPUT_SHAPE",
+                "The model's " + method + " takes one image at a time, and " + std::to_string(images) +
+                    " were given. Give one image in each call (an Explainer takes any number of calls), or "
+                    "export the model so that its batch may have any size." +
+                    (reason.empty() ? "" : " What it said: " + reason));
+}
+
+std::vector<ModelWarning> ModelState::warnings() const {
+  std::vector<ModelWarning> warnings;
+  for (const auto& [method, facts] : facts_) {
+    const auto& [training, mixesImages] = facts.ofGraph;
+    if (!training.empty())
+      warnings.push_back(
+          {"training-mode",
+           "The model's " + method + " holds operations in training mode: " + describe(training) +
+               ". It was traced without model.eval(), and gives other results than the trained "
+               "model would. Export it again after model.eval().",
+           method});
+    if (mixesImages)
+      warnings.push_back({"mixes-images",
+                          "BatchNorm in the model's " + method +
+                              " takes its statistics from the images that run together, so that each changes "
+                              "the results of the others. An Explainer runs the images of each call by "
+                              "themselves, and methods that change an image run one copy at a time.",
+                          method});
+    if (facts.takesOneImage)
+      warnings.push_back(
+          {"one-image",
+           "The model's " + method +
+               " takes one image at a time: for several together it gave no answer for each, and "
+               "for each alone it did. Its trace may hold the batch size, as a view(1, -1) does, or it joins "
+               "images to one answer. "
+               "An Explainer, and methods that run changed copies of an image, run them one by "
+               "one.",
+           method});
+  }
+  return warnings;
+}
+
+std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
+                                             const std::vector<HookedLayer>& layers,
+                                             bool optimize,
+                                             bool secondDerivatives) {
+  const std::string key = method + (optimize ? "\noptimized\n" : "\nas it is\n") +
+                          (secondDerivatives ? "second derivatives\n" : "") + keyOf(layers);
+  return plans_.get(key, [&] {
+    checkMethod(method);
+    for (const HookedLayer& layer : layers) checkLayer(layer.path);
+    return finished(Plan::keepOutputs(module, method, layers, optimize, secondDerivatives, weights_));
+  });
+}
+
+std::shared_ptr<const Plan> ModelState::plainPlan(const std::string& method) {
+  return plansOfMethods_.get("plain\n" + method, [&] {
+    checkMethod(method);
+    return finished(Plan::plain(module, method));
+  });
+}
+
+std::shared_ptr<const Plan> ModelState::inputGradientPlan(const std::string& method, bool guidedRelu) {
+  return plansOfMethods_.get((guidedRelu ? "guided\n" : "recorded\n") + method, [&] {
+    checkMethod(method);
+    return finished(Plan::recorded(module, method, guidedRelu));
+  });
+}
+
+std::shared_ptr<const Plan> ModelState::attentionPlan(const std::string& method) {
+  return plansOfMethods_.get("attention\n" + method, [&] {
+    checkMethod(method);
+    return finished(Plan::keepAttention(module, method));
+  });
+}
+
+std::shared_ptr<const Plan> ModelState::finished(std::shared_ptr<const Plan> plan) const {
+  synchronizeStream(device);
+  return plan;
+}
+
+void ModelState::checkMethod(const std::string& method) const {
+  if (module.find_method(method)) return;
+  std::vector<std::string> methods;
+  for (const auto& each : module.get_methods()) methods.push_back(each.name());
+  throw Failure("ERR_NO_FORWARD",
+                "The model has no " + method + " method; its methods are: " + joined(methods) + ".")
+      .withAvailable(methods);
+}
+
+void ModelState::checkLayer(const std::string& path) const {
+  if (isFrozen(module)) {
+    const auto known = listLayers(module);
+    if (std::any_of(known.begin(), known.end(), [&](const auto& value) { return value.path == path; }))
+      return;
+    const auto values = frozenValueNames(module);
+    const std::string list =
+        joined({values.end() - std::min<std::ptrdiff_t>(6, values.size()), values.end()});
+    throw Failure(
+        "ERR_MODEL_FROZEN",
+        "The model was frozen (torch.jit.freeze or optimize_for_inference), so its layers have no names any "
+        "more and '" +
+            path +
+            "' cannot be found. Load the file saved before freezing (the library freezes for speed by "
+            "itself), or name a value of the frozen graph, such as the last ones: " +
+            list + ".")
+        .withLayer(path)
+        .withAvailable(values);
+  }
+  const auto layers = listLayers(module);
+  const bool known =
+      std::any_of(layers.begin(), layers.end(), [&](const auto& layer) { return layer.path == path; });
+  if (!known) throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + path + "'.").withLayer(path);
+}
+
+}  // namespace gradcam

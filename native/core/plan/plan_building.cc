@@ -1,0 +1,268 @@
+// How the plans of a model's methods are built.
+#include <unordered_map>
+
+#include "api/failure.h"
+#include "core/fusion/batch_norm_folding.h"
+#include "core/fusion/plain_layout.h"
+#include "core/fusion/prefix_optimization.h"
+#include "core/graphs/frozen_graph.h"
+#include "core/graphs/graph_split.h"
+#include "core/graphs/guided_relu.h"
+#include "core/graphs/in_place_writes.h"
+#include "core/graphs/input_dependence.h"
+#include "core/graphs/norm_gradients.h"
+#include "core/graphs/opened_attention.h"
+#include "core/graphs/token_order.h"
+#include "core/hooks/forward_hooks.h"
+#include "core/hooks/layer_marks.h"
+#include "core/plan/plan.h"
+#include "core/script/graph_walk.h"
+#include "core/script/module_calls.h"
+#include "core/script/module_facts.h"
+#include "core/values/feature_maps.h"
+#include "core/values/tensor_types.h"
+
+namespace gradcam {
+namespace {
+
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+bool isOnGpu(const torch::jit::Module& model) {
+  const auto parameters = model.parameters();
+  return parameters.size() > 0 && !(*parameters.begin()).is_cpu();
+}
+
+[[noreturn]] void throwNotCalled(const torch::jit::Module& model,
+                                 const std::string& method,
+                                 const std::string& path) {
+  std::vector<std::string> inside;
+  for (const auto& named : model.named_modules()) {
+    if (named.name.rfind(path + ".", 0) == 0) inside.push_back(named.name);
+  }
+  std::string hint = inside.empty() ? "Choose a layer that " + method + " runs; inspect() tells which."
+                                    : "It may only hold other layers: choose one inside it, such as '" +
+                                          inside.back() + "'.";
+  throw Failure("ERR_LAYER_NOT_CALLED",
+                "Layer '" + path + "' exists, but the model's " + method + " never calls it. " + hint)
+      .withLayer(path)
+      .withAvailable(inside);
+}
+
+[[noreturn]] void throwOneTensor(const HookedLayer& layer) {
+  throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layer.path + "' gives one tensor, so there is no output " +
+                                        describeSelector(layer.output) +
+                                        " to choose: a trace keeps only those that are used. Leave "
+                                        "`output` out.")
+      .withLayer(layer.path);
+}
+
+// The one tensor beside other things (an LSTM's states, weights that were not asked for); none where there
+// are several.
+OutputSelector onlyTensorOf(const c10::TypePtr& type) {
+  const auto tuple = type->cast<c10::TupleType>();
+  if (!tuple) return {};
+  OutputSelector found;
+  for (std::size_t index = 0; index < tuple->elements().size(); ++index) {
+    if (!isTensorType(tuple->elements()[index])) continue;
+    if (!found.empty()) return {};
+    found = {static_cast<int64_t>(index)};
+  }
+  return found;
+}
+
+int countBatchNorms(Graph& graph) {
+  int count = 0;
+  forEachNode(graph.block(),
+              [&](const Node* node) { count += node->kind() == c10::aten::batch_norm ? 1 : 0; });
+  return count;
+}
+
+// In a frozen file, whose modules are gone, the names of the graph's values stand for layers.
+Value* valueNamed(Graph& graph, const std::string& name) {
+  for (Node* node : graph.nodes()) {
+    for (Value* output : node->outputs()) {
+      if (output->debugName() == name) return output;
+    }
+  }
+  return nullptr;
+}
+
+void prepareToRun(std::shared_ptr<Graph>& graph) {
+  // What LibTorch's own executor does to every graph before it runs.
+  torch::jit::RemoveExpands(graph);
+  torch::jit::EraseShapeInformation(graph);
+}
+
+}  // namespace
+
+std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
+                                              const std::string& method,
+                                              std::vector<HookedLayer> layers,
+                                              bool optimize,
+                                              bool secondDerivatives,
+                                              SharedWeights& weights) {
+  std::vector<std::string> otherOutputType(
+      layers.size());  // where a call gives something that is not a tensor
+  auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
+    for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+      HookedLayer& layer = layers[slot];
+      if (layer.path != path) continue;
+      const c10::TypePtr& type = output->type();
+      if (isTensorType(type) && !layer.output.empty()) throwOneTensor(layer);
+      if (layer.output.empty()) layer.output = onlyTensorOf(type);
+      const bool chosen = !layer.output.empty();
+      if (isTensorType(type) || (chosen ? mayHoldTensor(type) : isOfMaps(type))) {
+        if (chosen) recordFromArguments(output->node());
+        insertMark(output, static_cast<int>(slot), behind);
+      } else {
+        otherOutputType[slot] = type->repr_str();
+      }
+    }
+  });
+  for (std::size_t slot = 0; isFrozen(model) && slot < layers.size(); ++slot) {
+    if (Value* value = valueNamed(*graph, layers[slot].path)) {
+      if (!layers[slot].output.empty()) throwOneTensor(layers[slot]);
+      insertMark(value, static_cast<int>(slot), value->node()->next());
+    }
+  }
+  ownInputs(graph);
+  const auto marks = findMarks(*graph, layers.size());
+  for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+    if (!otherOutputType[slot].empty()) {
+      throw Failure("ERR_LAYER_OUTPUT",
+                    "Layer '" + layers[slot].path + "' gives " + otherOutputType[slot] +
+                        ", not a tensor. Say which tensor of it is meant, as in { path: '" +
+                        layers[slot].path + "', output: 0 }, or choose a layer inside it.")
+          .withLayer(layers[slot].path);
+    }
+    if (marks[slot].empty() && !layers[slot].optional) throwNotCalled(model, method, layers[slot].path);
+  }
+
+  if (!optimize) {
+    foldSettings(graph, model);
+    openSelfAttention(graph);
+    prepareToRun(graph);
+    removeInPlaceWrites(graph);
+    placeHooks(graph, layers);
+    auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
+    if (secondDerivatives) openScaledDotProducts(graph);
+    layNormGradientsInRows(graph);
+    return std::shared_ptr<const Plan>(
+        new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}, std::move(unrolled)));
+  }
+  freezeGraph(graph, model);
+  const auto marksLeft = findMarks(*graph, layers.size());
+  for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+    // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
+    // user, the graph as it was tells.
+    if (marksLeft[slot].size() != marks[slot].size())
+      return keepOutputs(model, method, std::move(layers), false, secondDerivatives, weights);
+  }
+  // A GPU runs closed attention faster than what it stands for, which only gradients ask for.
+  const bool closedPrefix = isOnGpu(model);
+  if (!closedPrefix) openSelfAttention(graph);
+  prepareToRun(graph);
+  removeInPlaceWrites(graph);
+  placeHooks(graph, layers);
+  auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
+  PlanDescription facts;
+  const int batchNorms = countBatchNorms(*graph);
+  const bool mayFuseConvolutions = restorePlainLayouts(graph);
+  SplitGraph split = splitGraph(graph, firstHook(*graph));
+  std::vector<c10::IValue> state;
+  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, weights, facts);
+  if (closedPrefix) openSelfAttention(split.tail);
+  if (secondDerivatives) openScaledDotProducts(split.tail);
+  foldBatchNorms(split.tail);
+  facts.foldedBatchNorms = batchNorms - countBatchNorms(*split.prefix) - countBatchNorms(*split.tail);
+  layNormGradientsInRows(split.tail);
+  weights.shareConstants(*split.prefix);
+  weights.shareConstants(*split.tail);
+  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(split.prefix), std::move(split.tail),
+                                              std::move(layers), std::move(state), facts,
+                                              std::move(unrolled)));
+}
+
+std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model,
+                                                 const std::string& method,
+                                                 const std::vector<std::string>& paths) {
+  std::unordered_map<std::string, int> slots;
+  for (const std::string& path : paths) slots.emplace(path, static_cast<int>(slots.size()));
+  std::vector<Node*> observations;
+  const auto observe = [&](const std::string& path, Value* output, Node* behind) {
+    const auto slot = slots.find(path);
+    if (slot == slots.end()) return;
+    Graph& owner = *output->owningGraph();
+    torch::jit::WithInsertPoint here(behind);
+    Value* slotConstant = owner.insertConstant(slot->second);
+    observations.push_back(owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0)));
+  };
+  auto graph = inlineModuleCalls(model, method, observe);
+  if (isFrozen(model)) {
+    for (const std::string& path : paths) {
+      if (Value* value = valueNamed(*graph, path)) observe(path, value, value->node()->next());
+    }
+  }
+  const auto dependent = valuesOfInputs(*graph);
+  for (Node* observation : observations) {
+    const torch::jit::WithInsertPoint here(observation);
+    observation->addInput(graph->insertConstant(dependent.count(observation->input(0)) > 0));
+  }
+  ownInputs(graph);
+  prepareToRun(graph);
+  return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
+}
+
+std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model, const std::string& method) {
+  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
+  openSelfAttention(graph);
+  openScaledDotProducts(graph);
+  ownInputs(graph);
+  std::vector<Node*> softmaxes;
+  forEachNode(graph->block(), [&](Node* node) {
+    if (node->kind() == c10::aten::softmax) softmaxes.push_back(node);
+  });
+  if (softmaxes.empty()) {
+    throw Failure("ERR_UNSUPPORTED",
+                  "LeGrad needs attention, and this model's graph holds no softmax to take its gradient at. "
+                  "Use GradCAM "
+                  "with a reshapeTransform instead.");
+  }
+  std::vector<HookedLayer> layers;
+  for (Node* node : softmaxes) {
+    insertMark(node->output(), static_cast<int>(layers.size()), node->next());
+    layers.push_back(
+        {"softmax " + std::to_string(layers.size()), {CallChoice::Kind::All, 0}, /*optional=*/true});
+  }
+  prepareToRun(graph);
+  removeInPlaceWrites(graph);
+  placeHooks(graph, layers);
+  layNormGradientsInRows(graph);
+  return std::shared_ptr<const Plan>(
+      new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
+}
+
+std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
+                                           const std::string& method,
+                                           bool guidedRelu) {
+  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
+  ownInputs(graph);
+  foldSettings(graph, model);
+  openSelfAttention(graph);
+  removeInPlaceWrites(graph);
+  if (guidedRelu) replaceReluByGuidedRelu(graph);
+  layNormGradientsInRows(graph);
+  prepareToRun(graph);
+  return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
+}
+
+std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const std::string& method) {
+  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
+  ownInputs(graph);
+  prepareToRun(graph);
+  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(graph), nullptr, {}, {}, {}));
+}
+
+}  // namespace gradcam
