@@ -58,7 +58,7 @@ FusedConvolution::FusedConvolution(Parameters parameters,
   parameters_.bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
 }
 
-bool FusedConvolution::fits(const at::Tensor& input) const {
+bool FusedConvolution::canRun(const at::Tensor& input) const {
   const at::Tensor& weight = parameters_.weight;
   if (input.device() != weight.device() || input.scalar_type() != weight.scalar_type() || input.dim() != 4 ||
       input.numel() == 0)
@@ -82,7 +82,7 @@ std::vector<int64_t> FusedConvolution::outputSizes(const at::Tensor& input) cons
 }
 
 at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at::Tensor>& added) const {
-  if (!fits(input)) return runAsWritten(input, added);
+  if (!canRun(input)) return runAsWritten(input, added);
   if (onGpu()) return runWithCudnn(input, added);
   static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");

@@ -58,7 +58,7 @@ class FusedConvolution final : public torch::CustomClassHolder {
  private:
   bool onGpu() const { return !parameters_.weight.is_cpu(); }
   void foldOnGpu(const std::optional<FoldedBatchNorm>& batchNorm);
-  bool fits(const at::Tensor& input) const;
+  bool canRun(const at::Tensor& input) const;
   std::vector<int64_t> outputSizes(const at::Tensor& input) const;
   at::Tensor runWithCudnn(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   at::Tensor runAsOneKernel(const at::Tensor& image, const std::optional<at::Tensor>& added) const;

@@ -148,7 +148,7 @@ class PrefixOptimizer {
     const Fusion fusion = findFusion(node, rewritten_.count(node->input(0)) > 0, rewritten_);
     auto convolution = c10::make_intrusive<FusedConvolution>(*convolutionParameters(node), fusion.batchNorm,
                                                              fusion.activation, fusion.inRows, weights_);
-    Value* handle = addState(convolution->describe(), convolution);
+    Value* handle = addCapsule(convolution->describe(), convolution);
     Node* last = fusion.replaced.back();
     Value* added = fusion.added;
     if (added == nullptr) {
@@ -175,19 +175,19 @@ class PrefixOptimizer {
     auto linear = c10::make_intrusive<FusedLinear>(constantInput(node, "weight")->toTensor().detach(),
                                                    constantInput(node, "bias")->toOptional<at::Tensor>(),
                                                    activation, weights_);
-    Value* handle = addState(linear->describe(), linear);
+    Value* handle = addCapsule(linear->describe(), linear);
     replaceChain(chain, insertFused(graph_, chain.back(), fusedLinearSymbol(), {handle, node->input(0)}));
     ++facts_.fusedLinears;
     facts_.fusedOperations += static_cast<int>(chain.size()) - 1;
   }
 
-  std::vector<c10::IValue> takeState() { return std::move(state_); }
+  std::vector<c10::IValue> takeCapsules() { return std::move(capsules_); }
 
  private:
-  Value* addState(const std::string& name, c10::intrusive_ptr<torch::CustomClassHolder> object) {
+  Value* addCapsule(const std::string& name, c10::intrusive_ptr<torch::CustomClassHolder> object) {
     Value* handle = graph_.addInput(name);
     handle->setType(c10::CapsuleType::get());
-    state_.push_back(c10::IValue::make_capsule(std::move(object)));
+    capsules_.push_back(c10::IValue::make_capsule(std::move(object)));
     return handle;
   }
 
@@ -201,7 +201,7 @@ class PrefixOptimizer {
   std::unordered_set<const Value*> rewritten_;
   SharedWeights& weights_;
   PlanDescription& facts_;
-  std::vector<c10::IValue> state_;
+  std::vector<c10::IValue> capsules_;
 };
 
 // A matrix product with constant float32 weights on the CPU.
@@ -243,7 +243,7 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
   for (Node* node : linears) optimizer.fuseLinear(node);
   torch::jit::EliminateDeadCode(graph);
   foldBatchNorms(graph);  // those that oneDNN cannot take
-  return optimizer.takeState();
+  return optimizer.takeCapsules();
 }
 
 }  // namespace gradcam

@@ -22,7 +22,7 @@ struct BlockCache::Block {
   char* data;
   std::size_t size;
   bool free = true;
-  bool kept = false;        // free, and some of its pages were used and not returned
+  bool resident = false;    // free, and some of its pages were used and not returned
   Block* before = nullptr;  // in the same segment
   Block* behind = nullptr;
 
@@ -63,7 +63,7 @@ bool BlockCache::giveBack(void* data) {
     Block* block = found->second;
     used_.erase(found);
     inUse_ -= block->size;
-    block->kept = true;
+    block->resident = true;
     block = makeFree(block);
     if (!keeping_) leaving = takeOut([block](const Block* each) { return each == block; });
   }
@@ -102,7 +102,7 @@ void BlockCache::release() {
 MemoryUse BlockCache::use() {
   std::lock_guard lock(mutex_);
   std::size_t kept = 0;
-  for (const Block* block : free_) kept += block->kept ? block->size : 0;
+  for (const Block* block : free_) kept += block->resident ? block->size : 0;
   return {inUse_, kept, used_.size()};
 }
 
@@ -126,7 +126,7 @@ BlockCache::Block* BlockCache::newSegment(std::size_t size) {
 }
 
 void BlockCache::split(Block* block, std::size_t size) {
-  auto* rest = new Block{block->data + size, block->size - size, true, block->kept, block, block->behind};
+  auto* rest = new Block{block->data + size, block->size - size, true, block->resident, block, block->behind};
   if (rest->behind != nullptr) rest->behind->before = rest;
   block->behind = rest;
   block->size = size;
@@ -138,7 +138,7 @@ void BlockCache::swallowBehind(Block* block, bool isListed) {
   Block* behind = block->behind;
   if (isListed) free_.erase(behind);
   block->size += behind->size;
-  block->kept = block->kept || behind->kept;
+  block->resident = block->resident || behind->resident;
   block->behind = behind->behind;
   if (block->behind != nullptr) block->behind->before = block;
   delete behind;
@@ -178,7 +178,7 @@ void BlockCache::returnToSystem(const Leaving& leaving) {
 #endif
   const std::lock_guard lock(mutex_);
   for (Block* block : leaving.parts) {
-    block->kept = false;
+    block->resident = false;
     makeFree(block);
   }
 }
