@@ -55,36 +55,24 @@ std::size_t livePlans() {
   return Plan::alive();
 }
 
-Plan::Plan(const torch::jit::Module& model,
-           const std::string& method,
-           std::shared_ptr<Graph> prefix,
-           std::shared_ptr<Graph> tail,
-           std::vector<HookedLayer> layers,
-           std::vector<c10::IValue> prefixState,
-           PlanDescription facts,
-           std::vector<std::vector<UnrollStep>> unrolled)
+Plan::Plan(const torch::jit::Module& model, const std::string& method, Parts parts)
     : model_(model),
       method_(method),
       takesImageList_(method == "forward" && takesImageList(model)),
-      prefixState_(std::move(prefixState)),
-      prefixGraph_(std::move(prefix)),
-      tailGraph_(std::move(tail)),
-      layers_(std::move(layers)),
-      unrolled_(std::move(unrolled)),
-      facts_(std::move(facts)) {
-  for (const HookedLayer& layer : layers_) weights_.emplace_back(moduleNamed(model, layer.path));
-  for (const auto& graph : {prefixGraph_, tailGraph_}) {
+      parts_(std::move(parts)) {
+  for (const HookedLayer& layer : parts_.layers) weights_.emplace_back(moduleNamed(model, layer.path));
+  for (const auto& graph : {parts_.prefix, parts_.tail}) {
     if (graph) writtenAttributes_.merge(writtenAttributes(graph));
   }
-  if (tailGraph_) {
-    const torch::jit::AliasDb aliases(tailGraph_);
-    for (const Value* input : tailGraph_->inputs()) tailWrites_ = tailWrites_ || aliases.hasWriters(input);
+  if (parts_.tail) {
+    const torch::jit::AliasDb aliases(parts_.tail);
+    for (const Value* input : parts_.tail->inputs()) tailWrites_ = tailWrites_ || aliases.hasWriters(input);
   }
-  for (const auto& graph : {prefixGraph_, tailGraph_}) {
+  for (const auto& graph : {parts_.prefix, parts_.tail}) {
     if (graph) insertCancellationPoints(*graph);
   }
-  if (prefixGraph_) prefix_ = torch::jit::Code(prefixGraph_, "prefix");
-  if (tailGraph_) tail_ = torch::jit::Code(tailGraph_, "tail");
+  if (parts_.prefix) prefix_ = torch::jit::Code(parts_.prefix, "prefix");
+  if (parts_.tail) tail_ = torch::jit::Code(parts_.tail, "tail");
 }
 
 torch::jit::Stack Plan::runPrefix(const ModelInputs& inputs) const {
@@ -94,8 +82,8 @@ torch::jit::Stack Plan::runPrefix(const ModelInputs& inputs) const {
 torch::jit::Stack Plan::runPrefix(torch::jit::Stack stack) const {
   stack.insert(stack.begin(), modelForOneRun(model_._ivalue()));
   schema().checkAndNormalizeInputs(stack);
-  if (!prefixGraph_) return stack;
-  stack.insert(stack.end(), prefixState_.begin(), prefixState_.end());
+  if (!parts_.prefix) return stack;
+  stack.insert(stack.end(), parts_.capsules.begin(), parts_.capsules.end());
   return interpret(prefix_, std::move(stack));
 }
 
@@ -114,14 +102,14 @@ c10::IValue Plan::runTail(torch::jit::Stack crossing) const {
       if (value.isModule()) value = modelForOneRun(value);
     }
   }
-  if (tailGraph_) crossing = interpret(tail_, std::move(crossing));
+  if (parts_.tail) crossing = interpret(tail_, std::move(crossing));
   return torch::jit::pop(crossing);
 }
 
 std::vector<std::string> Plan::withoutDerivative() const {
   std::set<std::string> names;
-  if (tailGraph_) {
-    forEachNode(tailGraph_->block(), [&](const Node* node) {
+  if (parts_.tail) {
+    forEachNode(parts_.tail->block(), [&](const Node* node) {
       if (std::string(node->kind().ns().toUnqualString()) == "quantized")
         names.insert(node->kind().toQualString());
     });
@@ -130,16 +118,16 @@ std::vector<std::string> Plan::withoutDerivative() const {
 }
 
 PlanDescription Plan::describe() const {
-  PlanDescription description = facts_;
+  PlanDescription description = parts_.facts;
   const auto describePart = [](const std::shared_ptr<Graph>& graph, PlanDescription::Part& part) {
     if (!graph) return;
     part.nodes = countOperations(*graph);
     part.graph = graph->toString(/*print_source_locations=*/false);
   };
-  describePart(prefixGraph_, description.prefix);
-  describePart(tailGraph_, description.tail);
-  if (prefixGraph_ && tailGraph_)
-    description.crossingValues = static_cast<int>(prefixGraph_->outputs().size());
+  describePart(parts_.prefix, description.prefix);
+  describePart(parts_.tail, description.tail);
+  if (parts_.prefix && parts_.tail)
+    description.crossingValues = static_cast<int>(parts_.prefix->outputs().size());
   return description;
 }
 

@@ -21,6 +21,15 @@ namespace gradcam {
 // Built from copies of the model's graphs; the model stays as it was. May be run by several threads at once.
 class Plan : public Counted<Plan> {
  public:
+  struct Parts {
+    std::shared_ptr<torch::jit::Graph> prefix = {};  // null: everything is the tail
+    std::shared_ptr<torch::jit::Graph> tail = {};    // null: everything is the prefix
+    std::vector<HookedLayer> layers = {};
+    std::vector<c10::IValue> capsules = {};  // the prefix's inputs after the model's own
+    PlanDescription facts = {};              // what describe() cannot see in the graphs
+    std::vector<std::vector<UnrollStep>> unrolled = {};
+  };
+
   // Keeps the outputs of `layers` (slot = position in the list) for activations and gradients. Without
   // `optimize` nothing is frozen or split: the whole forward is the tail, and gradients start where the first
   // hook is. With `secondDerivatives` attention is written out behind the hook, for closed it has only first
@@ -48,11 +57,11 @@ class Plan : public Counted<Plan> {
                                               const std::string& method,
                                               bool guidedRelu);
 
-  const std::vector<HookedLayer>& layers() const { return layers_; }
+  const std::vector<HookedLayer>& layers() const { return parts_.layers; }
   const LayerWeights& weightsOf(int slot) const { return weights_.at(static_cast<std::size_t>(slot)); }
   // What brought the tokens of a layer into another order than that of rows.
   const std::vector<UnrollStep>& unrolledBefore(int slot) const {
-    return unrolled_.at(static_cast<std::size_t>(slot));
+    return parts_.unrolled.at(static_cast<std::size_t>(slot));
   }
 
   // The values that the tail needs. Grad mode is the caller's. Throws ERR_MODEL_ARGUMENTS.
@@ -74,31 +83,19 @@ class Plan : public Counted<Plan> {
   PlanDescription describe() const;
 
  private:
-  Plan(const torch::jit::Module& model,
-       const std::string& method,
-       std::shared_ptr<torch::jit::Graph> prefix,
-       std::shared_ptr<torch::jit::Graph> tail,
-       std::vector<HookedLayer> layers,
-       std::vector<c10::IValue> prefixState,
-       PlanDescription facts,
-       std::vector<std::vector<UnrollStep>> unrolled = {});
+  Plan(const torch::jit::Module& model, const std::string& method, Parts parts);
   const c10::FunctionSchema& schema() const;
   c10::IValue modelForOneRun(const c10::IValue& model) const;
 
   torch::jit::Module model_;
   std::string method_;
   bool takesImageList_;
-  std::set<std::string> writtenAttributes_;         // of the model, which each run has copies of
-  std::vector<c10::IValue> prefixState_;            // the prefix's inputs after the model's own
-  std::shared_ptr<torch::jit::Graph> prefixGraph_;  // empty: everything is the tail
-  std::shared_ptr<torch::jit::Graph> tailGraph_;
+  Parts parts_;
   torch::jit::Code prefix_;
   torch::jit::Code tail_;
-  std::vector<HookedLayer> layers_;
-  std::vector<LayerWeights> weights_;  // of each
-  std::vector<std::vector<UnrollStep>> unrolled_;
+  std::set<std::string> writtenAttributes_;  // of the model, which each run has copies of
+  std::vector<LayerWeights> weights_;        // of each layer
   bool tailWrites_ = false;
-  PlanDescription facts_;  // what describe() cannot see in the graphs any more
 };
 
 }  // namespace gradcam

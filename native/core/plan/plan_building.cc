@@ -95,16 +95,33 @@ void prepareToRun(std::shared_ptr<Graph>& graph) {
   torch::jit::EraseShapeInformation(graph);
 }
 
-}  // namespace
+// Throws ERR_LAYER_OUTPUT and ERR_LAYER_NOT_CALLED. `otherOutputs` says of each layer what it gave that is
+// not a tensor, if it did.
+void checkMarks(Graph& graph,
+                const torch::jit::Module& model,
+                const std::string& method,
+                const std::vector<HookedLayer>& layers,
+                const std::vector<std::string>& otherOutputs) {
+  const auto marks = findMarks(graph, layers.size());
+  for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+    const std::string& path = layers[slot].path;
+    if (!otherOutputs[slot].empty()) {
+      throw Failure("ERR_LAYER_OUTPUT",
+                    "Layer '" + path + "' gives " + otherOutputs[slot] +
+                        ", not a tensor. Say which tensor of it is meant, as in { path: '" + path +
+                        "', output: 0 }, or choose a layer inside it.")
+          .withLayer(path);
+    }
+    if (marks[slot].empty() && !layers[slot].optional) throwNotCalled(model, method, path);
+  }
+}
 
-std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
-                                              const std::string& method,
-                                              std::vector<HookedLayer> layers,
-                                              bool optimize,
-                                              bool secondDerivatives,
-                                              SharedWeights& weights) {
-  std::vector<std::string> otherOutputType(
-      layers.size());  // where a call gives something that is not a tensor
+// The method's graph with marks behind the calls of the layers. Where one tensor of what a layer gives can
+// only be meant, the layer says so from then on.
+std::shared_ptr<Graph> markLayers(const torch::jit::Module& model,
+                                  const std::string& method,
+                                  std::vector<HookedLayer>& layers) {
+  std::vector<std::string> otherOutputs(layers.size());
   auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
       HookedLayer& layer = layers[slot];
@@ -117,7 +134,7 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
         if (chosen) recordFromArguments(output->node());
         insertMark(output, static_cast<int>(slot), behind);
       } else {
-        otherOutputType[slot] = type->repr_str();
+        otherOutputs[slot] = type->repr_str();
       }
     }
   });
@@ -128,61 +145,70 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
     }
   }
   ownInputs(graph);
-  const auto marks = findMarks(*graph, layers.size());
-  for (std::size_t slot = 0; slot < layers.size(); ++slot) {
-    if (!otherOutputType[slot].empty()) {
-      throw Failure("ERR_LAYER_OUTPUT",
-                    "Layer '" + layers[slot].path + "' gives " + otherOutputType[slot] +
-                        ", not a tensor. Say which tensor of it is meant, as in { path: '" +
-                        layers[slot].path + "', output: 0 }, or choose a layer inside it.")
-          .withLayer(layers[slot].path);
-    }
-    if (marks[slot].empty() && !layers[slot].optional) throwNotCalled(model, method, layers[slot].path);
-  }
+  checkMarks(*graph, model, method, layers, otherOutputs);
+  return graph;
+}
 
-  if (!optimize) {
-    foldSettings(graph, model);
-    openSelfAttention(graph);
-    prepareToRun(graph);
-    removeInPlaceWrites(graph);
-    placeHooks(graph, layers);
-    auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
-    if (secondDerivatives) openScaledDotProducts(graph);
-    layNormGradientsInRows(graph);
-    return std::shared_ptr<const Plan>(
-        new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}, std::move(unrolled)));
-  }
+// A frozen copy. Null where a mark would be gone: nothing uses the layer's output, or a branch that cannot be
+// taken held it.
+std::shared_ptr<Graph> frozenWithMarks(Graph& marked, const torch::jit::Module& model, std::size_t slots) {
+  auto graph = marked.copy();
   freezeGraph(graph, model);
-  const auto marksLeft = findMarks(*graph, layers.size());
-  for (std::size_t slot = 0; slot < layers.size(); ++slot) {
-    // Nothing uses the layer's output, or a branch that cannot be taken held it: what then to tell the
-    // user, the graph as it was tells.
-    if (marksLeft[slot].size() != marks[slot].size())
-      return keepOutputs(model, method, std::move(layers), false, secondDerivatives, weights);
+  const auto before = findMarks(marked, slots), after = findMarks(*graph, slots);
+  for (std::size_t slot = 0; slot < slots; ++slot) {
+    if (after[slot].size() != before[slot].size()) return nullptr;
+  }
+  return graph;
+}
+
+// A frozen graph with hooks, in the two parts that it runs in.
+Plan::Parts cutAndOptimize(std::shared_ptr<Graph>& graph, SharedWeights& weights) {
+  Plan::Parts parts;
+  const int batchNorms = countBatchNorms(*graph);
+  const bool mayFuseConvolutions = restorePlainLayouts(graph);
+  SplitGraph split = splitGraph(graph, firstHook(*graph));
+  if (!split.crossingValuesAlias)
+    parts.capsules = optimizePrefix(split.prefix, mayFuseConvolutions, weights, parts.facts);
+  foldBatchNorms(split.tail);
+  parts.facts.foldedBatchNorms = batchNorms - countBatchNorms(*split.prefix) - countBatchNorms(*split.tail);
+  weights.shareConstants(*split.prefix);
+  weights.shareConstants(*split.tail);
+  parts.prefix = std::move(split.prefix);
+  parts.tail = std::move(split.tail);
+  return parts;
+}
+
+}  // namespace
+
+std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
+                                              const std::string& method,
+                                              std::vector<HookedLayer> layers,
+                                              bool optimize,
+                                              bool secondDerivatives,
+                                              SharedWeights& weights) {
+  auto graph = markLayers(model, method, layers);
+  // Where freezing loses a layer, the graph as it was tells what to say to the user.
+  auto frozen = optimize ? frozenWithMarks(*graph, model, layers.size()) : nullptr;
+  const bool inTwoParts = frozen != nullptr;
+  if (inTwoParts) {
+    graph = std::move(frozen);
+  } else {
+    foldSettings(graph, model);
   }
   // A GPU runs closed attention faster than what it stands for, which only gradients ask for.
-  const bool closedPrefix = isOnGpu(model);
+  const bool closedPrefix = inTwoParts && isOnGpu(model);
   if (!closedPrefix) openSelfAttention(graph);
   prepareToRun(graph);
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
   auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
-  PlanDescription facts;
-  const int batchNorms = countBatchNorms(*graph);
-  const bool mayFuseConvolutions = restorePlainLayouts(graph);
-  SplitGraph split = splitGraph(graph, firstHook(*graph));
-  std::vector<c10::IValue> state;
-  if (!split.crossingValuesAlias) state = optimizePrefix(split.prefix, mayFuseConvolutions, weights, facts);
-  if (closedPrefix) openSelfAttention(split.tail);
-  if (secondDerivatives) openScaledDotProducts(split.tail);
-  foldBatchNorms(split.tail);
-  facts.foldedBatchNorms = batchNorms - countBatchNorms(*split.prefix) - countBatchNorms(*split.tail);
-  layNormGradientsInRows(split.tail);
-  weights.shareConstants(*split.prefix);
-  weights.shareConstants(*split.tail);
-  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(split.prefix), std::move(split.tail),
-                                              std::move(layers), std::move(state), facts,
-                                              std::move(unrolled)));
+  Parts parts = inTwoParts ? cutAndOptimize(graph, weights) : Parts{.tail = std::move(graph)};
+  if (closedPrefix) openSelfAttention(parts.tail);
+  if (secondDerivatives) openScaledDotProducts(parts.tail);
+  layNormGradientsInRows(parts.tail);
+  parts.layers = std::move(layers);
+  parts.unrolled = std::move(unrolled);
+  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(parts)));
 }
 
 std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model,
@@ -212,7 +238,7 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
   }
   ownInputs(graph);
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, method, {.tail = std::move(graph)}));
 }
 
 std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model, const std::string& method) {
@@ -241,7 +267,7 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
   placeHooks(graph, layers);
   layNormGradientsInRows(graph);
   return std::shared_ptr<const Plan>(
-      new Plan(model, method, nullptr, std::move(graph), std::move(layers), {}, {}));
+      new Plan(model, method, {.tail = std::move(graph), .layers = std::move(layers)}));
 }
 
 std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
@@ -255,14 +281,14 @@ std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
   if (guidedRelu) replaceReluByGuidedRelu(graph);
   layNormGradientsInRows(graph);
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, method, nullptr, std::move(graph), {}, {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, method, {.tail = std::move(graph)}));
 }
 
 std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const std::string& method) {
   auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
   ownInputs(graph);
   prepareToRun(graph);
-  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(graph), nullptr, {}, {}, {}));
+  return std::shared_ptr<const Plan>(new Plan(model, method, {.prefix = std::move(graph)}));
 }
 
 }  // namespace gradcam
