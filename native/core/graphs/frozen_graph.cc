@@ -14,15 +14,17 @@ using torch::jit::Block;
 using torch::jit::Graph;
 using torch::jit::Node;
 
-// Attributes that the graph writes do not stay what they are.
+// Attributes that the graph writes do not stay what they are. Tells whether there were any.
 template <typename IsWanted>
-void attributesToConstants(const std::shared_ptr<Graph>& shared,
+bool attributesToConstants(const std::shared_ptr<Graph>& shared,
                            const torch::jit::Module& module,
                            const IsWanted& isWanted) {
   Graph& graph = *shared;
   const auto written = writtenAttributes(shared);
+  bool found = false;
   forEachNode(graph.block(), [&](Node* node) {
     if (node->kind() != c10::prim::GetAttr || written.count(node->s(c10::attr::name)) > 0) return;
+    if (!node->hasUses()) return;
     const auto path = attributePath(node->output());
     if (!path) return;
     const c10::IValue value = valueAtPath(module, *path);
@@ -30,8 +32,10 @@ void attributesToConstants(const std::shared_ptr<Graph>& shared,
     torch::jit::WithInsertPoint here(node);
     if (const auto constant = torch::jit::tryInsertConstant(graph, value)) {
       node->output()->replaceAllUsesWith(*constant);
+      found = true;
     }
   });
+  return found;
 }
 
 // The number of dimensions of what a convolution gives for a batch, seen through what changes no shape.
@@ -76,14 +80,17 @@ bool isOnlyChecked(const torch::jit::Value* value) {
 // BatchNorm's scripted forward checks the rank of its input, and while something asks, a convolution's result
 // has two uses and BatchNorm cannot be folded into it. Only such checks: a convolution takes an image without
 // a batch, too, and a model may ask which it was given.
-void ranksToConstants(Graph& graph) {
+bool ranksToConstants(Graph& graph) {
+  bool found = false;
   forEachNode(graph.block(), [&](Node* node) {
-    if (node->kind() != c10::aten::dim || !isOnlyChecked(node->output())) return;
+    if (node->kind() != c10::aten::dim || !node->hasUses() || !isOnlyChecked(node->output())) return;
     const auto rank = knownRank(node->input(0));
     if (!rank) return;
     torch::jit::WithInsertPoint here(node);
     node->output()->replaceAllUsesWith(graph.insertConstant(*rank));
+    found = true;
   });
+  return found;
 }
 
 }  // namespace
@@ -96,10 +103,13 @@ void foldSettings(std::shared_ptr<Graph>& graph, const torch::jit::Module& modul
 }
 
 void freezeGraph(std::shared_ptr<Graph>& graph, const torch::jit::Module& module) {
-  // Folding a branch away can remove the only write of an attribute.
-  for (int round = 0; round < 2; ++round) {
-    attributesToConstants(graph, module, [](const c10::IValue&) { return true; });
-    ranksToConstants(*graph);
+  // A branch folded away may have held the only write of an attribute, which decides on the next branch, or
+  // have hidden the convolution that a BatchNorm follows. What became a constant is gone the next time.
+  bool changed = true;
+  while (changed) {
+    const bool attributes = attributesToConstants(graph, module, [](const c10::IValue&) { return true; });
+    const bool ranks = ranksToConstants(*graph);
+    changed = attributes || ranks;
     torch::jit::ConstantPropagation(graph);
     torch::jit::EliminateDeadCode(graph);
   }
