@@ -1,7 +1,6 @@
 #include "core/graphs/graph_split.h"
 
 #include <algorithm>
-#include <functional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -62,13 +61,17 @@ bool isOfSizes(const Node* node) {
   return kind == "aten::size" || kind == "aten::dim" || kind == "aten::numel";
 }
 
-// Arithmetic on sizes, which is cheaper to repeat than to hand over, and which must be repeated where the
-// tail runs on more rows than the prefix did.
-bool isSizeArithmetic(const Value* value, const torch::jit::AliasDb& aliases) {
-  static const std::unordered_set<std::string> onSizes = {
-      "aten::size",
+// Writes that change more than what is in a tensor.
+bool changesSizes(const Node* node) {
+  static const std::unordered_set<std::string> kinds = {
+      "aten::resize_",    "aten::resize_as_", "aten::set_",       "aten::as_strided_", "aten::squeeze_",
+      "aten::unsqueeze_", "aten::t_",         "aten::transpose_", "aten::swapaxes_",   "aten::swapdims_"};
+  return kinds.count(node->kind().toQualString()) > 0;
+}
+
+bool isOnSizes(const Node* node) {
+  static const std::unordered_set<std::string> kinds = {
       "aten::len",
-      "aten::dim",
       "prim::NumToTensor",
       "aten::Int",
       "aten::add",
@@ -82,7 +85,6 @@ bool isSizeArithmetic(const Value* value, const torch::jit::AliasDb& aliases) {
       "prim::ListUnpack",
       "prim::TupleConstruct",
       "prim::TupleUnpack",
-      "aten::numel",
       "aten::div",
       "aten::floor",
       "aten::ceil",
@@ -92,34 +94,57 @@ bool isSizeArithmetic(const Value* value, const torch::jit::AliasDb& aliases) {
       "prim::max",
       "aten::slice",
   };
-  const Node* node = value->node();
-  if (node->kind() == c10::prim::Constant) return !value->type()->isSubtypeOf(*c10::TensorType::get());
-  if (onSizes.count(node->kind().toQualString()) == 0) return false;
-  if (isOfSizes(node)) return true;
-  if (aliases.hasWriters(node)) return false;  // a list that is appended to is more than what made it
-  return std::all_of(node->inputs().begin(), node->inputs().end(),
-                     [&](const Value* input) { return isSizeArithmetic(input, aliases); });
+  return kinds.count(node->kind().toQualString()) > 0;
 }
 
-// The operations in front of the cut that only the sizes behind it need, in program order.
-std::vector<Node*> findRepeatedNodes(const std::vector<Value*>& crossing,
-                                     const torch::jit::AliasDb& aliases) {
-  std::vector<Node*> repeated;
-  std::unordered_set<Node*> seen;
-  const std::function<void(Value*)> visit = [&](Value* value) {
+// Arithmetic on sizes, which is cheaper to repeat than to hand over, and which must be repeated where the
+// tail runs on more rows than the prefix did.
+class SizeArithmetic {
+ public:
+  SizeArithmetic(Graph& graph, const torch::jit::AliasDb& aliases) : aliases_(aliases) {
+    forEachNode(graph.block(), [this](Node* node) {
+      if (changesSizes(node)) resized_.push_back(node->input(0));
+    });
+  }
+
+  // The operations in front of the cut that only the sizes behind it need, each after those it needs.
+  std::vector<Node*> before(const std::vector<Value*>& crossing) {
+    for (Value* value : crossing) collect(value);
+    return std::move(repeated_);
+  }
+
+ private:
+  void collect(Value* value) {
     Node* node = value->node();
-    if (node->kind() == c10::prim::Constant || node->kind() == c10::prim::Param ||
-        !isSizeArithmetic(value, aliases))
-      return;
-    if (!seen.insert(node).second) return;
+    if (node->kind() == c10::prim::Constant || node->kind() == c10::prim::Param || !canRepeat(value)) return;
+    if (!seen_.insert(node).second) return;
     if (!isOfSizes(node)) {
-      for (Value* input : node->inputs()) visit(input);
+      for (Value* input : node->inputs()) collect(input);
     }
-    repeated.push_back(node);
-  };
-  for (Value* value : crossing) visit(value);
-  return repeated;
-}
+    repeated_.push_back(node);
+  }
+
+  bool canRepeat(const Value* value) const {
+    const Node* node = value->node();
+    if (node->kind() == c10::prim::Constant) return !value->type()->isSubtypeOf(*c10::TensorType::get());
+    if (isOfSizes(node)) return !isResized(node->input(0));
+    if (!isOnSizes(node)) return false;
+    if (aliases_.hasWriters(node)) return false;  // a list that is appended to is more than what made it
+    return std::all_of(node->inputs().begin(), node->inputs().end(),
+                       [this](const Value* input) { return canRepeat(input); });
+  }
+
+  // Behind the cut it may have other sizes than when it was asked. (Other writes leave sizes what they are.)
+  bool isResized(const Value* tensor) const {
+    return std::any_of(resized_.begin(), resized_.end(),
+                       [&](const Value* each) { return aliases_.mayAlias(tensor, each); });
+  }
+
+  const torch::jit::AliasDb& aliases_;
+  std::vector<const Value*> resized_;
+  std::unordered_set<const Node*> seen_;
+  std::vector<Node*> repeated_;
+};
 
 std::vector<Value*> findCrossingValues(Graph& graph, Node* cut) {
   std::unordered_set<const Value*> before(graph.inputs().begin(), graph.inputs().end());
@@ -172,7 +197,7 @@ bool tailWritesToShared(const std::vector<Value*>& crossing, const torch::jit::A
 SplitGraph splitGraph(const std::shared_ptr<Graph>& graph, Node* cut) {
   std::vector<Value*> crossing = findCrossingValues(*graph, cut);
   const torch::jit::AliasDb aliases(graph);
-  const std::vector<Node*> repeated = findRepeatedNodes(crossing, aliases);
+  const std::vector<Node*> repeated = SizeArithmetic(*graph, aliases).before(crossing);
   crossing = withoutRepeated(crossing, repeated);
   SplitGraph split{std::make_shared<Graph>(), std::make_shared<Graph>(),
                    tailWritesToShared(crossing, aliases)};
