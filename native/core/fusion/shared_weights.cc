@@ -66,6 +66,7 @@ at::Tensor PackedConvolution::plain() const {
 at::Tensor PackedConvolution::weightFor(const at::Tensor& input) {
   static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
   const int64_t height = input.size(2), width = input.size(3);
+  // Held while packing: who comes meanwhile would pack the same, and waits no longer than that takes.
   const std::lock_guard lock(mutex_);
   const auto found = std::find_if(packed_.begin(), packed_.end(), [&](const Packed& each) {
     return each.height == height && each.width == width;

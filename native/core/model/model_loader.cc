@@ -108,6 +108,7 @@ at::ScalarType scalarType(ElementType type) {
 
 std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& options, at::Device device) {
   checkRecords(path);
+  // To the CPU first: a GPU is used within onDevice() only, and gets the weights once they are cast.
   torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
   checkStorages(module);
   module.eval();

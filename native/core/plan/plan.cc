@@ -81,6 +81,7 @@ torch::jit::Stack Plan::runPrefix(const ModelInputs& inputs) const {
 
 torch::jit::Stack Plan::runPrefix(torch::jit::Stack stack) const {
   stack.insert(stack.begin(), modelForOneRun(model_._ivalue()));
+  // The interpreter checks nothing that it is given. Fills in the defaults of what was left out, too.
   schema().checkAndNormalizeInputs(stack);
   if (!parts_.prefix) return stack;
   stack.insert(stack.end(), parts_.capsules.begin(), parts_.capsules.end());

@@ -111,7 +111,7 @@ class ExecutorPool {
         available_.wait(lock, ready);
       } else if (!available_.wait_for(lock, kIdleBeforeRelease, ready)) {
         --idle_;
-        if (idle_ + 1 == threads_) releaseMemory(lock);
+        if (idle_ + 1 == threads_) releaseMemory(lock);  // the others are idle, too
         released = true;
         continue;
       }
