@@ -2,6 +2,7 @@ import test from 'ava';
 import {
   AblationCAM,
   type CAMOptions,
+  describePlan,
   EigenCAM,
   Explainer,
   FullGrad,
@@ -103,6 +104,20 @@ test('AblationCAM is the same for every number of rows in a run', async (t) => {
       referenceError: golden.referenceError.maps,
     });
   }
+});
+
+test('a branch that only a chain of flags decides does not run', async (t) => {
+  const { prefix, tail } = await describePlan(
+    await sharedModel(pathOf('sets-flags')),
+    caseOf('sets-flags').layer,
+  );
+  t.notRegex(prefix.graph + tail.graph, /prim::If|SetAttr/);
+});
+
+test('attention inside of scripted layers is written out, and its matrix products are fused', async (t) => {
+  const { prefix, fusedLinears } = await describePlan(await sharedModel(pathOf('encoder-in-front')), 'top');
+  t.notRegex(prefix.graph, /_native_multi_head_attention|_transformer_encoder_layer_fwd/);
+  t.true(fusedLinears >= 2 * 4); // of each of two layers those of attention, and two behind it
 });
 
 test('methods that run a model again and again give what they give for one that writes nothing', async (t) => {

@@ -26,12 +26,16 @@ from model_kinds import (
     ClassToken,
     Counts,
     Encoder,
+    EncoderInFront,
+    ExpandsAsOldTraces,
     Masked,
     NamesOutputs,
     NormalisesFlatMaps,
     NormalisesInput,
+    Resizes,
     RewritesSkip,
     RowsOfTwoKinds,
+    SetsFlags,
     Shuffle,
     SignalTokens,
     TakesChannelsLast,
@@ -133,6 +137,13 @@ def cases():
     yield "asks-rank", torch.jit.script, AsksRank(), None, "conv", [pictures(2)], {}
     for name, how in (("encoder", {}), ("encoder-norm-first", {"norm_first": True, "activation": "gelu"})):
         yield name, "trace without gradients", Encoder(**how), None, "patch", [pictures(2)], {}
+    yield "encoder-scripted", torch.jit.script, Encoder(), None, "patch", [pictures(2)], {}
+    yield "encoder-in-front", torch.jit.script, EncoderInFront(False), None, "top", [pictures(2)], {}
+    yield "padded-encoder", "trace without gradients", EncoderInFront(True), None, "top", [pictures(2)], {}
+    yield "padded-encoder-scripted", torch.jit.script, EncoderInFront(True), None, "top", [pictures(2)], {}
+    yield "resizes", torch.jit.script, Resizes(True), Resizes(False), "body", [pictures(2)], {}
+    yield "expands-as-old-traces", torch.jit.script, ExpandsAsOldTraces(True), ExpandsAsOldTraces(False), "conv", [pictures(2)], {}
+    yield "sets-flags", torch.jit.script, SetsFlags(), None, "body", [pictures(2)], {}
     yield "names-outputs", torch.jit.script, NamesOutputs(), None, "conv", [pictures(2)], {"output": "logits"}
     mask = torch.zeros(2, 22 * 22)
     mask[:, ::3] = -torch.inf

@@ -210,6 +210,86 @@ class Encoder(nn.Module):
         return self.head(self.encoder(self.patch(x).flatten(2).transpose(1, 2)).mean(1))
 
 
+class EncoderInFront(nn.Module):
+    """nn.TransformerEncoder in front of the layer; with padding it works on a nested tensor."""
+
+    def __init__(self, padded):
+        super().__init__()
+        self.padded = padded
+        self.patch = nn.Conv2d(3, 16, 4, 4)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.top, self.head = nn.Conv2d(16, 8, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, x):
+        places = self.patch(x)
+        tokens = places.flatten(2).transpose(1, 2)
+        if self.padded:
+            padding = torch.arange(36, device=x.device).ge(30).unsqueeze(0).expand(x.size(0), -1)
+            tokens = F.pad(self.encoder(tokens, src_key_padding_mask=padding)[:, :30], (0, 0, 0, 6))
+        else:
+            tokens = self.encoder(tokens)
+        return self.head(F.relu(self.top(tokens.transpose(1, 2).reshape(places.shape))).mean((2, 3)))
+
+
+class Resizes(nn.Module):
+    """A tensor gets an axis in place, between the question for its size and the layer."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.in_place = in_place
+        self.conv, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.conv(x)
+        means = [x.mean(1)]
+        rows = means[0].size(1)
+        if self.in_place:
+            for mean in means:
+                mean.unsqueeze_(1)
+        else:
+            means = [means[0].unsqueeze(1)]
+        x = F.relu(self.body(F.relu(x)))
+        return self.head(x.mean((2, 3)) * float(rows) / 8 + means[0].mean((2, 3)))
+
+
+class ExpandsAsOldTraces(nn.Module):
+    """Where a trace of PyTorch 1 broadcasts, it expands to its example's size and says that nobody asked for it."""
+
+    def __init__(self, expands):
+        super().__init__()
+        self.expands = expands
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = F.relu(self.conv(x)).mean((2, 3))
+        half, sums = torch.full([1, 8], 0.5, dtype=x.dtype, device=x.device), x.sum(1, keepdim=True)
+        if self.expands:
+            half, sums = half.expand([7, 8], implicit=True), sums.expand([7, 8], implicit=True)
+        return self.head(x * half + sums)
+
+
+class SetsFlags(nn.Module):
+    """Flags that forward sets where the one before is set; none is."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third, self.fourth = False, False, False, False
+        self.conv, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
+
+    def forward(self, x):
+        if self.first:
+            self.second = True
+        if self.second:
+            self.third = True
+        if self.third:
+            self.fourth = True
+        x = self.conv(x)
+        if self.fourth:
+            x = x * 2
+        return self.head(F.relu(self.body(F.relu(x))).mean((2, 3)))
+
+
 class Fields(NamedTuple):
     logits: torch.Tensor
     features: torch.Tensor
