@@ -29,6 +29,22 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
+// The method's graph with every call inlined. A trace holds the shapes of its example, which other inputs do
+// not have: as types, which would only mislead who reads a plan, and, of PyTorch 1, as sizes to which its
+// broadcasts expand, which have to go before they become constants.
+std::shared_ptr<Graph> graphOf(const torch::jit::Module& model,
+                               const std::string& method,
+                               const OnLayerOutput& onLayerOutput) {
+  auto graph = inlineModuleCalls(model, method, onLayerOutput);
+  torch::jit::RemoveExpands(graph);
+  torch::jit::EraseShapeInformation(graph);
+  return graph;
+}
+
+std::shared_ptr<Graph> graphOf(const torch::jit::Module& model, const std::string& method) {
+  return graphOf(model, method, [](const std::string&, Value*, Node*) {});
+}
+
 bool isOnGpu(const torch::jit::Module& model) {
   const auto parameters = model.parameters();
   return parameters.size() > 0 && !(*parameters.begin()).is_cpu();
@@ -89,12 +105,6 @@ Value* valueNamed(Graph& graph, const std::string& name) {
   return nullptr;
 }
 
-void prepareToRun(std::shared_ptr<Graph>& graph) {
-  // What LibTorch's own executor does to every graph before it runs.
-  torch::jit::RemoveExpands(graph);
-  torch::jit::EraseShapeInformation(graph);
-}
-
 // Throws ERR_LAYER_OUTPUT and ERR_LAYER_NOT_CALLED. `otherOutputs` says of each layer what it gave that is
 // not a tensor, if it did.
 void checkMarks(Graph& graph,
@@ -122,7 +132,7 @@ std::shared_ptr<Graph> markLayers(const torch::jit::Module& model,
                                   const std::string& method,
                                   std::vector<HookedLayer>& layers) {
   std::vector<std::string> otherOutputs(layers.size());
-  auto graph = inlineModuleCalls(model, method, [&](const std::string& path, Value* output, Node* behind) {
+  auto graph = graphOf(model, method, [&](const std::string& path, Value* output, Node* behind) {
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
       HookedLayer& layer = layers[slot];
       if (layer.path != path) continue;
@@ -198,7 +208,6 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   // A GPU runs closed attention faster than what it stands for, which only gradients ask for.
   const bool closedPrefix = inTwoParts && isOnGpu(model);
   if (!closedPrefix) openSelfAttention(graph);
-  prepareToRun(graph);
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
   auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
@@ -225,7 +234,7 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
     Value* slotConstant = owner.insertConstant(slot->second);
     observations.push_back(owner.insertNode(owner.create(observeSymbol(), {output, slotConstant}, 0)));
   };
-  auto graph = inlineModuleCalls(model, method, observe);
+  auto graph = graphOf(model, method, observe);
   if (isFrozen(model)) {
     for (const std::string& path : paths) {
       if (Value* value = valueNamed(*graph, path)) observe(path, value, value->node()->next());
@@ -237,15 +246,15 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
     observation->addInput(graph->insertConstant(dependent.count(observation->input(0)) > 0));
   }
   ownInputs(graph);
-  prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, {.tail = std::move(graph)}));
 }
 
 std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model, const std::string& method) {
-  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
+  auto graph = graphOf(model, method);
+  ownInputs(graph);
+  foldSettings(graph, model);
   openSelfAttention(graph);
   openScaledDotProducts(graph);
-  ownInputs(graph);
   std::vector<Node*> softmaxes;
   forEachNode(graph->block(), [&](Node* node) {
     if (node->kind() == c10::aten::softmax) softmaxes.push_back(node);
@@ -262,7 +271,6 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
     layers.push_back(
         {"softmax " + std::to_string(layers.size()), {CallChoice::Kind::All, 0}, /*optional=*/true});
   }
-  prepareToRun(graph);
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
   layNormGradientsInRows(graph);
@@ -273,21 +281,19 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
 std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,
                                            const std::string& method,
                                            bool guidedRelu) {
-  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
+  auto graph = graphOf(model, method);
   ownInputs(graph);
   foldSettings(graph, model);
   openSelfAttention(graph);
   removeInPlaceWrites(graph);
   if (guidedRelu) replaceReluByGuidedRelu(graph);
   layNormGradientsInRows(graph);
-  prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, {.tail = std::move(graph)}));
 }
 
 std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const std::string& method) {
-  auto graph = inlineModuleCalls(model, method, [](const std::string&, Value*, Node*) {});
+  auto graph = graphOf(model, method);
   ownInputs(graph);
-  prepareToRun(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, {.prefix = std::move(graph)}));
 }
 
