@@ -6,7 +6,7 @@
 #include "core/analysis/pixel_removal.h"
 #include "core/model/model_state.h"
 #include "core/model/row_runs.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
 #include "core/targets/target_scores.h"
 #include "core/values/output_tree.h"

@@ -3,7 +3,7 @@
 #include "core/cam/principal_component.h"
 #include "core/cam/repeated_rows.h"
 #include "core/hooks/forward_hooks.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/plan/plan_run.h"
 #include "core/process/host_memory.h"
 #include "core/values/output_tree.h"
 

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "api/failure.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/plan/plan_run.h"
 
 namespace gradcam {
 namespace {

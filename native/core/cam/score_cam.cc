@@ -1,6 +1,6 @@
 #include "api/failure.h"
 #include "core/cam/perturbed_runs.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/plan/plan_run.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 

@@ -6,7 +6,7 @@
 #include "core/hooks/forward_hooks.h"
 #include "core/model/layer_suggestion.h"
 #include "core/model/model_state.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
 #include "core/script/image_list.h"
 #include "core/script/module_facts.h"

@@ -2,7 +2,7 @@
 
 #include "core/model/model_state.h"
 #include "core/model/row_runs.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
 #include "core/script/argument_conversion.h"
 #include "core/script/image_list.h"

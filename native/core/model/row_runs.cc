@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "api/failure.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/plan/plan_run.h"
 #include "core/values/output_rows.h"
 #include "core/values/output_tree.h"
 
