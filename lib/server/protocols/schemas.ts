@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { ExplainedLayer } from '../../cam/explanation.js';
+import type { ClassReport } from '../../cam/explanation-report.js';
 import { type MethodName, methodNames } from '../../cam/methods/registry.js';
 import { checkArguments, type ModelArguments } from '../../model/arguments.js';
 import { scoreKinds } from '../../model/scores.js';
@@ -118,6 +119,14 @@ export const classReportSchema = z.object({
     .nullable()
     .describe('As the model gives it, by its sidecar or its values; null where the outputs do not say'),
 });
+
+export function reportClass({
+  classIndex,
+  label,
+  probability,
+}: ClassReport): z.output<typeof classReportSchema> {
+  return { class: classIndex, label, probability };
+}
 
 /** What of a model's outputs became the probabilities of an answer. */
 export const scoresReport = {

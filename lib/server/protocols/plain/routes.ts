@@ -15,7 +15,7 @@ import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { ServedModel } from '../../models/served-model.js';
-import { errorSchema, modelParams, reportLayer } from '../schemas.js';
+import { errorSchema, modelParams, reportClass, reportLayer } from '../schemas.js';
 import {
   type Answer,
   answerSchema,
@@ -242,20 +242,14 @@ function describe(
     layers: explanation.layers.map(reportLayer),
     scores,
     note,
-    top: top.map(({ classIndex, label, probability }) => ({
-      class: classIndex,
-      label,
-      probability,
-    })),
-    explained: explained.map(({ classIndex, label, probability, score, hasPositiveEvidence }, index) => {
+    top: top.map(reportClass),
+    explained: explained.map((each, index) => {
       using heatmap = explanation.heatmaps.at(index);
       const map = statisticsOf(heatmap);
       return {
-        class: classIndex,
-        label,
-        probability,
-        score,
-        has_positive_evidence: hasPositiveEvidence,
+        ...reportClass(each),
+        score: each.score,
+        has_positive_evidence: each.hasPositiveEvidence,
         mean: map.mean,
         hot_share: map.hotShare,
         peak: map.peak,
