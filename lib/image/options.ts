@@ -78,7 +78,8 @@ export interface CheckedOptions {
 }
 
 const imageNet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;
-const names = Object.keys(loadOptions.shape) as (keyof LoadImageOptions)[];
+const shape = loadOptions.shape satisfies Record<keyof LoadImageOptions, z.ZodType>;
+const names = Object.keys(shape) as (keyof LoadImageOptions)[];
 
 /** What is wrong with an option. */
 interface Mistake {
@@ -140,9 +141,8 @@ export function checkOptions(options: LoadImageOptions | undefined): CheckedOpti
 /** As it is written, for a message. */
 function spelt(value: unknown): unknown {
   if (Array.isArray(value)) return `[${value.join(', ')}]`;
-  if (typeof value !== 'object' || value === null) return value;
-  const { width, height } = value as { width?: unknown; height?: unknown };
-  return `${width} x ${height}`;
+  const { width, height } = Object(value) as { width?: unknown; height?: unknown };
+  return typeof width === 'number' ? `${width} x ${height}` : value;
 }
 
 /** With the defaults of what is left out. */
