@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "api/failure.h"
-#include "core/cam/feature_pyramid.h"
+#include "core/cam/cam_layers.h"
 #include "core/cam/heatmap.h"
 #include "core/model/model_state.h"
 #include "core/model/row_runs.h"
@@ -89,7 +89,7 @@ Factorization factorizeOnDevice(ModelState& state,
                                         [&] { return ActivationsAndGradients(*plan, inputs); });
   ReshapeTransform reshape = request.reshape;
   reshape.unrolled = plan->unrolledBefore(0);
-  const at::Tensor activation = activationOf(captured.layers().at(0), reshape).to(at::kCPU, at::kFloat);
+  const at::Tensor activation = camLayers(captured, reshape).at(0).activation.to(at::kCPU, at::kFloat);
   if (activation.dim() != inputs.images().dim()) {
     throw Failure("ERR_LAYER_OUTPUT",
                   "Layer '" + request.layer.path +

@@ -29,8 +29,8 @@ double fillOf(const at::Tensor& activation) {
 
 // The share of channels whose activation lies most on the activation's first principal component, as
 // pytorch-grad-cam's ratio_channels_to_ablate picks them; all of them for a ratio of 1.
-std::vector<int64_t> channelsToAblate(const at::Tensor& maps, double ratio) {
-  const int64_t channels = maps.size(1);
+std::vector<int64_t> channelsToAblate(const at::Tensor& activation, double ratio) {
+  const int64_t channels = activation.size(1);
   if (ratio >= 1) {
     std::vector<int64_t> all(static_cast<std::size_t>(channels));
     for (int64_t channel = 0; channel < channels; ++channel) all[static_cast<std::size_t>(channel)] = channel;
@@ -40,9 +40,9 @@ std::vector<int64_t> channelsToAblate(const at::Tensor& maps, double ratio) {
     const at::Tensor shifted = x - x.amin(-1, /*keepdim=*/true);
     return shifted / (shifted.amax(-1, /*keepdim=*/true) + 1e-7);
   };
-  const at::Tensor projection = toUnit(firstPrincipalProjection(maps)[0].flatten().abs());
-  const at::Tensor mask = (projection > 0.01).to(maps.scalar_type());
-  const at::Tensor strengths = toUnit(maps[0].flatten(1).abs());
+  const at::Tensor projection = toUnit(firstPrincipalProjection(activation)[0].flatten().abs());
+  const at::Tensor mask = (projection > 0.01).to(activation.scalar_type());
+  const at::Tensor strengths = toUnit(activation[0].flatten(1).abs());
   const at::Tensor share = at::nan_to_num((strengths * mask).sum(1) / strengths.sum(1), 0.0);
   const at::Tensor order = at::argsort(share, /*stable=*/true, /*dim=*/0, /*descending=*/true);
   const auto count = static_cast<int64_t>(static_cast<double>(channels) * ratio);
@@ -53,32 +53,26 @@ std::vector<int64_t> channelsToAblate(const at::Tensor& maps, double ratio) {
 // A layer of one image, from which channels are taken away.
 class AblatedLayer {
  public:
-  AblatedLayer(const PerturbedLayer& layer, int64_t image, int64_t channelAxis)
+  AblatedLayer(const ActivationsAndGradients::Layer& layer, int64_t image, int64_t channelAxis)
       : layer_(layer), channelAxis_(channelAxis) {
-    if (layer.maps.empty()) {
-      activations_ = {layer.activation.narrow(0, image, 1)};
-      fill_ = fillOf(activations_[0]);
-      return;
-    }
-    for (const at::Tensor& map : layer.maps) activations_.push_back(map.narrow(0, image, 1));
-    fill_ = kFillOfPyramids;
+    for (const at::Tensor& map : layer.maps) maps_.push_back(map.detach().narrow(0, image, 1));
+    fill_ = layer.isPyramid() ? kFillOfPyramids : fillOf(maps_.at(0));
   }
 
   // What the layer gives, a row for each of `channels`, without that channel.
   LayerCall without(at::ArrayRef<int64_t> channels) const {
     std::vector<at::Tensor> rows;
-    for (const at::Tensor& activation : activations_) {
-      std::vector<int64_t> sizes = activation.sizes().vec();
+    for (const at::Tensor& map : maps_) {
+      std::vector<int64_t> sizes = map.sizes().vec();
       sizes[0] = static_cast<int64_t>(channels.size());
-      rows.push_back(activation.expand(sizes).clone(
-          at::MemoryFormat::Contiguous));  // of one row, contiguous() copies nothing
+      // Of one row, contiguous() copies nothing.
+      rows.push_back(map.expand(sizes).clone(at::MemoryFormat::Contiguous));
     }
     std::vector<std::vector<int64_t>> rowsOf(rows.size()), channelsOf(rows.size());
     for (std::size_t row = 0; row < channels.size(); ++row) {
       int64_t channel = channels[row];
       std::size_t map = 0;  // the channels of a pyramid's levels are counted one level behind the other
-      for (; channel >= activations_[map].size(channelAxis_); ++map)
-        channel -= activations_[map].size(channelAxis_);
+      for (; channel >= maps_[map].size(channelAxis_); ++map) channel -= maps_[map].size(channelAxis_);
       rowsOf[map].push_back(static_cast<int64_t>(row));
       channelsOf[map].push_back(channel);
     }
@@ -89,40 +83,35 @@ class AblatedLayer {
           .transpose(1, channelAxis_)
           .index_put_({indexTensor(rowsOf[map], device), indexTensor(channelsOf[map], device)}, fill_);
     }
-    const bool pyramid = !layer_.maps.empty();
-    return {layer_.slot,
-            layer_.callIndex,
-            pyramid ? at::Tensor() : rows.at(0),
-            pyramid ? std::move(rows) : std::vector<at::Tensor>{},
-            {}};
+    return {layer_.slot, layer_.callIndex, std::move(rows)};
   }
 
   // How many rows fit into half a GiB, at least one: a pyramid of large images has 90 MB a row.
   int64_t rowsInMemory() const {
     std::size_t bytes = 1;
-    for (const at::Tensor& activation : activations_) bytes += activation.nbytes();
+    for (const at::Tensor& map : maps_) bytes += map.nbytes();
     return std::max<int64_t>(1, static_cast<int64_t>((std::size_t{1} << 29) / bytes));
   }
 
  private:
-  const PerturbedLayer& layer_;
+  const ActivationsAndGradients::Layer& layer_;
   const int64_t channelAxis_;
-  std::vector<at::Tensor> activations_;
+  std::vector<at::Tensor> maps_;  // [1, ...]
   double fill_;
 };
 
 }  // namespace
 
 at::Tensor ablationCamWeights(const PerturbedRuns& runs,
-                              const PerturbedLayer& layer,
-                              const at::Tensor& maps,
+                              const ActivationsAndGradients::Layer& layer,
+                              const at::Tensor& activation,
                               const std::vector<ResolvedTarget>& targets,
                               double ratio) {
   if (!runs.reshape.batchFirst)
     throw Failure("ERR_UNSUPPORTED",
                   "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
-  at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), maps.size(1)}, at::kDouble);
+  at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), activation.size(1)}, at::kDouble);
   const int64_t images = runs.inputs.count();
   const ImageCopies copies(runs.plan, runs.inputs, runs.output.selector(), runs.explained);
   for (int64_t image = 0; image < images; ++image) {
@@ -133,7 +122,7 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
     };
     const c10::IValue whole = tail(1);
     checkRows(whole, 1);
-    const auto chosen = channelsToAblate(maps.narrow(0, image, 1).to(at::kFloat), ratio);
+    const auto chosen = channelsToAblate(activation.narrow(0, image, 1).to(at::kFloat), ratio);
 
     const RowRuns rowRuns(runs.state, runs.modelMethod, std::min(runs.batchSize, ablated.rowsInMemory()),
                           whole, images, runs.cancellation);
@@ -161,7 +150,7 @@ at::Tensor ablationCamWeights(const PerturbedRuns& runs,
     };
     rowRuns.over(static_cast<int64_t>(chosen.size()), withoutChannels, weigh);
   }
-  return weights.to(maps.device(), at::kFloat);
+  return weights.to(activation.device(), at::kFloat);
 }
 
 }  // namespace gradcam

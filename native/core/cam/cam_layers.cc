@@ -5,6 +5,7 @@
 #include "api/failure.h"
 #include "core/cam/feature_pyramid.h"
 #include "core/values/image_axes.h"
+#include "core/values/reshape_transform.h"
 #include "core/values/tensor_types.h"
 
 namespace gradcam {
@@ -33,10 +34,12 @@ ReshapeTransform inOrderOfRows(const Plan& plan,
 std::vector<CamLayer> camLayers(const ActivationsAndGradients& captured, const ReshapeTransform& reshape) {
   std::vector<CamLayer> layers;
   for (const auto& layer : captured.layers()) {
-    layers.push_back(
-        {layer.path, layer.callIndex, layer.output, inFullPrecision(activationOf(layer, reshape)), {}});
-    for (const at::Tensor& level : layer.maps)
-      layers.back().levels.push_back(inFullPrecision(level.detach()));
+    checkLevels(layer, reshape);
+    std::vector<at::Tensor> maps;
+    for (const at::Tensor& map : layer.maps)
+      maps.push_back(inFullPrecision(applyReshape(map.detach(), reshape, layer.path)));
+    at::Tensor activation = layer.isPyramid() ? joinLevels(maps) : maps.at(0);
+    layers.push_back({layer.path, layer.callIndex, layer.output, std::move(maps), std::move(activation)});
   }
   return layers;
 }
@@ -91,8 +94,9 @@ ReshapeTransform reshapeFor(const Plan& plan,
   std::size_t channelsLast = 0;
   std::string path;
   for (const auto& layer : captured.layers()) {
-    const at::Tensor& activation = layer.activation;
-    if (!activation.defined() || activation.dim() != input.dim() || activation.dim() < 3) continue;
+    if (layer.isPyramid()) continue;
+    const at::Tensor& activation = layer.maps.at(0);
+    if (activation.dim() != input.dim() || activation.dim() < 3) continue;
     if (!plan.weightsOf(layer.slot).areChannelsLast(activation.sizes()).value_or(false)) continue;
     ++channelsLast;
     path = layer.path;

@@ -15,8 +15,9 @@ struct CamLayer {
   std::string path;
   int callIndex;
   OutputSelector output;
-  at::Tensor activation;           // [B, C, ...space], in full precision
-  std::vector<at::Tensor> levels;  // of a feature pyramid, [B, C, ...space] each; activation is made of them
+  // [B, C, ...space], in full precision: what the layer gave, or the levels of a feature pyramid.
+  std::vector<at::Tensor> maps;
+  at::Tensor activation;  // the one map, or the levels joined
 };
 
 std::vector<CamLayer> camLayers(const ActivationsAndGradients& captured, const ReshapeTransform& reshape);

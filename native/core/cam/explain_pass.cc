@@ -68,14 +68,6 @@ bool needsSecondDerivatives(const ExplainRequest& request) {
   return anyNeeds(request, CamMethod::Needs::SecondDerivatives);
 }
 
-// What autograd gave for at most one target of each image, so that gradients do not mix.
-struct ExplainPass::Walk {
-  std::vector<at::Tensor> gradients;  // of each layer, [B, C, ...space]; undefined where nothing needs them
-  std::vector<at::Tensor> hessianTimesActivations;
-  // Of each layer that is a feature pyramid those of its levels.
-  std::vector<std::vector<at::Tensor>> gradientsOfLevels, hessianTimesLevels;
-};
-
 ExplainPass::ExplainPass(ModelState& state,
                          const Plan& plan,
                          const ExplainRequest& request,
@@ -153,18 +145,13 @@ std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
       loss = scoreTensor_.index_select(0, indexTensor(rowsOfWalks[index], scoreTensor_.device())).sum();
     }
     const bool last = index + 1 == rowsOfWalks.size();
-    auto taken = captured_.gradients(loss, last, second);
-    Walk walk;
+    Walk walk = captured_.gradients(loss, last, second);
     for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-      const auto inSpace = [&](const at::Tensor& tensor) {
-        if (!tensor.defined()) return tensor;  // a pyramid's are those of its levels
-        return inFullPrecision(applyReshape(tensor, reshape_, layers_[layer].path));
-      };
-      walk.gradients.push_back(inSpace(taken.gradients[layer]));
-      if (second) walk.hessianTimesActivations.push_back(inSpace(taken.hessianTimesActivations[layer]));
+      for (auto* ofMaps : {&walk.gradients[layer], &walk.hessianTimesActivations[layer]}) {
+        for (at::Tensor& each : *ofMaps)
+          each = inFullPrecision(applyReshape(each, reshape_, layers_[layer].path));
+      }
     }
-    walk.gradientsOfLevels = std::move(taken.gradientsOfMaps);
-    walk.hessianTimesLevels = std::move(taken.hessianTimesMaps);
     walks.push_back(std::move(walk));
   }
   return walks;
@@ -199,20 +186,14 @@ at::Tensor ExplainPass::mapOfWalk(const CamMethod& method,
                                   const Walk* walk) const {
   const MethodSettings settings{request.femDeviations, request.seed};
   const bool second = method.needs == CamMethod::Needs::SecondDerivatives;
-  const Layer& ofLayer = layers_[layer];
-  if (walk == nullptr || ofLayer.levels.empty()) {
-    MethodInput input{ofLayer.activation, {}, {}};
-    if (walk != nullptr) input.gradients = walk->gradients[layer];
-    if (second) input.hessianTimesActivations = walk->hessianTimesActivations[layer];
-    return rawMap(method, input, settings, request.eigenSmooth);
+  if (walk == nullptr)
+    return rawMap(method, {layers_[layer].activation, {}, {}}, settings, request.eigenSmooth);
+  std::vector<MethodInput> maps;
+  for (std::size_t map = 0; map < layers_[layer].maps.size(); ++map) {
+    maps.push_back({layers_[layer].maps[map], walk->gradients[layer][map],
+                    second ? walk->hessianTimesActivations[layer][map] : at::Tensor()});
   }
-  std::vector<MethodInput> levels;
-  for (std::size_t level = 0; level < ofLayer.levels.size(); ++level) {
-    levels.push_back({ofLayer.levels[level], inFullPrecision(walk->gradientsOfLevels[layer][level]), {}});
-    if (second)
-      levels.back().hessianTimesActivations = inFullPrecision(walk->hessianTimesLevels[layer][level]);
-  }
-  return pyramidMap(method, levels, settings, request.eigenSmooth);
+  return pyramidMap(method, maps, settings, request.eigenSmooth);
 }
 
 std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
@@ -224,15 +205,15 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
     SmoothGradSettings settings{method.samples, method.deviation, method.seed, std::nullopt};
     if (method.noise) settings.noise = method.noise->state().tensor;
     std::vector<at::Tensor> activations;
-    for (const Layer& layer : layers_) {
-      if (!layer.levels.empty())
-        throw Failure("ERR_UNSUPPORTED",
-                      "SmoothGradCAMPlusPlus cannot explain at a feature pyramid. Choose another "
-                      "method, or a layer inside of '" +
-                          layer.path + "'.")
-            .withLayer(layer.path);
-      activations.push_back(layer.activation);
+    for (const auto& layer : captured_.layers()) {
+      if (!layer.isPyramid()) continue;
+      throw Failure("ERR_UNSUPPORTED",
+                    "SmoothGradCAMPlusPlus cannot explain at a feature pyramid. Choose another "
+                    "method, or a layer inside of '" +
+                        layer.path + "'.")
+          .withLayer(layer.path);
     }
+    for (const Layer& layer : layers_) activations.push_back(layer.activation);
     return smoothGradCamPlusPlus(runs, activations, targets_, settings);
   }
   if (method.name == "CAM") {
@@ -251,11 +232,8 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
     if (method.name == "ScoreCAM") {
       weights = scoreCamWeights(runs, activation, targets_);
     } else {
-      const auto& captured = captured_.layers()[layer];
-      PerturbedLayer perturbed{captured.slot, captured.callIndex, {}, {}};
-      if (captured.activation.defined()) perturbed.activation = captured.activation.detach();
-      for (const at::Tensor& map : captured.maps) perturbed.maps.push_back(map.detach());
-      weights = ablationCamWeights(runs, perturbed, activation, targets_, method.ratioToAblate);
+      weights =
+          ablationCamWeights(runs, captured_.layers()[layer], activation, targets_, method.ratioToAblate);
     }
     std::vector<int64_t> sizes = weights.sizes().vec();
     sizes.resize(static_cast<std::size_t>(activation.dim()), 1);
@@ -270,10 +248,7 @@ std::vector<int64_t> ExplainPass::mapSize() const {
   if (request_.upsample != Upsampling::None)
     return spatialSizesFor(layers_.at(0).activation.sizes().slice(2), inputs_.images().sizes());
   std::vector<at::Tensor> maps;
-  for (const Layer& layer : layers_) {
-    if (layer.levels.empty()) maps.push_back(layer.activation);
-    maps.insert(maps.end(), layer.levels.begin(), layer.levels.end());
-  }
+  for (const Layer& layer : layers_) maps.insert(maps.end(), layer.maps.begin(), layer.maps.end());
   return finestSize(maps).vec();
 }
 

@@ -42,7 +42,9 @@ class ExplainPass {
   int64_t perturbedRows() const;
 
  private:
-  struct Walk;  // the gradients of one target of each image
+  // What autograd gave for at most one target of each image, so that gradients do not mix: of each layer that
+  // of its maps, [B, C, ...space] in full precision.
+  using Walk = ActivationsAndGradients::Gradients;
   std::vector<Walk> walkBack(bool second);
   std::vector<at::Tensor> mapsOfMethod(const MethodRequest& method, const std::vector<Walk>& walks);
   std::vector<at::Tensor> perturbedMaps(const MethodRequest& method,

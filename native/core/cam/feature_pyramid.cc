@@ -1,11 +1,9 @@
 #include "core/cam/feature_pyramid.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include "api/failure.h"
 #include "core/cam/heatmap.h"
-#include "core/values/reshape_transform.h"
 
 namespace gradcam {
 namespace {
@@ -43,26 +41,8 @@ bool areInOrderOfSize(const std::vector<at::Tensor>& maps) {
   return (coarser || finer) && maps.front().sizes().slice(2) != maps.back().sizes().slice(2);
 }
 
-void checkLevels(const ActivationsAndGradients::Layer& layer, const ReshapeTransform& reshape) {
-  const bool asked = reshape.kind == ReshapeTransform::Kind::FeaturePyramid;
-  const bool pyramid = !layer.maps.empty() && areMaps(layer.maps, reshape) &&
-                       (asked || layer.maps.size() == 1 || areInOrderOfSize(layer.maps));
-  if (pyramid && (asked || reshape.kind == ReshapeTransform::Kind::None)) return;
-  const bool none = layer.given.empty();
-  std::ostringstream message;
-  message << "Layer '" << layer.path << "' gives ";
-  if (none) {
-    message << "no tensors. Choose another layer.";
-  } else {
-    message << "several tensors, " << layer.given
-            << (pyramid ? ", the levels of a feature pyramid, which only reshapeTransform 'featurePyramid', "
-                          "or none, reads "
-                          "together."
-                        : ", which are not the levels of a feature pyramid.")
-            << " Say which one is meant, as in { path: '" << layer.path
-            << "', output: " << layer.given.substr(0, layer.given.find(": [")) << " }.";
-  }
-  throw Failure("ERR_LAYER_OUTPUT", message.str()).withLayer(layer.path);
+[[noreturn]] void throwNotAPyramid(const ActivationsAndGradients::Layer& layer, const std::string& tensors) {
+  throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layer.path + "' gives " + tensors).withLayer(layer.path);
 }
 
 // The size at which the levels are joined where no gradient weights each for itself: the smallest level's, as
@@ -77,21 +57,31 @@ at::IntArrayRef sizeToJoinAt(const std::vector<at::Tensor>& levels) {
 
 }  // namespace
 
-at::Tensor activationOf(const ActivationsAndGradients::Layer& layer, const ReshapeTransform& reshape) {
-  using Kind = ReshapeTransform::Kind;
-  const bool pyramid = !layer.activation.defined();
-  if (!pyramid && reshape.kind != Kind::FeaturePyramid)
-    return applyReshape(layer.activation.detach(), reshape, layer.path);
-  if (!pyramid) {
-    throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layer.path +
-                                          "' gives one tensor, not the levels of a feature pyramid. Leave "
-                                          "reshapeTransform out, or choose a layer such as 'backbone'.")
-        .withLayer(layer.path);
+void checkLevels(const ActivationsAndGradients::Layer& layer, const ReshapeTransform& reshape) {
+  const bool asked = reshape.kind == ReshapeTransform::Kind::FeaturePyramid;
+  if (!layer.isPyramid()) {
+    if (asked)
+      throwNotAPyramid(layer,
+                       "one tensor, not the levels of a feature pyramid. Leave reshapeTransform out, or "
+                       "choose a layer such as 'backbone'.");
+    return;
   }
-  checkLevels(layer, reshape);
+  const std::string& given = *layer.given;
+  if (given.empty()) throwNotAPyramid(layer, "no tensors. Choose another layer.");
+  const bool pyramid = !layer.maps.empty() && areMaps(layer.maps, reshape) &&
+                       (asked || layer.maps.size() == 1 || areInOrderOfSize(layer.maps));
+  if (pyramid && (asked || reshape.kind == ReshapeTransform::Kind::None)) return;
+  throwNotAPyramid(layer, "several tensors, " + given +
+                              (pyramid ? ", the levels of a feature pyramid, which only reshapeTransform "
+                                         "'featurePyramid', or none, reads together."
+                                       : ", which are not the levels of a feature pyramid.") +
+                              " Say which one is meant, as in { path: '" + layer.path +
+                              "', output: " + given.substr(0, given.find(": [")) + " }.");
+}
+
+at::Tensor joinLevels(const std::vector<at::Tensor>& levels) {
   std::vector<at::Tensor> resized;
-  for (const at::Tensor& level : layer.maps)
-    resized.push_back(resizeChannels(level.detach().abs(), sizeToJoinAt(layer.maps)));
+  for (const at::Tensor& level : levels) resized.push_back(resizeChannels(level.abs(), sizeToJoinAt(levels)));
   return at::cat(resized, 1);
 }
 
@@ -103,6 +93,7 @@ at::Tensor pyramidMap(const CamMethod& method,
                       const std::vector<MethodInput>& levels,
                       const MethodSettings& settings,
                       bool eigenSmooth) {
+  if (levels.size() == 1) return rawMap(method, levels[0], settings, eigenSmooth);
   std::vector<at::Tensor> activations;
   for (const MethodInput& level : levels) activations.push_back(level.activations);
   const bool projected = eigenSmooth || method.projected;

@@ -101,7 +101,12 @@ NetworkMaps fullGrad(ModelState& state,
   timings.forward += stopwatch.lap();
 
   std::vector<at::Tensor> wanted = {input};
-  for (const auto& layer : captured.layers()) wanted.push_back(layer.activation);
+  std::vector<at::Tensor> biases;
+  for (const auto& layer : captured.layers()) {
+    if (layer.isPyramid()) continue;  // of several outputs it cannot be told whose the bias is
+    wanted.push_back(layer.maps.at(0));
+    biases.push_back(biased[static_cast<std::size_t>(layer.slot)].bias);
+  }
   const auto size = spatialSizes(input.sizes());
   std::vector<at::Tensor> maps(targets.size());
   for (int64_t walk = 0; walk < static_cast<int64_t>(targets.size()); ++walk) {
@@ -118,11 +123,11 @@ NetworkMaps fullGrad(ModelState& state,
     // Of the input a term for each channel, of each layer one: the sum of its channels.
     const at::Tensor ofInput = inFullPrecision((gradients[0] * input).detach().abs());
     std::vector<at::Tensor> terms = {scaledChannels(ofInput.movedim(channelAxisOf(input.sizes()), 1))};
-    for (std::size_t index = 0; index < captured.layers().size(); ++index) {
+    for (std::size_t index = 0; index < biases.size(); ++index) {
       const at::Tensor& gradient = gradients[index + 1];
       // No map of the images: linear layers, and what runs on windows or on one image at a time.
       if (!gradient.defined() || gradient.dim() != input.dim() || gradient.size(0) != input.size(0)) continue;
-      const at::Tensor& bias = biased[static_cast<std::size_t>(captured.layers()[index].slot)].bias;
+      const at::Tensor& bias = biases[index];
       std::vector<int64_t> sizes(static_cast<std::size_t>(gradient.dim()), 1);
       sizes[1] = bias.size(0);
       const at::Tensor ofLayer = inFullPrecision((gradient * bias.view(sizes)).detach().abs());

@@ -76,7 +76,7 @@ NetworkMaps leGrad(ModelState& state,
   reshape.batchFirst = true;  // attention is
   std::vector<at::Tensor> attentions, ofNoGrid;
   for (const auto& layer : captured.layers()) {
-    const at::Tensor& attention = layer.activation;
+    const at::Tensor& attention = layer.maps.at(0);
     if (!isOverTokens(attention, input.size(0)) || (several && !dependsOn(attention, image))) continue;
     (fitsGrid(attention.size(-1), reshape) ? attentions : ofNoGrid).push_back(attention);
   }

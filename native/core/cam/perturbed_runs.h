@@ -7,6 +7,7 @@
 #include "api/cancellation.h"
 #include "api/reshape_transform.h"
 #include "core/model/row_runs.h"
+#include "core/plan/activations_and_gradients.h"
 #include "core/plan/plan.h"
 #include "core/process/torch.h"
 #include "core/targets/explained_output.h"
@@ -31,28 +32,20 @@ struct PerturbedRuns {
   const std::function<void(int64_t rows)>& advance;  // called after each run
 };
 
-// One call of a target layer, as the model gave it (before any reshape transform).
-struct PerturbedLayer {
-  int slot;
-  int callIndex;
-  at::Tensor activation;         // [B, ...]
-  std::vector<at::Tensor> maps;  // instead of it, of a feature pyramid
-};
-
 // Score-CAM (Wang et al. 2020, eq. 4 to 6): a channel's weight is the softmax, over channels, of the score of
 // the image seen through the channel's activation, scaled to 0..1 and to the input's size (align_corners, as
-// pytorch-grad-cam). `maps` is [B, C, ...space]. -> [targets, C], one row for each of `targets`.
+// pytorch-grad-cam). `activation` is [B, C, ...space]. -> [targets, C], one row for each of `targets`.
 at::Tensor scoreCamWeights(const PerturbedRuns& runs,
-                           const at::Tensor& maps,
+                           const at::Tensor& activation,
                            const std::vector<ResolvedTarget>& targets);
 
 // Ablation-CAM (Desai and Ramaswamy 2020, eq. 3): a channel's weight is the relative drop of the score
 // without it. The prefix runs once for each image, the tail for batches of channels. `ratio` below 1 ablates
 // only that share of the channels, those that lie most on the activation's first principal component; the
-// others weigh nothing. `maps` are the layer's, [B, C, ...space].
+// others weigh nothing. `activation` is the layer's, [B, C, ...space].
 at::Tensor ablationCamWeights(const PerturbedRuns& runs,
-                              const PerturbedLayer& layer,
-                              const at::Tensor& maps,
+                              const ActivationsAndGradients::Layer& layer,
+                              const at::Tensor& activation,
                               const std::vector<ResolvedTarget>& targets,
                               double ratio);
 

@@ -36,12 +36,12 @@ at::Tensor overAxesOf(const at::Tensor& images, const at::Tensor& masks) {
 }  // namespace
 
 at::Tensor scoreCamWeights(const PerturbedRuns& runs,
-                           const at::Tensor& maps,
+                           const at::Tensor& activation,
                            const std::vector<ResolvedTarget>& targets) {
   const at::NoGradGuard noGrad;
-  const int64_t channels = maps.size(1);
+  const int64_t channels = activation.size(1);
   const at::Tensor& images = runs.inputs.images();
-  const auto sizes = spatialSizesFor(maps.sizes().slice(2), images.sizes());
+  const auto sizes = spatialSizesFor(activation.sizes().slice(2), images.sizes());
   if (sizes.empty())
     throw Failure("ERR_UNSUPPORTED",
                   "ScoreCAM lays the layer's map over the input, and the axes of the two have nothing to do "
@@ -53,7 +53,7 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
   for (int64_t image = 0; image < images.size(0); ++image) {
     std::vector<std::vector<at::Tensor>> scores(targets.size());
     const auto masked = [&](int64_t first, int64_t count) {
-      const at::Tensor masks = masksOf(maps[image].narrow(0, first, count), sizes);
+      const at::Tensor masks = masksOf(activation[image].narrow(0, first, count), sizes);
       const at::Tensor seen = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
       return runs.output.of(runForward(runs.plan, copies.of(image, count).with(seen)));
     };
@@ -69,7 +69,7 @@ at::Tensor scoreCamWeights(const PerturbedRuns& runs,
       if (targets[index].imageIndex == image) weights[index] = at::cat(scores[index]).softmax(0);
     }
   }
-  return at::stack(weights).to(maps.device(), maps.scalar_type());
+  return at::stack(weights).to(activation.device(), activation.scalar_type());
 }
 
 }  // namespace gradcam

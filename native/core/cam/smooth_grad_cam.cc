@@ -85,7 +85,7 @@ std::vector<at::Tensor> smoothGradCamPlusPlus(const PerturbedRuns& runs,
       const auto taken = captured.gradients(loss, walk + 1 == walks);
       for (std::size_t layer = 0; layer < activations.size(); ++layer) {
         const at::Tensor gradient =
-            applyReshape(taken.gradients[layer], runs.reshape, captured.layers()[layer].path);
+            applyReshape(taken.gradients[layer].at(0), runs.reshape, captured.layers()[layer].path);
         moments[static_cast<std::size_t>(walk)][layer].add(gradient.to(activations[layer].scalar_type()));
       }
     }

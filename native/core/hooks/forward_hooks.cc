@@ -94,17 +94,30 @@ c10::IValue ForwardHooks::keepOutput(const c10::IValue& output,
                                      int slot,
                                      int callIndex,
                                      bool cloneForLaterWrites) {
-  if (output.isTensor()) return keep(output.toTensor(), slot, callIndex, cloneForLaterWrites);
   const OutputSelector& selector = outputs_.at(static_cast<std::size_t>(slot));
-  if (selector.empty()) return keepMaps(output, slot, callIndex);
-  const auto chosen = valueAt(output, selector);
-  if (!chosen || !chosen->isTensor() || !chosen->toTensor().defined()) {
-    // The interpreter would lose the code of what is thrown here; it is reported after forward.
-    calls_.push_back({slot, nextCallIndex(slot, callIndex), {}, {}, describeTensors(tensorsIn(output))});
-    return output;
+  callIndex = nextCallIndex(slot, callIndex);
+  if (mode_ == Mode::Replace)
+    return isReplaced(slot, callIndex) ? withMaps(output, selector, replacement_.maps) : output;
+  LayerCall call{slot, callIndex, mapsOf(output, selector)};
+  const bool isTensor = output.isTensor();
+  if (call.maps.empty() || (!isTensor && selector.empty())) call.given = describeTensors(tensorsIn(output));
+  // An in-place ReLU or += behind the layer must not rewrite what was kept. Alias analysis does not follow
+  // tensors into containers.
+  const bool clone = cloneForLaterWrites || !isTensor;
+  std::vector<at::Tensor> handedOn;
+  for (at::Tensor& map : call.maps) {
+    // Without floating-point values no gradient can exist; as a missing output, that is reported after
+    // forward, for the interpreter would lose the code of what is thrown here.
+    const bool hasGradient = at::isFloatingType(map.scalar_type());
+    if (hasGradient) {
+      // Everything before the first hooked layer ran without gradients. From here on they are recorded.
+      at::GradMode::set_enabled(true);
+      if (!map.requires_grad()) map = map.detach().requires_grad_(true);
+    }
+    handedOn.push_back(hasGradient && clone ? map.clone() : map);
   }
-  // Alias analysis does not follow tensors into containers.
-  return withValueAt(output, selector, keep(chosen->toTensor(), slot, callIndex, /*clone=*/true));
+  calls_.push_back(std::move(call));
+  return handedOn.empty() ? output : withMaps(output, selector, handedOn);
 }
 
 // One of several outputs may have made another, inside of the layer: autograd has to see that, so it records
@@ -113,40 +126,6 @@ c10::IValue ForwardHooks::recordFrom(const c10::IValue& argument) const {
   if (mode_ != Mode::KeepForGradient) return argument;
   at::GradMode::set_enabled(true);
   return recorded(argument);
-}
-
-at::Tensor ForwardHooks::keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites) {
-  callIndex = nextCallIndex(slot, callIndex);
-  if (mode_ == Mode::Replace) {
-    if (!isReplaced(slot, callIndex)) return output;
-    return cloneForLaterWrites ? replacement_.activation.clone() : replacement_.activation;
-  }
-  if (!at::isFloatingType(output.scalar_type())) {  // no gradient can exist; reported after forward
-    calls_.push_back({slot, callIndex, output, {}, {}});
-    return output;
-  }
-  // Everything before the first hooked layer ran without gradients. From here on they are recorded.
-  at::GradMode::set_enabled(true);
-  if (!output.requires_grad()) output = output.detach().requires_grad_(true);
-  calls_.push_back({slot, callIndex, output, {}, {}});
-  // An in-place ReLU or += behind the layer must not rewrite what was kept.
-  return cloneForLaterWrites ? output.clone() : output;
-}
-
-c10::IValue ForwardHooks::keepMaps(const c10::IValue& output, int slot, int callIndex) {
-  callIndex = nextCallIndex(slot, callIndex);
-  if (mode_ == Mode::Replace)
-    return isReplaced(slot, callIndex) ? withMaps(output, replacement_.maps) : output;
-  std::vector<at::Tensor> kept, handedOn;
-  at::GradMode::set_enabled(true);
-  for (const at::Tensor& map : mapsOf(output)) {
-    const bool canRecord = at::isFloatingType(map.scalar_type());
-    kept.push_back(canRecord && !map.requires_grad() ? map.detach().requires_grad_(true) : map);
-    // Alias analysis does not follow tensors into containers: whoever writes to one later writes to a copy.
-    handedOn.push_back(canRecord ? kept.back().clone() : map);
-  }
-  calls_.push_back({slot, callIndex, {}, std::move(kept), describeTensors(tensorsIn(output))});
-  return withMaps(output, handedOn);
 }
 
 void ForwardHooks::observe(const c10::IValue& output, int slot, bool dependsOnInput) {

@@ -15,11 +15,15 @@ namespace gradcam {
 
 // One captured call of a hooked layer.
 struct LayerCall {
-  int slot;                      // which hooked layer
-  int callIndex;                 // 0 for the layer's first call in this forward
-  at::Tensor activation;         // what it gave, or of that the chosen output
-  std::vector<at::Tensor> maps;  // instead of it, where the layer gives several: a feature pyramid
-  std::string given = {};        // what was given instead of the chosen output, where that is no tensor
+  int slot;       // which hooked layer
+  int callIndex;  // 0 for the layer's first call in this forward
+  // What it gave, or of that the chosen output: one. Of a feature pyramid its levels. None where there is no
+  // tensor at the chosen output.
+  std::vector<at::Tensor> maps;
+  // What it gave, by names, where no tensor was chosen of a dictionary, list or tuple.
+  std::optional<std::string> given = {};
+
+  bool isPyramid() const { return given.has_value(); }  // also one of a single level
 };
 
 // The hooks of one forward on this thread, from construction to destruction. Grad mode is restored at the
@@ -48,7 +52,7 @@ class ForwardHooks {
   struct Observation {
     int slot;
     std::optional<std::vector<int64_t>> shape;
-    std::vector<std::vector<int64_t>> shapesOfMaps;  // where the output is several tensors
+    std::vector<std::vector<int64_t>> shapesOfMaps;  // see mapsOf()
     // Where it is anything but a tensor, each tensor in it.
     std::vector<std::pair<OutputSelector, std::vector<int64_t>>> shapesOfParts;
     bool dependsOnInput;
@@ -65,12 +69,10 @@ class ForwardHooks {
   std::vector<OutputSelector> outputs_;  // of each slot the chosen one
   std::vector<int> callCounts_;
   std::vector<Observation> observations_;
-  at::Tensor keep(at::Tensor output, int slot, int callIndex, bool cloneForLaterWrites);
-  c10::IValue keepMaps(const c10::IValue& output, int slot, int callIndex);
   int nextCallIndex(int slot, int callIndex);
   bool isReplaced(int slot, int callIndex) const;
 
-  LayerCall replacement_{-1, -1, {}, {}, {}};
+  LayerCall replacement_{-1, -1, {}};
 };
 
 // The operators.

@@ -1,5 +1,7 @@
 #include "core/plan/activations_and_gradients.h"
 
+#include <algorithm>
+
 #include "api/failure.h"
 #include "core/plan/derivatives.h"
 #include "core/plan/plan_run.h"
@@ -16,11 +18,18 @@ namespace {
       .withLayer(path);
 }
 
-}  // namespace
-
-std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer) {
-  return layer.activation.defined() ? std::vector<at::Tensor>{layer.activation} : layer.maps;
+// The Hessian of a score times the activation, from the score's recorded gradient at the activation.
+at::Tensor hessianTimes(const at::Tensor& activation, const at::Tensor& gradient) {
+  at::Tensor product;
+  // A score that is linear in the activation has no second derivative.
+  if (gradient.requires_grad()) {
+    product = derivatives(gradient, {activation}, /*retainGraph=*/true, /*createGraph=*/false,
+                          {activation.detach().to(gradient.scalar_type())})[0];
+  }
+  return product.defined() ? product : at::zeros_like(activation).detach();
 }
+
+}  // namespace
 
 ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
                                                  const ModelInputs& inputs,
@@ -51,13 +60,13 @@ void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
           .withLayer(path);
     }
     for (const LayerCall* call : ofLayer) {
-      if (!output.empty() && !call->activation.defined()) throwNoSuchOutput(path, output, call->given);
-      layers_.push_back(
-          {path, call->slot, call->callIndex, output, call->activation, call->maps, call->given});
-      for (const at::Tensor& tensor : tensorsOf(layers_.back())) {
-        if (at::isFloatingType(tensor.scalar_type())) continue;
+      if (!output.empty() && call->maps.empty())
+        throwNoSuchOutput(path, output, call->given.value_or(std::string()));
+      layers_.push_back({*call, path, output});
+      for (const at::Tensor& map : call->maps) {
+        if (at::isFloatingType(map.scalar_type())) continue;
         throw Failure("ERR_LAYER_OUTPUT",
-                      "Layer '" + path + "' gives " + std::string(tensor.dtype().name()) +
+                      "Layer '" + path + "' gives " + std::string(map.dtype().name()) +
                           " values, which have no gradient. Choose a layer with floating-point output.")
             .withLayer(path);
       }
@@ -68,43 +77,26 @@ void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
 ActivationsAndGradients::Gradients ActivationsAndGradients::gradients(const at::Tensor& loss,
                                                                       bool last,
                                                                       bool second) const {
-  std::vector<at::Tensor> activations;  // of all layers, in order
-  for (const Layer& layer : layers_) {
-    for (const at::Tensor& tensor : tensorsOf(layer)) activations.push_back(tensor);
-  }
-  std::vector<at::Tensor> gradients(activations.size());
-  if (loss.requires_grad()) {
-    gradients = derivatives(loss, activations, /*retainGraph=*/second || !last, /*createGraph=*/second);
-  }
+  std::vector<at::Tensor> maps;  // of all layers, in order
+  for (const Layer& layer : layers_) maps.insert(maps.end(), layer.maps.begin(), layer.maps.end());
+  std::vector<at::Tensor> gradients(maps.size());
+  if (loss.requires_grad())
+    gradients = derivatives(loss, maps, /*retainGraph=*/second || !last, /*createGraph=*/second);
   Gradients taken;
-  std::size_t position = 0;
+  auto next = gradients.begin();
   for (const Layer& layer : layers_) {
-    std::vector<at::Tensor> ofLayer, products;
-    bool connected = false;
-    for (const at::Tensor& activation : tensorsOf(layer)) {
-      at::Tensor gradient = gradients[position++];
-      connected = connected || gradient.defined();
-      if (!gradient.defined())
-        gradient = at::zeros_like(activation).detach();  // a level that the score does not use
-      if (second) {
-        // A score that is linear in the activation has no second derivative.
-        at::Tensor product;
-        if (gradient.requires_grad()) {
-          product = derivatives(gradient, {activation}, /*retainGraph=*/true, /*createGraph=*/false,
-                                {activation.detach().to(gradient.scalar_type())})[0];
-        }
-        products.push_back(product.defined() ? product : at::zeros_like(activation).detach());
-        gradient = gradient.detach();
-      }
-      ofLayer.push_back(gradient);
-    }
+    const bool connected = std::any_of(next, next + static_cast<std::ptrdiff_t>(layer.maps.size()),
+                                       [](const at::Tensor& gradient) { return gradient.defined(); });
     if (!connected) throwDisconnected(layer.path);
-    const bool single = layer.activation.defined();
-    taken.gradients.push_back(single ? ofLayer.at(0) : at::Tensor());
-    taken.gradientsOfMaps.push_back(single ? std::vector<at::Tensor>{} : ofLayer);
-    if (!second) continue;
-    taken.hessianTimesActivations.push_back(single ? products.at(0) : at::Tensor());
-    taken.hessianTimesMaps.push_back(single ? std::vector<at::Tensor>{} : products);
+    auto& ofLayer = taken.gradients.emplace_back();
+    auto& products = taken.hessianTimesActivations.emplace_back();
+    for (const at::Tensor& map : layer.maps) {
+      // Undefined of a level that the score does not use.
+      const at::Tensor gradient = next->defined() ? *next : at::zeros_like(map).detach();
+      ++next;
+      ofLayer.push_back(second ? gradient.detach() : gradient);
+      if (second) products.push_back(hessianTimes(map, gradient));
+    }
   }
   return taken;
 }

@@ -16,15 +16,10 @@ namespace gradcam {
 // the model's is touched.
 class ActivationsAndGradients {
  public:
-  struct Layer {
+  // The maps are as the layer gave them; later in-place operations do not reach them.
+  struct Layer : LayerCall {
     std::string path;
-    int slot;  // position among the plan's layers
-    int callIndex;
     OutputSelector output;  // where the layer gives several things, the way to the explained tensor
-    at::Tensor activation;  // as the layer gave it; later in-place operations do not reach it
-    std::vector<at::Tensor>
-        maps;           // instead of it, where the layer gives several: the levels of a feature pyramid
-    std::string given;  // what those are, by their names
   };
 
   // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,
@@ -36,15 +31,12 @@ class ActivationsAndGradients {
   const c10::IValue& output() const { return output_; }
   const std::vector<Layer>& layers() const { return layers_; }
 
-  // The gradient of the scalar `loss` with respect to each layer's activation, in the order of layers().
+  // The gradient of the scalar `loss` with respect to each of layers() and each of its maps, in their order.
   // Pass `last` = false while further losses of the same forward follow. Throws ERR_LAYER_DISCONNECTED.
-  // With `second`, also the Hessian of the loss times the activation.
+  // With `second`, also the Hessian of the loss times the map.
   struct Gradients {
-    std::vector<at::Tensor> gradients;
-    std::vector<at::Tensor> hessianTimesActivations;
-    // The same of layers that give several maps: of each layer those of its maps, in order.
-    std::vector<std::vector<at::Tensor>> gradientsOfMaps;
-    std::vector<std::vector<at::Tensor>> hessianTimesMaps;
+    std::vector<std::vector<at::Tensor>> gradients;
+    std::vector<std::vector<at::Tensor>> hessianTimesActivations;
   };
   Gradients gradients(const at::Tensor& loss, bool last, bool second = false) const;
 
@@ -57,8 +49,5 @@ class ActivationsAndGradients {
   c10::IValue output_;
   std::vector<Layer> layers_;
 };
-
-// The layer's activation, or its maps.
-std::vector<at::Tensor> tensorsOf(const ActivationsAndGradients::Layer& layer);
 
 }  // namespace gradcam

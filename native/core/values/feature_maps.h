@@ -2,20 +2,25 @@
 
 #include <vector>
 
+#include "api/output_tree.h"
 #include "core/process/torch.h"
 
 namespace gradcam {
 
-// Layers that give several maps at once, as the levels of a feature pyramid: a dictionary, list or tuple of
-// tensors.
+// What a layer gives, as feature maps: the tensor that its output is, or that `selector` chooses of it; or
+// several, where nothing is chosen of a dictionary, list or tuple of tensors: the levels of a feature
+// pyramid.
 
 // Whether values of this type are several tensors.
 bool isOfMaps(const c10::TypePtr& type);
 
-// The tensors, in order; none where the value holds anything else.
-std::vector<at::Tensor> mapsOf(const c10::IValue& value);
+// The maps, in order; none where there is no tensor at `selector`, or, without one, where the output holds
+// anything else.
+std::vector<at::Tensor> mapsOf(const c10::IValue& output, const OutputSelector& selector = {});
 
-// A value like `value`, with other tensors, in its order.
-c10::IValue withMaps(const c10::IValue& value, const std::vector<at::Tensor>& maps);
+// An output like `output`, with other maps, in the order of mapsOf().
+c10::IValue withMaps(const c10::IValue& output,
+                     const OutputSelector& selector,
+                     const std::vector<at::Tensor>& maps);
 
 }  // namespace gradcam
