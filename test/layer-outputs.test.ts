@@ -140,6 +140,21 @@ test('ScoreCAM and factorization take the named output', async (t) => {
   t.deepEqual([...explanations.shape], [2, 2, 24, 24]);
 });
 
+test('one call of a layer is factorized, not all of them', async (t) => {
+  const model = await sharedModel(pathOf('gated'));
+  const of = (call: number | 'last' | 'all') =>
+    new DeepFeatureFactorization({ model, targetLayer: { path: 'body', output: 0, call } });
+  t.throws(() => of('all'), {
+    instanceOf: RangeError,
+    code: 'ERR_OUT_OF_RANGE',
+    message: /targetLayer\.call/,
+  });
+  const [first, last] = await Promise.all(
+    [of(0), of('last')].map((each) => each.factorize(inputOf('pictures'), { components: 2 })),
+  );
+  t.deepEqual(first?.explanations.toTypedArray(), last?.explanations.toTypedArray());
+});
+
 test('inspect() and `gradcam layers` show what there is to name', async (t) => {
   const model = await sharedModel(pathOf('pyramid'));
   const { layers } = await model.inspect(inputOf('pictures'));

@@ -10,7 +10,7 @@ import { Tensor, type TensorLike } from '../tensor/tensor.js';
 
 export interface DeepFeatureFactorizationOptions {
   readonly model: Model;
-  /** One layer. */
+  /** One layer, at one call: `call: 'all'` is refused, for what several calls give has no maps in common. */
   readonly targetLayer: TargetLayer;
   /** Which of the model's methods runs. Default `'forward'`. */
   readonly modelMethod?: string;
@@ -55,7 +55,7 @@ export class DeepFeatureFactorization {
   readonly #options: DeepFeatureFactorizationOptions;
 
   /**
-   * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_UNKNOWN_OPTION`
+   * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_UNKNOWN_OPTION`, `ERR_OUT_OF_RANGE`
    * @throws {GradCamError} `ERR_UNKNOWN_LAYER`
    */
   constructor(options: DeepFeatureFactorizationOptions) {
@@ -69,7 +69,9 @@ export class DeepFeatureFactorization {
     ]);
     if (!(given.model instanceof Model))
       throw invalidArgumentType('model', 'a Model from loadModel()', given.model);
-    checkTargetLayers(given.targetLayer, given.model);
+    const [layer] = checkTargetLayers(given.targetLayer, given.model);
+    if (layer?.call === 'all')
+      throw argumentOutOfRange('targetLayer.call', "one call, 'last' or an index,", layer.call);
     checkModelMethod(given.modelMethod);
     checkReshapeTransform(given.reshapeTransform);
     if (given.computationOnConcepts !== undefined && typeof given.computationOnConcepts !== 'string')

@@ -8,19 +8,11 @@
 #include "api/model.h"
 #include "api/plan_description.h"
 #include "api/reshape_transform.h"
+#include "api/target_layer.h"
 #include "api/targets.h"
 #include "api/upsampling.h"
 
 namespace gradcam {
-
-enum class CallKind { Last, All, Index };
-
-struct TargetLayer {
-  std::string path;
-  CallKind call = CallKind::Last;
-  int callIndex = 0;      // for CallKind::Index
-  OutputSelector output;  // of a layer that gives several tensors the way to one; empty: what it gives
-};
 
 struct MethodRequest {
   std::string name;             // a row of cam_methods.cc, "ScoreCAM" or "AblationCAM"

@@ -79,11 +79,8 @@ Factorization factorizeOnDevice(ModelState& state,
                                 const Cancellation& cancellation,
                                 const ExplainProgress& progress) {
   const at::AutoGradMode noGradients(false);
-  CallChoice choice;
-  if (request.layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, request.layer.callIndex};
-  const auto plan =
-      state.plan(request.modelMethod,
-                 {{request.layer.path, choice, /*optional=*/false, request.layer.output}}, request.optimize);
+  if (request.layer.call == CallKind::All) throw Failure("ERR_INTERNAL", "One call is factorized, not all.");
+  const auto plan = state.plan(request.modelMethod, {request.layer}, {.optimize = request.optimize});
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
   const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
                                         [&] { return ActivationsAndGradients(*plan, inputs); });

@@ -21,16 +21,12 @@
 namespace gradcam {
 namespace {
 
-std::vector<HookedLayer> hookedLayers(const std::vector<TargetLayer>& layers) {
+std::shared_ptr<const Plan> planOf(ModelState& state,
+                                   const std::string& modelMethod,
+                                   const std::vector<TargetLayer>& layers,
+                                   PlanOptions options) {
   if (layers.empty()) throw Failure("ERR_INTERNAL", "No target layer was named.");
-  std::vector<HookedLayer> hooked;
-  for (const TargetLayer& layer : layers) {
-    CallChoice choice;
-    if (layer.call == CallKind::All) choice.kind = CallChoice::Kind::All;
-    if (layer.call == CallKind::Index) choice = {CallChoice::Kind::Index, layer.callIndex};
-    hooked.push_back({layer.path, choice, /*optional=*/false, layer.output});
-  }
-  return hooked;
+  return state.plan(modelMethod, layers, options);
 }
 
 void checkInput(const at::Tensor& input) {
@@ -156,9 +152,11 @@ Explanation explainOnDevice(ModelState& state,
   Stopwatch stopwatch;
   const at::AutoGradMode gradientsOnlyBehindHooks(false);
   cancellation.throwIfCancelled();
-  const auto plan = networkMethodOf(request) ? nullptr
-                                             : state.plan(request.modelMethod, hookedLayers(request.layers),
-                                                          request.optimize, needsSecondDerivatives(request));
+  const auto plan =
+      networkMethodOf(request)
+          ? nullptr
+          : planOf(state, request.modelMethod, request.layers,
+                   {.optimize = request.optimize, .secondDerivatives = needsSecondDerivatives(request)});
   const double planTime = stopwatch.lap();
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
   checkInput(inputs.images());
@@ -180,7 +178,7 @@ PlanDescription describePlan(const Model& model,
                              bool optimize) {
   ModelState& state = model.state();
   return onDevice(state.device, state.mode,
-                  [&] { return state.plan(modelMethod, hookedLayers(layers), optimize)->describe(); });
+                  [&] { return planOf(state, modelMethod, layers, {.optimize = optimize})->describe(); });
 }
 
 Explanation explain(const Model& model,

@@ -83,11 +83,10 @@ NetworkMaps fullGrad(ModelState& state,
                   "layers any more. "
                   "Load the file saved before freezing.");
   const auto biased = biasedLayers(state.module);
-  std::vector<HookedLayer> hooked;
+  std::vector<TargetLayer> layers;
+  for (const BiasedLayer& layer : biased) layers.push_back({layer.path, CallKind::All});
   // A forward need not call them all: auxiliary heads, the other tower of a CLIP.
-  for (const BiasedLayer& layer : biased)
-    hooked.push_back({layer.path, {CallChoice::Kind::All, 0}, /*optional=*/true});
-  const auto plan = state.plan(request.modelMethod, hooked, /*optimize=*/false);
+  const auto plan = state.plan(request.modelMethod, layers, {.optimize = false, .optionalLayers = true});
   timings.plan += stopwatch.lap();
 
   if (inputs.images().dim() < 3 || !at::isFloatingType(inputs.images().scalar_type()))

@@ -62,13 +62,13 @@ void refuseToRun(torch::jit::Stack&) {
 
 }  // namespace
 
-ForwardHooks::ForwardHooks(Mode mode, const std::vector<HookedLayer>& layers)
+ForwardHooks::ForwardHooks(Mode mode, const std::vector<TargetLayer>& layers)
     : mode_(mode), restoreGradMode_(false), outer_(currentHooks), callCounts_(layers.size(), 0) {
-  for (const HookedLayer& layer : layers) outputs_.push_back(layer.output);
+  for (const TargetLayer& layer : layers) outputs_.push_back(layer.output);
   currentHooks = this;
 }
 
-ForwardHooks::ForwardHooks(LayerCall replacement, const std::vector<HookedLayer>& layers)
+ForwardHooks::ForwardHooks(LayerCall replacement, const std::vector<TargetLayer>& layers)
     : ForwardHooks(Mode::Replace, layers) {
   replacement_ = std::move(replacement);
 }

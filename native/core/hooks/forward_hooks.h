@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/hooks/hooked_layer.h"
+#include "api/target_layer.h"
 #include "core/process/torch.h"
 
 namespace gradcam {
@@ -33,13 +33,13 @@ class ForwardHooks {
   // What forward does with the outputs it sees.
   enum class Mode { KeepForGradient, ObserveShapes, Replace };
 
-  explicit ForwardHooks(Mode mode, const std::vector<HookedLayer>& layers = {});
+  explicit ForwardHooks(Mode mode, const std::vector<TargetLayer>& layers = {});
   ~ForwardHooks();
   ForwardHooks(const ForwardHooks&) = delete;
   ForwardHooks& operator=(const ForwardHooks&) = delete;
 
   // Replaces one call's output; everything else passes, without gradients.
-  ForwardHooks(LayerCall replacement, const std::vector<HookedLayer>& layers);
+  ForwardHooks(LayerCall replacement, const std::vector<TargetLayer>& layers);
 
   // Called by the operators.
   c10::IValue keepOutput(const c10::IValue& output, int slot, int callIndex, bool cloneForLaterWrites);

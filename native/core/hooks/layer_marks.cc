@@ -32,24 +32,23 @@ void replaceMarkByHook(Node* mark, int callIndex, bool cloneForLaterWrites) {
   mark->destroy();
 }
 
-void placeHooksOf(const HookedLayer& wanted,
+void placeHooksOf(const TargetLayer& wanted,
                   const std::vector<Node*>& marks,
                   const torch::jit::AliasDb& aliases) {
   const bool allStraight = std::all_of(marks.begin(), marks.end(), [](const Node* mark) {
     return mark->owningBlock() == mark->owningGraph()->block();
   });
   const int count = static_cast<int>(marks.size());
-  if (allStraight && wanted.call.kind == CallChoice::Kind::Index && wanted.call.index >= count) {
+  if (allStraight && wanted.call == CallKind::Index && wanted.callIndex >= count) {
     throw Failure("ERR_LAYER_NOT_CALLED", "Layer '" + wanted.path + "' is called " + std::to_string(count) +
                                               " time" + (count == 1 ? "" : "s") + ", so there is no call " +
-                                              std::to_string(wanted.call.index) + " (the first is call 0).")
+                                              std::to_string(wanted.callIndex) + " (the first is call 0).")
         .withLayer(wanted.path);
   }
   for (int index = 0; index < count; ++index) {
     Node* mark = marks[static_cast<std::size_t>(index)];
-    const bool chosen =
-        !allStraight || wanted.call.kind == CallChoice::Kind::All ||
-        (wanted.call.kind == CallChoice::Kind::Last ? index == count - 1 : index == wanted.call.index);
+    const bool chosen = !allStraight || wanted.call == CallKind::All ||
+                        (wanted.call == CallKind::Last ? index == count - 1 : index == wanted.callIndex);
     if (chosen) {
       replaceMarkByHook(mark, allStraight ? index : -1, aliases.hasWriters(mark->output()));
     } else {
@@ -100,7 +99,7 @@ std::vector<std::vector<Node*>> findMarks(Graph& graph, std::size_t slots) {
   return marks;
 }
 
-void placeHooks(const std::shared_ptr<Graph>& graph, const std::vector<HookedLayer>& layers) {
+void placeHooks(const std::shared_ptr<Graph>& graph, const std::vector<TargetLayer>& layers) {
   const auto marks = findMarks(*graph, layers.size());
   const torch::jit::AliasDb aliases(graph);
   for (std::size_t slot = 0; slot < layers.size(); ++slot) placeHooksOf(layers[slot], marks[slot], aliases);

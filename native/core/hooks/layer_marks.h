@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/hooks/hooked_layer.h"
+#include "api/target_layer.h"
 #include "core/process/torch.h"
 
 namespace gradcam {
@@ -23,7 +23,7 @@ std::vector<std::vector<torch::jit::Node*>> findMarks(torch::jit::Graph& graph, 
 // Makes hooks of the marks of the calls that were asked for, and removes the others. A call inside an `if` or
 // a loop runs any number of times, so then every mark becomes a hook, unnumbered, and the choice is made
 // after forward. Throws ERR_LAYER_NOT_CALLED where there is no call of the number asked for.
-void placeHooks(const std::shared_ptr<torch::jit::Graph>& graph, const std::vector<HookedLayer>& layers);
+void placeHooks(const std::shared_ptr<torch::jit::Graph>& graph, const std::vector<TargetLayer>& layers);
 
 // The first node at the top level from which on gradients are recorded, or a branch or loop with one inside;
 // null where there is none.

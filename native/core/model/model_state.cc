@@ -9,12 +9,13 @@
 namespace gradcam {
 namespace {
 
-std::string keyOf(const std::vector<HookedLayer>& layers) {
-  std::string key;
-  for (const HookedLayer& layer : layers) {
-    key += layer.path + "#" + std::to_string(static_cast<int>(layer.call.kind)) + "." +
-           std::to_string(layer.call.index) + (layer.optional ? "?" : "") + describeSelector(layer.output) +
-           "\n";
+std::string keyOf(const std::string& method, const std::vector<TargetLayer>& layers, PlanOptions options) {
+  std::string key = method + (options.optimize ? "\noptimized\n" : "\nas it is\n") +
+                    (options.secondDerivatives ? "second derivatives\n" : "") +
+                    (options.optionalLayers ? "optional\n" : "");
+  for (const TargetLayer& layer : layers) {
+    key += layer.path + "#" + std::to_string(static_cast<int>(layer.call)) + "." +
+           std::to_string(layer.callIndex) + describeSelector(layer.output) + "\n";
   }
   return key;
 }
@@ -91,15 +92,12 @@ std::vector<ModelWarning> ModelState::warnings() const {
 }
 
 std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
-                                             const std::vector<HookedLayer>& layers,
-                                             bool optimize,
-                                             bool secondDerivatives) {
-  const std::string key = method + (optimize ? "\noptimized\n" : "\nas it is\n") +
-                          (secondDerivatives ? "second derivatives\n" : "") + keyOf(layers);
-  return plans_.get(key, [&] {
+                                             const std::vector<TargetLayer>& layers,
+                                             PlanOptions options) {
+  return plans_.get(keyOf(method, layers, options), [&] {
     checkMethod(method);
-    for (const HookedLayer& layer : layers) checkLayer(layer.path);
-    return finished(Plan::keepOutputs(module, method, layers, optimize, secondDerivatives, weights_));
+    for (const TargetLayer& layer : layers) checkLayer(layer.path);
+    return finished(Plan::keepOutputs(module, method, layers, options, weights_));
   });
 }
 

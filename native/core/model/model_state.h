@@ -23,9 +23,8 @@ struct ModelState {
 
   // Plans are built once per method and choice of layers and shared; the least recently used leave first.
   std::shared_ptr<const Plan> plan(const std::string& method,
-                                   const std::vector<HookedLayer>& layers,
-                                   bool optimize,
-                                   bool secondDerivatives = false);
+                                   const std::vector<TargetLayer>& layers,
+                                   PlanOptions options);
   std::shared_ptr<const Plan> plainPlan(const std::string& method);
   // How many plans of layers are kept; never waits for one that is being built.
   std::size_t cachedPlans() const { return plans_.size(); }

@@ -42,21 +42,21 @@ ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
 }
 
 void ActivationsAndGradients::collectLayers(const std::vector<LayerCall>& calls,
-                                            const std::vector<HookedLayer>& wanted) {
+                                            const std::vector<TargetLayer>& wanted) {
   for (std::size_t slot = 0; slot < wanted.size(); ++slot) {
-    const auto& [path, choice, optional, output] = wanted[slot];
+    const auto& [path, choice, callIndex, output] = wanted[slot];
     std::vector<const LayerCall*> ofLayer;
     for (const LayerCall& call : calls) {
       if (call.slot != static_cast<int>(slot)) continue;
-      if (choice.kind == CallChoice::Kind::Index && call.callIndex != choice.index) continue;
+      if (choice == CallKind::Index && call.callIndex != callIndex) continue;
       ofLayer.push_back(&call);
     }
-    if (choice.kind == CallChoice::Kind::Last && ofLayer.size() > 1) ofLayer = {ofLayer.back()};
-    if (ofLayer.empty() && optional) continue;
+    if (choice == CallKind::Last && ofLayer.size() > 1) ofLayer = {ofLayer.back()};
+    if (ofLayer.empty() && plan_.layersAreOptional()) continue;
     if (ofLayer.empty()) {
-      throw Failure("ERR_LAYER_NOT_CALLED",
-                    "Layer '" + path + "' sits in a branch or loop that this input did not take" +
-                        (choice.kind == CallChoice::Kind::Index ? " often enough." : "."))
+      throw Failure("ERR_LAYER_NOT_CALLED", "Layer '" + path +
+                                                "' sits in a branch or loop that this input did not take" +
+                                                (choice == CallKind::Index ? " often enough." : "."))
           .withLayer(path);
     }
     for (const LayerCall* call : ofLayer) {

@@ -41,7 +41,7 @@ class ActivationsAndGradients {
   Gradients gradients(const at::Tensor& loss, bool last, bool second = false) const;
 
  private:
-  void collectLayers(const std::vector<LayerCall>& calls, const std::vector<HookedLayer>& wanted);
+  void collectLayers(const std::vector<LayerCall>& calls, const std::vector<TargetLayer>& wanted);
 
   [[noreturn]] void throwDisconnected(const std::string& path) const;
 

@@ -60,7 +60,7 @@ Plan::Plan(const torch::jit::Module& model, const std::string& method, Parts par
       method_(method),
       takesImageList_(method == "forward" && takesImageList(model)),
       parts_(std::move(parts)) {
-  for (const HookedLayer& layer : parts_.layers) weights_.emplace_back(moduleNamed(model, layer.path));
+  for (const TargetLayer& layer : parts_.layers) weights_.emplace_back(moduleNamed(model, layer.path));
   for (const auto& graph : {parts_.prefix, parts_.tail}) {
     if (graph) writtenAttributes_.merge(writtenAttributes(graph));
   }

@@ -8,13 +8,19 @@
 #include "api/counted.h"
 #include "api/plan_description.h"
 #include "api/reshape_transform.h"
+#include "api/target_layer.h"
 #include "core/fusion/shared_weights.h"
-#include "core/hooks/hooked_layer.h"
 #include "core/process/torch.h"
 #include "core/script/model_inputs.h"
 #include "core/values/image_axes.h"
 
 namespace gradcam {
+
+struct PlanOptions {
+  bool optimize = true;            // freeze the graph, and split it into a prefix and a tail
+  bool secondDerivatives = false;  // write out attention behind the hook, for closed it has only first ones
+  bool optionalLayers = false;     // layers may be left out, never called or in a branch not taken
+};
 
 // How a method of a model, usually forward, is run with hooks behind chosen layers: a prefix up to the first
 // hooked layer, without gradients and optimised for that, and a tail, whose operations autograd records.
@@ -24,21 +30,20 @@ class Plan : public Counted<Plan> {
   struct Parts {
     std::shared_ptr<torch::jit::Graph> prefix = {};  // null: everything is the tail
     std::shared_ptr<torch::jit::Graph> tail = {};    // null: everything is the prefix
-    std::vector<HookedLayer> layers = {};
+    std::vector<TargetLayer> layers = {};
+    bool layersAreOptional = false;          // a run may leave them out
     std::vector<c10::IValue> capsules = {};  // the prefix's inputs after the model's own
     PlanDescription facts = {};              // what describe() cannot see in the graphs
     std::vector<std::vector<UnrollStep>> unrolled = {};
   };
 
   // Keeps the outputs of `layers` (slot = position in the list) for activations and gradients. Without
-  // `optimize` nothing is frozen or split: the whole forward is the tail, and gradients start where the first
-  // hook is. With `secondDerivatives` attention is written out behind the hook, for closed it has only first
-  // ones. Throws ERR_LAYER_NOT_CALLED and ERR_LAYER_OUTPUT.
+  // `optimize` the whole forward is the tail, and gradients start where the first hook is. Throws
+  // ERR_LAYER_NOT_CALLED and ERR_LAYER_OUTPUT.
   static std::shared_ptr<const Plan> keepOutputs(const torch::jit::Module& model,
                                                  const std::string& method,
-                                                 std::vector<HookedLayer> layers,
-                                                 bool optimize,
-                                                 bool secondDerivatives,
+                                                 std::vector<TargetLayer> layers,
+                                                 PlanOptions options,
                                                  SharedWeights& weights);
   // Observes the output of every layer in `paths` (slot = position in the list); those never called are no
   // error.
@@ -57,7 +62,8 @@ class Plan : public Counted<Plan> {
                                               const std::string& method,
                                               bool guidedRelu);
 
-  const std::vector<HookedLayer>& layers() const { return parts_.layers; }
+  const std::vector<TargetLayer>& layers() const { return parts_.layers; }
+  bool layersAreOptional() const { return parts_.layersAreOptional; }
   const LayerWeights& weightsOf(int slot) const { return weights_.at(static_cast<std::size_t>(slot)); }
   // What brought the tokens of a layer into another order than that of rows.
   const std::vector<UnrollStep>& unrolledBefore(int slot) const {

@@ -66,7 +66,7 @@ bool isOnGpu(const torch::jit::Module& model) {
       .withAvailable(inside);
 }
 
-[[noreturn]] void throwOneTensor(const HookedLayer& layer) {
+[[noreturn]] void throwOneTensor(const TargetLayer& layer) {
   throw Failure("ERR_LAYER_OUTPUT", "Layer '" + layer.path + "' gives one tensor, so there is no output " +
                                         describeSelector(layer.output) +
                                         " to choose: a trace keeps only those that are used. Leave "
@@ -110,7 +110,8 @@ Value* valueNamed(Graph& graph, const std::string& name) {
 void checkMarks(Graph& graph,
                 const torch::jit::Module& model,
                 const std::string& method,
-                const std::vector<HookedLayer>& layers,
+                const std::vector<TargetLayer>& layers,
+                bool optional,
                 const std::vector<std::string>& otherOutputs) {
   const auto marks = findMarks(graph, layers.size());
   for (std::size_t slot = 0; slot < layers.size(); ++slot) {
@@ -122,19 +123,20 @@ void checkMarks(Graph& graph,
                         "', output: 0 }, or choose a layer inside it.")
           .withLayer(path);
     }
-    if (marks[slot].empty() && !layers[slot].optional) throwNotCalled(model, method, path);
+    if (marks[slot].empty() && !optional) throwNotCalled(model, method, path);
   }
 }
 
-// The method's graph with marks behind the calls of the layers. Where one tensor of what a layer gives can
-// only be meant, the layer says so from then on.
+// The method's graph with marks behind the calls of the layers, which may be missing if they are `optional`.
+// Where one tensor of what a layer gives can only be meant, the layer says so from then on.
 std::shared_ptr<Graph> markLayers(const torch::jit::Module& model,
                                   const std::string& method,
-                                  std::vector<HookedLayer>& layers) {
+                                  std::vector<TargetLayer>& layers,
+                                  bool optional) {
   std::vector<std::string> otherOutputs(layers.size());
   auto graph = graphOf(model, method, [&](const std::string& path, Value* output, Node* behind) {
     for (std::size_t slot = 0; slot < layers.size(); ++slot) {
-      HookedLayer& layer = layers[slot];
+      TargetLayer& layer = layers[slot];
       if (layer.path != path) continue;
       const c10::TypePtr& type = output->type();
       if (isTensorType(type) && !layer.output.empty()) throwOneTensor(layer);
@@ -155,7 +157,7 @@ std::shared_ptr<Graph> markLayers(const torch::jit::Module& model,
     }
   }
   ownInputs(graph);
-  checkMarks(*graph, model, method, layers, otherOutputs);
+  checkMarks(*graph, model, method, layers, optional, otherOutputs);
   return graph;
 }
 
@@ -192,13 +194,12 @@ Plan::Parts cutAndOptimize(std::shared_ptr<Graph>& graph, SharedWeights& weights
 
 std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
                                               const std::string& method,
-                                              std::vector<HookedLayer> layers,
-                                              bool optimize,
-                                              bool secondDerivatives,
+                                              std::vector<TargetLayer> layers,
+                                              PlanOptions options,
                                               SharedWeights& weights) {
-  auto graph = markLayers(model, method, layers);
+  auto graph = markLayers(model, method, layers, options.optionalLayers);
   // Where freezing loses a layer, the graph as it was tells what to say to the user.
-  auto frozen = optimize ? frozenWithMarks(*graph, model, layers.size()) : nullptr;
+  auto frozen = options.optimize ? frozenWithMarks(*graph, model, layers.size()) : nullptr;
   const bool inTwoParts = frozen != nullptr;
   if (inTwoParts) {
     graph = std::move(frozen);
@@ -213,9 +214,10 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
   Parts parts = inTwoParts ? cutAndOptimize(graph, weights) : Parts{.tail = std::move(graph)};
   if (closedPrefix) openSelfAttention(parts.tail);
-  if (secondDerivatives) openScaledDotProducts(parts.tail);
+  if (options.secondDerivatives) openScaledDotProducts(parts.tail);
   layNormGradientsInRows(parts.tail);
   parts.layers = std::move(layers);
+  parts.layersAreOptional = options.optionalLayers;
   parts.unrolled = std::move(unrolled);
   return std::shared_ptr<const Plan>(new Plan(model, method, std::move(parts)));
 }
@@ -265,17 +267,16 @@ std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model,
                   "Use GradCAM "
                   "with a reshapeTransform instead.");
   }
-  std::vector<HookedLayer> layers;
+  std::vector<TargetLayer> layers;
   for (Node* node : softmaxes) {
     insertMark(node->output(), static_cast<int>(layers.size()), node->next());
-    layers.push_back(
-        {"softmax " + std::to_string(layers.size()), {CallChoice::Kind::All, 0}, /*optional=*/true});
+    layers.push_back({"softmax " + std::to_string(layers.size()), CallKind::All});
   }
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
   layNormGradientsInRows(graph);
-  return std::shared_ptr<const Plan>(
-      new Plan(model, method, {.tail = std::move(graph), .layers = std::move(layers)}));
+  return std::shared_ptr<const Plan>(new Plan(
+      model, method, {.tail = std::move(graph), .layers = std::move(layers), .layersAreOptional = true}));
 }
 
 std::shared_ptr<const Plan> Plan::recorded(const torch::jit::Module& model,

@@ -7,15 +7,12 @@
 namespace gradcam {
 
 // Which call counts where forward calls a layer more than once.
-struct CallChoice {
-  enum class Kind { Last, All, Index } kind = Kind::Last;
-  int index = 0;  // for Kind::Index: 0 is the first call
-};
+enum class CallKind { Last, All, Index };
 
-struct HookedLayer {
+struct TargetLayer {
   std::string path;
-  CallChoice call;
-  bool optional = false;       // may sit in a branch that the input does not take
+  CallKind call = CallKind::Last;
+  int callIndex = 0;           // for CallKind::Index: 0 is the first call
   OutputSelector output = {};  // of a layer that gives several tensors the way to one; empty: what it gives
 };
 
