@@ -31,6 +31,7 @@ const golden = readJson<{
   readonly loading: { readonly lists: Run; readonly frozen: Run; readonly frozenHalf: Run };
   readonly pair: { readonly inputs: readonly StoredValues[]; readonly map: StoredValues };
   readonly handsOnList: Mapped;
+  readonly fullGradOfGates: Mapped;
 }>('corners/golden.json');
 const pathOf = (name: string) => fixturePath(`corners/${name}.pt`);
 const tolerance = 2e-5;
@@ -92,6 +93,13 @@ test('a list whose length has nothing to do with the images may cross the layer'
   const cam = new AblationCAM({ model, targetLayers: 'body' });
   const { heatmaps } = await cam.explain(tensorOf(input), { targets: 1, upsample: false });
   t.true(maxDifference(heatmaps.toTypedArray(), map.values) < 1e-4);
+});
+
+test('FullGrad leaves out the bias of a layer that gives several outputs', async (t) => {
+  const { input, map } = golden.fullGradOfGates;
+  await using model = await loadModel(pathOf('gated'));
+  const { heatmaps } = await new FullGrad({ model }).explain(tensorOf(input), { targets: 1 });
+  t.true(maxDifference(heatmaps.toTypedArray(), map.values) < tolerance);
 });
 
 test('noise that changes how often a layer is called is refused', async (t) => {

@@ -189,3 +189,25 @@ class LeavesNothing(nn.Module):
 
     def forward(self, x):
         return self.head(self.crop(F.relu(self.body(x))).sum((2, 3)))
+
+
+class ConvGates(nn.Module):
+    """One bias, and two outputs that it is in."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.zeros(4, 3, 3, 3)), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x):
+        y = F.conv2d(x, self.weight, self.bias, padding=1)
+        return F.relu(y), torch.tanh(y)
+
+
+class Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gates, self.body, self.head = ConvGates(), nn.Conv2d(4, 8, 3, padding=1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        features, gate = self.gates(x)
+        return self.head(F.relu(self.body(features * gate)).mean((2, 3)))

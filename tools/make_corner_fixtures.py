@@ -4,8 +4,8 @@ loading and running a file.
     python tools/make_corner_fixtures.py
 
 The expected values are plain PyTorch's, in double precision. Maps are Grad-CAM's (Selvaraju et al. 2017), LeGrad's (Bousselham
-et al. 2024) and Ablation-CAM's (Desai and Ramaswamy 2020), of the layer's size, scaled to 0..1. Of augmentations the mean of the
-six maps, mirrored ones mirrored back, with a target that is mirrored with the image.
+et al. 2024), Ablation-CAM's (Desai and Ramaswamy 2020) and FullGrad's (Srinivas and Fleuret 2019), of the layer's size, scaled
+to 0..1. Of augmentations the mean of the six maps, mirrored ones mirrored back, with a target that is mirrored with the image.
 """
 
 import copy
@@ -215,6 +215,19 @@ def hands_on_list():
     return {"input": shaped(x), "map": shaped(unit(unit(found)))}
 
 
+def full_grad_of_gates():
+    """Of the layer with two outputs FullGrad leaves the bias out: there is no one gradient that it belongs to."""
+    model, x = initialised(models.Gated()), picture(1, 3, 8, 8)
+    save("gated", model)
+    model, x = model.double(), x.double().requires_grad_()
+    kept = {}
+    model.body.register_forward_hook(lambda module, given, output: kept.__setitem__("body", output))
+    score = model(x)[0, 1]
+    of_input, of_body = torch.autograd.grad(score, [x, kept["body"]])
+    terms = [(x * of_input).abs()[0], (model.body.bias[:, None, None] * of_body[0]).abs()]
+    return {"input": shaped(x), "map": shaped(unit(sum(unit(each).sum(0, keepdim=True) for each in terms)))}
+
+
 def main():
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
@@ -227,6 +240,7 @@ def main():
         "loading": loading(),
         "pair": pair(),
         "handsOnList": hands_on_list(),
+        "fullGradOfGates": full_grad_of_gates(),
     }
     save("gives-tokens", initialised(models.GivesTokens()))
     save("calls-again", initialised(models.CallsAgain()))
