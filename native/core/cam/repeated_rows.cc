@@ -67,57 +67,72 @@ void checkLengths(std::size_t one, std::size_t two) {
                                    " for two, so that it cannot be told which belong to an image.");
 }
 
-// `one` is what there is for one image and `two` for two: what doubles belongs to the image.
-c10::IValue expand(const c10::IValue& one, const c10::IValue& two, int64_t rows, bool tailWrites) {
-  if (one.isTensor() && two.isTensor()) {
-    const at::Tensor &first = one.toTensor(), &second = two.toTensor();
-    const bool doubles =
-        first.dim() > 0 && first.dim() == second.dim() && first.size(0) * 2 == second.size(0);
-    if (!doubles) return tailWrites ? first.clone() : first;
-    if (first.size(0) <= 1) return expandTensor(first, rows, tailWrites);
-    const at::Tensor repeated =
-        first.numel() > 0 ? repeatRows(first, second, rows) : repeatWithin(first, 1, rows);
-    return tailWrites ? repeated.clone(at::MemoryFormat::Contiguous) : repeated;
+// What there is for one image and for two, as it would be for `rows` images: what doubles belongs to the
+// image.
+class Repetition {
+ public:
+  Repetition(int64_t rows, bool tailWrites) : rows_(rows), tailWrites_(tailWrites) {}
+
+  c10::IValue of(const c10::IValue& one, const c10::IValue& two) const {
+    if (one.isTensor() && two.isTensor()) return ofTensors(one.toTensor(), two.toTensor());
+    if (one.isInt() && two.isInt() && one.toInt() * 2 == two.toInt()) return one.toInt() * rows_;
+    if (one.isList()) return ofLists(one.toList(), two.toList());
+    if (one.isTuple()) return ofTuples(one.toTupleRef(), two.toTupleRef());
+    if (one.isGenericDict()) return ofDicts(one.toGenericDict(), two.toGenericDict());
+    if (one.isObject() && !isModule(one)) return ofObjects(*one.toObject(), *two.toObject());
+    return one;
   }
-  if (one.isInt() && two.isInt() && one.toInt() * 2 == two.toInt()) return one.toInt() * rows;
-  if (one.isList()) {
-    const auto first = one.toList(), second = two.toList();
-    c10::impl::GenericList list(first.elementType());
-    const bool doubles = first.size() * 2 == second.size();
-    if (!doubles) checkLengths(first.size(), second.size());
-    for (int64_t row = 0; row < (doubles ? rows : 1); ++row) {
-      for (std::size_t index = 0; index < first.size(); ++index)
-        list.push_back(expand(first.get(index), second.get(index), doubles ? 1 : rows, tailWrites));
+
+ private:
+  at::Tensor ofTensors(const at::Tensor& one, const at::Tensor& two) const {
+    const bool doubles = one.dim() > 0 && one.dim() == two.dim() && one.size(0) * 2 == two.size(0);
+    if (!doubles) return tailWrites_ ? one.clone() : one;
+    if (one.size(0) <= 1) return expandTensor(one, rows_, tailWrites_);
+    const at::Tensor repeated = one.numel() > 0 ? repeatRows(one, two, rows_) : repeatWithin(one, 1, rows_);
+    return tailWrites_ ? repeated.clone(at::MemoryFormat::Contiguous) : repeated;
+  }
+
+  // A list that doubles holds elements for each image, another one elements that hold rows.
+  c10::IValue ofLists(const c10::impl::GenericList& one, const c10::impl::GenericList& two) const {
+    const bool doubles = one.size() * 2 == two.size();
+    if (!doubles) checkLengths(one.size(), two.size());
+    const Repetition ofElement(doubles ? 1 : rows_, tailWrites_);
+    c10::impl::GenericList list(one.elementType());
+    for (int64_t row = 0; row < (doubles ? rows_ : 1); ++row) {
+      for (std::size_t index = 0; index < one.size(); ++index)
+        list.push_back(ofElement.of(one.get(index), two.get(index)));
     }
     return list;
   }
-  if (one.isTuple()) {
-    const auto &first = one.toTupleRef().elements(), &second = two.toTupleRef().elements();
-    checkLengths(first.size(), second.size());
+
+  c10::IValue ofTuples(const c10::ivalue::Tuple& one, const c10::ivalue::Tuple& two) const {
+    checkLengths(one.size(), two.size());
     std::vector<c10::IValue> elements;
-    for (std::size_t index = 0; index < first.size(); ++index)
-      elements.push_back(expand(first[index], second[index], rows, tailWrites));
+    for (std::size_t index = 0; index < one.size(); ++index)
+      elements.push_back(of(one.elements()[index], two.elements()[index]));
     return c10::ivalue::Tuple::create(std::move(elements));
   }
-  if (one.isGenericDict()) {
-    const auto first = one.toGenericDict(), second = two.toGenericDict();
-    c10::impl::GenericDict dict(first.keyType(), first.valueType());
-    for (const auto& entry : first) {
-      checkLengths(1, second.contains(entry.key()) ? 1 : 0);
-      dict.insert(entry.key(), expand(entry.value(), second.at(entry.key()), rows, tailWrites));
+
+  c10::IValue ofDicts(const c10::impl::GenericDict& one, const c10::impl::GenericDict& two) const {
+    c10::impl::GenericDict dict(one.keyType(), one.valueType());
+    for (const auto& entry : one) {
+      checkLengths(1, two.contains(entry.key()) ? 1 : 0);
+      dict.insert(entry.key(), of(entry.value(), two.at(entry.key())));
     }
     return dict;
   }
-  if (one.isObject() && !isModule(one)) {
-    const auto first = one.toObject(), second = two.toObject();
-    auto object = c10::ivalue::Object::create(c10::StrongTypePtr(first->compilation_unit(), first->type()),
-                                              first->slots().size());
-    for (std::size_t slot = 0; slot < first->slots().size(); ++slot)
-      object->setSlot(slot, expand(first->getSlot(slot), second->getSlot(slot), rows, tailWrites));
+
+  c10::IValue ofObjects(c10::ivalue::Object& one, const c10::ivalue::Object& two) const {
+    auto object = c10::ivalue::Object::create(c10::StrongTypePtr(one.compilation_unit(), one.type()),
+                                              one.slots().size());
+    for (std::size_t slot = 0; slot < one.slots().size(); ++slot)
+      object->setSlot(slot, of(one.getSlot(slot), two.getSlot(slot)));
     return object;
   }
-  return one;
-}
+
+  int64_t rows_;
+  bool tailWrites_;
+};
 
 }  // namespace
 
@@ -133,13 +148,14 @@ RepeatedRows::RepeatedRows(const Plan& plan, const ImageCopies& copies, int64_t 
 torch::jit::Stack RepeatedRows::of(int64_t rows) const {
   const bool tailWrites = plan_.tailWrites();
   if (rows > 1 && hangsOnRows_ && !two_) two_ = runPrefix(plan_, copies_.of(image_, 2));
+  const Repetition repetition(rows, tailWrites);
   torch::jit::Stack stack;
   for (std::size_t index = 0; index < one_.size(); ++index) {
     const c10::IValue& value = one_[index];
     if (rows == 1) {
-      stack.push_back(expand(value, value, 1, tailWrites));
+      stack.push_back(repetition.of(value, value));
     } else if (hangsOnRows_) {
-      stack.push_back(expand(value, (*two_)[index], rows, tailWrites));
+      stack.push_back(repetition.of(value, (*two_)[index]));
     } else {
       stack.push_back(value.isTensor() ? c10::IValue(expandTensor(value.toTensor(), rows, tailWrites))
                                        : value);
