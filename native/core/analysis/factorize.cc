@@ -56,6 +56,51 @@ at::Tensor startAt(const std::optional<TensorHandle>& given,
   return start;
 }
 
+// Non-negative factors of a matrix, concepts times where they are, and of how many rounds.
+struct Factors {
+  at::Tensor concepts;  // [channels, components]
+  at::Tensor where;     // [components, places]
+  int64_t rounds = 0;
+};
+
+// `data` is [channels, places], of values from 0 up.
+Factors factorsOf(const at::Tensor& data,
+                  const FactorizationRequest& request,
+                  const Cancellation& cancellation,
+                  const ExplainProgress& progress) {
+  const double scale = std::sqrt(data.mean().item<double>() / static_cast<double>(request.components));
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(request.seed));
+  // In scikit-learn's order: first where the concepts are, then the concepts.
+  const at::Tensor where =
+      startAt(request.startExplanations, {request.components, data.size(1)}, scale, generator);
+  Factors factors{startAt(request.startConcepts, {data.size(0), request.components}, scale, generator), {}};
+  at::Tensor whereByPlace = where.t().contiguous();  // [places, components]
+  const at::Tensor dataByPlace = data.t().contiguous();
+  double first = 0;
+  while (factors.rounds < kMostRounds) {
+    cancellation.throwIfCancelled();
+    ++factors.rounds;
+    double violation = descend(data, factors.concepts, whereByPlace.t());
+    violation += descend(dataByPlace, whereByPlace, factors.concepts.t());
+    if (factors.rounds == 1) first = violation;
+    progress(factors.rounds, kMostRounds);
+    if (first == 0 || violation / first <= kTolerance) break;
+  }
+  factors.where = whereByPlace.t();
+  return factors;
+}
+
+// [components, B * places] -> [B, components, ...size], each map scaled to 0..1. `activation` is [B, C,
+// ...space].
+at::Tensor explanationsOf(const at::Tensor& where, const at::Tensor& activation, at::IntArrayRef size) {
+  std::vector<int64_t> sizes = {where.size(0), activation.size(0)};
+  sizes.insert(sizes.end(), activation.sizes().begin() + 2, activation.sizes().end());
+  const at::Tensor maps = where.reshape(sizes).transpose(0, 1).flatten(0, 1).contiguous();
+  return resizeMaps(scaleToUnitRange(maps), size)
+      .unflatten(0, {activation.size(0), where.size(0)})
+      .contiguous();
+}
+
 at::Tensor linearOf(const torch::jit::Module& model, const std::string& path, const at::Tensor& rows) {
   for (const auto& named : model.named_modules()) {
     if (named.name != path) continue;
@@ -94,43 +139,16 @@ Factorization factorizeOnDevice(ModelState& state,
         .withLayer(request.layer.path);
   }
 
-  const int64_t batch = activation.size(0), channels = activation.size(1);
-  const at::Tensor flat = activation.transpose(0, 1).reshape({channels, -1});
+  const at::Tensor flat = activation.transpose(0, 1).reshape({activation.size(1), -1});
   const at::Tensor offset = flat.amin(1, /*keepdim=*/true);
-  const at::Tensor data = (flat - offset).contiguous();
-  const double scale = std::sqrt(data.mean().item<double>() / static_cast<double>(request.components));
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(request.seed));
-  // In scikit-learn's order: first where the concepts are, then the concepts.
-  at::Tensor where = startAt(request.startExplanations, {request.components, data.size(1)}, scale, generator);
-  at::Tensor concepts = startAt(request.startConcepts, {channels, request.components}, scale, generator);
-
-  at::Tensor whereByPlace = where.t().contiguous();  // [places, components]
-  const at::Tensor dataByPlace = data.t().contiguous();
-  double first = 0;
-  int64_t round = 0;
-  while (round < kMostRounds) {
-    cancellation.throwIfCancelled();
-    ++round;
-    double violation = descend(data, concepts, whereByPlace.t());
-    violation += descend(dataByPlace, whereByPlace, concepts.t());
-    if (round == 1) first = violation;
-    progress(round, kMostRounds);
-    if (first == 0 || violation / first <= kTolerance) break;
-  }
-
-  const at::Tensor found = concepts + offset;
-  std::vector<int64_t> sizes = {request.components, batch};
-  sizes.insert(sizes.end(), activation.sizes().begin() + 2, activation.sizes().end());
-  const at::Tensor maps = whereByPlace.t().reshape(sizes).transpose(0, 1).flatten(0, 1).contiguous();
-  const auto size = spatialSizes(inputs.images().sizes());
-  std::vector<int64_t> resultSizes = {batch, request.components};
-  resultSizes.insert(resultSizes.end(), size.begin(), size.end());
-  const at::Tensor explanations = resizeMaps(scaleToUnitRange(maps), size).reshape(resultSizes).contiguous();
+  const Factors factors = factorsOf((flat - offset).contiguous(), request, cancellation, progress);
+  const at::Tensor concepts = (factors.concepts + offset).contiguous();
   std::optional<TensorHandle> conceptOutputs;
   if (!request.linear.empty())
-    conceptOutputs = toHandle(linearOf(state.module, request.linear, found.t().contiguous()));
-  return {toHandle(found.contiguous()), toHandle(explanations), std::move(conceptOutputs),
-          toOutputTree(captured.output()), round};
+    conceptOutputs = toHandle(linearOf(state.module, request.linear, concepts.t().contiguous()));
+  return {toHandle(concepts),
+          toHandle(explanationsOf(factors.where, activation, spatialSizes(inputs.images().sizes()))),
+          std::move(conceptOutputs), toOutputTree(captured.output()), factors.rounds};
 }
 
 }  // namespace
