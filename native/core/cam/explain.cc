@@ -51,17 +51,6 @@ std::vector<AugmentationChoice> plainestFirst(std::vector<AugmentationChoice> au
   return augmentations;
 }
 
-void describe(const c10::IValue& output,
-              const std::vector<ResolvedTarget>& targets,
-              const std::vector<double>& scores,
-              Explanation& explanation) {
-  explanation.outputs = toOutputTree(output);
-  for (std::size_t index = 0; index < targets.size(); ++index) {
-    const ResolvedTarget& target = targets[index];
-    explanation.maps.push_back({target.imageIndex, target.targetIndex, target.classIndex, scores[index]});
-  }
-}
-
 NetworkMethod networkMethodOf(const ExplainRequest& request) {
   for (const MethodRequest& method : request.methods) {
     if (method.name != "FullGrad" && method.name != "LeGrad") continue;
@@ -82,65 +71,91 @@ MethodResult resultOf(const at::Tensor& heatmaps) {
   return {toHandle(copyToHost(heatmaps)), std::move(positive)};
 }
 
+// What one run gives, of the inputs as they are or augmented.
+struct Run {
+  std::vector<at::Tensor> heatmaps;  // of each method
+  c10::IValue output;
+  std::vector<ResolvedTarget> targets;
+  std::vector<double> scores;
+  std::vector<ExplainedLayer> layers;
+};
+
+// The parameters are those of a NetworkMethod; `plan` is null where that is what runs.
+Run runMethods(ModelState& state,
+               const ExplainRequest& request,
+               const Plan* plan,
+               const ModelInputs& inputs,
+               const ExplainedOutput& output,
+               const std::vector<ResolvedTarget>* targets,
+               const Cancellation& cancellation,
+               const std::function<void(int64_t rows, int64_t total)>& advance,
+               StageTimings& timings) {
+  if (plan == nullptr) {
+    const NetworkMethod method = networkMethodOf(request);
+    const NetworkMaps maps = method(state, request, inputs, output, targets, cancellation, timings);
+    checkFinite(maps.heatmaps, maps.output);
+    return {{maps.heatmaps}, maps.output, maps.targets, maps.scores, {}};
+  }
+  Stopwatch stopwatch;
+  ExplainPass pass(state, *plan, request, inputs, output, targets, cancellation);
+  timings.forward += stopwatch.lap();
+  const int64_t total = pass.perturbedRows();
+  auto heatmaps = pass.heatmaps([&](int64_t rows) { advance(rows, total); }, timings);
+  Run run{std::move(heatmaps), pass.output(), pass.targets(), pass.scores(), {}};
+  for (const ExplainPass::Layer& layer : pass.layers())
+    run.layers.push_back({layer.path, layer.callIndex, layer.output, layer.activation.sizes().vec()});
+  return run;
+}
+
+void describe(const Run& run, Explanation& explanation) {
+  explanation.outputs = toOutputTree(run.output);
+  for (std::size_t index = 0; index < run.targets.size(); ++index) {
+    const ResolvedTarget& target = run.targets[index];
+    explanation.maps.push_back({target.imageIndex, target.targetIndex, target.classIndex, run.scores[index]});
+  }
+  explanation.layers = run.layers;
+}
+
 Explanation explainInputs(ModelState& state,
                           const ExplainRequest& request,
-                          const std::shared_ptr<const Plan>& plan,
+                          const Plan* plan,
                           const ModelInputs& inputs,
                           const Cancellation& cancellation,
                           const ExplainProgress& progress) {
   Explanation explanation;
-  StageTimings& timings = explanation.timings;
   Stopwatch stopwatch;
-  const NetworkMethod networkMethod = networkMethodOf(request);
   const std::vector<AugmentationChoice> asItIs = {{}};
-  const auto& augmentations = request.augmentations.empty() ? asItIs : request.augmentations;
+  const auto augmentations = plainestFirst(request.augmentations.empty() ? asItIs : request.augmentations);
+  const auto count = static_cast<int64_t>(augmentations.size());
   std::vector<at::Tensor> sums;
   int64_t done = 0;
+  const auto advance = [&](int64_t rows, int64_t total) { progress(done += rows, total * count); };
   std::vector<ResolvedTarget> targets;  // of the plainest, which all others explain, too
-  for (const AugmentationChoice& augmentation : plainestFirst(augmentations)) {
+  for (const AugmentationChoice& augmentation : augmentations) {
     cancellation.throwIfCancelled();
-    const bool described = sums.empty();
+    const bool first = sums.empty();
     const ModelInputs changed = inputs.with(augment(inputs.images(), augmentation));
     const ExplainedOutput output =
         augmentation.flip ? ExplainedOutput(request.output, inputs.images().sizes(), request.targets)
                           : ExplainedOutput(request.output);
-    const auto* resolved = described ? nullptr : &targets;
-    std::vector<at::Tensor> heatmaps;
-    if (networkMethod) {
-      const NetworkMaps maps =
-          networkMethod(state, request, changed, output, resolved, cancellation, timings);
-      heatmaps = {maps.heatmaps};
-      checkFinite(maps.heatmaps, maps.output);
-      if (described) targets = maps.targets;
-      if (described) describe(maps.output, maps.targets, maps.scores, explanation);
-    } else {
-      ExplainPass pass(state, *plan, request, changed, output, resolved, cancellation);
-      timings.forward += stopwatch.lap();
-      const int64_t total = pass.perturbedRows() * static_cast<int64_t>(augmentations.size());
-      heatmaps = pass.heatmaps([&](int64_t rows) { progress(done += rows, total); }, timings);
-      if (described) {
-        targets = pass.targets();
-        describe(pass.output(), pass.targets(), pass.scores(), explanation);
-        for (const ExplainPass::Layer& layer : pass.layers())
-          explanation.layers.push_back(
-              {layer.path, layer.callIndex, layer.output, layer.activation.sizes().vec()});
-      }
-    }
+    const Run run = runMethods(state, request, plan, changed, output, first ? nullptr : &targets,
+                               cancellation, advance, explanation.timings);
+    if (first) describe(run, explanation);
+    if (first) targets = run.targets;
     stopwatch.lap();
-    for (std::size_t method = 0; method < heatmaps.size(); ++method) {
-      const at::Tensor undone = undo(heatmaps[method], augmentation);
-      if (described) {
+    for (std::size_t method = 0; method < run.heatmaps.size(); ++method) {
+      const at::Tensor undone = undo(run.heatmaps[method], augmentation);
+      if (first) {
         sums.push_back(undone);
       } else {
         sums[method] = sums[method] + undone;
       }
     }
   }
-  for (const at::Tensor& sum : sums) {
-    const auto count = static_cast<double>(augmentations.size());
-    explanation.methods.push_back(resultOf((count == 1 ? sum : sum / count).contiguous()));
-  }
-  timings.cam += stopwatch.lap();
+  for (const at::Tensor& sum : sums)
+    explanation.methods.push_back(
+        resultOf((count == 1 ? sum : sum / static_cast<double>(count)).contiguous()));
+  explanation.timings.cam += stopwatch.lap();
   return explanation;
 }
 
@@ -162,7 +177,7 @@ Explanation explainOnDevice(ModelState& state,
   checkInput(inputs.images());
   const double inputTime = stopwatch.lap();
   Explanation explanation = namingBatchSize(state, request.modelMethod, inputs, request.output, [&] {
-    return explainInputs(state, request, plan, inputs, cancellation, progress);
+    return explainInputs(state, request, plan.get(), inputs, cancellation, progress);
   });
   ModelState::checkInputFinite(inputIsFinite);
   explanation.timings.plan += planTime;
