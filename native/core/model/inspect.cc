@@ -9,6 +9,7 @@
 #include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
 #include "core/script/image_list.h"
+#include "core/script/layer_weights.h"
 #include "core/script/module_facts.h"
 #include "core/values/image_axes.h"
 

@@ -11,8 +11,8 @@
 #include "api/target_layer.h"
 #include "core/fusion/shared_weights.h"
 #include "core/process/torch.h"
+#include "core/script/layer_weights.h"
 #include "core/script/model_inputs.h"
-#include "core/values/image_axes.h"
 
 namespace gradcam {
 
