@@ -1,11 +1,11 @@
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "api/cancellation.h"
 #include "api/model.h"
+#include "api/progress.h"
 #include "api/targets.h"
 
 namespace gradcam {
@@ -26,11 +26,7 @@ struct AttributionRequest {
   double baseline = 0;     // the value of every input element where the way begins
 };
 
-struct AttributedMap {
-  int64_t imageIndex;
-  int64_t targetIndex;
-  int64_t classIndex;  // -1 where the target is not a class
-  double score;
+struct AttributedMap : ExplainedMap {
   double convergenceDelta;  // IntegratedGradients: their sum minus the difference of the scores; else 0
 };
 
@@ -41,9 +37,9 @@ struct Attribution {
 };
 
 // Throws what explain() throws. `progress` counts runs in images.
-Attribution attribute(const Model& model,
-                      const AttributionRequest& request,
-                      const Cancellation& cancellation,
-                      const std::function<void(int64_t done, int64_t total)>& progress);
+Attribution attribution(const Model& model,
+                        const AttributionRequest& request,
+                        const Cancellation& cancellation,
+                        const Progress& progress);
 
 }  // namespace gradcam

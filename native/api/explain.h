@@ -1,12 +1,12 @@
 #pragma once
 
-#include <functional>
 #include <optional>
 
 #include "api/augmentation_choice.h"
 #include "api/cancellation.h"
 #include "api/model.h"
 #include "api/plan_description.h"
+#include "api/progress.h"
 #include "api/reshape_transform.h"
 #include "api/target_layer.h"
 #include "api/targets.h"
@@ -43,13 +43,6 @@ struct ExplainRequest {
   Upsampling upsample = Upsampling::Linear;
 };
 
-struct ExplainedMap {
-  int64_t imageIndex;
-  int64_t targetIndex;
-  int64_t classIndex;  // -1 where the target is not a class
-  double score;
-};
-
 struct ExplainedLayer {
   std::string path;
   int callIndex;
@@ -83,11 +76,10 @@ PlanDescription describePlan(const Model& model,
                              const std::vector<TargetLayer>& layers,
                              bool optimize);
 
-// `progress` is called on this thread, for methods that run the model many times.
-using ExplainProgress = std::function<void(int64_t done, int64_t total)>;
+// `progress` counts rows, of methods that run the model many times.
 Explanation explain(const Model& model,
                     const ExplainRequest& request,
                     const Cancellation& cancellation,
-                    const ExplainProgress& progress);
+                    const Progress& progress);
 
 }  // namespace gradcam

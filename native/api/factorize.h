@@ -34,6 +34,6 @@ struct Factorization {
 Factorization factorize(const Model& model,
                         const FactorizationRequest& request,
                         const Cancellation& cancellation,
-                        const ExplainProgress& progress);
+                        const Progress& progress);
 
 }  // namespace gradcam

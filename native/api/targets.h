@@ -45,4 +45,12 @@ struct Target {
 // One list per image, or one list for all images.
 using TargetsPerImage = std::vector<std::vector<Target>>;
 
+// What one map of a result explains.
+struct ExplainedMap {
+  int64_t imageIndex;
+  int64_t targetIndex;
+  int64_t classIndex;  // -1 where the target is not a class
+  double score;
+};
+
 }  // namespace gradcam

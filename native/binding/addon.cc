@@ -188,7 +188,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value describe(const Napi::CallbackInfo& info) { return startDescribePlan(info, *channel_); }
   Napi::Value scorePerturbed(const Napi::CallbackInfo& info) { return startPerturbedScores(info, *channel_); }
   Napi::Value factorizeActivations(const Napi::CallbackInfo& info) { return startFactorize(info, *channel_); }
-  Napi::Value attributeToInput(const Napi::CallbackInfo& info) { return startAttribute(info, *channel_); }
+  Napi::Value attributeToInput(const Napi::CallbackInfo& info) { return startAttribution(info, *channel_); }
   Napi::Value explainInput(const Napi::CallbackInfo& info) { return startExplain(info, *channel_); }
 
   const std::shared_ptr<JobChannel> channel_;

@@ -68,9 +68,15 @@ Napi::Array fromSelector(Napi::Env env, const OutputSelector& selector) {
   return array;
 }
 
-Napi::Value fromClassIndex(Napi::Env env, int64_t classIndex) {
-  if (classIndex < 0) return env.Null();
-  return Napi::Number::New(env, static_cast<double>(classIndex));
+Napi::Object fromMap(Napi::Env env, const ExplainedMap& map) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("imageIndex", static_cast<double>(map.imageIndex));
+  object.Set("targetIndex", static_cast<double>(map.targetIndex));
+  object.Set("classIndex", map.classIndex < 0
+                               ? env.Null()
+                               : Napi::Value(Napi::Number::New(env, static_cast<double>(map.classIndex))));
+  object.Set("score", map.score);
+  return object;
 }
 
 Napi::Value fromReshape(Napi::Env env, const ReshapeTransform& reshape) {
@@ -238,15 +244,8 @@ Napi::Value fromInspection(Napi::Env env, const Inspection& inspection) {
 
 Napi::Value fromExplanation(Napi::Env env, const Explanation& explanation, double queueMilliseconds) {
   Napi::Array maps = Napi::Array::New(env, explanation.maps.size());
-  for (uint32_t index = 0; index < explanation.maps.size(); ++index) {
-    const ExplainedMap& map = explanation.maps[index];
-    Napi::Object object = Napi::Object::New(env);
-    object.Set("imageIndex", static_cast<double>(map.imageIndex));
-    object.Set("targetIndex", static_cast<double>(map.targetIndex));
-    object.Set("classIndex", fromClassIndex(env, map.classIndex));
-    object.Set("score", map.score);
-    maps.Set(index, object);
-  }
+  for (uint32_t index = 0; index < explanation.maps.size(); ++index)
+    maps.Set(index, fromMap(env, explanation.maps[index]));
   Napi::Array layers = Napi::Array::New(env, explanation.layers.size());
   for (uint32_t index = 0; index < explanation.layers.size(); ++index) {
     const ExplainedLayer& layer = explanation.layers[index];
@@ -324,11 +323,7 @@ Napi::Value fromAttribution(Napi::Env env, const Attribution& attribution) {
   Napi::Array maps = Napi::Array::New(env, attribution.maps.size());
   for (uint32_t index = 0; index < attribution.maps.size(); ++index) {
     const AttributedMap& map = attribution.maps[index];
-    Napi::Object object = Napi::Object::New(env);
-    object.Set("imageIndex", static_cast<double>(map.imageIndex));
-    object.Set("targetIndex", static_cast<double>(map.targetIndex));
-    object.Set("classIndex", fromClassIndex(env, map.classIndex));
-    object.Set("score", map.score);
+    Napi::Object object = fromMap(env, map);
     object.Set("convergenceDelta", map.convergenceDelta);
     maps.Set(index, object);
   }

@@ -129,13 +129,10 @@ Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
       info, channel,
       [&] {
         return [request = toExplainRequest(info[1], contextOf(info, channel)), queued = Clock::now(),
-                progress = ProgressReporter::create(info[3], channel.shared_from_this())](
+                progress = toProgress(info[3], channel.shared_from_this())](
                    const Model& model, const Cancellation& cancellation) {
           const std::chrono::duration<double, std::milli> waited = Clock::now() - queued;
-          const auto report = [&](int64_t done, int64_t total) {
-            if (progress) progress->report(done, total);
-          };
-          return Timed{explain(model, request, cancellation, report), waited.count()};
+          return Timed{explain(model, request, cancellation, progress), waited.count()};
         };
       },
       [](Napi::Env env, Timed&& timed) {
@@ -143,16 +140,14 @@ Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
       });
 }
 
-Napi::Value startAttribute(const Napi::CallbackInfo& info, JobChannel& channel) {
+Napi::Value startAttribution(const Napi::CallbackInfo& info, JobChannel& channel) {
   return startModelJob<Attribution>(
       info, channel,
       [&] {
         return [request = toAttributionRequest(info[1], contextOf(info, channel)),
-                progress = ProgressReporter::create(info[3], channel.shared_from_this())](
+                progress = toProgress(info[3], channel.shared_from_this())](
                    const Model& model, const Cancellation& cancellation) {
-          return attribute(model, request, cancellation, [&](int64_t done, int64_t total) {
-            if (progress) progress->report(done, total);
-          });
+          return attribution(model, request, cancellation, progress);
         };
       },
       [](Napi::Env env, Attribution&& attribution) { return fromAttribution(env, attribution); });
@@ -175,11 +170,9 @@ Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel) 
       info, channel,
       [&] {
         return [request = toFactorizationRequest(info[1]),
-                progress = ProgressReporter::create(info[3], channel.shared_from_this())](
+                progress = toProgress(info[3], channel.shared_from_this())](
                    const Model& model, const Cancellation& cancellation) {
-          return factorize(model, request, cancellation, [&](int64_t done, int64_t total) {
-            if (progress) progress->report(done, total);
-          });
+          return factorize(model, request, cancellation, progress);
         };
       },
       [](Napi::Env env, Factorization&& factorization) { return fromFactorization(env, factorization); });

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 
+#include "api/progress.h"
 #include "binding/javascript_function.h"
 
 namespace gradcam {
@@ -11,13 +12,6 @@ namespace gradcam {
 // them: then only the newest is delivered.
 class ProgressReporter {
  public:
-  // Null where `callback` is no function.
-  static std::shared_ptr<ProgressReporter> create(const Napi::Value& callback,
-                                                  std::shared_ptr<JobChannel> channel) {
-    if (!callback.IsFunction()) return nullptr;
-    return std::make_shared<ProgressReporter>(callback.As<Napi::Function>(), std::move(channel));
-  }
-
   ProgressReporter(const Napi::Function& callback, std::shared_ptr<JobChannel> channel)
       : function_(callback, std::move(channel)) {}
 
@@ -42,5 +36,12 @@ class ProgressReporter {
   const JavaScriptFunction function_;
   const std::shared_ptr<State> state_ = std::make_shared<State>();
 };
+
+// Reports to nobody where `callback` is no function.
+inline Progress toProgress(const Napi::Value& callback, std::shared_ptr<JobChannel> channel) {
+  if (!callback.IsFunction()) return [](int64_t, int64_t) {};
+  const auto reporter = std::make_shared<ProgressReporter>(callback.As<Napi::Function>(), std::move(channel));
+  return [reporter](int64_t done, int64_t total) { reporter->report(done, total); };
+}
 
 }  // namespace gradcam

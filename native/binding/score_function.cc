@@ -12,9 +12,9 @@ namespace gradcam {
 namespace {
 
 // One question of an executor and the JavaScript thread's answer. Shared, since either may be gone first.
-class Exchange {
+class ScoreRequest {
  public:
-  explicit Exchange(TensorHandle output) : output_(std::move(output)) {}
+  explicit ScoreRequest(TensorHandle output) : output_(std::move(output)) {}
 
   // On the JavaScript thread.
   void answer(Napi::Env env, const Napi::Function& function) {
@@ -59,11 +59,11 @@ std::function<TensorHandle(const TensorHandle&)> toScoreFunction(
     std::shared_ptr<const Cancellation> cancellation) {
   const auto held = std::make_shared<const JavaScriptFunction>(function, std::move(channel));
   return [held, cancellation = std::move(cancellation)](const TensorHandle& output) {
-    const auto exchange = std::make_shared<Exchange>(output);
-    const bool asked = held->post(
-        [exchange](Napi::Env env, const Napi::Function& callee) { exchange->answer(env, callee); });
+    const auto request = std::make_shared<ScoreRequest>(output);
+    const bool asked =
+        held->post([request](Napi::Env env, const Napi::Function& callee) { request->answer(env, callee); });
     if (!asked) throw Failure("ERR_INTERNAL", "The environment of the target function has ended.");
-    return exchange->wait(*cancellation);
+    return request->wait(*cancellation);
   };
 }
 

@@ -156,11 +156,11 @@ class IntegratedGradients {
   const Quadrature quadrature_;
 };
 
-Attribution attributeInputs(ModelState& state,
-                            const AttributionRequest& request,
-                            const ModelInputs& inputs,
-                            const Cancellation& cancellation,
-                            const std::function<void(int64_t done, int64_t total)>& progress) {
+Attribution attributionOfInputs(ModelState& state,
+                                const AttributionRequest& request,
+                                const ModelInputs& inputs,
+                                const Cancellation& cancellation,
+                                const Progress& progress) {
   const auto plan =
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
   const RecordedForward forward(*plan, inputs, request.output);
@@ -182,7 +182,7 @@ Attribution attributeInputs(ModelState& state,
       score = explainedScoreOf(target.target, outputOfImage(forward.explained(), target.imageIndex));
     }
     const double value = score.item<double>();
-    AttributedMap map{target.imageIndex, target.targetIndex, target.classIndex, value, 0};
+    AttributedMap map{explainedMap(target, value), 0};
     if (integrated) {
       rows.push_back(integrated->of(target, [&](int64_t count) { progress(done += count, total); }));
       map.convergenceDelta =
@@ -197,10 +197,10 @@ Attribution attributeInputs(ModelState& state,
   return attribution;
 }
 
-Attribution attributeOnDevice(ModelState& state,
-                              const AttributionRequest& request,
-                              const Cancellation& cancellation,
-                              const std::function<void(int64_t done, int64_t total)>& progress) {
+Attribution attributionOnDevice(ModelState& state,
+                                const AttributionRequest& request,
+                                const Cancellation& cancellation,
+                                const Progress& progress) {
   const at::AutoGradMode notByDefault(false);
   cancellation.throwIfCancelled();
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
@@ -208,18 +208,18 @@ Attribution attributeOnDevice(ModelState& state,
     throw Failure("ERR_INPUT_DTYPE", "Attributions need a floating-point input.");
   }
   return namingBatchSize(state, request.modelMethod, inputs, request.output,
-                         [&] { return attributeInputs(state, request, inputs, cancellation, progress); });
+                         [&] { return attributionOfInputs(state, request, inputs, cancellation, progress); });
 }
 
 }  // namespace
 
-Attribution attribute(const Model& model,
-                      const AttributionRequest& request,
-                      const Cancellation& cancellation,
-                      const std::function<void(int64_t done, int64_t total)>& progress) {
+Attribution attribution(const Model& model,
+                        const AttributionRequest& request,
+                        const Cancellation& cancellation,
+                        const Progress& progress) {
   ModelState& state = model.state();
   return onDevice(state.device, state.mode,
-                  [&] { return attributeOnDevice(state, request, cancellation, progress); });
+                  [&] { return attributionOnDevice(state, request, cancellation, progress); });
 }
 
 }  // namespace gradcam

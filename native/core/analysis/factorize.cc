@@ -67,7 +67,7 @@ struct Factors {
 Factors factorsOf(const at::Tensor& data,
                   const FactorizationRequest& request,
                   const Cancellation& cancellation,
-                  const ExplainProgress& progress) {
+                  const Progress& progress) {
   const double scale = std::sqrt(data.mean().item<double>() / static_cast<double>(request.components));
   auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(request.seed));
   // In scikit-learn's order: first where the concepts are, then the concepts.
@@ -122,7 +122,7 @@ at::Tensor linearOf(const torch::jit::Module& model, const std::string& path, co
 Factorization factorizeOnDevice(ModelState& state,
                                 const FactorizationRequest& request,
                                 const Cancellation& cancellation,
-                                const ExplainProgress& progress) {
+                                const Progress& progress) {
   const at::AutoGradMode noGradients(false);
   if (request.layer.call == CallKind::All) throw Failure("ERR_INTERNAL", "One call is factorized, not all.");
   const auto plan = state.plan(request.modelMethod, {request.layer}, {.optimize = request.optimize});
@@ -156,7 +156,7 @@ Factorization factorizeOnDevice(ModelState& state,
 Factorization factorize(const Model& model,
                         const FactorizationRequest& request,
                         const Cancellation& cancellation,
-                        const ExplainProgress& progress) {
+                        const Progress& progress) {
   ModelState& state = model.state();
   return onDevice(state.device, state.mode,
                   [&] { return factorizeOnDevice(state, request, cancellation, progress); });

@@ -109,10 +109,8 @@ Run runMethods(ModelState& state,
 
 void describe(const Run& run, Explanation& explanation) {
   explanation.outputs = toOutputTree(run.output);
-  for (std::size_t index = 0; index < run.targets.size(); ++index) {
-    const ResolvedTarget& target = run.targets[index];
-    explanation.maps.push_back({target.imageIndex, target.targetIndex, target.classIndex, run.scores[index]});
-  }
+  for (std::size_t index = 0; index < run.targets.size(); ++index)
+    explanation.maps.push_back(explainedMap(run.targets[index], run.scores[index]));
   explanation.layers = run.layers;
 }
 
@@ -121,7 +119,7 @@ Explanation explainInputs(ModelState& state,
                           const Plan* plan,
                           const ModelInputs& inputs,
                           const Cancellation& cancellation,
-                          const ExplainProgress& progress) {
+                          const Progress& progress) {
   Explanation explanation;
   Stopwatch stopwatch;
   const std::vector<AugmentationChoice> asItIs = {{}};
@@ -162,7 +160,7 @@ Explanation explainInputs(ModelState& state,
 Explanation explainOnDevice(ModelState& state,
                             const ExplainRequest& request,
                             const Cancellation& cancellation,
-                            const ExplainProgress& progress,
+                            const Progress& progress,
                             at::Tensor& inputIsFinite) {
   Stopwatch stopwatch;
   const at::AutoGradMode gradientsOnlyBehindHooks(false);
@@ -199,7 +197,7 @@ PlanDescription describePlan(const Model& model,
 Explanation explain(const Model& model,
                     const ExplainRequest& request,
                     const Cancellation& cancellation,
-                    const ExplainProgress& progress) {
+                    const Progress& progress) {
   ModelState& state = model.state();
   return onDevice(state.device, state.mode, [&] {
     at::Tensor finite;

@@ -15,9 +15,6 @@
 
 namespace gradcam {
 
-// Tells how much of long work is done; called on an executor thread.
-using Progress = std::function<void(int64_t done, int64_t total)>;
-
 // What the methods that run the model again and again need. Without gradients.
 struct PerturbedRuns {
   ModelState& state;

@@ -109,6 +109,10 @@ int64_t resolveClass(Target& target, ClassOutputs& outputs, int64_t image) {
 
 }  // namespace
 
+ExplainedMap explainedMap(const ResolvedTarget& target, double score) {
+  return {target.imageIndex, target.targetIndex, target.classIndex, score};
+}
+
 std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
                                            const TargetsPerImage& targets,
                                            int64_t imageCount) {

@@ -14,6 +14,8 @@ struct ResolvedTarget {
   Target target;
 };
 
+ExplainedMap explainedMap(const ResolvedTarget& target, double score);
+
 // All targets in the order of the maps: by image, then by target.
 // Throws ERR_OUTPUT_SHAPE, ERR_TARGET_COUNT, ERR_CLASS_OUT_OF_RANGE.
 std::vector<ResolvedTarget> resolveTargets(const c10::IValue& output,
