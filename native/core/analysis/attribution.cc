@@ -9,6 +9,7 @@
 #include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
 #include "core/targets/target_scores.h"
+#include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_state.h"
 
@@ -142,10 +143,8 @@ class IntegratedGradients {
   // Some of the values, as factors of rows of images.
   at::Tensor along(const std::vector<double>& values, int64_t first, int64_t count) const {
     const at::Tensor& image = inputs_.images();
-    std::vector<int64_t> sizes(static_cast<std::size_t>(image.dim()), 1);
-    sizes[0] = count;
     const std::vector<double> part(values.begin() + first, values.begin() + first + count);
-    return at::tensor(part, at::kDouble).to(image.device(), image.scalar_type()).view(sizes);
+    return asFactorsOf(image, at::tensor(part, at::kDouble).to(image.device(), image.scalar_type()));
   }
 
   const Plan& plan_;

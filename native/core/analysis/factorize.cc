@@ -9,6 +9,7 @@
 #include "core/model/row_runs.h"
 #include "core/plan/activations_and_gradients.h"
 #include "core/process/device_jobs.h"
+#include "core/script/module_facts.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_state.h"
@@ -102,17 +103,12 @@ at::Tensor explanationsOf(const at::Tensor& where, const at::Tensor& activation,
 }
 
 at::Tensor linearOf(const torch::jit::Module& model, const std::string& path, const at::Tensor& rows) {
-  for (const auto& named : model.named_modules()) {
-    if (named.name != path) continue;
-    const bool fits = named.value.hasattr("weight") && named.value.attr("weight").isTensor() &&
-                      named.value.attr("weight").toTensor().dim() == 2 &&
-                      named.value.attr("weight").toTensor().size(1) == rows.size(1);
-    if (!fits) break;
-    const at::Tensor weight = named.value.attr("weight").toTensor().to(at::kCPU, at::kFloat);
-    std::optional<at::Tensor> bias;
-    if (named.value.hasattr("bias") && named.value.attr("bias").isTensor())
-      bias = named.value.attr("bias").toTensor().to(at::kCPU, at::kFloat);
-    return at::linear(rows, weight, bias);
+  const auto module = moduleNamed(model, path);
+  const at::Tensor weight = module ? tensorAttribute(*module, "weight") : at::Tensor();
+  if (weight.defined() && weight.dim() == 2 && weight.size(1) == rows.size(1)) {
+    const at::Tensor bias = tensorAttribute(*module, "bias");
+    return at::linear(rows, weight.to(at::kCPU, at::kFloat),
+                      bias.defined() ? std::optional(bias.to(at::kCPU, at::kFloat)) : std::nullopt);
   }
   throw Failure("ERR_UNKNOWN_LAYER", "The model has no linear layer '" + path + "' that takes " +
                                          std::to_string(rows.size(1)) + " channels.")

@@ -1,4 +1,5 @@
 #include "api/failure.h"
+#include "core/cam/heatmap.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/principal_component.h"
 #include "core/cam/repeated_rows.h"
@@ -19,8 +20,9 @@ int64_t channelAxis(const ReshapeTransform& reshape) {
   return first ? 1 : -1;
 }
 
-// What stands for "this channel is not there": 0 behind a ReLU, else a value far below all others
-// (pytorch-grad-cam's 1e7 below). float16 ends at 65504, and the layers behind make more of the value.
+// What stands for "this channel is not there": 0 behind a ReLU. Elsewhere 0 is a value like others, so one
+// that no layer gives: 1e7 below the least, as in pytorch-grad-cam, with which weights are compared. float16
+// ends at 65504, and the layers behind make more of the value.
 double fillOf(const at::Tensor& activation) {
   const double least = activation.min().item<double>();
   if (least == 0) return 0;
@@ -36,13 +38,9 @@ std::vector<int64_t> channelsToAblate(const at::Tensor& activation, double ratio
     for (int64_t channel = 0; channel < channels; ++channel) all[static_cast<std::size_t>(channel)] = channel;
     return all;
   }
-  const auto toUnit = [](const at::Tensor& x) {
-    const at::Tensor shifted = x - x.amin(-1, /*keepdim=*/true);
-    return shifted / (shifted.amax(-1, /*keepdim=*/true) + 1e-7);
-  };
-  const at::Tensor projection = toUnit(firstPrincipalProjection(activation)[0].flatten().abs());
+  const at::Tensor projection = scaleToUnitRange(firstPrincipalProjection(activation).flatten(1).abs())[0];
   const at::Tensor mask = (projection > 0.01).to(activation.scalar_type());
-  const at::Tensor strengths = toUnit(activation[0].flatten(1).abs());
+  const at::Tensor strengths = scaleToUnitRange(activation[0].flatten(1).abs());
   const at::Tensor share = at::nan_to_num((strengths * mask).sum(1) / strengths.sum(1), 0.0);
   const at::Tensor order = at::argsort(share, /*stable=*/true, /*dim=*/0, /*descending=*/true);
   const auto count = static_cast<int64_t>(static_cast<double>(channels) * ratio);
@@ -86,7 +84,8 @@ class AblatedLayer {
     return {layer_.slot, layer_.callIndex, std::move(rows)};
   }
 
-  // How many rows fit into half a GiB, at least one: a pyramid of large images has 90 MB a row.
+  // How many rows fit into half a GiB, at least one: a pyramid of large images has 90 MB a row, and the
+  // default of 32 rows would be 3 GB, in each executor. A layer of usual size has all its rows.
   int64_t rowsInMemory() const {
     std::size_t bytes = 1;
     for (const at::Tensor& map : maps_) bytes += map.nbytes();

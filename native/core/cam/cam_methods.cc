@@ -5,6 +5,7 @@
 
 #include "core/cam/cam_method.h"
 #include "core/cam/principal_component.h"
+#include "core/values/image_axes.h"
 
 namespace gradcam {
 namespace {
@@ -17,16 +18,9 @@ at::Tensor meanOverSpace(const at::Tensor& x) {
   return x.flatten(2).mean(2);
 }
 
-// [B, C] as factors of [B, C, ...space].
-at::Tensor alongSpace(const at::Tensor& channels, const at::Tensor& like) {
-  std::vector<int64_t> sizes = {channels.size(0), channels.size(1)};
-  sizes.resize(static_cast<std::size_t>(like.dim()), 1);
-  return channels.view(sizes);
-}
-
 // Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2): each channel weighted by the mean of its gradient.
 at::Tensor gradCam(const MethodInput& in, const MethodSettings&) {
-  return alongSpace(meanOverSpace(in.gradients), in.activations) * in.activations;
+  return asFactorsOf(in.activations, meanOverSpace(in.gradients)) * in.activations;
 }
 
 // HiResCAM (Draelos and Carin 2020, eq. 4): gradient times activation at each place.
@@ -44,17 +38,17 @@ at::Tensor gradCamElementWise(const MethodInput& in, const MethodSettings&) {
 at::Tensor gradCamPlusPlus(const MethodInput& in, const MethodSettings&) {
   const at::Tensor& g = in.gradients;
   const at::Tensor g2 = g * g;
-  const at::Tensor sums = alongSpace(sumOverSpace(in.activations), in.activations);
+  const at::Tensor sums = asFactorsOf(in.activations, sumOverSpace(in.activations));
   at::Tensor alpha = g2 / (2 * g2 + sums * (g2 * g) + 1e-6);
   alpha = at::where(g == 0, at::zeros_like(alpha), alpha);
-  return alongSpace(sumOverSpace(g.relu() * alpha), in.activations) * in.activations;
+  return asFactorsOf(in.activations, sumOverSpace(g.relu() * alpha)) * in.activations;
 }
 
 // XGrad-CAM (Fu et al. 2020, eq. 7): the gradient's mean, each place weighted by its share of the activation.
 at::Tensor xGradCam(const MethodInput& in, const MethodSettings&) {
   const at::Tensor sums = sumOverSpace(in.activations) + 1e-7;
-  const at::Tensor weights = sumOverSpace(in.gradients * in.activations / alongSpace(sums, in.activations));
-  return alongSpace(weights, in.activations) * in.activations;
+  const at::Tensor weights = sumOverSpace(in.gradients * in.activations / asFactorsOf(in.activations, sums));
+  return asFactorsOf(in.activations, weights) * in.activations;
 }
 
 // LayerCAM (Jiang et al. 2021, eq. 6): each place weighted by its own positive gradient.
@@ -65,7 +59,7 @@ at::Tensor layerCam(const MethodInput& in, const MethodSettings&) {
 // ShapleyCAM (Cai 2025): the gradient minus half of the Hessian times the activation, averaged over space.
 at::Tensor shapleyCam(const MethodInput& in, const MethodSettings&) {
   const at::Tensor weights = meanOverSpace(in.gradients - 0.5 * in.hessianTimesActivations);
-  return alongSpace(weights, in.activations) * in.activations;
+  return asFactorsOf(in.activations, weights) * in.activations;
 }
 
 // Channels weighted by chance, evenly between -1 and 1: what every other method has to beat.
@@ -74,7 +68,7 @@ at::Tensor randomCam(const MethodInput& in, const MethodSettings& settings) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(settings.seed));
   // The same for every image, so that a map does not depend on the image's place in the batch.
   const at::Tensor weights = at::rand({1, a.size(1)}, generator, at::kDouble) * 2 - 1;
-  return alongSpace(weights.to(a.device(), a.scalar_type()), a) * a;
+  return asFactorsOf(a, weights.to(a.device(), a.scalar_type())) * a;
 }
 
 // Eigen-CAM (Muhammad and Yeasin 2020): the activations, projected on their first principal component.
@@ -98,8 +92,8 @@ at::Tensor fem(const MethodInput& in, const MethodSettings& settings) {
   const at::Tensor& a = in.activations;
   const at::Tensor flat = a.flatten(2);
   const at::Tensor threshold = flat.mean(2) + settings.femDeviations * flat.std(2, /*unbiased=*/false);
-  const at::Tensor strong = (a > alongSpace(threshold, a)).to(a.scalar_type());
-  return (alongSpace(meanOverSpace(strong), a) * a).sum(1);
+  const at::Tensor strong = (a > asFactorsOf(a, threshold)).to(a.scalar_type());
+  return (asFactorsOf(a, meanOverSpace(strong)) * a).sum(1);
 }
 
 using Needs = CamMethod::Needs;

@@ -1,14 +1,11 @@
 #include "core/cam/class_activation_map.h"
 
 #include "api/failure.h"
+#include "core/script/module_facts.h"
+#include "core/values/image_axes.h"
 
 namespace gradcam {
 namespace {
-
-at::Tensor parameterOf(const torch::jit::Module& module, const char* name) {
-  if (!module.hasattr(name) || !module.attr(name).isTensor()) return {};
-  return module.attr(name).toTensor().to(at::kFloat);
-}
 
 bool isLinear(const at::Tensor& weight, int64_t channels) {
   return weight.defined() && weight.dim() == 2 && weight.size(1) == channels;
@@ -17,16 +14,15 @@ bool isLinear(const at::Tensor& weight, int64_t channels) {
 at::Tensor namedWeight(const torch::jit::Module& model,
                        const std::string& linear,
                        const ClassifiedLayer& layer) {
-  for (const auto& named : model.named_modules()) {
-    if (named.name != linear) continue;
-    const at::Tensor weight = parameterOf(named.value, "weight");
-    if (isLinear(weight, layer.activation.size(1))) return weight;
-    throw Failure("ERR_LAYER_OUTPUT", "CAM needs a linear layer that weights the " +
-                                          std::to_string(layer.activation.size(1)) + " channels of '" +
-                                          layer.path + "'; '" + linear + "' does not.")
-        .withLayer(linear);
-  }
-  throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + linear + "'.").withLayer(linear);
+  const auto module = moduleNamed(model, linear);
+  if (!module)
+    throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + linear + "'.").withLayer(linear);
+  const at::Tensor weight = tensorAttribute(*module, "weight");
+  if (isLinear(weight, layer.activation.size(1))) return weight;
+  throw Failure("ERR_LAYER_OUTPUT", "CAM needs a linear layer that weights the " +
+                                        std::to_string(layer.activation.size(1)) + " channels of '" +
+                                        layer.path + "'; '" + linear + "' does not.")
+      .withLayer(linear);
 }
 
 // Whether the layer makes `output` of the activation's mean: the model that CAM was made for.
@@ -34,16 +30,19 @@ bool classifiesTheMean(const torch::jit::Module& linear,
                        const at::Tensor& weight,
                        const at::Tensor& activation,
                        const at::Tensor& output) {
-  at::Tensor scores = activation.to(at::kFloat).flatten(2).mean(2).matmul(weight.t());
-  const at::Tensor bias = parameterOf(linear, "bias");
-  if (bias.defined()) scores = scores + bias;
-  return scores.sizes() == output.sizes() && at::allclose(scores, output.to(at::kFloat), 1e-2, 1e-3);
+  at::Tensor scores = activation.to(at::kFloat).flatten(2).mean(2).matmul(weight.to(at::kFloat).t());
+  const at::Tensor bias = tensorAttribute(linear, "bias");
+  if (bias.defined()) scores = scores + bias.to(at::kFloat);
+  // bfloat16, in which the model may have counted, has 8 bits: its scores are right to a hundredth. Another
+  // layer's are not near the output at all.
+  return scores.sizes() == output.sizes() &&
+         at::allclose(scores, output.to(at::kFloat), /*rtol=*/1e-2, /*atol=*/1e-3);
 }
 
 at::Tensor foundWeight(const torch::jit::Module& model, const ClassifiedLayer& layer) {
   std::vector<std::string> candidates;
   for (const auto& named : model.named_modules()) {
-    const at::Tensor weight = parameterOf(named.value, "weight");
+    const at::Tensor weight = tensorAttribute(named.value, "weight");
     if (!isLinear(weight, layer.activation.size(1))) continue;
     candidates.push_back(named.name);
     if (layer.output.isTensor() &&
@@ -64,15 +63,15 @@ at::Tensor classActivationMap(const torch::jit::Module& model,
                               const ClassifiedLayer& layer,
                               const std::vector<ResolvedTarget>& targets) {
   const at::NoGradGuard noGrad;
-  const at::Tensor weight = linear.empty() ? foundWeight(model, layer) : namedWeight(model, linear, layer);
+  const at::Tensor weight =
+      (linear.empty() ? foundWeight(model, layer) : namedWeight(model, linear, layer)).to(at::kFloat);
   std::vector<at::Tensor> maps;
   for (const ResolvedTarget& target : targets) {
     if (target.classIndex < 0 || target.classIndex >= weight.size(0))
       throw Failure("ERR_CLASS_OUT_OF_RANGE", "CAM explains classes of the linear layer only.");
     const at::Tensor ofImage = layer.activation[target.imageIndex];
-    std::vector<int64_t> sizes(static_cast<std::size_t>(ofImage.dim()), 1);
-    sizes[0] = ofImage.size(0);
-    maps.push_back((weight[target.classIndex].to(ofImage.scalar_type()).view(sizes) * ofImage).sum(0));
+    const at::Tensor ofClass = weight[target.classIndex].to(ofImage.scalar_type());
+    maps.push_back((asFactorsOf(ofImage, ofClass) * ofImage).sum(0));
   }
   return at::stack(maps);
 }

@@ -12,13 +12,6 @@ bool isSmaller(const at::Tensor& a, const at::Tensor& b) {
   return a[0][0].numel() < b[0][0].numel();
 }
 
-// [B, C, ...space] -> [B, C, ...size], each channel for itself.
-at::Tensor resizeChannels(const at::Tensor& maps, at::IntArrayRef size) {
-  std::vector<int64_t> sizes = {maps.size(0), maps.size(1)};
-  sizes.insert(sizes.end(), size.begin(), size.end());
-  return resizeMaps(maps.flatten(0, 1), size).reshape(sizes);
-}
-
 // Whether all could be levels: [images, channels, ...space] of the same images.
 bool areMaps(const std::vector<at::Tensor>& maps, const ReshapeTransform& reshape) {
   return std::all_of(maps.begin(), maps.end(), [&](const at::Tensor& level) {

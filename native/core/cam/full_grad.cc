@@ -20,23 +20,18 @@ struct BiasedLayer {
   at::Tensor bias;  // [C], a BatchNorm's with its running mean taken in
 };
 
-at::Tensor attributeOrUndefined(const torch::jit::Module& module, const char* name) {
-  if (!module.hasattr(name) || !module.attr(name).isTensor()) return {};
-  return module.attr(name).toTensor();
-}
-
 std::vector<BiasedLayer> biasedLayers(const torch::jit::Module& model) {
   std::vector<BiasedLayer> layers;
   for (const auto& named : model.named_modules()) {
     const std::string type = named.value.type()->name()->name();
     const bool convolution = type.rfind("Conv", 0) == 0 && type.rfind("ConvTranspose", 0) != 0;
     const bool norm = type.rfind("BatchNorm", 0) == 0;
-    at::Tensor bias = convolution || norm ? attributeOrUndefined(named.value, "bias") : at::Tensor();
+    at::Tensor bias = convolution || norm ? tensorAttribute(named.value, "bias") : at::Tensor();
     if (!bias.defined()) continue;
     if (norm) {
-      const at::Tensor mean = attributeOrUndefined(named.value, "running_mean");
-      const at::Tensor variance = attributeOrUndefined(named.value, "running_var");
-      const at::Tensor weight = attributeOrUndefined(named.value, "weight");
+      const at::Tensor mean = tensorAttribute(named.value, "running_mean");
+      const at::Tensor variance = tensorAttribute(named.value, "running_var");
+      const at::Tensor weight = tensorAttribute(named.value, "weight");
       // Traced files keep no `eps` attribute; PyTorch's default then.
       const double epsilon = named.value.hasattr("eps") ? named.value.attr("eps").toDouble() : 1e-5;
       if (mean.defined() && variance.defined() && weight.defined())
@@ -52,17 +47,12 @@ at::Tensor scaledChannels(const at::Tensor& terms) {
   return scaleToUnitRange(terms.flatten(0, 1)).view_as(terms);
 }
 
-// [B, C, ...space] -> [B, C, ...size]
-at::Tensor resizedChannels(const at::Tensor& terms, at::IntArrayRef size) {
-  return resizeMaps(terms.flatten(0, 1), size).unflatten(0, {terms.size(0), terms.size(1)});
-}
-
 // The terms, [B, T, ...size], as one map each: their first principal component, taken at an eighth of the
 // size since there are many.
 at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size, Upsampling how) {
   std::vector<int64_t> eighth;
   for (const int64_t length : size) eighth.push_back(std::max<int64_t>(1, length / 8));
-  const at::Tensor small = resizedChannels(scaledChannels(terms), eighth);
+  const at::Tensor small = resizeChannels(scaledChannels(terms), eighth);
   return resizeMaps(scaleToUnitRange(firstPrincipalProjection(small)), size, how);
 }
 
@@ -126,10 +116,8 @@ NetworkMaps fullGrad(ModelState& state,
       const at::Tensor& gradient = gradients[index + 1];
       // No map of the images: linear layers, and what runs on windows or on one image at a time.
       if (!gradient.defined() || gradient.dim() != input.dim() || gradient.size(0) != input.size(0)) continue;
-      const at::Tensor& bias = biases[index];
-      std::vector<int64_t> sizes(static_cast<std::size_t>(gradient.dim()), 1);
-      sizes[1] = bias.size(0);
-      const at::Tensor ofLayer = inFullPrecision((gradient * bias.view(sizes)).detach().abs());
+      const at::Tensor ofLayer =
+          inFullPrecision((gradient * asFactorsOf(gradient, biases[index].unsqueeze(0))).detach().abs());
       // Resizing is linear: the sum may come first.
       terms.push_back(resizeMaps(scaledChannels(ofLayer).sum(1), size, request.upsample).unsqueeze(1));
     }

@@ -5,28 +5,31 @@
 
 namespace gradcam {
 
-at::Tensor scaleToUnitRange(const at::Tensor& maps) {
+at::Tensor scaleToUnitRange(const at::Tensor& maps, double epsilon) {
   const at::Tensor flat = maps.flatten(1);
   const at::Tensor shifted = flat - std::get<0>(flat.min(1, /*keepdim=*/true));
-  return (shifted / (std::get<0>(shifted.max(1, /*keepdim=*/true)) + 1e-7)).view_as(maps);
+  return (shifted / (std::get<0>(shifted.max(1, /*keepdim=*/true)) + epsilon)).view_as(maps);
 }
 
-at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size, Upsampling how) {
+at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size, Upsampling how, bool alignCorners) {
   if (how == Upsampling::Cubic && size.size() != 2)
     throw Failure("ERR_UNSUPPORTED",
                   "Bicubic upsampling is for images; take bilinear for signals and volumes.");
   if (maps.sizes().slice(1) == size) return maps;
   const at::Tensor channel = maps.unsqueeze(1);
-  if (how == Upsampling::Cubic)
-    return at::upsample_bicubic2d(channel, size, /*align_corners=*/false).squeeze(1);
+  if (how == Upsampling::Cubic) return at::upsample_bicubic2d(channel, size, alignCorners).squeeze(1);
   switch (size.size()) {
     case 1:
-      return at::upsample_linear1d(channel, size, /*align_corners=*/false).squeeze(1);
+      return at::upsample_linear1d(channel, size, alignCorners).squeeze(1);
     case 2:
-      return at::upsample_bilinear2d(channel, size, /*align_corners=*/false).squeeze(1);
+      return at::upsample_bilinear2d(channel, size, alignCorners).squeeze(1);
     default:
-      return at::upsample_trilinear3d(channel, size, /*align_corners=*/false).squeeze(1);
+      return at::upsample_trilinear3d(channel, size, alignCorners).squeeze(1);
   }
+}
+
+at::Tensor resizeChannels(const at::Tensor& channels, at::IntArrayRef size) {
+  return resizeMaps(channels.flatten(0, 1), size).unflatten(0, {channels.size(0), channels.size(1)});
 }
 
 namespace {

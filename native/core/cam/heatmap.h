@@ -11,12 +11,18 @@ namespace gradcam {
 // scale_cam_image and aggregate_multi_layers; for volumes it is linear where upstream overshoots with a cubic
 // spline.
 
-// [N, ...space] -> per map: minus its minimum, divided by 1e-7 + its maximum. A constant map becomes zero.
-at::Tensor scaleToUnitRange(const at::Tensor& maps);
+// [N, ...space] -> per map: minus its minimum, divided by epsilon + its maximum. A constant map becomes zero.
+at::Tensor scaleToUnitRange(const at::Tensor& maps, double epsilon = 1e-7);
 
-// [N, ...space] -> [N, ...size], half-pixel centres (align_corners = false), no antialiasing. Throws
+// [N, ...space] -> [N, ...size], half-pixel centres unless `alignCorners`, no antialiasing. Throws
 // ERR_UNSUPPORTED for cubic interpolation of anything but images.
-at::Tensor resizeMaps(const at::Tensor& maps, at::IntArrayRef size, Upsampling how = Upsampling::Linear);
+at::Tensor resizeMaps(const at::Tensor& maps,
+                      at::IntArrayRef size,
+                      Upsampling how = Upsampling::Linear,
+                      bool alignCorners = false);
+
+// [B, C, ...space] -> [B, C, ...size], each channel for itself.
+at::Tensor resizeChannels(const at::Tensor& channels, at::IntArrayRef size);
 
 enum class LayerFusion {
   Mean,

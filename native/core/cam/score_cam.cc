@@ -1,4 +1,5 @@
 #include "api/failure.h"
+#include "core/cam/heatmap.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/plan/plan_run.h"
 #include "core/values/image_axes.h"
@@ -7,30 +8,15 @@
 namespace gradcam {
 namespace {
 
-// [channels, ...space] -> [channels, ...size], each channel scaled to 0..1.
+// [channels, ...space] -> [channels, ...size], each channel scaled to 0..1, as pytorch-grad-cam does.
 at::Tensor masksOf(const at::Tensor& channels, at::IntArrayRef size) {
-  const at::Tensor batch = channels.unsqueeze(1);
-  at::Tensor masks;
-  switch (size.size()) {
-    case 1:
-      masks = at::upsample_linear1d(batch, size, /*align_corners=*/true);
-      break;
-    case 2:
-      masks = at::upsample_bilinear2d(batch, size, /*align_corners=*/true);
-      break;
-    default:
-      masks = at::upsample_trilinear3d(batch, size, /*align_corners=*/true);
-  }
-  const at::Tensor flat = masks.flatten(1);
-  const at::Tensor low = std::get<0>(flat.min(1, /*keepdim=*/true));
-  const at::Tensor high = std::get<0>(flat.max(1, /*keepdim=*/true));
-  return ((flat - low) / (high - low + 1e-8)).view_as(masks);
+  return scaleToUnitRange(resizeMaps(channels, size, Upsampling::Linear, /*alignCorners=*/true),
+                          /*epsilon=*/1e-8);
 }
 
-// [rows, 1, ...size] as factors of the images, wherever their channels are, if there are any.
+// [rows, ...size] as factors of the images, wherever their channels are, if there are any.
 at::Tensor overAxesOf(const at::Tensor& images, const at::Tensor& masks) {
-  if (masks.dim() > images.dim()) return masks.squeeze(1);
-  return masks.movedim(1, channelAxisOf(images.sizes()));
+  return masks.dim() == images.dim() ? masks : masks.unsqueeze(channelAxisOf(images.sizes()));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "api/failure.h"
+#include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/reshape_transform.h"
 
@@ -40,12 +41,10 @@ struct Moments {
 };
 
 at::Tensor mapOf(const at::Tensor& activation, const Moments& moments, double samples) {
-  std::vector<int64_t> sizes = {activation.size(0), activation.size(1)};
-  sizes.resize(static_cast<std::size_t>(activation.dim()), 1);
   const at::Tensor g1 = moments.first / samples, g2 = moments.second / samples, g3 = moments.third / samples;
-  const at::Tensor sums = activation.flatten(2).sum(2).view(sizes);
+  const at::Tensor sums = asFactorsOf(activation, activation.flatten(2).sum(2));
   const at::Tensor alpha = g2 / (2 * g2 + sums * g3 + 1e-8);
-  const at::Tensor weights = (alpha * g1.relu()).flatten(2).sum(2).view(sizes);
+  const at::Tensor weights = asFactorsOf(activation, (alpha * g1.relu()).flatten(2).sum(2));
   return (weights * activation).sum(1);
 }
 

@@ -1,5 +1,6 @@
 #include "core/model/row_runs.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "api/failure.h"
@@ -24,6 +25,14 @@ bool hasRows(const c10::IValue& output, int64_t rows) {
   } catch (const Failure&) {
     return false;
   }
+}
+
+// Which inputs cannot have a row for each image.
+std::vector<bool> withoutRowsOfImages(const ModelInputs& inputs) {
+  std::vector<bool> without;
+  for (const at::Tensor& input : inputs.tensors)
+    without.push_back(input.dim() == 0 || input.size(0) != inputs.count());
+  return without;
 }
 
 }  // namespace
@@ -103,17 +112,12 @@ ImageCopies::ImageCopies(const Plan& plan,
                          const ModelInputs& inputs,
                          const OutputSelector& selector,
                          const c10::IValue& like)
-    : inputs_(inputs), shared_(inputs.tensors.size(), false) {
-  const int64_t images = inputs.count();
-  bool unclear = false;
-  for (std::size_t index = 1; index < inputs.tensors.size(); ++index) {
-    shared_[index] = inputs.tensors[index].dim() == 0 || inputs.tensors[index].size(0) != images;
-    unclear = unclear || !shared_[index];
-  }
+    : inputs_(inputs), shared_(withoutRowsOfImages(inputs)) {
+  const bool unclear = std::find(shared_.begin() + 1, shared_.end(), false) != shared_.end();
   const auto rowSizes = rowSizesOf(like);
   if (!unclear || !rowSizes) return;
   // Rows of prompts become more or fewer columns of the output; rows of images do not.
-  const int64_t rows = images == 1 ? 2 : 1;
+  const int64_t rows = inputs.count() == 1 ? 2 : 1;
   const auto fits = [&] {
     const at::NoGradGuard noGrad;
     try {
@@ -157,9 +161,7 @@ void throwNamingBatchSize(ModelState& state,
   const auto together = answer(inputs);
   if (together && hasRows(*together, images)) throw failure;
   if (!together) state.checkImages(method, images, failure.what());
-  std::vector<bool> shared;
-  for (const at::Tensor& input : inputs.tensors)
-    shared.push_back(input.dim() == 0 || input.size(0) != images);
+  const std::vector<bool> shared = withoutRowsOfImages(inputs);
   const auto alone = [&](int64_t image) {
     try {
       return inputs.ofImage(image, inputs.images().narrow(0, image, 1), shared);

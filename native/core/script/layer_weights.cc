@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "core/script/module_facts.h"
+
 namespace gradcam {
 namespace {
 
@@ -13,16 +15,16 @@ struct WeightedLayer {
 
 // An LSTM or GRU gives the states of each place, in both directions or one.
 std::optional<WeightedLayer> recurrentLayer(const torch::jit::Module& module) {
-  if (!module.hasattr("weight_hh_l0") || !module.attr("weight_hh_l0").isTensor()) return std::nullopt;
-  const int64_t states = module.attr("weight_hh_l0").toTensor().size(1);
+  const at::Tensor weight = tensorAttribute(module, "weight_hh_l0");
+  if (!weight.defined()) return std::nullopt;
+  const int64_t states = weight.size(1);
   return WeightedLayer{WeightedLayer::Kind::Features,
                        module.hasattr("weight_hh_l0_reverse") ? 2 * states : states};
 }
 
 std::optional<WeightedLayer> weightedLayer(const torch::jit::Module& module) {
   if (const auto recurrent = recurrentLayer(module)) return recurrent;
-  if (!module.hasattr("weight") || !module.attr("weight").isTensor()) return std::nullopt;
-  const at::Tensor weight = module.attr("weight").toTensor();
+  const at::Tensor weight = tensorAttribute(module, "weight");
   if (!weight.defined() || weight.dim() == 0) return std::nullopt;
   const std::string type = module.type()->name() ? module.type()->name()->name() : "";
   const bool transposed = type.find("Transpose") != std::string::npos;

@@ -31,6 +31,11 @@ std::optional<torch::jit::Module> moduleNamed(const torch::jit::Module& model, c
   return module;
 }
 
+at::Tensor tensorAttribute(const torch::jit::Module& module, const std::string& name) {
+  if (!module.hasattr(name) || !module.attr(name).isTensor()) return {};
+  return module.attr(name).toTensor();
+}
+
 std::vector<LayerInfo> listLayers(const torch::jit::Module& module) {
   std::vector<LayerInfo> layers;
   if (isFrozen(module)) {  // the names of its graph's values are all there is

@@ -17,6 +17,9 @@ bool isFrozen(const torch::jit::Module& module);
 // The submodule at a dotted path; none where there is none.
 std::optional<torch::jit::Module> moduleNamed(const torch::jit::Module& model, const std::string& path);
 
+// A parameter, buffer or other attribute; undefined where there is none, or it is no tensor.
+at::Tensor tensorAttribute(const torch::jit::Module& module, const std::string& name);
+
 // All submodules in the order of their registration; of a frozen module the values of its graph that are
 // tensors.
 std::vector<LayerInfo> listLayers(const torch::jit::Module& module);

@@ -47,6 +47,12 @@ std::vector<int64_t> spatialSizesFor(at::IntArrayRef mapSizes, at::IntArrayRef i
   return isProportional(mapSizes, all) ? all.vec() : std::vector<int64_t>{};
 }
 
+at::Tensor asFactorsOf(const at::Tensor& tensor, const at::Tensor& factors) {
+  std::vector<int64_t> sizes = factors.sizes().vec();
+  sizes.resize(static_cast<std::size_t>(tensor.dim()), 1);
+  return factors.view(sizes);
+}
+
 at::Tensor multiplied(const at::Tensor& images, const at::Tensor& factors) {
   const at::ScalarType type = images.scalar_type();
   if (at::isFloatingType(type)) return images * factors.to(images.device(), type);

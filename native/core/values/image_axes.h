@@ -22,6 +22,9 @@ std::vector<int64_t> spatialSizes(at::IntArrayRef shape);
 // W], all its axes count. Empty where the two have nothing to do with each other.
 std::vector<int64_t> spatialSizesFor(at::IntArrayRef mapSizes, at::IntArrayRef inputShape);
 
+// Factors of `tensor` along its first axes, [N] or [N, C], with axes of size 1 for the others.
+at::Tensor asFactorsOf(const at::Tensor& tensor, const at::Tensor& factors);
+
 // Images times factors, of whole numbers rounded and kept within their type.
 at::Tensor multiplied(const at::Tensor& images, const at::Tensor& factors);
 
