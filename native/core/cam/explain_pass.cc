@@ -10,7 +10,6 @@
 #include "core/cam/heatmap.h"
 #include "core/cam/perturbed_runs.h"
 #include "core/cam/smooth_grad_cam.h"
-#include "core/process/host_memory.h"
 #include "core/process/stopwatch.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
@@ -89,16 +88,15 @@ ExplainPass::ExplainPass(ModelState& state,
   explained_ = selectValue(captured_.output(), request.output);
   if (needsNoTarget(request, explained_, images)) {
     for (int64_t image = 0; image < images; ++image) targets_.push_back({image, 0, -1, {}});
+    targetWalks_.emplace(targets_);
     scores_.assign(targets_.size(), std::numeric_limits<double>::quiet_NaN());
     return;
   }
   checkExplained(captured_.output(), request);
   explained_ = output.of(captured_.output());
   targets_ = targetsOf(explained_, request.targets, images, targets);
-  {
-    const at::AutoGradMode record(true);
-    scoreTensor_ = scoresOf(explained_, targets_);
-  }
+  targetWalks_.emplace(targets_);
+  scoreTensor_ = scoresOf(explained_, targets_);
   // Reading waits for a GPU, which meanwhile could be given the walk back; not where it is given much more.
   const bool runsManyTimes = std::any_of(request.methods.begin(), request.methods.end(), isPerturbed);
   if (inputs_.images().is_cpu() || runsManyTimes) readScores();
@@ -130,22 +128,11 @@ int64_t ExplainPass::perturbedRows() const {
 }
 
 std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
-  std::vector<std::vector<int64_t>> rowsOfWalks;
-  for (std::size_t row = 0; row < targets_.size(); ++row) {
-    const auto walk = static_cast<std::size_t>(targets_[row].targetIndex);
-    if (walk >= rowsOfWalks.size()) rowsOfWalks.resize(walk + 1);
-    rowsOfWalks[walk].push_back(static_cast<int64_t>(row));
-  }
   std::vector<Walk> walks;
-  for (std::size_t index = 0; index < rowsOfWalks.size(); ++index) {
+  for (std::size_t index = 0; index < targetWalks_->count(); ++index) {
     cancellation_.throwIfCancelled();
-    at::Tensor loss;
-    {
-      const at::AutoGradMode record(true);
-      loss = scoreTensor_.index_select(0, indexTensor(rowsOfWalks[index], scoreTensor_.device())).sum();
-    }
-    const bool last = index + 1 == rowsOfWalks.size();
-    Walk walk = captured_.gradients(loss, last, second);
+    Walk walk =
+        captured_.gradients(targetWalks_->loss(scoreTensor_, index), targetWalks_->isLast(index), second);
     for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
       for (auto* ofMaps : {&walk.gradients[layer], &walk.hessianTimesActivations[layer]}) {
         for (at::Tensor& each : *ofMaps)
@@ -160,22 +147,15 @@ std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
 std::vector<at::Tensor> ExplainPass::mapsOfMethod(const MethodRequest& request,
                                                   const std::vector<Walk>& walks) {
   const CamMethod& method = methodNamed(request);
-  const int64_t batch = inputs_.count();
-  std::vector<int64_t> rows;
-  for (const ResolvedTarget& target : targets_) {
-    const int64_t walk = method.needs == CamMethod::Needs::Activations ? 0 : target.targetIndex;
-    rows.push_back(walk * batch + target.imageIndex);
-  }
   std::vector<at::Tensor> perLayer;
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    std::vector<at::Tensor> ofWalks;
-    const std::size_t count = method.needs == CamMethod::Needs::Activations ? 1 : walks.size();
-    for (std::size_t walk = 0; walk < count; ++walk) {
-      const bool needsWalk = method.needs != CamMethod::Needs::Activations;
-      ofWalks.push_back(mapOfWalk(method, request, layer, needsWalk ? &walks[walk] : nullptr));
+    if (method.needs == CamMethod::Needs::Activations) {
+      perLayer.push_back(targetWalks_->ofTargets(mapOfWalk(method, request, layer, nullptr)));
+      continue;
     }
-    const at::Tensor maps = at::cat(ofWalks);
-    perLayer.push_back(maps.index_select(0, indexTensor(rows, maps.device())));
+    std::vector<at::Tensor> ofWalks;
+    for (const Walk& walk : walks) ofWalks.push_back(mapOfWalk(method, request, layer, &walk));
+    perLayer.push_back(targetWalks_->ofTargets(ofWalks));
   }
   return perLayer;
 }
@@ -223,8 +203,6 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
                                             {layer.path, layer.activation, explained_}, targets_));
     return perLayer;
   }
-  std::vector<int64_t> images;
-  for (const ResolvedTarget& target : targets_) images.push_back(target.imageIndex);
   std::vector<at::Tensor> perLayer;
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
     const at::Tensor& activation = layers_[layer].activation;
@@ -235,10 +213,8 @@ std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
       weights =
           ablationCamWeights(runs, captured_.layers()[layer], activation, targets_, method.ratioToAblate);
     }
-    std::vector<int64_t> sizes = weights.sizes().vec();
-    sizes.resize(static_cast<std::size_t>(activation.dim()), 1);
-    const at::Tensor weighted = weights.to(activation.scalar_type()).view(sizes) *
-                                activation.index_select(0, indexTensor(images, activation.device()));
+    const at::Tensor ofTargets = targetWalks_->ofTargets(activation);
+    const at::Tensor weighted = asFactorsOf(ofTargets, weights.to(activation.scalar_type())) * ofTargets;
     perLayer.push_back(sumChannels(weighted, method.eigenSmooth));
   }
   return perLayer;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "api/explain.h"
@@ -9,7 +10,7 @@
 #include "core/model/model_state.h"
 #include "core/plan/activations_and_gradients.h"
 #include "core/targets/explained_output.h"
-#include "core/targets/target_scores.h"
+#include "core/targets/target_walks.h"
 
 namespace gradcam {
 
@@ -67,6 +68,7 @@ class ExplainPass {
   const std::vector<Layer> layers_;
   c10::IValue explained_;  // the selected part of the output
   std::vector<ResolvedTarget> targets_;
+  std::optional<TargetWalks> targetWalks_;
   std::vector<double> scores_;
   at::Tensor scoreTensor_;  // [N], differentiable
 };

@@ -5,9 +5,9 @@
 #include "core/cam/principal_component.h"
 #include "core/plan/activations_and_gradients.h"
 #include "core/plan/derivatives.h"
-#include "core/process/host_memory.h"
 #include "core/process/stopwatch.h"
 #include "core/script/module_facts.h"
+#include "core/targets/target_walks.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_types.h"
@@ -86,6 +86,7 @@ NetworkMaps fullGrad(ModelState& state,
   const ActivationsAndGradients captured(*plan, inputs.with(input), /*recordFromInput=*/true);
   const c10::IValue explained = output.of(captured.output());
   const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
+  const TargetWalks walks(targets);
   const at::Tensor scores = scoresOf(explained, targets);
   timings.forward += stopwatch.lap();
 
@@ -97,16 +98,10 @@ NetworkMaps fullGrad(ModelState& state,
     biases.push_back(biased[static_cast<std::size_t>(layer.slot)].bias);
   }
   const auto size = spatialSizes(input.sizes());
-  std::vector<at::Tensor> maps(targets.size());
-  for (int64_t walk = 0; walk < static_cast<int64_t>(targets.size()); ++walk) {
-    std::vector<int64_t> rows;
-    for (std::size_t row = 0; row < targets.size(); ++row) {
-      if (targets[row].targetIndex == walk) rows.push_back(static_cast<int64_t>(row));
-    }
-    if (rows.empty()) break;
+  std::vector<at::Tensor> maps;  // of each walk
+  for (std::size_t walk = 0; walk < walks.count(); ++walk) {
     cancellation.throwIfCancelled();
-    const at::Tensor indices = indexTensor(rows, scores.device());
-    const auto gradients = derivatives(scores.index_select(0, indices).sum(), wanted, /*retainGraph=*/true);
+    const auto gradients = derivatives(walks.loss(scores, walk), wanted, /*retainGraph=*/!walks.isLast(walk));
     if (!gradients[0].defined())
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
     // Of the input a term for each channel, of each layer one: the sum of its channels.
@@ -123,14 +118,11 @@ NetworkMaps fullGrad(ModelState& state,
     }
     const at::Tensor stacked = at::cat(terms, 1);
     const bool project = request.methods.at(0).eigenSmooth;
-    const at::Tensor sum =
-        scaleToUnitRange(project ? projectTerms(stacked, size, request.upsample) : stacked.sum(1))
-            .to(at::kCPU, at::kFloat);
-    for (const int64_t row : rows)
-      maps[static_cast<std::size_t>(row)] = sum[targets[static_cast<std::size_t>(row)].imageIndex];
+    const at::Tensor sum = project ? projectTerms(stacked, size, request.upsample) : stacked.sum(1);
+    maps.push_back(scaleToUnitRange(sum).to(at::kCPU, at::kFloat));
   }
   timings.backward += stopwatch.lap();
-  return {at::stack(maps).contiguous(), captured.output(), targets, scoreValues(scores)};
+  return {walks.ofTargets(maps), captured.output(), targets, scoreValues(scores)};
 }
 
 }  // namespace gradcam

@@ -66,11 +66,7 @@ NetworkMaps leGrad(ModelState& state,
   const ActivationsAndGradients captured(*plan, inputs.with(image), /*recordFromInput=*/several);
   const c10::IValue explained = output.of(captured.output());
   const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
-  at::Tensor scores;
-  {
-    const at::AutoGradMode record(true);
-    scores = scoresOf(explained, targets);
-  }
+  const at::Tensor scores = scoresOf(explained, targets);
   ReshapeTransform reshape = request.reshape;
   reshape.kind = ReshapeTransform::Kind::Tokens;
   reshape.batchFirst = true;  // attention is

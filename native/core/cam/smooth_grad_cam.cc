@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "api/failure.h"
+#include "core/targets/target_walks.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/reshape_transform.h"
@@ -54,10 +55,8 @@ std::vector<at::Tensor> smoothGradCamPlusPlus(const PerturbedRuns& runs,
                                               const std::vector<at::Tensor>& activations,
                                               const std::vector<ResolvedTarget>& targets,
                                               const SmoothGradSettings& settings) {
-  int64_t walks = 0;
-  for (const ResolvedTarget& target : targets) walks = std::max(walks, target.targetIndex + 1);
-  std::vector<std::vector<Moments>> moments(static_cast<std::size_t>(walks),
-                                            std::vector<Moments>(activations.size()));
+  const TargetWalks walks(targets);
+  std::vector<std::vector<Moments>> moments(walks.count(), std::vector<Moments>(activations.size()));
   const at::Tensor noise = noiseOf(settings, runs.inputs.images());
   for (int64_t sample = 0; sample < noise.size(0); ++sample) {
     runs.cancellation.throwIfCancelled();
@@ -70,35 +69,23 @@ std::vector<at::Tensor> smoothGradCamPlusPlus(const PerturbedRuns& runs,
                         std::to_string(activations.size()) +
                         " times: their gradients cannot be averaged. Name one call of the layer, or choose "
                         "another method.");
-    const c10::IValue explained = runs.output.of(captured.output());
-    for (int64_t walk = 0; walk < walks; ++walk) {
-      std::vector<ResolvedTarget> ofWalk;
-      for (const ResolvedTarget& target : targets) {
-        if (target.targetIndex == walk) ofWalk.push_back(target);
-      }
-      at::Tensor loss;
-      {
-        const at::AutoGradMode record(true);
-        loss = scoresOf(explained, ofWalk).sum();
-      }
-      const auto taken = captured.gradients(loss, walk + 1 == walks);
+    const at::Tensor scores = scoresOf(runs.output.of(captured.output()), targets);
+    for (std::size_t walk = 0; walk < walks.count(); ++walk) {
+      const auto taken = captured.gradients(walks.loss(scores, walk), walks.isLast(walk));
       for (std::size_t layer = 0; layer < activations.size(); ++layer) {
         const at::Tensor gradient =
             applyReshape(taken.gradients[layer].at(0), runs.reshape, captured.layers()[layer].path);
-        moments[static_cast<std::size_t>(walk)][layer].add(gradient.to(activations[layer].scalar_type()));
+        moments[walk][layer].add(gradient.to(activations[layer].scalar_type()));
       }
     }
     runs.advance(inputs.count());
   }
   std::vector<at::Tensor> perLayer;
   for (std::size_t layer = 0; layer < activations.size(); ++layer) {
-    std::vector<at::Tensor> maps;
-    for (const ResolvedTarget& target : targets) {
-      const Moments& ofTarget = moments[static_cast<std::size_t>(target.targetIndex)][layer];
-      const at::Tensor whole = mapOf(activations[layer], ofTarget, static_cast<double>(noise.size(0)));
-      maps.push_back(whole[target.imageIndex]);
-    }
-    perLayer.push_back(at::stack(maps));
+    std::vector<at::Tensor> ofWalks;
+    for (const auto& ofWalk : moments)
+      ofWalks.push_back(mapOf(activations[layer], ofWalk[layer], static_cast<double>(noise.size(0))));
+    perLayer.push_back(walks.ofTargets(ofWalks));
   }
   return perLayer;
 }

@@ -228,6 +228,7 @@ at::Tensor scoresOfRows(const Target& target, const c10::IValue& output, int64_t
 }
 
 at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>& targets) {
+  const at::AutoGradMode record(true);
   const bool onlyClasses = std::all_of(targets.begin(), targets.end(),
                                        [](const auto& each) { return each.target.kind == Kind::Class; });
   if (onlyClasses) {

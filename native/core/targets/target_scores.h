@@ -38,8 +38,7 @@ at::Tensor explainedScoreOf(const Target& target, const c10::IValue& ofImage);
 // The scores of one target for each row of a batched output, [rows].
 at::Tensor scoresOfRows(const Target& target, const c10::IValue& output, int64_t rows);
 
-// The differentiable scores of `targets`, one each. Images do not influence each other, so that one walk back
-// from their sum gives each image the gradient of its own score. Throws ERR_NO_DETECTION.
+// The scores of `targets`, [N], recorded by autograd whatever its mode is. Throws ERR_NO_DETECTION.
 at::Tensor scoresOf(const c10::IValue& output, const std::vector<ResolvedTarget>& targets);
 
 // The scores as plain numbers.
