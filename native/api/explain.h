@@ -15,7 +15,7 @@
 namespace gradcam {
 
 struct MethodRequest {
-  std::string name;             // a row of cam_methods.cc, "ScoreCAM" or "AblationCAM"
+  std::string name;             // a row of cam_methods.cc
   bool eigenSmooth = false;     // project on the first principal component instead of summing the channels
   bool multiplyLayers = false;  // RefineCAM: the layers' heatmaps are multiplied, not averaged
   double femDeviations = 2;     // FEM

@@ -1,6 +1,6 @@
 #include "api/failure.h"
 #include "core/cam/heatmap.h"
-#include "core/cam/perturbed_runs.h"
+#include "core/cam/model_method.h"
 #include "core/cam/principal_component.h"
 #include "core/cam/repeated_rows.h"
 #include "core/hooks/forward_hooks.h"
@@ -99,57 +99,74 @@ class AblatedLayer {
   double fill_;
 };
 
+// The weights of one image's channels, of its targets: sets [target][channel] of `weights`.
+void weighChannels(const ExplainedBatch& batch,
+                   const MethodRequest& request,
+                   std::size_t layer,
+                   int64_t image,
+                   const ImageCopies& copies,
+                   at::Tensor& weights) {
+  const RepeatedRows crossing(batch.plan, copies, image);
+  const AblatedLayer ablated(batch.captured.layers()[layer], image, channelAxis(batch.reshape));
+  const auto tail = [&](int64_t rows) {
+    return batch.output.of(runTail(batch.plan, crossing.of(rows), copies.of(image, rows)));
+  };
+  const c10::IValue whole = tail(1);
+  checkRows(whole, 1);
+  const at::Tensor activation = batch.layers[layer].activation.narrow(0, image, 1).to(at::kFloat);
+  const auto channels = channelsToAblate(activation, request.ratioToAblate);
+  const auto channelsOf = [&](int64_t first, int64_t count) {
+    return at::ArrayRef<int64_t>(channels.data() + first, static_cast<std::size_t>(count));
+  };
+  const auto withoutChannels = [&](int64_t first, int64_t count) {
+    const ForwardHooks hooks(ablated.without(channelsOf(first, count)), batch.plan.layers());
+    return tail(count);
+  };
+  const auto weigh = [&](const c10::IValue& output, int64_t first, int64_t count) {
+    for (std::size_t index = 0; index < batch.targets.size(); ++index) {
+      const ResolvedTarget& target = batch.targets[index];
+      if (target.imageIndex != image) continue;
+      const double score = scoreOf(target.target, outputOfImage(whole, 0)).item<double>();
+      if (score == 0) continue;  // of a box that no detection matches: no channel has a share in it
+      const at::Tensor scores = scoresOfRows(target.target, output, count).to(at::kCPU, at::kDouble);
+      weights[static_cast<int64_t>(index)].index_copy_(0, indexTensor(channelsOf(first, count), at::kCPU),
+                                                       (score - scores) / score);
+    }
+    batch.advance(count);
+  };
+  const RowRuns runs(batch.state, batch.modelMethod, std::min(request.batchSize, ablated.rowsInMemory()),
+                     whole, batch.inputs.count(), batch.cancellation);
+  runs.over(static_cast<int64_t>(channels.size()), withoutChannels, weigh);
+}
+
 }  // namespace
 
-at::Tensor ablationCamWeights(const PerturbedRuns& runs,
-                              const ActivationsAndGradients::Layer& layer,
-                              const at::Tensor& activation,
-                              const std::vector<ResolvedTarget>& targets,
-                              double ratio) {
-  if (!runs.reshape.batchFirst)
+std::vector<at::Tensor> ablationCam(const ExplainedBatch& batch, const MethodRequest& request) {
+  if (!batch.reshape.batchFirst)
     throw Failure("ERR_UNSUPPORTED",
                   "AblationCAM cannot take layers whose first axis is not the images (batchFirst: false).");
   const at::NoGradGuard noGrad;
-  at::Tensor weights = at::zeros({static_cast<int64_t>(targets.size()), activation.size(1)}, at::kDouble);
-  const int64_t images = runs.inputs.count();
-  const ImageCopies copies(runs.plan, runs.inputs, runs.output.selector(), runs.explained);
-  for (int64_t image = 0; image < images; ++image) {
-    const RepeatedRows crossing(runs.plan, copies, image);
-    const AblatedLayer ablated(layer, image, channelAxis(runs.reshape));
-    const auto tail = [&](int64_t rows) {
-      return runs.output.of(runTail(runs.plan, crossing.of(rows), copies.of(image, rows)));
-    };
-    const c10::IValue whole = tail(1);
-    checkRows(whole, 1);
-    const auto chosen = channelsToAblate(activation.narrow(0, image, 1).to(at::kFloat), ratio);
-
-    const RowRuns rowRuns(runs.state, runs.modelMethod, std::min(runs.batchSize, ablated.rowsInMemory()),
-                          whole, images, runs.cancellation);
-    const auto channelsOf = [&](int64_t first, int64_t count) {
-      return at::ArrayRef<int64_t>(chosen.data() + first, static_cast<std::size_t>(count));
-    };
-    const auto withoutChannels = [&](int64_t first, int64_t count) {
-      const ForwardHooks hooks(ablated.without(channelsOf(first, count)), runs.plan.layers());
-      return tail(count);
-    };
-    const auto weigh = [&](const c10::IValue& output, int64_t first, int64_t count) {
-      const auto channels = channelsOf(first, count);
-      for (std::size_t index = 0; index < targets.size(); ++index) {
-        if (targets[index].imageIndex != image) continue;
-        const double score = scoreOf(targets[index].target, outputOfImage(whole, 0)).item<double>();
-        const at::Tensor scores =
-            scoresOfRows(targets[index].target, output, count).to(at::kCPU, at::kDouble).contiguous();
-        for (int64_t row = 0; row < count; ++row) {
-          // A score of 0, of a box that no detection matches, has no share that a channel could take away.
-          weights[static_cast<int64_t>(index)][channels[static_cast<std::size_t>(row)]] =
-              score == 0 ? 0 : (score - scores[row].item<double>()) / score;
-        }
-      }
-      runs.advance(count);
-    };
-    rowRuns.over(static_cast<int64_t>(chosen.size()), withoutChannels, weigh);
+  const ImageCopies copies(batch.plan, batch.inputs, batch.output.selector(), batch.explained);
+  std::vector<at::Tensor> perLayer;
+  for (std::size_t layer = 0; layer < batch.layers.size(); ++layer) {
+    const at::Tensor& activation = batch.layers[layer].activation;
+    at::Tensor weights =
+        at::zeros({static_cast<int64_t>(batch.targets.size()), activation.size(1)}, at::kDouble);
+    for (int64_t image = 0; image < batch.inputs.count(); ++image)
+      weighChannels(batch, request, layer, image, copies, weights);
+    perLayer.push_back(weightedMaps(batch, activation, weights.to(at::kFloat), request.eigenSmooth));
   }
-  return weights.to(activation.device(), at::kFloat);
+  return perLayer;
+}
+
+int64_t rowsOfAblationCam(const std::vector<CamLayer>& layers, int64_t images, const MethodRequest& request) {
+  const double ratio = std::min(request.ratioToAblate, 1.0);
+  int64_t rows = 0;
+  for (const CamLayer& layer : layers) {
+    const double channels = static_cast<double>(layer.activation.size(1)) * ratio;
+    rows += images * std::max<int64_t>(1, static_cast<int64_t>(channels));
+  }
+  return rows;
 }
 
 }  // namespace gradcam

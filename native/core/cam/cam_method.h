@@ -1,49 +1,55 @@
 #pragma once
 
 #include <string>
-#include <vector>
+#include <variant>
 
-#include "core/process/torch.h"
+#include "core/cam/model_method.h"
+#include "core/cam/network_method.h"
 
 namespace gradcam {
 
-// What a method computes a map from: one call of a target layer, for a batch, and one target of each image.
-struct MethodInput {
+// What a formula reads: one target layer's output, or a level of it, for a batch, and one target of each
+// image.
+struct FormulaInput {
   at::Tensor activations;  // [B, C, ...space], float32 or float64
   at::Tensor gradients;    // of the target's score; undefined for methods that need none
   // The Hessian of the score times the activations; undefined but for methods that need it.
   at::Tensor hessianTimesActivations;
 };
 
-struct MethodSettings {
-  double femDeviations = 2;  // FEM: what counts lies that many standard deviations above the mean
-  int64_t seed = 0;          // RandomCAM
-};
-
-// A class activation map that one forward and at most one walk back give. A method either weights the
-// activations, which are then summed over the channels, or makes its map in another way.
-struct CamMethod {
+// A method that is a formula of a layer's activations and gradients: all of these share one forward and at
+// most one walk back for each target of an image. It either weights the activations, which are then summed
+// over the channels, or makes its map in another way.
+struct LayerFormula {
   enum class Needs { Activations, Gradients, SecondDerivatives };
+  using Function = at::Tensor (*)(const FormulaInput&, const MethodRequest&);
 
-  const char* name;
   Needs needs;
-  at::Tensor (*weightedActivations)(const MethodInput&,
-                                    const MethodSettings&);      // -> [B, C, ...space], or null
-  at::Tensor (*map)(const MethodInput&, const MethodSettings&);  // -> [B, ...space], or null
+  Function weightedActivations = nullptr;  // -> [B, C, ...space], or null
+  Function map = nullptr;                  // -> [B, ...space], or null
   bool projected = false;  // of the weighted activations always the first principal component, never the sum
 };
 
-// Null where there is no method of that name among these.
-const CamMethod* findCamMethod(const std::string& name);
+// A row of the table in cam_methods.cc, the one place that says what kind a method is.
+struct CamMethod {
+  const char* name;
+  std::variant<LayerFormula, ModelMethod, NetworkMethod> how;
+};
 
-// Weighted activations, [B, C, ...space], to a raw map: their sum over the channels, or with `eigenSmooth`
-// their first principal component.
-at::Tensor sumChannels(const at::Tensor& weightedActivations, bool eigenSmooth);
+// Throws ERR_INTERNAL where there is no method of that name.
+const CamMethod& camMethod(const std::string& name);
 
-// The method's raw map, [B, ...space]. For methods with a map of their own `eigenSmooth` changes nothing.
-at::Tensor rawMap(const CamMethod& method,
-                  const MethodInput& input,
-                  const MethodSettings& settings,
-                  bool eigenSmooth);
+// Null where the method is none of that kind.
+template <typename Kind>
+const Kind* methodAs(const MethodRequest& request) {
+  return std::get_if<Kind>(&camMethod(request.name).how);
+}
+
+// Weighted activations, [B, C, ...space], to a raw map: their sum over the channels, or, `projected`, their
+// first principal component.
+at::Tensor sumChannels(const at::Tensor& weightedActivations, bool projected);
+
+// A formula's raw map, [B, ...space]. For those with a map of their own eigenSmooth changes nothing.
+at::Tensor rawMap(const LayerFormula& formula, const FormulaInput& input, const MethodRequest& request);
 
 }  // namespace gradcam

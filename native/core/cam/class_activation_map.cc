@@ -1,8 +1,7 @@
-#include "core/cam/class_activation_map.h"
-
 #include "api/failure.h"
+#include "core/cam/model_method.h"
+#include "core/process/host_memory.h"
 #include "core/script/module_facts.h"
-#include "core/values/image_axes.h"
 
 namespace gradcam {
 namespace {
@@ -11,9 +10,7 @@ bool isLinear(const at::Tensor& weight, int64_t channels) {
   return weight.defined() && weight.dim() == 2 && weight.size(1) == channels;
 }
 
-at::Tensor namedWeight(const torch::jit::Module& model,
-                       const std::string& linear,
-                       const ClassifiedLayer& layer) {
+at::Tensor namedWeight(const torch::jit::Module& model, const std::string& linear, const CamLayer& layer) {
   const auto module = moduleNamed(model, linear);
   if (!module)
     throw Failure("ERR_UNKNOWN_LAYER", "The model has no layer '" + linear + "'.").withLayer(linear);
@@ -39,14 +36,14 @@ bool classifiesTheMean(const torch::jit::Module& linear,
          at::allclose(scores, output.to(at::kFloat), /*rtol=*/1e-2, /*atol=*/1e-3);
 }
 
-at::Tensor foundWeight(const torch::jit::Module& model, const ClassifiedLayer& layer) {
+at::Tensor foundWeight(const torch::jit::Module& model, const CamLayer& layer, const c10::IValue& output) {
   std::vector<std::string> candidates;
   for (const auto& named : model.named_modules()) {
     const at::Tensor weight = tensorAttribute(named.value, "weight");
     if (!isLinear(weight, layer.activation.size(1))) continue;
     candidates.push_back(named.name);
-    if (layer.output.isTensor() &&
-        classifiesTheMean(named.value, weight, layer.activation, layer.output.toTensor().detach()))
+    if (output.isTensor() &&
+        classifiesTheMean(named.value, weight, layer.activation, output.toTensor().detach()))
       return weight;
   }
   std::string message = "CAM is for models that average '" + layer.path +
@@ -58,22 +55,22 @@ at::Tensor foundWeight(const torch::jit::Module& model, const ClassifiedLayer& l
 
 }  // namespace
 
-at::Tensor classActivationMap(const torch::jit::Module& model,
-                              const std::string& linear,
-                              const ClassifiedLayer& layer,
-                              const std::vector<ResolvedTarget>& targets) {
-  const at::NoGradGuard noGrad;
-  const at::Tensor weight =
-      (linear.empty() ? foundWeight(model, layer) : namedWeight(model, linear, layer)).to(at::kFloat);
-  std::vector<at::Tensor> maps;
-  for (const ResolvedTarget& target : targets) {
-    if (target.classIndex < 0 || target.classIndex >= weight.size(0))
-      throw Failure("ERR_CLASS_OUT_OF_RANGE", "CAM explains classes of the linear layer only.");
-    const at::Tensor ofImage = layer.activation[target.imageIndex];
-    const at::Tensor ofClass = weight[target.classIndex].to(ofImage.scalar_type());
-    maps.push_back((asFactorsOf(ofImage, ofClass) * ofImage).sum(0));
+std::vector<at::Tensor> classActivationMaps(const ExplainedBatch& batch, const MethodRequest& request) {
+  const torch::jit::Module& model = batch.state.module;
+  std::vector<at::Tensor> perLayer;
+  for (const CamLayer& layer : batch.layers) {
+    const at::Tensor weight = request.linear.empty() ? foundWeight(model, layer, batch.explained)
+                                                     : namedWeight(model, request.linear, layer);
+    std::vector<int64_t> classes;
+    for (const ResolvedTarget& target : batch.targets) {
+      if (target.classIndex < 0 || target.classIndex >= weight.size(0))
+        throw Failure("ERR_CLASS_OUT_OF_RANGE", "CAM explains classes of the linear layer only.");
+      classes.push_back(target.classIndex);
+    }
+    const at::Tensor ofTargets = weight.to(at::kFloat).index_select(0, indexTensor(classes, weight.device()));
+    perLayer.push_back(weightedMaps(batch, layer.activation, ofTargets, /*eigenSmooth=*/false));
   }
-  return at::stack(maps);
+  return perLayer;
 }
 
 }  // namespace gradcam

@@ -6,9 +6,7 @@
 #include "api/failure.h"
 #include "core/cam/augmentation.h"
 #include "core/cam/explain_pass.h"
-#include "core/cam/full_grad.h"
 #include "core/cam/heatmap.h"
-#include "core/cam/legrad.h"
 #include "core/model/model_state.h"
 #include "core/model/row_runs.h"
 #include "core/process/device_jobs.h"
@@ -53,8 +51,9 @@ std::vector<AugmentationChoice> plainestFirst(std::vector<AugmentationChoice> au
 
 NetworkMethod networkMethodOf(const ExplainRequest& request) {
   for (const MethodRequest& method : request.methods) {
-    if (method.name != "FullGrad" && method.name != "LeGrad") continue;
-    if (request.methods.size() == 1) return method.name == "FullGrad" ? fullGrad : leGrad;
+    const auto* found = methodAs<NetworkMethod>(method);
+    if (found == nullptr) continue;
+    if (request.methods.size() == 1) return *found;
     throw Failure("ERR_UNSUPPORTED",
                   method.name +
                       " looks at the whole network and shares no forward with other methods. "
@@ -80,7 +79,7 @@ struct Run {
   std::vector<ExplainedLayer> layers;
 };
 
-// The parameters are those of a NetworkMethod; `plan` is null where that is what runs.
+// `plan` is null where a method of the whole network runs.
 Run runMethods(ModelState& state,
                const ExplainRequest& request,
                const Plan* plan,
@@ -92,7 +91,7 @@ Run runMethods(ModelState& state,
                StageTimings& timings) {
   if (plan == nullptr) {
     const NetworkMethod method = networkMethodOf(request);
-    const NetworkMaps maps = method(state, request, inputs, output, targets, cancellation, timings);
+    const NetworkMaps maps = method({state, request, inputs, output, targets, cancellation, timings});
     checkFinite(maps.heatmaps, maps.output);
     return {{maps.heatmaps}, maps.output, maps.targets, maps.scores, {}};
   }

@@ -5,16 +5,12 @@
 #include <limits>
 
 #include "api/failure.h"
-#include "core/cam/class_activation_map.h"
 #include "core/cam/feature_pyramid.h"
 #include "core/cam/heatmap.h"
-#include "core/cam/perturbed_runs.h"
-#include "core/cam/smooth_grad_cam.h"
 #include "core/process/stopwatch.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/reshape_transform.h"
-#include "core/values/tensor_state.h"
 #include "core/values/tensor_types.h"
 
 namespace gradcam {
@@ -31,21 +27,10 @@ void checkExplained(const c10::IValue& output, const ExplainRequest& request) {
   }
 }
 
-// Methods that need more than one forward and one walk back.
-bool isPerturbed(const MethodRequest& method) {
-  return method.name == "ScoreCAM" || method.name == "AblationCAM" ||
-         method.name == "SmoothGradCAMPlusPlus" || method.name == "CAM";
-}
-
-const CamMethod& methodNamed(const MethodRequest& method) {
-  const CamMethod* found = findCamMethod(method.name);
-  if (found == nullptr) throw Failure("ERR_INTERNAL", "There is no method named '" + method.name + "'.");
-  return *found;
-}
-
-bool anyNeeds(const ExplainRequest& request, CamMethod::Needs needs) {
+bool anyNeeds(const ExplainRequest& request, LayerFormula::Needs needs) {
   return std::any_of(request.methods.begin(), request.methods.end(), [&](const MethodRequest& method) {
-    return !isPerturbed(method) && methodNamed(method).needs == needs;
+    const auto* formula = methodAs<LayerFormula>(method);
+    return formula != nullptr && formula->needs == needs;
   });
 }
 
@@ -53,7 +38,8 @@ bool anyNeeds(const ExplainRequest& request, CamMethod::Needs needs) {
 bool needsNoTarget(const ExplainRequest& request, const c10::IValue& output, int64_t images) {
   const bool activationsOnly =
       std::all_of(request.methods.begin(), request.methods.end(), [](const MethodRequest& method) {
-        return !isPerturbed(method) && methodNamed(method).needs == CamMethod::Needs::Activations;
+        const auto* formula = methodAs<LayerFormula>(method);
+        return formula != nullptr && formula->needs == LayerFormula::Needs::Activations;
       });
   const bool noneGiven = request.targets.size() == 1 && request.targets[0].size() == 1 &&
                          request.targets[0][0].kind == Target::Kind::Rank &&
@@ -64,7 +50,7 @@ bool needsNoTarget(const ExplainRequest& request, const c10::IValue& output, int
 }  // namespace
 
 bool needsSecondDerivatives(const ExplainRequest& request) {
-  return anyNeeds(request, CamMethod::Needs::SecondDerivatives);
+  return anyNeeds(request, LayerFormula::Needs::SecondDerivatives);
 }
 
 ExplainPass::ExplainPass(ModelState& state,
@@ -98,7 +84,9 @@ ExplainPass::ExplainPass(ModelState& state,
   targetWalks_.emplace(targets_);
   scoreTensor_ = scoresOf(explained_, targets_);
   // Reading waits for a GPU, which meanwhile could be given the walk back; not where it is given much more.
-  const bool runsManyTimes = std::any_of(request.methods.begin(), request.methods.end(), isPerturbed);
+  const bool runsManyTimes =
+      std::any_of(request.methods.begin(), request.methods.end(),
+                  [](const MethodRequest& method) { return methodAs<ModelMethod>(method) != nullptr; });
   if (inputs_.images().is_cpu() || runsManyTimes) readScores();
 }
 
@@ -111,18 +99,9 @@ void ExplainPass::readScores() {
 
 int64_t ExplainPass::perturbedRows() const {
   int64_t rows = 0;
-  for (const MethodRequest& method : request_.methods) {
-    if (!isPerturbed(method) || method.name == "CAM") continue;
-    if (method.name == "SmoothGradCAMPlusPlus") {
-      const int64_t samples = method.noise ? method.noise->shape().at(0) : method.samples;
-      rows += samples * inputs_.count();
-      continue;
-    }
-    for (const Layer& layer : layers_) {
-      const auto channels = static_cast<double>(layer.activation.size(1));
-      const double share = method.name == "AblationCAM" ? std::min(method.ratioToAblate, 1.0) : 1.0;
-      rows += inputs_.count() * std::max<int64_t>(1, static_cast<int64_t>(channels * share));
-    }
+  for (const MethodRequest& request : request_.methods) {
+    const auto* method = methodAs<ModelMethod>(request);
+    if (method != nullptr && method->rows != nullptr) rows += method->rows(layers_, inputs_.count(), request);
   }
   return rows;
 }
@@ -144,80 +123,37 @@ std::vector<ExplainPass::Walk> ExplainPass::walkBack(bool second) {
   return walks;
 }
 
-std::vector<at::Tensor> ExplainPass::mapsOfMethod(const MethodRequest& request,
-                                                  const std::vector<Walk>& walks) {
-  const CamMethod& method = methodNamed(request);
+std::vector<at::Tensor> ExplainPass::mapsOfFormula(const LayerFormula& formula,
+                                                   const MethodRequest& request,
+                                                   const std::vector<Walk>& walks) const {
   std::vector<at::Tensor> perLayer;
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    if (method.needs == CamMethod::Needs::Activations) {
-      perLayer.push_back(targetWalks_->ofTargets(mapOfWalk(method, request, layer, nullptr)));
+    if (formula.needs == LayerFormula::Needs::Activations) {
+      const FormulaInput input{layers_[layer].activation, {}, {}};
+      perLayer.push_back(targetWalks_->ofTargets(rawMap(formula, input, request)));
       continue;
     }
     std::vector<at::Tensor> ofWalks;
-    for (const Walk& walk : walks) ofWalks.push_back(mapOfWalk(method, request, layer, &walk));
+    for (const Walk& walk : walks) {
+      std::vector<FormulaInput> maps;
+      for (std::size_t map = 0; map < layers_[layer].maps.size(); ++map) {
+        maps.push_back({layers_[layer].maps[map], walk.gradients[layer][map], {}});
+        if (formula.needs == LayerFormula::Needs::SecondDerivatives)
+          maps.back().hessianTimesActivations = walk.hessianTimesActivations[layer][map];
+      }
+      ofWalks.push_back(pyramidMap(formula, maps, request));
+    }
     perLayer.push_back(targetWalks_->ofTargets(ofWalks));
   }
   return perLayer;
 }
 
-at::Tensor ExplainPass::mapOfWalk(const CamMethod& method,
-                                  const MethodRequest& request,
-                                  std::size_t layer,
-                                  const Walk* walk) const {
-  const MethodSettings settings{request.femDeviations, request.seed};
-  const bool second = method.needs == CamMethod::Needs::SecondDerivatives;
-  if (walk == nullptr)
-    return rawMap(method, {layers_[layer].activation, {}, {}}, settings, request.eigenSmooth);
-  std::vector<MethodInput> maps;
-  for (std::size_t map = 0; map < layers_[layer].maps.size(); ++map) {
-    maps.push_back({layers_[layer].maps[map], walk->gradients[layer][map],
-                    second ? walk->hessianTimesActivations[layer][map] : at::Tensor()});
-  }
-  return pyramidMap(method, maps, settings, request.eigenSmooth);
-}
-
-std::vector<at::Tensor> ExplainPass::perturbedMaps(const MethodRequest& method,
-                                                   const std::function<void(int64_t rows)>& advance) {
-  const PerturbedRuns runs{
-      state_,   request_.modelMethod, plan_,         inputs_, explainedOutput_, explained_,
-      reshape_, method.batchSize,     cancellation_, advance};
-  if (method.name == "SmoothGradCAMPlusPlus") {
-    SmoothGradSettings settings{method.samples, method.deviation, method.seed, std::nullopt};
-    if (method.noise) settings.noise = method.noise->state().tensor;
-    std::vector<at::Tensor> activations;
-    for (const auto& layer : captured_.layers()) {
-      if (!layer.isPyramid()) continue;
-      throw Failure("ERR_UNSUPPORTED",
-                    "SmoothGradCAMPlusPlus cannot explain at a feature pyramid. Choose another "
-                    "method, or a layer inside of '" +
-                        layer.path + "'.")
-          .withLayer(layer.path);
-    }
-    for (const Layer& layer : layers_) activations.push_back(layer.activation);
-    return smoothGradCamPlusPlus(runs, activations, targets_, settings);
-  }
-  if (method.name == "CAM") {
-    std::vector<at::Tensor> perLayer;
-    for (const Layer& layer : layers_)
-      perLayer.push_back(classActivationMap(state_.module, method.linear,
-                                            {layer.path, layer.activation, explained_}, targets_));
-    return perLayer;
-  }
-  std::vector<at::Tensor> perLayer;
-  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    const at::Tensor& activation = layers_[layer].activation;
-    at::Tensor weights;
-    if (method.name == "ScoreCAM") {
-      weights = scoreCamWeights(runs, activation, targets_);
-    } else {
-      weights =
-          ablationCamWeights(runs, captured_.layers()[layer], activation, targets_, method.ratioToAblate);
-    }
-    const at::Tensor ofTargets = targetWalks_->ofTargets(activation);
-    const at::Tensor weighted = asFactorsOf(ofTargets, weights.to(activation.scalar_type())) * ofTargets;
-    perLayer.push_back(sumChannels(weighted, method.eigenSmooth));
-  }
-  return perLayer;
+std::vector<at::Tensor> ExplainPass::mapsOfModel(const ModelMethod& method,
+                                                 const MethodRequest& request,
+                                                 const std::function<void(int64_t rows)>& advance) const {
+  return method.maps({state_, request_.modelMethod, plan_, inputs_, explainedOutput_, explained_, reshape_,
+                      captured_, layers_, targets_, *targetWalks_, cancellation_, advance},
+                     request);
 }
 
 std::vector<int64_t> ExplainPass::mapSize() const {
@@ -231,15 +167,18 @@ std::vector<int64_t> ExplainPass::mapSize() const {
 std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t rows)>& advance,
                                               StageTimings& timings) {
   Stopwatch stopwatch;
-  const bool second = anyNeeds(request_, CamMethod::Needs::SecondDerivatives);
+  const bool second = anyNeeds(request_, LayerFormula::Needs::SecondDerivatives);
   std::vector<Walk> walks;
-  if (second || anyNeeds(request_, CamMethod::Needs::Gradients)) walks = walkBack(second);
+  if (second || anyNeeds(request_, LayerFormula::Needs::Gradients)) walks = walkBack(second);
   timings.backward += stopwatch.lap();
 
   std::vector<at::Tensor> results, rawMaps;
   for (const MethodRequest& method : request_.methods) {
     cancellation_.throwIfCancelled();
-    const auto raw = isPerturbed(method) ? perturbedMaps(method, advance) : mapsOfMethod(method, walks);
+    const auto* formula = methodAs<LayerFormula>(method);
+    const auto raw = formula != nullptr
+                         ? mapsOfFormula(*formula, method, walks)
+                         : mapsOfModel(std::get<ModelMethod>(camMethod(method.name).how), method, advance);
     rawMaps.insert(rawMaps.end(), raw.begin(), raw.end());
     const LayerFusion fusion = method.multiplyLayers ? LayerFusion::Product : LayerFusion::Mean;
     results.push_back(fuseLayers(raw, mapSize(), fusion, request_.upsample));

@@ -47,13 +47,12 @@ class ExplainPass {
   // of its maps, [B, C, ...space] in full precision.
   using Walk = ActivationsAndGradients::Gradients;
   std::vector<Walk> walkBack(bool second);
-  std::vector<at::Tensor> mapsOfMethod(const MethodRequest& method, const std::vector<Walk>& walks);
-  std::vector<at::Tensor> perturbedMaps(const MethodRequest& method,
-                                        const std::function<void(int64_t rows)>& advance);
-  at::Tensor mapOfWalk(const CamMethod& method,
-                       const MethodRequest& request,
-                       std::size_t layer,
-                       const Walk* walk) const;
+  std::vector<at::Tensor> mapsOfFormula(const LayerFormula& formula,
+                                        const MethodRequest& request,
+                                        const std::vector<Walk>& walks) const;
+  std::vector<at::Tensor> mapsOfModel(const ModelMethod& method,
+                                      const MethodRequest& request,
+                                      const std::function<void(int64_t rows)>& advance) const;
   std::vector<int64_t> mapSize() const;
   void readScores();
 

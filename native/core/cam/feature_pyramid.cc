@@ -82,17 +82,16 @@ at::IntArrayRef finestSize(const std::vector<at::Tensor>& levels) {
   return std::max_element(levels.begin(), levels.end(), isSmaller)->sizes().slice(2);
 }
 
-at::Tensor pyramidMap(const CamMethod& method,
-                      const std::vector<MethodInput>& levels,
-                      const MethodSettings& settings,
-                      bool eigenSmooth) {
-  if (levels.size() == 1) return rawMap(method, levels[0], settings, eigenSmooth);
+at::Tensor pyramidMap(const LayerFormula& formula,
+                      const std::vector<FormulaInput>& levels,
+                      const MethodRequest& request) {
+  if (levels.size() == 1) return rawMap(formula, levels[0], request);
   std::vector<at::Tensor> activations;
-  for (const MethodInput& level : levels) activations.push_back(level.activations);
-  const bool projected = eigenSmooth || method.projected;
+  for (const FormulaInput& level : levels) activations.push_back(level.activations);
+  const bool projected = request.eigenSmooth || formula.projected;
   std::vector<at::Tensor> resized;
-  for (const MethodInput& level : levels) {
-    const at::Tensor weighted = method.weightedActivations(level, settings);
+  for (const FormulaInput& level : levels) {
+    const at::Tensor weighted = formula.weightedActivations(level, request);
     resized.push_back(
         resizeChannels(projected ? weighted : weighted.sum(1, /*keepdim=*/true), finestSize(activations)));
   }

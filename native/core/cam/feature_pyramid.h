@@ -24,9 +24,8 @@ at::IntArrayRef finestSize(const std::vector<at::Tensor>& levels);
 // The raw map, [B, ...space of the finest level], of a method that weights activations by gradients: each
 // level is weighted for itself, and what that gives, resized, counts as the channels of one layer. Of one
 // level that is rawMap().
-at::Tensor pyramidMap(const CamMethod& method,
-                      const std::vector<MethodInput>& levels,
-                      const MethodSettings& settings,
-                      bool eigenSmooth);
+at::Tensor pyramidMap(const LayerFormula& formula,
+                      const std::vector<FormulaInput>& levels,
+                      const MethodRequest& request);
 
 }  // namespace gradcam

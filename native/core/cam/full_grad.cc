@@ -1,13 +1,10 @@
-#include "core/cam/full_grad.h"
-
 #include "api/failure.h"
 #include "core/cam/heatmap.h"
+#include "core/cam/network_method.h"
 #include "core/cam/principal_component.h"
-#include "core/plan/activations_and_gradients.h"
 #include "core/plan/derivatives.h"
 #include "core/process/stopwatch.h"
 #include "core/script/module_facts.h"
-#include "core/targets/target_walks.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_types.h"
@@ -56,73 +53,86 @@ at::Tensor projectTerms(const at::Tensor& terms, at::IntArrayRef size, Upsamplin
   return resizeMaps(scaleToUnitRange(firstPrincipalProjection(small)), size, how);
 }
 
+std::vector<BiasedLayer> checkedLayers(const torch::jit::Module& model) {
+  if (!isFrozen(model)) return biasedLayers(model);
+  throw Failure("ERR_MODEL_FROZEN",
+                "FullGrad needs the biases of the model's layers, and the model was frozen, so it has no "
+                "layers any more. Load the file saved before freezing.");
+}
+
+// What is looked at: the images, and of each layer its output with its bias.
+struct BiasedOutputs {
+  std::vector<at::Tensor> tensors;  // the images first
+  std::vector<at::Tensor> biases;   // of the tensors behind the images
+};
+
+BiasedOutputs biasedOutputs(const NetworkForward& forward, const std::vector<BiasedLayer>& layers) {
+  BiasedOutputs outputs{{forward.images}, {}};
+  for (const auto& layer : forward.captured.layers()) {
+    if (layer.isPyramid()) continue;  // of several outputs it cannot be told whose the bias is
+    outputs.tensors.push_back(layer.maps.at(0));
+    outputs.biases.push_back(layers[static_cast<std::size_t>(layer.slot)].bias);
+  }
+  return outputs;
+}
+
+// What the gradients of one walk make of the images and the biases, [B, T, ...size]: of the images a term for
+// each channel, of each layer one, the sum of its channels.
+at::Tensor termsOf(const at::Tensor& images,
+                   const BiasedOutputs& outputs,
+                   const std::vector<at::Tensor>& gradients,
+                   Upsampling how) {
+  const at::Tensor ofImages = inFullPrecision((gradients[0] * images).detach().abs());
+  std::vector<at::Tensor> terms = {scaledChannels(ofImages.movedim(channelAxisOf(images.sizes()), 1))};
+  for (std::size_t index = 0; index < outputs.biases.size(); ++index) {
+    const at::Tensor& gradient = gradients[index + 1];
+    // No map of the images: linear layers, and what runs on windows or on one image at a time.
+    if (!gradient.defined() || gradient.dim() != images.dim() || gradient.size(0) != images.size(0)) continue;
+    const at::Tensor bias = asFactorsOf(gradient, outputs.biases[index].unsqueeze(0));
+    const at::Tensor ofLayer = inFullPrecision((gradient * bias).detach().abs());
+    // Resizing is linear: the sum may come first.
+    terms.push_back(
+        resizeMaps(scaledChannels(ofLayer).sum(1), spatialSizes(images.sizes()), how).unsqueeze(1));
+  }
+  return at::cat(terms, 1);
+}
+
 }  // namespace
 
-NetworkMaps fullGrad(ModelState& state,
-                     const ExplainRequest& request,
-                     const ModelInputs& inputs,
-                     const ExplainedOutput& output,
-                     const std::vector<ResolvedTarget>* resolved,
-                     const Cancellation& cancellation,
-                     StageTimings& timings) {
+NetworkMaps fullGrad(const NetworkBatch& batch) {
   Stopwatch stopwatch;
-  state.checkMethod(request.modelMethod);
-  if (isFrozen(state.module))
-    throw Failure("ERR_MODEL_FROZEN",
-                  "FullGrad needs the biases of the model's layers, and the model was frozen, so it has no "
-                  "layers any more. "
-                  "Load the file saved before freezing.");
-  const auto biased = biasedLayers(state.module);
+  const ExplainRequest& request = batch.request;
+  batch.state.checkMethod(request.modelMethod);
+  const auto biased = checkedLayers(batch.state.module);
   std::vector<TargetLayer> layers;
   for (const BiasedLayer& layer : biased) layers.push_back({layer.path, CallKind::All});
   // A forward need not call them all: auxiliary heads, the other tower of a CLIP.
-  const auto plan = state.plan(request.modelMethod, layers, {.optimize = false, .optionalLayers = true});
-  timings.plan += stopwatch.lap();
+  const auto plan =
+      batch.state.plan(request.modelMethod, layers, {.optimize = false, .optionalLayers = true});
+  batch.timings.plan += stopwatch.lap();
 
-  if (inputs.images().dim() < 3 || !at::isFloatingType(inputs.images().scalar_type()))
+  const at::Tensor& images = batch.inputs.images();
+  if (images.dim() < 3 || !at::isFloatingType(images.scalar_type()))
     throw Failure("ERR_INPUT_SHAPE", "FullGrad needs a batch of floating-point images, signals or volumes.");
-  const at::Tensor input = inputs.images().detach().requires_grad_(true);
-  const at::AutoGradMode record(true);
-  const ActivationsAndGradients captured(*plan, inputs.with(input), /*recordFromInput=*/true);
-  const c10::IValue explained = output.of(captured.output());
-  const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
-  const TargetWalks walks(targets);
-  const at::Tensor scores = scoresOf(explained, targets);
-  timings.forward += stopwatch.lap();
+  const NetworkForward forward(batch, *plan, /*recordFromImages=*/true);
+  batch.timings.forward += stopwatch.lap();
 
-  std::vector<at::Tensor> wanted = {input};
-  std::vector<at::Tensor> biases;
-  for (const auto& layer : captured.layers()) {
-    if (layer.isPyramid()) continue;  // of several outputs it cannot be told whose the bias is
-    wanted.push_back(layer.maps.at(0));
-    biases.push_back(biased[static_cast<std::size_t>(layer.slot)].bias);
-  }
-  const auto size = spatialSizes(input.sizes());
+  const BiasedOutputs outputs = biasedOutputs(forward, biased);
   std::vector<at::Tensor> maps;  // of each walk
-  for (std::size_t walk = 0; walk < walks.count(); ++walk) {
-    cancellation.throwIfCancelled();
-    const auto gradients = derivatives(walks.loss(scores, walk), wanted, /*retainGraph=*/!walks.isLast(walk));
+  for (std::size_t walk = 0; walk < forward.walks.count(); ++walk) {
+    batch.cancellation.throwIfCancelled();
+    const auto gradients = derivatives(forward.walks.loss(forward.scores, walk), outputs.tensors,
+                                       /*retainGraph=*/!forward.walks.isLast(walk));
     if (!gradients[0].defined())
       throw Failure("ERR_LAYER_DISCONNECTED", "The target score does not depend on the input.");
-    // Of the input a term for each channel, of each layer one: the sum of its channels.
-    const at::Tensor ofInput = inFullPrecision((gradients[0] * input).detach().abs());
-    std::vector<at::Tensor> terms = {scaledChannels(ofInput.movedim(channelAxisOf(input.sizes()), 1))};
-    for (std::size_t index = 0; index < biases.size(); ++index) {
-      const at::Tensor& gradient = gradients[index + 1];
-      // No map of the images: linear layers, and what runs on windows or on one image at a time.
-      if (!gradient.defined() || gradient.dim() != input.dim() || gradient.size(0) != input.size(0)) continue;
-      const at::Tensor ofLayer =
-          inFullPrecision((gradient * asFactorsOf(gradient, biases[index].unsqueeze(0))).detach().abs());
-      // Resizing is linear: the sum may come first.
-      terms.push_back(resizeMaps(scaledChannels(ofLayer).sum(1), size, request.upsample).unsqueeze(1));
-    }
-    const at::Tensor stacked = at::cat(terms, 1);
+    const at::Tensor terms = termsOf(forward.images, outputs, gradients, request.upsample);
     const bool project = request.methods.at(0).eigenSmooth;
-    const at::Tensor sum = project ? projectTerms(stacked, size, request.upsample) : stacked.sum(1);
+    const at::Tensor sum =
+        project ? projectTerms(terms, spatialSizes(images.sizes()), request.upsample) : terms.sum(1);
     maps.push_back(scaleToUnitRange(sum).to(at::kCPU, at::kFloat));
   }
-  timings.backward += stopwatch.lap();
-  return {walks.ofTargets(maps), captured.output(), targets, scoreValues(scores)};
+  batch.timings.backward += stopwatch.lap();
+  return forward.maps(forward.walks.ofTargets(maps));
 }
 
 }  // namespace gradcam

@@ -1,10 +1,8 @@
-#include "core/cam/legrad.h"
-
 #include <set>
 
 #include "api/failure.h"
 #include "core/cam/heatmap.h"
-#include "core/plan/activations_and_gradients.h"
+#include "core/cam/network_method.h"
 #include "core/plan/derivatives.h"
 #include "core/process/stopwatch.h"
 #include "core/values/image_axes.h"
@@ -45,62 +43,56 @@ bool dependsOn(const at::Tensor& tensor, const at::Tensor& leaf) {
   return false;
 }
 
-}  // namespace
-
-NetworkMaps leGrad(ModelState& state,
-                   const ExplainRequest& request,
-                   const ModelInputs& inputs,
-                   const ExplainedOutput& output,
-                   const std::vector<ResolvedTarget>* resolved,
-                   const Cancellation& cancellation,
-                   StageTimings& timings) {
-  Stopwatch stopwatch;
-  const auto plan = state.attentionPlan(request.modelMethod);
-  timings.plan += stopwatch.lap();
-  const at::Tensor& input = inputs.images();
-  if (input.dim() < 3) throw Failure("ERR_INPUT_SHAPE", "LeGrad needs a batch of images, [B, C, H, W].");
-  // Where there are further inputs, some attention may be over them: only that over the image counts.
-  const bool several =
-      (inputs.tensors.size() > 1 || inputs.haveTensorArguments()) && at::isFloatingType(input.scalar_type());
-  const at::Tensor image = several ? input.detach().requires_grad_(true) : input;
-  const ActivationsAndGradients captured(*plan, inputs.with(image), /*recordFromInput=*/several);
-  const c10::IValue explained = output.of(captured.output());
-  const auto targets = targetsOf(explained, request.targets, input.size(0), resolved);
-  const at::Tensor scores = scoresOf(explained, targets);
-  ReshapeTransform reshape = request.reshape;
-  reshape.kind = ReshapeTransform::Kind::Tokens;
-  reshape.batchFirst = true;  // attention is
+// The attention over the image's tokens: what fits the grid, or, where none does, what does not.
+std::vector<at::Tensor> attentionsOverImage(const NetworkForward& forward, const ReshapeTransform& reshape) {
   std::vector<at::Tensor> attentions, ofNoGrid;
-  for (const auto& layer : captured.layers()) {
+  for (const auto& layer : forward.captured.layers()) {
     const at::Tensor& attention = layer.maps.at(0);
-    if (!isOverTokens(attention, input.size(0)) || (several && !dependsOn(attention, image))) continue;
+    if (!isOverTokens(attention, forward.images.size(0))) continue;
+    if (forward.images.requires_grad() && !dependsOn(attention, forward.images)) continue;
     (fitsGrid(attention.size(-1), reshape) ? attentions : ofNoGrid).push_back(attention);
   }
   if (attentions.empty()) attentions = ofNoGrid;  // what does not fit, the reshape says
-  if (attentions.empty()) {
-    throw Failure("ERR_UNSUPPORTED",
-                  "LeGrad needs attention over the image's tokens, [images, heads, tokens, tokens], and this "
-                  "model's graph "
-                  "holds none: it has no such attention, or one in a form that cannot be written out. Use "
-                  "GradCAM with a "
-                  "reshapeTransform instead.");
-  }
-  timings.forward += stopwatch.lap();
+  if (!attentions.empty()) return attentions;
+  throw Failure("ERR_UNSUPPORTED",
+                "LeGrad needs attention over the image's tokens, [images, heads, tokens, tokens], and this "
+                "model's graph holds none: it has no such attention, or one in a form that cannot be written "
+                "out. Use GradCAM with a reshapeTransform instead.");
+}
+
+}  // namespace
+
+NetworkMaps leGrad(const NetworkBatch& batch) {
+  Stopwatch stopwatch;
+  const ExplainRequest& request = batch.request;
+  const auto plan = batch.state.attentionPlan(request.modelMethod);
+  batch.timings.plan += stopwatch.lap();
+  const ModelInputs& inputs = batch.inputs;
+  const at::IntArrayRef shape = inputs.images().sizes();
+  if (shape.size() < 3) throw Failure("ERR_INPUT_SHAPE", "LeGrad needs a batch of images, [B, C, H, W].");
+  // Where there are further inputs, some attention may be over them: only that over the image counts.
+  const bool several = (inputs.tensors.size() > 1 || inputs.haveTensorArguments()) &&
+                       at::isFloatingType(inputs.images().scalar_type());
+  const NetworkForward forward(batch, *plan, /*recordFromImages=*/several);
+  ReshapeTransform reshape = request.reshape;
+  reshape.kind = ReshapeTransform::Kind::Tokens;
+  reshape.batchFirst = true;  // attention is
+  const auto attentions = attentionsOverImage(forward, reshape);
+  batch.timings.forward += stopwatch.lap();
 
   std::vector<at::Tensor> maps;
-  for (std::size_t index = 0; index < targets.size(); ++index) {
-    cancellation.throwIfCancelled();
+  for (std::size_t index = 0; index < forward.targets.size(); ++index) {
+    batch.cancellation.throwIfCancelled();
     at::Tensor score;
     {
       const at::AutoGradMode record(true);
-      score = scores[static_cast<int64_t>(index)];
+      score = forward.scores[static_cast<int64_t>(index)];
     }
-    const auto gradients = derivatives(score, attentions, /*retainGraph=*/true);
     std::vector<at::Tensor> layers;
-    for (const at::Tensor& gradient : gradients) {
-      if (gradient.defined()) {
-        layers.push_back(attendedTokens(gradient, input.size(0), reshape)[targets[index].imageIndex]);
-      }
+    for (const at::Tensor& gradient : derivatives(score, attentions, /*retainGraph=*/true)) {
+      if (gradient.defined())
+        layers.push_back(
+            attendedTokens(gradient, inputs.count(), reshape)[forward.targets[index].imageIndex]);
     }
     if (layers.empty()) {
       throw Failure("ERR_LAYER_DISCONNECTED",
@@ -108,14 +100,14 @@ NetworkMaps leGrad(ModelState& state,
     }
     maps.push_back(at::stack(layers).mean(0));
   }
-  timings.backward += stopwatch.lap();
+  batch.timings.backward += stopwatch.lap();
 
   const at::Tensor raw = at::stack(maps);
   const bool resized = request.upsample != Upsampling::None;
-  const auto size = resized ? spatialSizes(input.sizes()) : raw.sizes().slice(1).vec();
+  const auto size = resized ? spatialSizes(shape) : raw.sizes().slice(1).vec();
   const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean, request.upsample).to(at::kCPU);
-  timings.cam += stopwatch.lap();
-  return {heatmaps, captured.output(), targets, scoreValues(scores)};
+  batch.timings.cam += stopwatch.lap();
+  return forward.maps(heatmaps);
 }
 
 }  // namespace gradcam
