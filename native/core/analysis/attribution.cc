@@ -8,7 +8,7 @@
 #include "core/plan/derivatives.h"
 #include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
-#include "core/targets/target_scores.h"
+#include "core/targets/target_walks.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_state.h"
@@ -155,6 +155,20 @@ class IntegratedGradients {
   const Quadrature quadrature_;
 };
 
+// The gradients of the targets' scores with respect to their images, [N, C, ...space].
+at::Tensor inputGradients(const RecordedForward& forward,
+                          const std::vector<ResolvedTarget>& targets,
+                          const at::Tensor& scores,
+                          const Cancellation& cancellation) {
+  const TargetWalks walks(targets);
+  std::vector<at::Tensor> ofWalks;
+  for (std::size_t walk = 0; walk < walks.count(); ++walk) {
+    cancellation.throwIfCancelled();
+    ofWalks.push_back(forward.gradientOf(walks.loss(scores, walk), walks.isLast(walk)));
+  }
+  return walks.ofTargets(ofWalks);
+}
+
 Attribution attributionOfInputs(ModelState& state,
                                 const AttributionRequest& request,
                                 const ModelInputs& inputs,
@@ -164,35 +178,29 @@ Attribution attributionOfInputs(ModelState& state,
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
   const RecordedForward forward(*plan, inputs, request.output);
   const auto targets = resolveTargets(forward.explained(), request.targets, inputs.count());
+  const at::Tensor scores = scoresOf(forward.explained(), targets);
+  const std::vector<double> values = scoreValues(scores);
 
   Attribution attribution{toHandle(at::Tensor()), toOutputTree(forward.output()), {}};
-  std::vector<at::Tensor> rows;
-  std::optional<IntegratedGradients> integrated;
-  if (request.kind == AttributionRequest::Kind::IntegratedGradients)
-    integrated.emplace(state, *plan, request, inputs, forward.explained(), cancellation);
-  const int64_t total = static_cast<int64_t>(targets.size()) * request.steps;
-  int64_t done = 0;
-  for (std::size_t index = 0; index < targets.size(); ++index) {
-    cancellation.throwIfCancelled();
-    const ResolvedTarget& target = targets[index];
-    at::Tensor score;
-    {
-      const at::AutoGradMode record(true);
-      score = explainedScoreOf(target.target, outputOfImage(forward.explained(), target.imageIndex));
+  for (std::size_t index = 0; index < targets.size(); ++index)
+    attribution.maps.push_back({explainedMap(targets[index], values[index]), 0});
+  at::Tensor attributions;
+  if (request.kind == AttributionRequest::Kind::IntegratedGradients) {
+    const IntegratedGradients integrated(state, *plan, request, inputs, forward.explained(), cancellation);
+    const int64_t total = static_cast<int64_t>(targets.size()) * request.steps;
+    int64_t done = 0;
+    std::vector<at::Tensor> rows;
+    for (std::size_t index = 0; index < targets.size(); ++index) {
+      cancellation.throwIfCancelled();
+      rows.push_back(integrated.of(targets[index], [&](int64_t count) { progress(done += count, total); }));
+      attribution.maps[index].convergenceDelta = rows.back().to(at::kDouble).sum().item<double>() -
+                                                 (values[index] - integrated.scoreAtBaseline(targets[index]));
     }
-    const double value = score.item<double>();
-    AttributedMap map{explainedMap(target, value), 0};
-    if (integrated) {
-      rows.push_back(integrated->of(target, [&](int64_t count) { progress(done += count, total); }));
-      map.convergenceDelta =
-          rows.back().to(at::kDouble).sum().item<double>() - (value - integrated->scoreAtBaseline(target));
-    } else {
-      const at::Tensor gradient = forward.gradientOf(score, index + 1 == targets.size());
-      rows.push_back(gradient.narrow(0, target.imageIndex, 1));
-    }
-    attribution.maps.push_back(map);
+    attributions = at::cat(rows);
+  } else {
+    attributions = inputGradients(forward, targets, scores, cancellation);
   }
-  attribution.attributions = toHandle(at::cat(rows).to(at::kCPU, at::kFloat).contiguous());
+  attribution.attributions = toHandle(attributions.to(at::kCPU, at::kFloat).contiguous());
   return attribution;
 }
 

@@ -80,19 +80,14 @@ NetworkMaps leGrad(const NetworkBatch& batch) {
   const auto attentions = attentionsOverImage(forward, reshape);
   batch.timings.forward += stopwatch.lap();
 
-  std::vector<at::Tensor> maps;
-  for (std::size_t index = 0; index < forward.targets.size(); ++index) {
+  std::vector<at::Tensor> maps;  // of each walk
+  for (std::size_t walk = 0; walk < forward.walks.count(); ++walk) {
     batch.cancellation.throwIfCancelled();
-    at::Tensor score;
-    {
-      const at::AutoGradMode record(true);
-      score = forward.scores[static_cast<int64_t>(index)];
-    }
+    const auto gradients = derivatives(forward.walks.loss(forward.scores, walk), attentions,
+                                       /*retainGraph=*/!forward.walks.isLast(walk));
     std::vector<at::Tensor> layers;
-    for (const at::Tensor& gradient : derivatives(score, attentions, /*retainGraph=*/true)) {
-      if (gradient.defined())
-        layers.push_back(
-            attendedTokens(gradient, inputs.count(), reshape)[forward.targets[index].imageIndex]);
+    for (const at::Tensor& gradient : gradients) {
+      if (gradient.defined()) layers.push_back(attendedTokens(gradient, inputs.count(), reshape));
     }
     if (layers.empty()) {
       throw Failure("ERR_LAYER_DISCONNECTED",
@@ -102,7 +97,7 @@ NetworkMaps leGrad(const NetworkBatch& batch) {
   }
   batch.timings.backward += stopwatch.lap();
 
-  const at::Tensor raw = at::stack(maps);
+  const at::Tensor raw = forward.walks.ofTargets(maps);
   const bool resized = request.upsample != Upsampling::None;
   const auto size = resized ? spatialSizes(shape) : raw.sizes().slice(1).vec();
   const at::Tensor heatmaps = fuseLayers({raw}, size, LayerFusion::Mean, request.upsample).to(at::kCPU);
