@@ -113,6 +113,12 @@ void weighChannels(const ExplainedBatch& batch,
   };
   const c10::IValue whole = tail(1);
   checkRows(whole, 1);
+  std::vector<double> wholeScores(batch.targets.size());
+  for (std::size_t index = 0; index < batch.targets.size(); ++index) {
+    const ResolvedTarget& target = batch.targets[index];
+    if (target.imageIndex == image)
+      wholeScores[index] = scoreOf(target.target, outputOfImage(whole, 0)).item<double>();
+  }
   const at::Tensor activation = batch.layers[layer].activation.narrow(0, image, 1).to(at::kFloat);
   const auto channels = channelsToAblate(activation, request.ratioToAblate);
   const auto channelsOf = [&](int64_t first, int64_t count) {
@@ -124,11 +130,10 @@ void weighChannels(const ExplainedBatch& batch,
   };
   const auto weigh = [&](const c10::IValue& output, int64_t first, int64_t count) {
     for (std::size_t index = 0; index < batch.targets.size(); ++index) {
-      const ResolvedTarget& target = batch.targets[index];
-      if (target.imageIndex != image) continue;
-      const double score = scoreOf(target.target, outputOfImage(whole, 0)).item<double>();
-      if (score == 0) continue;  // of a box that no detection matches: no channel has a share in it
-      const at::Tensor scores = scoresOfRows(target.target, output, count).to(at::kCPU, at::kDouble);
+      const double score = wholeScores[index];
+      if (score == 0) continue;  // another image's, or of a box without a match: no channel has a share
+      const at::Tensor scores =
+          scoresOfRows(batch.targets[index].target, output, count).to(at::kCPU, at::kDouble);
       weights[static_cast<int64_t>(index)].index_copy_(0, indexTensor(channelsOf(first, count), at::kCPU),
                                                        (score - scores) / score);
     }
