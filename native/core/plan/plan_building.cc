@@ -253,10 +253,9 @@ std::shared_ptr<const Plan> Plan::observeOutputs(const torch::jit::Module& model
 
 std::shared_ptr<const Plan> Plan::keepAttention(const torch::jit::Module& model, const std::string& method) {
   auto graph = graphOf(model, method);
-  ownInputs(graph);
-  foldSettings(graph, model);
   openSelfAttention(graph);
   openScaledDotProducts(graph);
+  ownInputs(graph);
   std::vector<Node*> softmaxes;
   forEachNode(graph->block(), [&](Node* node) {
     if (node->kind() == c10::aten::softmax) softmaxes.push_back(node);
