@@ -26,7 +26,7 @@ import { closeToFloat64, largestOf, type Values, type Way, ways } from './helper
 import { sharedModel } from './helpers/shared-models.js';
 
 // Methods of the family that explain by the input, or need more than a layer: values from Captum, pytorch-grad-cam,
-// torch-cam or by hand, in double precision, see tools/make_family_fixtures.py.
+// torch-cam or by hand, in double precision, see tools/fixtures/family.
 interface AttributionCase {
   readonly name: string;
   readonly description: string;

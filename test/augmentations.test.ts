@@ -12,7 +12,7 @@ import { fixturePath, maxDifference, readJson } from './helpers/fixtures.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // augSmooth and targets that know of places, or of ranks. Values by plain PyTorch in double precision:
-// tools/make_corner_fixtures.py.
+// tools/fixtures/networks/corners.py.
 
 interface Augmented {
   readonly input: StoredValues;

@@ -13,7 +13,7 @@ import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Networks whose places do not lie where a picture's lie: tokens in the order of mask units, video with its frames first,
-// frames as a batch inside the model. Values by plain autograd in double precision: tools/make_axes_fixtures.py.
+// frames as a batch inside the model. Values by plain autograd in double precision: tools/fixtures/networks/axes.py.
 
 interface AxesCase {
   readonly name: string;

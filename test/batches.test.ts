@@ -19,7 +19,7 @@ import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Networks that do not take a batch as others do: one image only, or images that change each other's results, or inputs whose
 // first axis is not the images. Values by plain PyTorch in double precision, one copy of an image in each run:
-// tools/make_batch_fixtures.py.
+// tools/fixtures/networks/batches.py.
 
 interface BatchCase {
   readonly name: string;

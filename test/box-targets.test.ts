@@ -13,7 +13,7 @@ import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Box targets on a tiny detector: which detection is the wanted one, whatever rounding moved it. Values by plain autograd in
-// double precision: tools/make_box_target_fixtures.py.
+// double precision: tools/fixtures/networks/box_targets.py.
 
 const { input, cases } = readJson<{
   input: StoredValues;

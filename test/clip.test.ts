@@ -25,7 +25,7 @@ import { sharedModel } from './helpers/shared-models.js';
 
 // The archives are OpenAI's in structure: encode_image and encode_text, traced in half precision with CUDA as device. The
 // ResNet's expected values come from open_clip's own loader of such files and the arithmetic people write by hand, the
-// ViT's from pytorch-grad-cam, all in double precision; see tools/make_clip_fixture.py.
+// ViT's from pytorch-grad-cam, all in double precision; see tools/fixtures/architectures/clip.py.
 interface Golden {
   readonly prompts: readonly string[];
   readonly resnet: {

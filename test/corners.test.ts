@@ -14,7 +14,7 @@ import { fixturePath, maxDifference, readJson } from './helpers/fixtures.js';
 import { runScript } from './helpers/run-script.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
-// Corners of loading a file and running it. Values by plain PyTorch in double precision: tools/make_corner_fixtures.py.
+// Corners of loading a file and running it. Values by plain PyTorch in double precision: tools/fixtures/networks/corners.py.
 
 interface Mapped {
   readonly input: StoredValues;

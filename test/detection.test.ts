@@ -38,7 +38,7 @@ import { sharedModel } from './helpers/shared-models.js';
 import { testWith } from './helpers/test-with.js';
 
 // torchvision's Faster R-CNN and a head like YOLO's, against pytorch-grad-cam and, for the gradients of a feature
-// pyramid, PyTorch's autograd, in double precision: tools/make_detection_fixtures.py.
+// pyramid, PyTorch's autograd, in double precision: tools/fixtures/architectures/detection.py.
 
 const withTorchvision = testWith('torchvision');
 

@@ -6,7 +6,7 @@ import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Scripted networks written for a GPU, on the CPU: a device in an attribute, an argument's default, an expression, a call.
-// Outputs of a twin that was written for the CPU: tools/make_device_fixtures.py.
+// Outputs of a twin that was written for the CPU: tools/fixtures/networks/devices.py.
 
 const { input, cases } = readJson<{
   input: StoredValues;

@@ -43,7 +43,7 @@ import { functionTargets } from './helpers/function-targets.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Every method, target, shape and smoothing against pytorch-grad-cam (or, where the case says so, a derivation by hand) in
-// double precision: tools/make_family_fixtures.py.
+// double precision: tools/fixtures/family.
 
 interface TargetSpec {
   readonly kind: string;

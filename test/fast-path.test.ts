@@ -3,7 +3,7 @@ import { EigenGradCAM, GradCAM, LayerCAM, loadModel, type Model, setThreads, Ten
 import { liteModel, noise } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
 
-// The optimized path of a model of the usual size. tools/compare_large_models.py compares ten, and the plain path in float64,
+// The optimized path of a model of the usual size. tools/compare/large_models compares ten, and the plain path in float64,
 // which is the yardstick here, with pytorch-grad-cam in float64.
 
 setThreads({ intraOpThreads: 1 });

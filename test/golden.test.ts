@@ -5,7 +5,7 @@ import { closeToFloat64, type Way, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Expected values come from pytorch-grad-cam itself (or, where it cannot run, from a derivation by hand), in double
-// precision, see tools/make_fixtures.py.
+// precision, see tools/fixtures/networks/golden.py.
 interface GoldenCase {
   readonly name: string;
   readonly description: string;

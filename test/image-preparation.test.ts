@@ -6,7 +6,7 @@ import sharp from 'sharp';
 import { byteDifference, fixturePath, readJson } from './helpers/fixtures.js';
 
 // How pictures become a model's input, other than by resize and crop (load-image.test.ts): against torchvision, Pillow and
-// OpenCV, tools/make_preparation_golden.py.
+// OpenCV, tools/fixtures/pictures/preparation.py.
 
 const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
 

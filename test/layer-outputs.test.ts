@@ -16,7 +16,7 @@ import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Layers that give several tensors: which one is explained, and what a gradient of it is. Values by plain autograd on what
-// PyTorch's own hooks see, in double precision: tools/make_layer_output_fixtures.py.
+// PyTorch's own hooks see, in double precision: tools/fixtures/networks/layer_outputs.py.
 
 interface OutputCase {
   readonly name: string;

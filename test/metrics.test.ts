@@ -25,7 +25,7 @@ import { closeToFloat64 } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Values from pytorch-grad-cam's own metrics, or by hand where the case says so, in double precision:
-// tools/family_metrics.py.
+// tools/fixtures/family/metrics.py.
 interface MetricCase {
   readonly name: string;
   readonly description: string;

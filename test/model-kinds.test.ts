@@ -24,7 +24,7 @@ import { sharedModel } from './helpers/shared-models.js';
 
 // Networks of kinds that other people write: what sees strides, writes in place, keeps state, unpacks sizes, is one closed
 // operator, takes more than tensors. Values by plain autograd in double precision, of the same network without what is tested:
-// tools/make_model_kind_fixtures.py.
+// tools/fixtures/networks/model_kinds.py.
 
 interface Values {
   readonly shape: readonly number[];

@@ -3,7 +3,7 @@ import { rootPath } from './helpers/fixtures.js';
 
 // How the tools judge what sanitizers and npm report: a fault must not pass for none.
 
-const tools = new URL('../../tools/', import.meta.url);
+const tools = new URL('../../tools/checks/', import.meta.url);
 const { isOurs, isOurRace } = await import(new URL('sanitizers/reports.mjs', tools).href);
 const { judgeAudit } = await import(new URL('package/audit.mjs', tools).href);
 const { checkContent } = await import(new URL('package/content.mjs', tools).href);

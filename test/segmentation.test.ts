@@ -18,7 +18,7 @@ import { closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // torchvision's DeepLabV3 and FCN, with masks from the model's own prediction, against pytorch-grad-cam in double precision:
-// tools/make_detection_fixtures.py.
+// tools/fixtures/architectures/detection.py.
 
 // The models are so small that threads would only wait for each other.
 setThreads({ intraOpThreads: 1 });

@@ -154,7 +154,7 @@ test('a model without a sidecar cannot be loaded with one', async (t) => {
 test('docs/sidecar.schema.json is that of the code', async (t) => {
   const file = new URL('../../docs/sidecar.schema.json', import.meta.url);
   const published = JSON.parse(await readFile(file, 'utf8'));
-  // Made by `node tools/sidecar_schema.mjs`.
+  // Made by `node tools/generate/sidecar_schema.mjs`.
   t.deepEqual(published, JSON.parse(JSON.stringify(z.toJSONSchema(sidecarSchema, { io: 'input' }))));
 });
 

@@ -6,7 +6,7 @@ import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Small variants of known architectures, explained with default options: the layer that a practitioner would take, and its
-// map by plain autograd. tools/make_suggestion_fixtures.py; at their own size: npm run compare:models.
+// map by plain autograd. tools/fixtures/architectures/suggestions.py; at their own size: npm run compare:models.
 
 interface SuggestionCase {
   readonly name: string;

@@ -17,8 +17,8 @@ import { fixturePath, noise, readArray, readJson, type StoredArray } from './hel
 import { asCloseAs, closeToFloat64, ways } from './helpers/float64-result.js';
 import { sharedModel } from './helpers/shared-models.js';
 
-// Transformers and ConvNeXts of torchvision, timm and Hugging Face as tools/export_torchscript.py writes them, against
-// pytorch-grad-cam on the original models in double precision: tools/make_transformer_fixtures.py.
+// Transformers and ConvNeXts of torchvision, timm and Hugging Face as exporting/export_torchscript.py writes them, against
+// pytorch-grad-cam on the original models in double precision: tools/fixtures/architectures/transformers.py.
 
 interface TransformerCase {
   readonly name: string;

@@ -39,7 +39,7 @@ const argumentsSchema = z
   );
 
 /**
- * A sidecar as it is in the file. docs/sidecar.schema.json is made of it (tools/sidecar_schema.mjs).
+ * A sidecar as it is in the file. docs/sidecar.schema.json is made of it (tools/generate/sidecar_schema.mjs).
  * @internal
  */
 export const sidecarSchema = z.strictObject({

@@ -1,7 +1,7 @@
 import { Tensor } from 'node-gradcam';
 import { fixturePath, readArray, readJson, type StoredArray } from './fixtures.js';
 
-// test/fixtures/detection, which tools/make_detection_fixtures.py wrote.
+// test/fixtures/detection, which tools/fixtures/architectures/detection.py wrote.
 
 export interface DetectionCase {
   readonly name: string;

@@ -2,7 +2,7 @@ import type { RgbImage } from 'node-gradcam';
 import sharp from 'sharp';
 import { fixturePath, readJson, type StoredArray } from './fixtures.js';
 
-/** What tools/make_drawing_golden.py wrote. */
+/** What tools/fixtures/pictures/drawing.py wrote. */
 export interface DrawingGolden {
   readonly map: StoredArray;
   readonly image: string;

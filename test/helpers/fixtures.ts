@@ -24,7 +24,7 @@ export function readJson<T>(name: string): T {
   return JSON.parse(readFileSync(fixturePath(name), 'utf8')) as T;
 }
 
-/** A little-endian array that tools/make_fixtures.py stored. */
+/** A little-endian array that tools/fixtures/networks/golden.py stored. */
 export function readArray({ file, dtype = 'float32' }: StoredArray): Float32Array | Float64Array {
   const bytes = readFileSync(fixturePath(file));
   const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;

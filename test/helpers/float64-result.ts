@@ -4,8 +4,8 @@ import { maxDifference } from './fixtures.js';
 import { sharedModel } from './shared-models.js';
 
 // How far results may be from the float64 result: the model in double precision, by the reference (fixtures hold its
-// values, see tools/float64_result.py) or, where two of our ways are compared, by our plain path, which is itself compared
-// with the reference here.
+// values, see tools/fixtures/shared/float64_result.py) or, where two of our ways are compared, by our plain path, which is
+// itself compared with the reference here.
 
 /** The ways in which every fixture is explained. */
 export const ways = [

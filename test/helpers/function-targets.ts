@@ -1,6 +1,6 @@
 import { type TargetFunction, Tensor } from 'node-gradcam';
 
-// As library.FUNCTIONS in tools/family_library.py.
+// As library.FUNCTIONS in tools/fixtures/family/library.py.
 const wanted = Tensor.from([1, -0.5, 0.25, 2, -1], [5]);
 const matrix = [1, 0.5, -1, 2, 0.25, -0.75, 3, 1, -2, 0.1];
 const matrixLike = ({ dtype }: Tensor) =>

@@ -18,7 +18,7 @@ import {
 } from 'node-gradcam';
 import { maxDifference, noise } from './fixtures.js';
 
-// One network of the fuzzer of models (tools/fuzz_models): explained in every way, and compared with what is right.
+// One network of the fuzzer of models (tools/checks/fuzz_models): explained in every way, and compared with what is right.
 
 /** Values of what is right, float32 in base64, and how far the reference's own float32 results are from them. */
 interface ExpectedValues {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fixturePath, readJson } from './fixtures.js';
 
-// What tools/make_score_fixtures.py wrote: values of the models in double precision.
+// What tools/fixtures/networks/scores.py wrote: values of the models in double precision.
 
 export interface Values {
   readonly values: readonly number[];

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { checkLibTorch } from '../../scripts/libtorch/check.mjs';
 import { isSupported, supportedRange } from '../../scripts/libtorch/versions.mjs';
-import { commandOf } from '../command.mjs';
+import { commandOf } from '../checks/command.mjs';
 import { buildWithCMake } from './cmake.mjs';
 import { kit, lineOf, manifestFile, packedAddon, root } from './folders.mjs';
 import { copyPackage, packagesWith } from './packages.mjs';

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { parseWhole } from '../command.mjs';
+import { parseWhole } from '../checks/command.mjs';
 import { environmentFor, findLibTorch, provideAddon } from './addon.mjs';
 import { manifestFile, root } from './folders.mjs';
 import { describeMachine } from './machine.mjs';

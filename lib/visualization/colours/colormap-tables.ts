@@ -1,4 +1,4 @@
-// Made by tools/make_colormap_tables.py from OpenCV 5.0.0.93 and matplotlib 3.11.2. Do not edit.
+// Made by tools/generate/colormap_tables.py from OpenCV 5.0.0.93 and matplotlib 3.11.2. Do not edit.
 
 /** Each 256 times red, green and blue, in base64. */
 export const colormapTables = {
