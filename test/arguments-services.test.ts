@@ -12,8 +12,8 @@ import {
 import { collectManifest, submitBatch } from 'node-gradcam/batch';
 import { newQueue, readManifest, withRedis, workUntilDone } from './helpers/batch.js';
 import { gradcam, photo, refused } from './helpers/cli.js';
-import { fixturePath } from './helpers/fixtures.js';
 import { temporaryFolder } from './helpers/package-copy.js';
+import { fixturePath } from './helpers/root.js';
 import { startServer } from './helpers/server.js';
 
 // The same arguments by the sidecar, on the command line, over HTTP and in batches. The model takes a number.

@@ -21,7 +21,8 @@ import {
   Tensor,
   threads,
 } from 'node-gradcam';
-import { fixturePath, maxDifference, noise, sameBits } from './helpers/fixtures.js';
+import { maxDifference, noise, sameBits } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // What a method takes beside tensors: conversion by its schema, defaults, and that the arguments reach whatever runs the

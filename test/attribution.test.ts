@@ -14,15 +14,9 @@ import {
   setThreads,
   Tensor,
 } from 'node-gradcam';
-import {
-  fixturePath,
-  maxDifference,
-  noise,
-  readArray,
-  readJson,
-  type StoredArray,
-} from './helpers/fixtures.js';
+import { maxDifference, noise, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
 import { closeToFloat64, largestOf, type Values, type Way, ways } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Methods of the family that explain by the input, or need more than a layer: values from Captum, pytorch-grad-cam,

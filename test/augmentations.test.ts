@@ -8,7 +8,8 @@ import {
   SemanticSegmentationTarget,
   type Tensor,
 } from 'node-gradcam';
-import { fixturePath, maxDifference, readJson } from './helpers/fixtures.js';
+import { maxDifference, readJson } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // augSmooth and targets that know of places, or of ranks. Values by plain PyTorch in double precision:

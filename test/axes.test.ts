@@ -7,8 +7,9 @@ import {
   type ReshapeTransform,
   ScoreCAM,
 } from 'node-gradcam';
-import { fixturePath, readJson } from './helpers/fixtures.js';
+import { readJson } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 

@@ -20,8 +20,8 @@ import {
   withRedis,
   workUntilDone,
 } from './helpers/batch.js';
-import { fixturePath } from './helpers/fixtures.js';
 import { RedisServer } from './helpers/redis-server.js';
+import { fixturePath } from './helpers/root.js';
 import { until } from './helpers/until.js';
 
 // What goes wrong around a batch: Redis, the disk, the model, the options of a chunk.

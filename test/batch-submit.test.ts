@@ -22,9 +22,9 @@ import {
   workUntilDone,
   writePicture,
 } from './helpers/batch.js';
-import { fixturePath } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
 import { RedisServer } from './helpers/redis-server.js';
+import { fixturePath } from './helpers/root.js';
 
 // What submit puts into the queue, and what it refuses, against a real Redis server.
 

@@ -14,7 +14,8 @@ import {
   ScoreCAM,
   Tensor,
 } from 'node-gradcam';
-import { fixturePath, maxDifference, readJson } from './helpers/fixtures.js';
+import { maxDifference, readJson } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 
 // Networks that do not take a batch as others do: one image only, or images that change each other's results, or inputs whose

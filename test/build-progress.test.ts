@@ -2,12 +2,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { temporaryFolder } from './helpers/package-copy.js';
+import { rootUrl } from './helpers/root.js';
 
 // What an install says while it compiles, and how many compilers it starts.
 
-const scripts = new URL('../../scripts/', import.meta.url);
-const { BuildProgress } = await import(new URL('build-progress.mjs', scripts).href);
-const { jobsAtOnce } = await import(new URL('jobs.mjs', scripts).href);
+const { BuildProgress } = await import(rootUrl('scripts/build-progress.mjs'));
+const { jobsAtOnce } = await import(rootUrl('scripts/jobs.mjs'));
 
 const gibibytes = (count: number) => count * 1024 ** 3;
 

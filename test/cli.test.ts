@@ -6,18 +6,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { threads } from 'node-gradcam';
 import sharp from 'sharp';
-import {
-  demoModel,
-  fitsColumns,
-  gradcam,
-  gradcamProcess,
-  photo,
-  program,
-  refused,
-  root,
-} from './helpers/cli.js';
-import { fixturePath } from './helpers/fixtures.js';
+import { demoModel, fitsColumns, gradcam, gradcamProcess, photo, program, refused } from './helpers/cli.js';
 import { packageWith, temporaryFolder } from './helpers/package-copy.js';
+import { fixturePath, root } from './helpers/root.js';
 
 // What all commands have in common, and gradcam layers, evaluate and doctor. Others have files of their own.
 

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import sharp from 'sharp';
 import { demoModel, fitsColumns, gradcam, gradcamProcess, photo, refused } from './helpers/cli.js';
-import { fixturePath } from './helpers/fixtures.js';
 import { temporaryFolder } from './helpers/package-copy.js';
+import { fixturePath } from './helpers/root.js';
 
 // gradcam clip
 

@@ -19,8 +19,9 @@ import {
   type Tensor,
   VectorTarget,
 } from 'node-gradcam';
-import { fixturePath, maxDifference, noise, readArray, type StoredArray } from './helpers/fixtures.js';
+import { maxDifference, noise, readArray, type StoredArray } from './helpers/fixtures.js';
 import { asCloseAs, closeToFloat64, type Values, ways, yardstick } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // The archives are OpenAI's in structure: encode_image and encode_text, traced in half precision with CUDA as device. The

@@ -10,7 +10,8 @@ import {
   SmoothGradCAMPlusPlus,
   Tensor,
 } from 'node-gradcam';
-import { fixturePath, maxDifference, readJson } from './helpers/fixtures.js';
+import { maxDifference, readJson } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { runScript } from './helpers/run-script.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 

@@ -2,12 +2,10 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
 import sharp from 'sharp';
-
-const root = fileURLToPath(new URL('../../', import.meta.url));
+import { root } from './helpers/root.js';
 
 const runExample = (name: string, ...args: string[]) =>
   promisify(execFile)(process.execPath, [join(root, 'dist', 'examples', name), ...args], { cwd: root });

@@ -1,7 +1,8 @@
 import test from 'ava';
 import { GradCAM, type Tensor } from 'node-gradcam';
-import { fixturePath, readJson } from './helpers/fixtures.js';
+import { readJson } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 

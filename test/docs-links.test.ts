@@ -1,10 +1,8 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
-
-const root = fileURLToPath(new URL('../../', import.meta.url));
+import { root } from './helpers/root.js';
 
 /** The anchor that a heading gets on GitHub. */
 const anchorOf = (heading: string) =>

@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import {
   applyColormap,
@@ -31,8 +30,8 @@ import { colormapTable } from '../lib/visualization/colours/colormaps.js';
 import { golden, pixelAt, readPicture } from './helpers/drawing.js';
 import { maxDifference, noise, readTensor } from './helpers/fixtures.js';
 import { perceptualDistance } from './helpers/perceptual-distance.js';
+import { root } from './helpers/root.js';
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
 const image = await readPicture(golden.image);
 const { width, height } = image;
 const map = readTensor(golden.map);

@@ -1,8 +1,9 @@
 import test from 'ava';
 import { describePlan, GradCAM, loadModel, setThreads, Tensor, type TensorData, threads } from 'node-gradcam';
 import { native } from '../lib/addon/addon.js';
-import { fixturePath, liteModel, noise, sameBits } from './helpers/fixtures.js';
+import { liteModel, noise, sameBits } from './helpers/fixtures.js';
 import { holdExecutor } from './helpers/hold-executor.js';
+import { fixturePath } from './helpers/root.js';
 import { until } from './helpers/until.js';
 
 const input = (count: number, height = 224, width = height) =>

@@ -1,5 +1,4 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import {
   ClipTokenizer,
@@ -18,15 +17,15 @@ import {
   Tensor,
 } from 'node-gradcam';
 import { callNative } from '../lib/addon/addon.js';
-import { fixturePath, noise } from './helpers/fixtures.js';
+import { noise } from './helpers/fixtures.js';
 import { packageWith } from './helpers/package-copy.js';
+import { fixturePath, root } from './helpers/root.js';
 import { runScript } from './helpers/run-script.js';
 import { type ServiceCode, serviceCodes } from './helpers/service-codes.js';
 
 // Every code of lib/errors/errors.ts is in docs/errors.md, no other code is anywhere, and each is raised: here, or, of the server
 // and batches, in error-codes-of-services.test.ts.
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
 const read = (path: string) => readFileSync(`${root}${path}`, 'utf8');
 const filesOf = (folder: string, kind: RegExp) =>
   readdirSync(`${root}${folder}`, { recursive: true, encoding: 'utf8' })

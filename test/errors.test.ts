@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { ClassifierOutputTarget, GradCAM, GradCamError, loadModel, type Model, Tensor } from 'node-gradcam';
-import { fixturePath, noise, readJson } from './helpers/fixtures.js';
+import { noise, readJson } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 
 // Case 1 of the golden values: a small scripted classifier.
 interface Golden {

@@ -2,16 +2,15 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import sharp from 'sharp';
 import type { RequirementName } from './helpers/requirements.js';
+import { root } from './helpers/root.js';
 import { testWith } from './helpers/test-with.js';
 
 // The programs that docs/examples.md shows, run as it says.
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
 const page = await readFile(join(root, 'docs', 'examples.md'), 'utf8');
 const model = 'examples/models/efficientnet_lite0.pt';
 const photo = 'examples/photos/chelsea.png';

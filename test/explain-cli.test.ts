@@ -2,9 +2,9 @@ import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path';
 import test from 'ava';
 import sharp from 'sharp';
-import { demoModel, fitsColumns, gradcam, gradcamProcess, photo, refused, root } from './helpers/cli.js';
-import { fixturePath } from './helpers/fixtures.js';
+import { demoModel, fitsColumns, gradcam, gradcamProcess, photo, refused } from './helpers/cli.js';
 import { temporaryFolder } from './helpers/package-copy.js';
+import { fixturePath, root } from './helpers/root.js';
 
 // gradcam explain
 

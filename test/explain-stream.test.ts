@@ -1,8 +1,9 @@
 import { EventEmitter, getEventListeners, once } from 'node:events';
 import test from 'ava';
 import { Explainer, explainStream, GradCAM, loadModel, type Model, Tensor } from 'node-gradcam';
-import { fixturePath, noise } from './helpers/fixtures.js';
+import { noise } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { turns } from './helpers/until.js';
 
 const modelPath = fixturePath('family/resnet.pt');

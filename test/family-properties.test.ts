@@ -24,8 +24,9 @@ import {
   VectorTarget,
 } from 'node-gradcam';
 import { methods } from '../lib/cam/methods/registry.js';
-import { fixturePath, maxDifference, noise } from './helpers/fixtures.js';
+import { maxDifference, noise } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 
 // What must hold for any input, of every method. Which values are right is family.test.ts' business.
 

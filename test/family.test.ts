@@ -37,9 +37,10 @@ import {
   VectorTarget,
   XGradCAM,
 } from 'node-gradcam';
-import { fixturePath, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
+import { readArray, readJson, type StoredArray } from './helpers/fixtures.js';
 import { closeToFloat64, type Way, ways } from './helpers/float64-result.js';
 import { functionTargets } from './helpers/function-targets.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Every method, target, shape and smoothing against pytorch-grad-cam (or, where the case says so, a derivation by hand) in

@@ -13,8 +13,8 @@ import {
   type TargetFunction,
   Tensor,
 } from 'node-gradcam';
-import { fixturePath } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { runScript } from './helpers/run-script.js';
 
 // Targets written in JavaScript. Their values against PyTorch's are in family.test.ts (target-function-*).

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import test from 'ava';
-import { fixturePath } from './helpers/fixtures.js';
 import { checkNetwork, type NetworkCase } from './helpers/fuzzed-networks.js';
+import { fixturePath } from './helpers/root.js';
 
 // Networks of the fuzzer of models: `npm run fuzz:models -- --small --cases 260 --store test/fixtures/fuzzed-models`. What
 // is right is plain autograd's, in double precision. networks.br: a line of JSON, then the model files.

@@ -1,7 +1,8 @@
 import test from 'ava';
 import { GradCAM, type Model, type ModelOutput, type OutputSelector, setThreads, Tensor } from 'node-gradcam';
-import { fixturePath, readArray, readJson, readTensor, type StoredArray } from './helpers/fixtures.js';
+import { readArray, readJson, readTensor, type StoredArray } from './helpers/fixtures.js';
 import { closeToFloat64, type Way, ways } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Expected values come from pytorch-grad-cam itself (or, where it cannot run, from a derivation by hand), in double

@@ -2,9 +2,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
+import { rootUrl } from './helpers/root.js';
 
-// Compiled tests sit in dist/test/, the tools are not compiled.
-const tool = (name: string) => import(new URL(`../../tools/gpu/${name}`, import.meta.url).href);
+const tool = (name: string) => import(rootUrl(`tools/gpu/${name}`));
 
 test('the counts and failures of a TAP report are there while it is written', async (t) => {
   const { TapReader } = await tool('tap.mjs');

@@ -1,14 +1,14 @@
-import { fileURLToPath } from 'node:url';
 import { crc32, deflateSync } from 'node:zlib';
 import test from 'ava';
 import { type LoadImageOptions, loadImage } from 'node-gradcam';
 import sharp from 'sharp';
-import { byteDifference, fixturePath, readJson } from './helpers/fixtures.js';
+import { byteDifference, readJson } from './helpers/fixtures.js';
+import { fixturePath, rootPath } from './helpers/root.js';
 
 // How pictures become a model's input, other than by resize and crop (load-image.test.ts): against torchvision, Pillow and
 // OpenCV, tools/fixtures/pictures/preparation.py.
 
-const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+const photo = rootPath('examples/photos/chelsea.png');
 
 interface PreparedCase {
   readonly source: string;

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { loadModelWithSidecar, loadSidecar, type Sidecar } from 'node-gradcam';
 import { fitsColumns, gradcam, gradcamProcess, photo } from './helpers/cli.js';
-import { fixturePath } from './helpers/fixtures.js';
 import { temporaryFolder } from './helpers/package-copy.js';
+import { fixturePath } from './helpers/root.js';
 
 /** A folder with that fixture as model.pt. */
 async function folderWith(t: ExecutionContext, fixture: string): Promise<string> {

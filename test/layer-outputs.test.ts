@@ -10,8 +10,9 @@ import {
   type Tensor,
 } from 'node-gradcam';
 import { gradcam } from './helpers/cli.js';
-import { fixturePath, readJson } from './helpers/fixtures.js';
+import { readJson } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 import { type StoredValues, tensorOf } from './helpers/stored-values.js';
 

@@ -15,11 +15,10 @@ import {
   serve,
   unreachableUrl,
 } from './helpers/fake-libtorch.js';
+import { rootUrl } from './helpers/root.js';
 import { until } from './helpers/until.js';
 
-// Compiled tests sit in dist/test/, the scripts are not compiled.
-const scripts = new URL('../../scripts/', import.meta.url);
-const resolver = new URL('libtorch/resolve.mjs', scripts).href;
+const resolver = rootUrl('scripts/libtorch/resolve.mjs');
 const { LibTorchNotFoundError, resolveLibTorch } = (await import(
   resolver
 )) as typeof import('../scripts/libtorch/resolve.mjs');
@@ -166,7 +165,7 @@ test('GRADCAM_OFFLINE=1 and npm install --offline use what is there, and no netw
 });
 
 test('each release line has a torchvision; others are out of range', async (t) => {
-  const versions = await import(new URL('libtorch/versions.mjs', scripts).href);
+  const versions = await import(rootUrl('scripts/libtorch/versions.mjs'));
   t.deepEqual(versions.testedVersions, ['2.12.1', '2.13.0']);
   t.true(versions.testedVersions.includes(versions.pinnedVersion));
   t.is(versions.supportedRange, '2.11.x to 2.15.x');

@@ -11,7 +11,6 @@ import {
   threads,
 } from 'node-gradcam';
 import {
-  fixturePath,
   maxDifference,
   noise,
   readArray,
@@ -19,6 +18,7 @@ import {
   readTensor,
   type StoredArray,
 } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { until } from './helpers/until.js';
 
 // Work that is too large is refused with its numbers, and work that nobody waits for any more ends.

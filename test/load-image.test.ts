@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { GradCamError, type LoadedImage, type LoadImageOptions, loadImage } from 'node-gradcam';
 import sharp from 'sharp';
-import { byteDifference, fixturePath, readJson } from './helpers/fixtures.js';
+import { byteDifference, readJson } from './helpers/fixtures.js';
+import { fixturePath, rootPath } from './helpers/root.js';
 
-const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+const photo = rootPath('examples/photos/chelsea.png');
 const jpeg = await sharp(photo).jpeg().toBuffer();
 const whole = { size: 8, resize: 8, interpolation: 'nearest' } as const;
 

@@ -31,8 +31,9 @@ import {
   TorchScriptTarget,
 } from 'node-gradcam';
 import { native } from '../lib/addon/addon.js';
-import { fixturePath, noise } from './helpers/fixtures.js';
+import { noise } from './helpers/fixtures.js';
 import { type LiveCounts, settledCounts } from './helpers/live-counts.js';
+import { fixturePath } from './helpers/root.js';
 
 // What each way of using the library leaves behind: nothing. The memory of the process over a long time is in
 // test/nightly/memory-growth.test.ts.

@@ -20,8 +20,9 @@ import {
   setThreads,
   Tensor,
 } from 'node-gradcam';
-import { fixturePath, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
+import { readArray, readJson, type StoredArray } from './helpers/fixtures.js';
 import { closeToFloat64 } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Values from pytorch-grad-cam's own metrics, or by hand where the case says so, in double precision:

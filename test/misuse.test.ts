@@ -12,7 +12,8 @@ import {
   Tensor,
   VectorTarget,
 } from 'node-gradcam';
-import { fixturePath, noise } from './helpers/fixtures.js';
+import { noise } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { runScript } from './helpers/run-script.js';
 
 // What a program may do wrong, on purpose or not: each is refused with a code, and the process goes on.

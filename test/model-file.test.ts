@@ -2,16 +2,14 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { GradCamError, loadModel, TorchScriptTarget } from 'node-gradcam';
-import { fixturePath } from './helpers/fixtures.js';
 import { packageWith, temporaryFolder } from './helpers/package-copy.js';
+import { fixturePath, root } from './helpers/root.js';
 import { runScript } from './helpers/run-script.js';
 
 // What is checked before LibTorch sees a file, and before the addon uses a LibTorch.
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
 const path = fixturePath('scripted.pt');
 const content = readFileSync(path);
 const sha256 = createHash('sha256').update(content).digest('hex');

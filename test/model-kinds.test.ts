@@ -18,8 +18,9 @@ import {
   Tensor,
   threads,
 } from 'node-gradcam';
-import { fixturePath, maxDifference, readJson, sameBits } from './helpers/fixtures.js';
+import { maxDifference, readJson, sameBits } from './helpers/fixtures.js';
 import { closeToFloat64, ways } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Networks of kinds that other people write: what sees strides, writes in place, keeps state, unpacks sizes, is one closed

@@ -1,7 +1,8 @@
 import test from 'ava';
 import { GradCAM, loadModel, Tensor, TopClassTarget } from 'node-gradcam';
-import { fixturePath, liteModel, noise, readJson, sameBits } from './helpers/fixtures.js';
+import { liteModel, noise, readJson, sameBits } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 
 const input = (count = 1) => Tensor.from(noise(count * 3 * 224 * 224), [count, 3, 224, 224]);
 

@@ -11,8 +11,9 @@ import {
   loadModel,
   Tensor,
 } from 'node-gradcam';
-import { fixturePath, noise } from './helpers/fixtures.js';
+import { noise } from './helpers/fixtures.js';
 import { holdExecutor } from './helpers/hold-executor.js';
+import { fixturePath } from './helpers/root.js';
 import { runScript } from './helpers/run-script.js';
 import { until } from './helpers/until.js';
 

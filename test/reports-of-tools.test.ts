@@ -1,12 +1,11 @@
 import test from 'ava';
-import { rootPath } from './helpers/fixtures.js';
+import { root, rootUrl } from './helpers/root.js';
 
 // How the tools judge what sanitizers and npm report: a fault must not pass for none.
 
-const tools = new URL('../../tools/checks/', import.meta.url);
-const { isOurs, isOurRace } = await import(new URL('sanitizers/reports.mjs', tools).href);
-const { judgeAudit } = await import(new URL('package/audit.mjs', tools).href);
-const { checkContent } = await import(new URL('package/content.mjs', tools).href);
+const { isOurs, isOurRace } = await import(rootUrl('tools/checks/sanitizers/reports.mjs'));
+const { judgeAudit } = await import(rootUrl('tools/checks/package/audit.mjs'));
+const { checkContent } = await import(rootUrl('tools/checks/package/content.mjs'));
 
 const frames = {
   allocation: '    #0 0x7f in operator new(unsigned long) asan_new_delete.cpp:95',
@@ -49,7 +48,6 @@ test('npm audit: findings fail, a registry without it is said, all else fails', 
 });
 
 test('the tarball: what is missing, foreign or too large fails', (t) => {
-  const root = rootPath('');
   const check = (paths: string[], size = 1e6) =>
     checkContent({ files: paths.map((path) => ({ path })), size, unpackedSize: size }, root);
   t.throws(() => check(['README.md', 'test/engine.test.ts']), { message: /should not be: test\/engine/ });

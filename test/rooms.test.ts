@@ -2,11 +2,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test from 'ava';
-import { rootPath } from './helpers/fixtures.js';
+import { rootUrl } from './helpers/root.js';
 
 // The check of rooms refuses what it is there to refuse.
 
-const { checkTypeScript } = await import(rootPath('tools/checks/rooms/typescript.mjs'));
+const { checkTypeScript } = await import(rootUrl('tools/checks/rooms/typescript.mjs'));
 
 const table = `### lib/
 

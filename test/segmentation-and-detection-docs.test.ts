@@ -3,15 +3,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { detectionPath } from './helpers/detection-fixtures.js';
+import { root } from './helpers/root.js';
 import { testWith } from './helpers/test-with.js';
 
 // The programs of docs/segmentation-and-detection.md, run with the small models of the fixtures.
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
 const page = readFileSync(join(root, 'docs', 'segmentation-and-detection.md'), 'utf8');
 const programs = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, program]) => program ?? '');
 

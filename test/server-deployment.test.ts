@@ -4,7 +4,7 @@ import { type Copy, DockerfileParser, type From } from 'dockerfile-ast';
 import { readServerConfiguration } from 'node-gradcam/server';
 import { parseAllDocuments } from 'yaml';
 import { gradcam } from './helpers/cli.js';
-import { fixturePath, rootPath } from './helpers/fixtures.js';
+import { fixturePath, rootPath } from './helpers/root.js';
 import { type RunningServer, startServer } from './helpers/server.js';
 
 // The files in docs/deployment against a real server: addresses, the metric, options and ports that they name exist.

@@ -7,7 +7,7 @@ import test from 'ava';
 import { createServer } from 'node-gradcam/server';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import { rootPath } from './helpers/fixtures.js';
+import { rootPath } from './helpers/root.js';
 import { photoPath, type RunningServer, startServer } from './helpers/server.js';
 import { testWith } from './helpers/test-with.js';
 

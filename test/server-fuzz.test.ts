@@ -4,7 +4,7 @@ import { deflateSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import sharp from 'sharp';
-import { fixturePath } from './helpers/fixtures.js';
+import { fixturePath, rootPath } from './helpers/root.js';
 import { binaryInference, photo, type RunningServer, startServer } from './helpers/server.js';
 import { untilPending } from './helpers/server-requests.js';
 
@@ -273,7 +273,7 @@ test.serial('image bombs', async (t) => {
 
 test.serial('an SVG cannot read files of the machine', async (t) => {
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="64" height="64">
-    <rect width="64" height="64" fill="white"/><image xlink:href="file://${fixturePath('../../examples/photos/chelsea.png')}" width="64" height="64"/></svg>`;
+    <rect width="64" height="64" fill="white"/><image xlink:href="file://${rootPath('examples/photos/chelsea.png')}" width="64" height="64"/></svg>`;
   const answer = await running.post('/explain/tiny?image_weight=1', Buffer.from(svg));
   t.is(answer.status, 200);
   const { channels } = await sharp(Buffer.from(await answer.arrayBuffer())).stats();

@@ -3,10 +3,11 @@ import { connect } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import test from 'ava';
 import { GradCAM, LayerCAM } from 'node-gradcam';
-import { fixturePath, liteModel, noise } from './helpers/fixtures.js';
+import { liteModel, noise } from './helpers/fixtures.js';
 import { asCloseAs, yardstick } from './helpers/float64-result.js';
 import { holdExecutor } from './helpers/hold-executor.js';
 import { messagesOf } from './helpers/messages.js';
+import { fixturePath } from './helpers/root.js';
 import { binaryInference, floatsOf, photo, readInference, startServer } from './helpers/server.js';
 import {
   formOf,

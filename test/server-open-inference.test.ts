@@ -9,16 +9,9 @@ import {
   type Model,
   Tensor,
 } from 'node-gradcam';
-import {
-  fixturePath,
-  liteModel,
-  noise,
-  readArray,
-  readJson,
-  type StoredArray,
-  sameBits,
-} from './helpers/fixtures.js';
+import { liteModel, noise, readArray, readJson, type StoredArray, sameBits } from './helpers/fixtures.js';
 import { asCloseAs, closeToFloat64, yardstick } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import {
   binaryInference,
   floatsOf,

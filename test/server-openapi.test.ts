@@ -1,6 +1,6 @@
 import { Validator } from '@seriousme/openapi-schema-validator';
 import test from 'ava';
-import { fixturePath } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { startServer } from './helpers/server.js';
 
 test('the OpenAPI document is valid and describes every protocol', async (t) => {

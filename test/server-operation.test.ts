@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import Fastify from 'fastify';
 import { createServer, explainServer, readServerConfiguration } from 'node-gradcam/server';
-import { fixturePath, liteModel } from './helpers/fixtures.js';
+import { liteModel } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 import { photo, startServer } from './helpers/server.js';
 import { until } from './helpers/until.js';
 

@@ -21,7 +21,8 @@ import {
 } from 'node-gradcam';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import { liteModel, rootPath, sameBits } from './helpers/fixtures.js';
+import { liteModel, sameBits } from './helpers/fixtures.js';
+import { rootPath } from './helpers/root.js';
 import { photo, photoPath, type RunningServer, startServer } from './helpers/server.js';
 
 let running: RunningServer;

@@ -5,7 +5,8 @@ import test from 'ava';
 import { Picture, type PictureFormat, type RgbImage, showCamOnImage, sideBySide, Tensor } from 'node-gradcam';
 import sharp from 'sharp';
 import { colormapTable } from '../lib/visualization/colours/colormaps.js';
-import { fixturePath, maxDifference, readArray, readJson } from './helpers/fixtures.js';
+import { maxDifference, readArray, readJson } from './helpers/fixtures.js';
+import { fixturePath } from './helpers/root.js';
 
 interface Golden {
   readonly jet: number[];

@@ -2,19 +2,19 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import ava from 'ava';
 import fc from 'fast-check';
 import { GradCamError, imageOptions, loadImage, loadSidecar, type Sidecar } from 'node-gradcam';
 import { fits, type JsonSchema, valuesOf } from './helpers/json-schema.js';
+import { rootPath } from './helpers/root.js';
 
 // Sidecars that nobody meant to write. Each is read rightly, or refused as ERR_SIDECAR with the reason.
 
 // One at a time: they write the same file.
 const test = ava.serial;
 
-const docs = new URL('../../docs/sidecar.schema.json', import.meta.url);
+const docs = rootPath('docs/sidecar.schema.json');
 const schema = JSON.parse(readFileSync(docs, 'utf8')) as JsonSchema;
 const cases = Number(process.env.GRADCAM_SIDECARS ?? 1500);
 
@@ -214,7 +214,7 @@ test('a file of 100 MB, a device, a pipe and a folder are refused at once', asyn
 });
 
 test('pictures are prepared as any accepted sidecar says, or refused with a code', async (t) => {
-  const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+  const photo = rootPath('examples/photos/chelsea.png');
   const { input: inputSchema } = schema.properties as Record<string, JsonSchema>;
   const small = { type: 'integer', minimum: 1, maximum: 60 } as const;
   const sized = {

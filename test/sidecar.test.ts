@@ -1,7 +1,6 @@
 import { copyFile, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import {
   findClass,
@@ -15,9 +14,9 @@ import {
 } from 'node-gradcam';
 import { z } from 'zod';
 import { sidecarSchema } from '../lib/sidecar/schema.js';
-import { fixturePath } from './helpers/fixtures.js';
+import { fixturePath, rootPath } from './helpers/root.js';
 
-const demoModel = fileURLToPath(new URL('../../examples/models/efficientnet_lite0.pt', import.meta.url));
+const demoModel = rootPath('examples/models/efficientnet_lite0.pt');
 
 async function sidecarWith(content: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'gradcam-sidecar-'));
@@ -40,10 +39,7 @@ test('the demo model has a sidecar whose options loadImage takes', async (t) => 
   t.deepEqual(options.size, { width: 224, height: 224 });
   t.is(options.resize, 256);
   t.is(options.interpolation, 'bicubic');
-  const image = await loadImage(
-    fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url)),
-    options,
-  );
+  const image = await loadImage(rootPath('examples/photos/chelsea.png'), options);
   t.deepEqual(image.tensor.shape, [1, 3, 224, 224]);
   return undefined;
 });
@@ -85,7 +81,7 @@ test('everything a sidecar can say is read, and goes to loadImage', async (t) =>
   const { width, height, ...others } = input;
   const options = imageOptions(sidecar);
   t.deepEqual(options as unknown, { size: { width, height }, ...others });
-  const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+  const photo = rootPath('examples/photos/chelsea.png');
   t.deepEqual((await loadImage(photo, options)).tensor.shape, [1, 3, 48, 64]);
 });
 
@@ -121,7 +117,7 @@ test('a model with its sidecar prepares pictures, names layers and finds classes
   for (const name of ['hf-swin.pt', 'hf-swin.json'])
     await copyFile(fixturePath(`transformers/${name}`), join(folder, name));
   const described = await loadModelWithSidecar(join(folder, 'hf-swin.pt'));
-  const photo = fileURLToPath(new URL('../../examples/photos/chelsea.png', import.meta.url));
+  const photo = rootPath('examples/photos/chelsea.png');
   const image = await described.loadImage(photo);
   t.deepEqual(image.tensor.shape, [1, 3, 64, 64]);
   t.is(image.geometry.resizedWidth, 64, 'stretched, as its processor does');
@@ -152,7 +148,7 @@ test('a model without a sidecar cannot be loaded with one', async (t) => {
 });
 
 test('docs/sidecar.schema.json is that of the code', async (t) => {
-  const file = new URL('../../docs/sidecar.schema.json', import.meta.url);
+  const file = rootPath('docs/sidecar.schema.json');
   const published = JSON.parse(await readFile(file, 'utf8'));
   // Made by `node tools/generate/sidecar_schema.mjs`.
   t.deepEqual(published, JSON.parse(JSON.stringify(z.toJSONSchema(sidecarSchema, { io: 'input' }))));

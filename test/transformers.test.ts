@@ -13,8 +13,9 @@ import {
   setThreads,
   Tensor,
 } from 'node-gradcam';
-import { fixturePath, noise, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
+import { noise, readArray, readJson, type StoredArray } from './helpers/fixtures.js';
 import { asCloseAs, closeToFloat64, ways } from './helpers/float64-result.js';
+import { fixturePath } from './helpers/root.js';
 import { sharedModel } from './helpers/shared-models.js';
 
 // Transformers and ConvNeXts of torchvision, timm and Hugging Face as exporting/export_torchscript.py writes them, against

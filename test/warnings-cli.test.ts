@@ -2,8 +2,8 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
 import { fitsColumns, gradcam, photo } from './helpers/cli.js';
-import { fixturePath } from './helpers/fixtures.js';
 import { temporaryFolder } from './helpers/package-copy.js';
+import { fixturePath } from './helpers/root.js';
 import { startServer } from './helpers/server.js';
 
 // What must be known of a model, on the command line and from the server.

@@ -1,6 +1,7 @@
 import { ClassifierOutputSoftmaxTarget, GradCAM, loadModel, setThreads, Tensor, threads } from 'node-gradcam';
 import { onGpu, photoTensor, values } from '../helpers/cuda.js';
-import { fixturePath, liteModel, maxDifference, noise } from '../helpers/fixtures.js';
+import { liteModel, maxDifference, noise } from '../helpers/fixtures.js';
+import { fixturePath } from '../helpers/root.js';
 
 const classes = [281, 282, 285, 7, 100, 400, 700, 999];
 const close = 1e-5;

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { doctor, GradCAM, loadModel, Tensor } from 'node-gradcam';
 import { onGpu } from '../helpers/cuda.js';
-import { fixturePath, liteModel, noise } from '../helpers/fixtures.js';
+import { liteModel, noise } from '../helpers/fixtures.js';
+import { fixturePath } from '../helpers/root.js';
 
 const input = (first: number) => {
   const data = noise(3 * 8 * 8);

@@ -1,6 +1,7 @@
 import test from 'ava';
 import { ClipExplainer, Explainer, GradCAM, HiResCAM, loadModel, Tensor } from 'node-gradcam';
-import { fixturePath, liteModel, maxDifference, noise } from '../helpers/fixtures.js';
+import { liteModel, maxDifference, noise } from '../helpers/fixtures.js';
+import { fixturePath } from '../helpers/root.js';
 import { testWith } from '../helpers/test-with.js';
 
 const onGpu = testWith('CUDA');

@@ -13,10 +13,11 @@ import {
   type SubmitBatchOptions,
 } from 'node-gradcam/batch';
 import sharp from 'sharp';
-import { fixturePath, noise, rootPath } from './fixtures.js';
+import { noise } from './fixtures.js';
 import { makePipe } from './named-pipes.js';
 import { RedisServer } from './redis-server.js';
 import { requirements } from './requirements.js';
+import { fixturePath, rootPath } from './root.js';
 import { testWith } from './test-with.js';
 import { until } from './until.js';
 

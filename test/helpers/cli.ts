@@ -1,10 +1,8 @@
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 import { type RunOptions, run } from '../../lib/cli/run.js';
+import { root } from './root.js';
 
-/** The package's folder. */
-export const root: string = fileURLToPath(new URL('../../../', import.meta.url));
 export const program: string = `${root}dist/lib/cli/main.js`;
 export const demoModel: string = `${root}examples/models/efficientnet_lite0.pt`;
 export const photo: string = `${root}examples/photos/chelsea.png`;

@@ -1,5 +1,6 @@
 import { imageOptions, loadImage, loadSidecar, type Tensor } from 'node-gradcam';
-import { liteModel, rootPath } from './fixtures.js';
+import { liteModel } from './fixtures.js';
+import { rootPath } from './root.js';
 import { testWith } from './test-with.js';
 
 /** Declares a test that needs a GPU. */

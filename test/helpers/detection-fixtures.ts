@@ -1,5 +1,6 @@
 import { Tensor } from 'node-gradcam';
-import { fixturePath, readArray, readJson, type StoredArray } from './fixtures.js';
+import { readArray, readJson, type StoredArray } from './fixtures.js';
+import { fixturePath } from './root.js';
 
 // test/fixtures/detection, which tools/fixtures/architectures/detection.py wrote.
 

@@ -1,6 +1,7 @@
 import type { RgbImage } from 'node-gradcam';
 import sharp from 'sharp';
-import { fixturePath, readJson, type StoredArray } from './fixtures.js';
+import { readJson, type StoredArray } from './fixtures.js';
+import { fixturePath } from './root.js';
 
 /** What tools/fixtures/pictures/drawing.py wrote. */
 export interface DrawingGolden {

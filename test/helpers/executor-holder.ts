@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { GradCAM, loadModel, type Tensor } from 'node-gradcam';
-import { fixturePath, noise } from './fixtures.js';
+import { noise } from './fixtures.js';
+import { fixturePath } from './root.js';
 
 // The worker thread of hold-executor.ts.
 

@@ -1,12 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Tensor, type TensorData } from 'node-gradcam';
+import { fixturePath, rootPath } from './root.js';
 
-// Compiled tests sit in dist/test/, their fixtures stay in test/fixtures/.
-const fixturesFolder = new URL('../../../test/fixtures/', import.meta.url);
-
-/** A path from the project's folder. */
-export const rootPath = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 /** A real model, small for one. */
 export const liteModel: string = rootPath('examples/models/efficientnet_lite0.pt');
 
@@ -14,10 +9,6 @@ export interface StoredArray {
   readonly file: string;
   readonly shape: readonly number[];
   readonly dtype?: 'float32' | 'float64';
-}
-
-export function fixturePath(name: string): string {
-  return fileURLToPath(new URL(name, fixturesFolder));
 }
 
 export function readJson<T>(name: string): T {

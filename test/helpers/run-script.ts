@@ -1,9 +1,7 @@
 import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import PQueue from 'p-queue';
-
-const packageFolder = fileURLToPath(new URL('../../../', import.meta.url));
+import { root } from './root.js';
 
 export interface Ending {
   readonly code: number | null;
@@ -31,7 +29,7 @@ export function runScript(
     '--eval',
     script,
   ];
-  const options = { cwd: packageFolder, env: { ...process.env, ...environment } };
+  const options = { cwd: root, env: { ...process.env, ...environment } };
   const run = () =>
     new Promise<Ending>((resolve) => {
       const child = execFile(command as string, args, options, (_error, _stdout, stderr) => {

@@ -1,7 +1,8 @@
 import { copyFile, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fixturePath, readJson } from './fixtures.js';
+import { readJson } from './fixtures.js';
+import { fixturePath } from './root.js';
 
 // What tools/fixtures/networks/scores.py wrote: values of the models in double precision.
 

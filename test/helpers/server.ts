@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type CreateServerOptions, createServer, type ExplainServer } from 'node-gradcam/server';
-import { liteModel, rootPath } from './fixtures.js';
+import { liteModel } from './fixtures.js';
+import { rootPath } from './root.js';
 
 export const photoPath: string = rootPath('examples/photos/chelsea.png');
 export const photo: Buffer = readFileSync(photoPath);

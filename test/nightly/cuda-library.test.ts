@@ -1,6 +1,7 @@
 import test from 'ava';
 import { doctor, GradCAM, loadModel } from 'node-gradcam';
-import { fixturePath, noise } from '../helpers/fixtures.js';
+import { noise } from '../helpers/fixtures.js';
+import { fixturePath } from '../helpers/root.js';
 import { runScript } from '../helpers/run-script.js';
 
 // With a CUDA build of LibTorch, on any machine: npm run test:cuda-library. LibTorch keeps its first answer to "is there CUDA"
