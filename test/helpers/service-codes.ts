@@ -1,4 +1,4 @@
-/** Codes that only the server and batches raise: test/error-codes-of-services.test.ts has a row for each. */
+/** Codes that only the server and batches raise: test/services/error-codes.test.ts has a row for each. */
 export const serviceCodes = [
   'ERR_INVALID_REQUEST',
   'ERR_UNKNOWN_MODEL',

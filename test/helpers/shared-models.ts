@@ -1,7 +1,7 @@
 import test from 'ava';
 import { type Device, type LoadModelOptions, loadModel, type Model } from 'node-gradcam';
 
-/** GRADCAM_TEST_DEVICE=cuda compares a GPU's results with the same expected values, in test/golden.test.ts and others. */
+/** GRADCAM_TEST_DEVICE=cuda compares a GPU's results with the same expected values, in test/cam/golden.test.ts and others. */
 const device = (process.env.GRADCAM_TEST_DEVICE ?? 'cpu') as Device;
 
 const models = new Map<string, Promise<Model>>();

@@ -2,7 +2,7 @@ import test from 'ava';
 import { runScript } from '../helpers/run-script.js';
 
 // The memory of the process over a long time: what no counter of ours sees, such as what LibTorch and malloc keep. That
-// nothing of ours is left is told exactly, and quickly, by test/memory.test.ts. Each case is a process of its own.
+// nothing of ours is left is told exactly, and quickly, by test/engine/memory.test.ts. Each case is a process of its own.
 
 const explains = Number(process.env.GRADCAM_EXPLAINS ?? 5000);
 const workers = Number(process.env.GRADCAM_WORKERS ?? 200);

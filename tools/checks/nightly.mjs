@@ -14,19 +14,23 @@ const parts = [
     command: ['npm', 'run', '--silent', 'fuzz:models', '--', '--cases', '3000', '--seed', 'N'],
   },
   { name: 'compare:models, architectures by name', command: ['npm', 'run', '--silent', 'compare:models'] },
-  { name: '200 workers', command: ['npx', 'ava', 'test/threads.test.ts'], env: { GRADCAM_WORKERS: '200' } },
+  {
+    name: '200 workers',
+    command: ['npx', 'ava', 'test/engine/threads.test.ts'],
+    env: { GRADCAM_WORKERS: '200' },
+  },
   {
     name: 'memory over 5000 explains on every path, and 200 workers',
     command: ['npx', 'ava', '--config', 'test/nightly/ava.config.mjs'],
   },
   {
     name: '40000 calls of native functions',
-    command: ['npx', 'ava', '--timeout=30m', 'test/binding-fuzz.test.ts'],
+    command: ['npx', 'ava', '--timeout=30m', 'test/engine/binding-fuzz.test.ts'],
     env: { GRADCAM_BINDING_CALLS: '20000' },
   },
   {
     name: '20000 sidecars',
-    command: ['npx', 'ava', '--timeout=30m', 'test/sidecar-fuzz.test.ts'],
+    command: ['npx', 'ava', '--timeout=30m', 'test/sidecar/fuzz.test.ts'],
     env: { GRADCAM_SIDECARS: '20000' },
   },
   { name: 'CUDA build of LibTorch', command: ['npm', 'run', '--silent', 'test:cuda-library'] },

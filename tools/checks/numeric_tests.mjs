@@ -5,17 +5,17 @@ import { commandOf } from './command.mjs';
 import { avaProgram, root } from './variants/variant.mjs';
 
 const files = [
-  'attribution',
-  'clip',
-  'detection',
-  'family',
-  'family-properties',
-  'fast-path',
-  'golden',
-  'metrics',
-  'model-kinds',
-  'segmentation',
-  'transformers',
+  'cam/attribution',
+  'clip/clip',
+  'dense/detection',
+  'cam/family',
+  'cam/family-properties',
+  'engine/fast-path',
+  'cam/golden',
+  'cam/metrics',
+  'model/kinds',
+  'dense/segmentation',
+  'cam/transformers',
 ].map((name) => `test/${name}.test.ts`);
 
 const sets = {

@@ -13,7 +13,7 @@ the tests that were skipped, what they lack, and the command that brings it.
   --require-all   fail, before any test runs, where something else than a CUDA device
                   is missing
 
-  npm test -- test/golden.test.ts --match='*call-0*'`;
+  npm test -- test/cam/golden.test.ts --match='*call-0*'`;
 
 const given = process.argv.slice(2);
 if (given.includes('--help')) {

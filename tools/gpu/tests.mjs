@@ -7,7 +7,9 @@ import { root } from './folders.mjs';
 const cudaTest = /^(?:cuda[^/]*|cuda\/.*)\.test\.ts$/;
 
 /** With --cpu: a handful whose models every supported LibTorch reads. */
-const cpuTests = ['golden', 'engine', 'model', 'explainer'].map((name) => `test/${name}.test.ts`);
+const cpuTests = ['cam/golden', 'engine/engine', 'model/model', 'explainer/explainer'].map(
+  (name) => `test/${name}.test.ts`,
+);
 
 /** @returns {string[]} from the repository's root */
 export function testFiles(device) {
@@ -19,7 +21,7 @@ export function testFiles(device) {
 }
 
 /** Compared on the GPU with what pytorch-grad-cam gives in float64. */
-export const numericTests = ['golden', 'family', 'transformers', 'model-kinds', 'clip'].map(
+export const numericTests = ['cam/golden', 'cam/family', 'cam/transformers', 'model/kinds', 'clip/clip'].map(
   (name) => `test/${name}.test.ts`,
 );
 

@@ -10,27 +10,33 @@ import { judgeReports } from './reports.mjs';
 
 const parts = ['pools', 'address', 'thread'];
 const addressTests = [
-  'attribution',
-  'binding-fuzz',
-  'clip',
-  'engine',
-  'errors',
-  'explainer',
-  'family-properties',
-  'function-targets',
-  'golden',
-  'lifecycle',
-  'memory',
-  'misuse',
-  'model',
-  'observability',
-  'segmentation',
-  'tensor-operations',
-  'threads',
-  'transformers',
+  'cam/attribution',
+  'engine/binding-fuzz',
+  'clip/clip',
+  'engine/engine',
+  'errors/errors',
+  'explainer/explainer',
+  'cam/family-properties',
+  'cam/function-targets',
+  'cam/golden',
+  'engine/lifecycle',
+  'engine/memory',
+  'engine/misuse',
+  'model/model',
+  'engine/observability',
+  'dense/segmentation',
+  'tensor/operations',
+  'engine/threads',
+  'cam/transformers',
 ];
 
-const threadTests = ['determinism', 'explainer', 'observability', 'responsiveness', 'threads'];
+const threadTests = [
+  'engine/determinism',
+  'explainer/explainer',
+  'engine/observability',
+  'engine/responsiveness',
+  'engine/threads',
+];
 
 const program = commandOf(
   'test:sanitizers',
@@ -40,7 +46,7 @@ Needs GCC or Clang with their sanitizers, on Linux.`,
   .addArgument(new Argument('[parts...]', 'which of it').choices(parts).default(parts))
   .option(
     '--tests <names>',
-    'test files for address or thread, separated by commas; default: those that reach most of the native code, or have many threads',
+    'test files for address or thread, such as cam/golden, separated by commas; default: those that reach most of the native code, or have many threads',
   )
   .option('--size <count>', "how long pools runs; a night's run: 20", parseWhole, 1)
   .addOption(

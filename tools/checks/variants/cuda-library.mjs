@@ -26,7 +26,7 @@ if (!libtorch.cuda) throw new Error(`${libtorch.root} is a CPU build: it has no 
 const env = { ...process.env, LIBTORCH: libtorch.root };
 const variant = await makeVariant('cuda-library', { env });
 
-const tests = ['test/nightly/cuda-library.test.ts', 'test/golden.test.ts', 'test/engine.test.ts'];
+const tests = ['test/nightly/cuda-library.test.ts', 'test/cam/golden.test.ts', 'test/engine/engine.test.ts'];
 const ava = [avaProgram, '--config', 'test/nightly/cuda-library.config.mjs', ...tests];
 const { status } = spawnSync(process.execPath, ava, { cwd: variant, env, stdio: 'inherit' });
 

@@ -1,0 +1,164 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { fitsColumns, gradcam } from '../helpers/cli.js';
+import { liteModel } from '../helpers/fixtures.js';
+import { fixturePath, rootPath } from '../helpers/root.js';
+import { photo } from '../helpers/server.js';
+import { formOf, holdRequest, image, untilPending } from '../helpers/server-requests.js';
+import { until } from '../helpers/until.js';
+
+const program = rootPath('dist/lib/cli/main.js');
+const tiny = ['-m', `lite=${fixturePath('scripted.pt')}`, '--port', '0', '--max-batch', '1'];
+
+interface Run {
+  readonly child: ChildProcess;
+  readonly output: () => { stdout: string; stderr: string };
+  readonly exited: Promise<number | string | null>;
+  /** Resolves when it is written, on standard error or output; rejects when the process ends before. */
+  says(what: RegExp): Promise<RegExpExecArray>;
+}
+
+const children: ChildProcess[] = [];
+test.after.always(() => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+function gradcamServe(args: readonly string[], env: NodeJS.ProcessEnv = {}): Run {
+  const child = spawn(process.execPath, [program, 'serve', ...args], { env: { ...process.env, ...env } });
+  children.push(child);
+  const written = { stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk) => {
+    written.stdout += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    written.stderr += chunk;
+  });
+  const exited = new Promise<number | string | null>((resolve) =>
+    child.once('close', (code, signal) => resolve(code ?? signal)),
+  );
+  return {
+    child,
+    output: () => written,
+    exited,
+    says: (what) =>
+      until(`${what}`, () => {
+        const found = what.exec(written.stderr) ?? what.exec(written.stdout);
+        if (!found && (child.exitCode !== null || child.signalCode !== null))
+          throw new Error(`It ended: ${written.stderr}`);
+        return found;
+      }),
+  };
+}
+const addressOf = async (run: Run) => (await run.says(/Listening on (http:\S+?),/))[1] as string;
+
+test.serial('SIGTERM loses no accepted request', async (t) => {
+  const run = gradcamServe([...tiny, '--drain-delay', '100']);
+  const url = await addressOf(run);
+  t.true(url.startsWith('http://127.0.0.1:'));
+  await run.says(/^Ready: lite$/m);
+  const held = [
+    holdRequest(url, '/explain/lite', await formOf(new Uint8Array(photo))),
+    ...[1, 2, 3, 4].map((seed) => holdRequest(url, '/v2/models/lite/infer', image(seed))),
+  ];
+  await untilPending({ get: (path) => fetch(url + path) }, 5);
+  run.child.kill('SIGTERM');
+  await until('no more connections to be taken', () =>
+    fetch(`${url}/v2/health/live`).then(
+      () => false,
+      () => true,
+    ),
+  );
+  const statuses = await Promise.all(held.map(async (each) => (await each.finish()).status));
+  t.deepEqual(statuses, [200, 200, 200, 200, 200]);
+  t.is(await run.exited, 0, run.output().stderr + run.output().stdout.slice(-3000));
+});
+
+test.serial('after SIGTERM it goes on for the delay that was asked for, and is not ready', async (t) => {
+  const run = gradcamServe([...tiny, '--drain-delay', '3600000']);
+  const url = await addressOf(run);
+  await run.says(/^Ready: lite$/m);
+  run.child.kill('SIGTERM');
+  await run.says(/"draining"/);
+  t.is((await fetch(`${url}/v2/health/ready`)).status, 503);
+  t.is((await fetch(`${url}/v2/health/live`)).status, 200);
+  const answer = await fetch(`${url}/explain/lite`, { method: 'POST', body: new Uint8Array(photo) });
+  t.is(answer.status, 200);
+  run.child.kill('SIGKILL');
+  t.is(await run.exited, 'SIGKILL');
+});
+
+test.serial('logs are JSON lines with request ids, and tell no tokens', async (t) => {
+  const run = gradcamServe(tiny, {
+    GRADCAM_TOKEN: 'correct horse',
+  });
+  const url = await addressOf(run);
+  await run.says(/^Ready: lite$/m);
+  const response = await fetch(`${url}/explain/lite`, {
+    method: 'POST',
+    body: new Uint8Array(photo),
+    headers: { authorization: 'Bearer correct horse', 'x-request-id': 'mine-7' },
+  });
+  t.is(response.headers.get('x-request-id'), 'mine-7');
+  run.child.kill('SIGINT');
+  t.is(await run.exited, 0);
+  const { stdout } = run.output();
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  t.like(
+    lines.find((line) => line.request_id === 'mine-7'),
+    { method: 'POST', url: '/explain/lite', status: 200 },
+  );
+  t.false(stdout.includes('correct horse'));
+});
+
+test.serial('a configuration file, and flags that win over it', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-serve-'));
+  const file = join(folder, 'server.json');
+  await writeFile(
+    file,
+    JSON.stringify({ port: 1, models: { tiny: fixturePath('scripted.pt') }, page: false }),
+  );
+  const run = gradcamServe(['--config', file, '--port', '0']);
+  const url = await addressOf(run);
+  await run.says(/^Ready: tiny$/m);
+  t.deepEqual(await (await fetch(`${url}/`)).json(), { status: 'alive' }, 'no page');
+  run.child.kill('SIGTERM');
+  t.is(await run.exited, 0);
+});
+
+test.serial('the help fits 80 columns', async (t) => {
+  for (const args of [['serve', '--help'], ['--help']]) {
+    const { stdout } = await gradcam(args);
+    t.regex(stdout, /gradcam serve -m/);
+    fitsColumns(t, stdout);
+  }
+});
+
+const refused = test.macro(async (t, args: readonly string[], code: number, message: RegExp) => {
+  const run = await gradcam(['serve', '--log-level', 'fatal', ...args]);
+  t.is(run.code, code, run.stderr);
+  t.regex(run.stderr, message);
+  t.notRegex(run.stderr, /^ +at /m);
+});
+test.serial('refused: no model', refused, [], 2, /^error: .*neither a model nor a repository/m);
+test.serial(
+  'refused: a model that is not there',
+  refused,
+  ['-m', 'none.pt', '--port', '0'],
+  3,
+  /^error: .*none\.pt.*\(ERR_MODEL_NOT_FOUND\)/m,
+);
+test.serial('refused: a wrong port', refused, ['-m', liteModel, '--port', 'x'], 2, /port from 0 to 65535/);
+test.serial(
+  'refused: a token file that is not there',
+  refused,
+  ['-m', liteModel, '--token-file', 'none'],
+  2,
+  /--token-file: cannot read 'none'/,
+);
+test.serial('refused: a name that is none', refused, ['-m', `a/b=${liteModel}`], 2, /named with letters/);
