@@ -22,6 +22,7 @@ const addressTests = [
   'engine/lifecycle',
   'engine/memory',
   'engine/misuse',
+  'engine/wrong-arguments',
   'model/model',
   'engine/observability',
   'dense/segmentation',
