@@ -3,9 +3,6 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './folders.mjs';
 
-/** The tests that need a CUDA device. */
-const cudaTest = /^(?:cuda[^/]*|cuda\/.*)\.test\.ts$/;
-
 /** With --cpu: a handful whose models every supported LibTorch reads. */
 const cpuTests = ['cam/golden', 'engine/engine', 'model/model', 'explainer/explainer'].map(
   (name) => `test/${name}.test.ts`,
@@ -14,10 +11,10 @@ const cpuTests = ['cam/golden', 'engine/engine', 'model/model', 'explainer/expla
 /** @returns {string[]} from the repository's root */
 export function testFiles(device) {
   if (device === 'cpu') return cpuTests;
-  return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
-    .filter((name) => cudaTest.test(name))
+  return readdirSync(join(root, 'test', 'cuda'))
+    .filter((name) => name.endsWith('.test.ts'))
     .sort()
-    .map((name) => `test/${name}`);
+    .map((name) => `test/cuda/${name}`);
 }
 
 /** Compared on the GPU with what pytorch-grad-cam gives in float64. */
