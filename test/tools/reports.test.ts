@@ -5,7 +5,7 @@ import { root, rootUrl } from '../helpers/root.js';
 
 const { isOurs, isOurRace } = await import(rootUrl('tools/checks/sanitizers/reports.mjs'));
 const { judgeAudit } = await import(rootUrl('tools/checks/package/audit.mjs'));
-const { checkContent } = await import(rootUrl('tools/checks/package/content.mjs'));
+const { checkContent, deadLinks } = await import(rootUrl('tools/checks/package/content.mjs'));
 
 const frames = {
   allocation: '    #0 0x7f in operator new(unsigned long) asan_new_delete.cpp:95',
@@ -54,4 +54,7 @@ test('the tarball: what is missing, foreign or too large fails', (t) => {
     message: /should not be: test\/engine/,
   });
   t.throws(() => check(['README.md']), { message: /not in the tarball: dist\/lib\/index\.js/ });
+  const pages = ['docs/batch.md', 'docs/sidecar.md'];
+  t.true(deadLinks(pages, root).includes('../examples/batch-of-files.ts of docs/batch.md'));
+  t.false(deadLinks(pages, root).includes('sidecar.md of docs/batch.md'));
 });

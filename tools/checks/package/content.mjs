@@ -1,6 +1,6 @@
 // What the tarball may hold, and how large it may be.
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 const largestTarball = 4e6;
 const largestUnpacked = 8e6;
@@ -11,9 +11,12 @@ const allowed = [
   /^lib\/clip\/(vocabulary\.txt\.gz|LICENSE-CLIP\.txt)$/,
   /^native\/(api|binding|core|placeholders)\/.+\.(cc|h)$/,
   /^scripts\/.+\.(mjs|d\.mts)$/,
+  /^exporting\/\w+\.py$/,
   /^docs\/.+\.(md|png|webp|svg|json|yaml)$/,
   /^docs\/deployment\/Dockerfile(\.dockerignore)?$/,
-  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|CMakeLists\.txt|binding\.gyp)$/,
+  /^examples\/([\w-]+\.ts|LICENSES\.md)$/,
+  /^bench\/README\.md$/,
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|CONTRIBUTING\.md|CMakeLists\.txt|binding\.gyp)$/,
 ];
 const required = [
   'dist/lib/index.js',
@@ -25,6 +28,7 @@ const required = [
   'dist/lib/server/page/index.html',
   'lib/clip/vocabulary.txt.gz',
   'native/core/model/model.cc',
+  'exporting/export_torchscript.py',
   'scripts/install.mjs',
   'scripts/libtorch/versions.mjs',
   'CMakeLists.txt',
@@ -53,10 +57,32 @@ export function checkContent({ files, size, unpackedSize }, root) {
     throw new Error(
       `compiled from sources that are gone: ${stale.join(', ')}; remove dist/ and run npm run build`,
     );
+  const dead = deadLinks(paths, root);
+  if (dead.length > 0) throw new Error(`links to what is not in the tarball: ${dead.join(', ')}`);
   const words = `${files.length} files, ${megabytes(size)}, unpacked ${megabytes(unpackedSize)}`;
   if (size > largestTarball || unpackedSize > largestUnpacked)
     throw new Error(`${words}; at most ${megabytes(largestTarball)}, unpacked ${megabytes(largestUnpacked)}`);
   return words;
+}
+
+/**
+ * @param {string[]} paths those of the tarball's files
+ * @returns {string[]} its pages' relative links to what is not in it
+ */
+export function deadLinks(paths, root) {
+  return paths
+    .filter((path) => path.endsWith('.md'))
+    .flatMap((page) => {
+      const text = readFileSync(join(root, page), 'utf8').replace(/^```.*?^```$/gms, '');
+      return [...text.matchAll(/\]\(([^)\s#]+)/g)]
+        .map(([, target]) => target)
+        .filter((target) => !/^[a-z]+:/.test(target))
+        .filter((target) => {
+          const there = join(dirname(page), target).replace(/\/$/, '');
+          return !paths.some((path) => path === there || path.startsWith(`${there}/`));
+        })
+        .map((target) => `${target} of ${page}`);
+    });
 }
 
 function megabytes(bytes) {
