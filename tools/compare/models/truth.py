@@ -9,7 +9,6 @@ path of a layer, is answered by a line: the maps of the methods in double precis
 GradCAM of a feature pyramid, which pytorch-grad-cam cannot hook, is plain autograd's.
 """
 
-import copy
 import json
 import sys
 import warnings
