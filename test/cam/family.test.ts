@@ -8,26 +8,16 @@ import {
   ClassifierOutputSoftmaxTarget,
   CosineSimilarityTarget,
   DifferenceFromConceptTarget,
-  EigenCAM,
-  EigenGradCAM,
   FasterRCNNBoxScoreTarget,
   FEM,
   FinerCAM,
   FinerWeightedTarget,
-  GradCAM,
-  GradCAMElementWise,
-  GradCAMPlusPlus,
-  HiResCAM,
-  KPCACAM,
-  LayerCAM,
   type OutputSelector,
   RawScoresOutputTarget,
   RefineCAM,
   type ReshapeTransform,
   ScoreCAM,
-  SegEigenCAM,
   SemanticSegmentationTarget,
-  ShapleyCAM,
   SoftmaxOutputTarget,
   setThreads,
   type TargetFunction,
@@ -35,11 +25,11 @@ import {
   Tensor,
   TorchScriptTarget,
   VectorTarget,
-  XGradCAM,
 } from 'node-gradcam';
 import { readArray, readJson, type StoredArray } from '../helpers/fixtures.js';
 import { closeToFloat64, type Way, ways } from '../helpers/float64-result.js';
 import { functionTargets } from '../helpers/function-targets.js';
+import { camOf } from '../helpers/methods.js';
 import { fixturePath } from '../helpers/root.js';
 import { sharedModel } from '../helpers/shared-models.js';
 
@@ -82,18 +72,22 @@ const { cases } = readJson<{ cases: readonly FamilyCase[] }>('family/golden.json
 // The models are so small that threads would only wait for each other.
 setThreads({ intraOpThreads: 1 });
 
+/** Methods without options of their own. */
+const plain = [
+  'GradCAM',
+  'HiResCAM',
+  'GradCAMElementWise',
+  'GradCAMPlusPlus',
+  'XGradCAM',
+  'LayerCAM',
+  'ShapleyCAM',
+  'EigenCAM',
+  'EigenGradCAM',
+  'SegEigenCAM',
+  'KPCACAM',
+];
 const constructors: Record<string, (options: CAMOptions, how: Record<string, unknown>) => BaseCAM> = {
-  GradCAM: (options) => new GradCAM(options),
-  HiResCAM: (options) => new HiResCAM(options),
-  GradCAMElementWise: (options) => new GradCAMElementWise(options),
-  GradCAMPlusPlus: (options) => new GradCAMPlusPlus(options),
-  XGradCAM: (options) => new XGradCAM(options),
-  LayerCAM: (options) => new LayerCAM(options),
-  ShapleyCAM: (options) => new ShapleyCAM(options),
-  EigenCAM: (options) => new EigenCAM(options),
-  EigenGradCAM: (options) => new EigenGradCAM(options),
-  SegEigenCAM: (options) => new SegEigenCAM(options),
-  KPCACAM: (options) => new KPCACAM(options),
+  ...Object.fromEntries(plain.map((name) => [name, (options: CAMOptions) => camOf(name, options)])),
   FEM: (options, { k }) => new FEM(k === undefined ? options : { ...options, k: k as number }),
   ScoreCAM: (options, { batchSize }) => new ScoreCAM({ ...options, batchSize: Number(batchSize ?? 16) }),
   AblationCAM: (options, { batchSize, ratioChannelsToAblate }) =>

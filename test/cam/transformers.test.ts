@@ -1,12 +1,7 @@
 import test from 'ava';
 import {
-  type BaseCAM,
-  type CAMOptions,
-  EigenCAM,
   GradCAM,
   GradCamError,
-  HiResCAM,
-  LayerCAM,
   LeGrad,
   loadSidecar,
   type ReshapeTransform,
@@ -15,6 +10,7 @@ import {
 } from 'node-gradcam';
 import { noise, readArray, readJson, type StoredArray } from '../helpers/fixtures.js';
 import { asCloseAs, closeToFloat64, ways } from '../helpers/float64-result.js';
+import { camOf } from '../helpers/methods.js';
 import { fixturePath } from '../helpers/root.js';
 import { sharedModel } from '../helpers/shared-models.js';
 
@@ -42,19 +38,12 @@ const tensorOf = (stored: StoredArray) => Tensor.from(floats(stored), stored.sha
 // The models are so small that threads would only wait for each other.
 setThreads({ intraOpThreads: 1 });
 
-const methods: Record<string, new (options: CAMOptions) => BaseCAM> = {
-  GradCAM,
-  HiResCAM,
-  LayerCAM,
-  EigenCAM,
-};
-
 for (const golden of cases) {
   test(`${golden.name}: as pytorch-grad-cam on the original model`, async (t) => {
     const reshapeTransform = golden.options?.reshapeTransform;
     for (const { dtype, optimize } of ways) {
       const model = await sharedModel(modelPath(golden.model), dtype);
-      const cam = new (methods[golden.method] as (typeof methods)[string])({
+      const cam = camOf(golden.method, {
         model,
         targetLayers: golden.targetLayers,
         optimize,

@@ -1,3 +1,4 @@
+import type { ExecutionContext } from 'ava';
 import { ClassifierOutputSoftmaxTarget, GradCAM, loadModel, setThreads, Tensor, threads } from 'node-gradcam';
 import { onGpu, photoTensor, values } from '../helpers/cuda.js';
 import { liteModel, maxDifference, noise } from '../helpers/fixtures.js';
@@ -5,6 +6,18 @@ import { fixturePath } from '../helpers/root.js';
 
 const classes = [281, 282, 285, 7, 100, 400, 700, 999];
 const close = 1e-5;
+
+function expectMaps(
+  t: ExecutionContext,
+  what: string,
+  found: readonly { readonly target: number; readonly heatmaps: Tensor }[],
+  expected: ReadonlyMap<number, Float32Array>,
+): void {
+  for (const { target, heatmaps } of found) {
+    const difference = maxDifference(values(heatmaps), expected.get(target) ?? []);
+    t.true(difference <= close, `${what}, class ${target}: ${difference}`);
+  }
+}
 
 onGpu(
   'CUDA: four executors and eight callers give what one caller gets, from the first call on',
@@ -25,10 +38,7 @@ onGpu(
         const found = await Promise.all(
           classes.map(async (target) => ({ target, ...(await shared.explain(photo, { targets: target })) })),
         );
-        for (const { target, heatmaps } of found) {
-          const difference = maxDifference(values(heatmaps), expected.get(target) ?? []);
-          t.true(difference <= close, `round ${round}, class ${target}: ${difference}`);
-        }
+        expectMaps(t, `round ${round}`, found, expected);
       }
     } finally {
       setThreads(before);
@@ -56,10 +66,7 @@ onGpu('CUDA: target functions of eight callers on four executors', async (t) => 
           ...(await cam.explain(photo, { targets: (output: Tensor) => output.softmax().select(0, target) })),
         })),
       );
-      for (const { target, heatmaps } of found) {
-        const difference = maxDifference(values(heatmaps), expected.get(target) ?? []);
-        t.true(difference <= close, `round ${round}, class ${target}: ${difference}`);
-      }
+      expectMaps(t, `round ${round}`, found, expected);
     }
   } finally {
     setThreads(before);

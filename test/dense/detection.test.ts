@@ -3,28 +3,18 @@ import { promisify } from 'node:util';
 import test from 'ava';
 import {
   AblationCAM,
-  type BaseCAM,
-  type CAMOptions,
   detectedBoxes,
   doctor,
   EigenCAM,
-  EigenGradCAM,
   FasterRCNNBoxScoreTarget,
-  FEM,
   GradCAM,
-  GradCAMPlusPlus,
-  HiResCAM,
-  KPCACAM,
-  LayerCAM,
   loadModel,
   type ModelOutput,
-  ScoreCAM,
   ShapleyCAM,
   SmoothGradCAMPlusPlus,
   setThreads,
   Tensor,
   TorchScriptTarget,
-  XGradCAM,
 } from 'node-gradcam';
 import {
   type DetectionCase,
@@ -34,6 +24,7 @@ import {
   tensorIn,
 } from '../helpers/detection-fixtures.js';
 import { closeToFloat64, type Values, ways } from '../helpers/float64-result.js';
+import { camOf } from '../helpers/methods.js';
 import { sharedModel } from '../helpers/shared-models.js';
 import { testWith } from '../helpers/test-with.js';
 
@@ -45,21 +36,6 @@ const withTorchvision = testWith('torchvision');
 // The models are so small that threads would only wait for each other.
 setThreads({ intraOpThreads: 1 });
 
-const methods: Record<string, (options: CAMOptions) => BaseCAM> = {
-  EigenCAM: (options) => new EigenCAM(options),
-  KPCACAM: (options) => new KPCACAM(options),
-  FEM: (options) => new FEM(options),
-  AblationCAM: (options) => new AblationCAM(options),
-  ScoreCAM: (options) => new ScoreCAM(options),
-  GradCAM: (options) => new GradCAM(options),
-  GradCAMPlusPlus: (options) => new GradCAMPlusPlus(options),
-  XGradCAM: (options) => new XGradCAM(options),
-  HiResCAM: (options) => new HiResCAM(options),
-  LayerCAM: (options) => new LayerCAM(options),
-  EigenGradCAM: (options) => new EigenGradCAM(options),
-};
-const make = (golden: DetectionCase, options: CAMOptions) =>
-  (methods[golden.method] as (options: CAMOptions) => BaseCAM)(options);
 const detectionsOf = (output: ModelOutput) => (output as ModelOutput[])[1] as Record<string, Tensor>[];
 const boxTargets = (golden: DetectionCase) =>
   (golden.boxes ?? []).map(({ labels, boundingBoxes, iouThreshold }) => [
@@ -75,7 +51,7 @@ for (const golden of faster) {
     const input = tensorIn(golden.input);
     for (const { dtype, optimize } of ways) {
       const model = await sharedModel(detectionPath(golden.model), dtype);
-      const cam = make(golden, { model, targetLayers: golden.layer, output: 1, optimize });
+      const cam = camOf(golden.method, { model, targetLayers: golden.layer, output: 1, optimize });
       const { heatmaps, scores, outputs } = await cam.explain(input, { targets: boxTargets(golden) });
       t.deepEqual([...heatmaps.shape], [...golden.heatmaps.shape]);
       const close = (key: 'heatmaps' | 'scores' | 'detections', actual: Values, expected: Values) =>
@@ -218,7 +194,7 @@ withTorchvision('what cannot be explained at a pyramid says so, and the model go
     'ERR_NO_DETECTION',
     /No detection matches box 0 \(0, 0, 0\.5, 0\.5, label 1\)/,
   );
-  const { heatmaps } = await make(resized, at).explain(input, { targets });
+  const { heatmaps } = await camOf(resized.method, at).explain(input, { targets });
   closeToFloat64(t, resized.name, heatmaps, floatsOf(resized.heatmaps), {
     referenceError: resized.referenceError.heatmaps,
   });
@@ -250,7 +226,7 @@ for (const golden of detectionCases.filter(({ target }) => target)) {
     const { referenceError } = golden;
     for (const { dtype, optimize } of ways) {
       const model = await sharedModel(detectionPath(golden.model), dtype);
-      const cam = make(golden, { model, targetLayers: golden.layer, optimize });
+      const cam = camOf(golden.method, { model, targetLayers: golden.layer, optimize });
       const { heatmaps, scores } = await cam.explain(tensorIn(golden.input), { targets: target });
       const name = `optimize ${optimize}, ${dtype}`;
       closeToFloat64(t, name, heatmaps, floatsOf(golden.heatmaps), {

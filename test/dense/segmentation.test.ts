@@ -1,20 +1,16 @@
 import test from 'ava';
 import {
-  AblationCAM,
   type BaseCAM,
-  type CAMOptions,
   categoryMask,
-  GradCAM,
-  HiResCAM,
   type ModelOutput,
   presentCategories,
-  SegEigenCAM,
   SemanticSegmentationTarget,
   setThreads,
   Tensor,
 } from 'node-gradcam';
 import { detectionCases, detectionPath, floatsOf, tensorIn } from '../helpers/detection-fixtures.js';
 import { closeToFloat64, ways } from '../helpers/float64-result.js';
+import { camOf } from '../helpers/methods.js';
 import { sharedModel } from '../helpers/shared-models.js';
 
 // torchvision's DeepLabV3 and FCN, with masks from the model's own prediction, against pytorch-grad-cam in double precision:
@@ -23,12 +19,6 @@ import { sharedModel } from '../helpers/shared-models.js';
 // The models are so small that threads would only wait for each other.
 setThreads({ intraOpThreads: 1 });
 
-const methods: Record<string, (options: CAMOptions) => BaseCAM> = {
-  GradCAM: (options) => new GradCAM(options),
-  HiResCAM: (options) => new HiResCAM(options),
-  SegEigenCAM: (options) => new SegEigenCAM(options),
-  AblationCAM: (options) => new AblationCAM(options),
-};
 const outOf = (output: ModelOutput) => (output as Record<string, Tensor>).out as Tensor;
 
 for (const golden of detectionCases.filter(({ masks }) => masks)) {
@@ -54,7 +44,7 @@ for (const golden of detectionCases.filter(({ masks }) => masks)) {
     ]);
     for (const { dtype, optimize } of ways) {
       const model = await sharedModel(detectionPath(golden.model), dtype);
-      const cam = methods[golden.method]?.({ model, targetLayers: golden.layer, output: 'out', optimize });
+      const cam = camOf(golden.method, { model, targetLayers: golden.layer, output: 'out', optimize });
       const { heatmaps } = await (cam as BaseCAM).explain(input, { targets });
       t.deepEqual([...heatmaps.shape], [...golden.heatmaps.shape]);
       closeToFloat64(t, `optimize ${optimize}, ${dtype}`, heatmaps, floatsOf(golden.heatmaps), {
