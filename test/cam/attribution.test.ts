@@ -9,6 +9,7 @@ import {
   IntegratedGradients,
   LeGrad,
   loadModel,
+  type Model,
   Saliency,
   SmoothGradCAMPlusPlus,
   setThreads,
@@ -214,6 +215,31 @@ test('LeGrad opens fused attention, and tells where there is none', async (t) =>
   const convolutional = await sharedModel(familyPath('resnet.pt'));
   await t.throwsAsync(new LeGrad({ model: convolutional }).explain(input), { code: 'ERR_UNSUPPORTED' });
 });
+
+// One walk back serves a target of every image: no image's gradient may reach another's map.
+const ofBatches = {
+  Saliency: ['resnet.pt', (model: Model) => new Saliency({ model })],
+  GuidedBackprop: ['resnet.pt', (model: Model) => new GuidedBackprop({ model })],
+  LeGrad: ['vit-fused.pt', (model: Model) => new LeGrad({ model })],
+  FullGrad: ['resnet.pt', (model: Model) => new FullGrad({ model })],
+} as const;
+for (const [name, [file, create]] of Object.entries(ofBatches)) {
+  test(`${name}: images with unequal numbers of targets have the maps that they have alone`, async (t) => {
+    const method = create(await sharedModel(familyPath(file), 'float64'));
+    const run = async (input: Tensor, targets: number[][]) => {
+      if (method instanceof LeGrad || method instanceof FullGrad)
+        return values((await method.explain(input, { targets })).heatmaps);
+      return values((await method.attribute(input, { targets })).attributions);
+    };
+    const batch = Tensor.from(noise(3 * 3 * 24 * 24), [3, 3, 24, 24]);
+    const targets = [[0, 1, 2], [1], [2, 0]];
+    const together = await run(batch, targets);
+    const alone: number[] = [];
+    for (const [index, ofImage] of targets.entries())
+      alone.push(...(await run(batch.narrow(index, 1), [ofImage])));
+    t.true(maxDifference(together, alone) < 1e-6 * largestOf(alone));
+  });
+}
 
 test('a frozen file is explained by the names of its values', async (t) => {
   await using model = await loadModel(fixturePath('frozen.pt'));
