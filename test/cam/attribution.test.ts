@@ -15,7 +15,8 @@ import {
   setThreads,
   Tensor,
 } from 'node-gradcam';
-import { maxDifference, noise, readArray, readJson, type StoredArray } from '../helpers/fixtures.js';
+import { familyPath, floatsOf, tensorOf } from '../helpers/family.js';
+import { maxDifference, noise, readJson, type StoredArray } from '../helpers/fixtures.js';
 import { closeToFloat64, largestOf, type Values, type Way, ways } from '../helpers/float64-result.js';
 import { fixturePath } from '../helpers/root.js';
 import { sharedModel } from '../helpers/shared-models.js';
@@ -39,10 +40,8 @@ interface AttributionCase {
 setThreads({ intraOpThreads: 1 });
 
 const { cases } = readJson<{ cases: readonly AttributionCase[] }>('family/golden.json');
-const familyPath = (name: string) => fixturePath(`family/${name}`);
-const inFamily = (stored: StoredArray) => ({ ...stored, file: `family/${stored.file}` });
-const floats = (stored: unknown) => Float32Array.from(readArray(inFamily(stored as StoredArray)));
-const tensorOf = (stored: unknown) => Tensor.from(floats(stored), (stored as StoredArray).shape);
+const floats = (stored: unknown) => floatsOf(stored as StoredArray);
+const tensorIn = (stored: unknown) => tensorOf(stored as StoredArray);
 const ofMethod = (...methods: string[]) => cases.filter(({ method }) => methods.includes(method));
 const values = (tensor: Tensor) => tensor.toTypedArray() as Float32Array;
 
@@ -83,7 +82,7 @@ for (const golden of ofMethod('Saliency', 'GuidedBackprop', 'IntegratedGradients
                 batchSize: 7,
               });
       const progress: number[][] = [];
-      const { attributions, maps } = await explainer.attribute(tensorOf(golden.input), {
+      const { attributions, maps } = await explainer.attribute(tensorIn(golden.input), {
         targets: golden.targets,
         onProgress: (done, total) => progress.push([done, total]),
       });
@@ -104,7 +103,7 @@ for (const golden of ofMethod('GuidedGradCAM')) {
     for (const { dtype, optimize } of ways) {
       const model = await sharedModel(familyPath(golden.model), dtype);
       const cam = new GradCAM({ model, targetLayers: golden.targetLayers as string[], optimize });
-      const product = await guidedGradCam(cam, new GuidedBackprop({ model }), tensorOf(golden.input), {
+      const product = await guidedGradCam(cam, new GuidedBackprop({ model }), tensorIn(golden.input), {
         targets: golden.targets,
       });
       close(t, golden, 'product', product, dtype, largestExpected(golden, 'product'));
@@ -123,8 +122,8 @@ for (const golden of ofMethod('FullGrad', 'CAM', 'SmoothGradCAMPlusPlus')) {
           ? new FullGrad({ model, optimize })
           : golden.method === 'CAM'
             ? new CAM({ model, targetLayers, optimize, linear: linear as string })
-            : new SmoothGradCAMPlusPlus({ model, targetLayers, optimize, noise: tensorOf(noise) });
-      const { heatmaps } = await cam.explain(tensorOf(golden.input), {
+            : new SmoothGradCAMPlusPlus({ model, targetLayers, optimize, noise: tensorIn(noise) });
+      const { heatmaps } = await cam.explain(tensorIn(golden.input), {
         targets: golden.targets,
         augSmooth: Boolean(augSmooth),
         eigenSmooth: Boolean(eigenSmooth),
@@ -140,7 +139,7 @@ for (const golden of cases.filter(({ name }) => name === 'vit-legrad-final-score
       const model = await sharedModel(familyPath(golden.model), dtype);
       const reshapeTransform = { kind: 'tokens', prefixTokens: 1 } as const;
       const cam = new LeGrad({ model, optimize, reshapeTransform });
-      const { heatmaps } = await cam.explain(tensorOf(golden.input), { targets: golden.targets });
+      const { heatmaps } = await cam.explain(tensorIn(golden.input), { targets: golden.targets });
       close(t, golden, 'heatmaps', heatmaps, dtype);
     }
   });
@@ -150,12 +149,12 @@ test('CAM finds the linear layer, and says so where the model is of another kind
   for (const golden of ofMethod('CAM')) {
     const model = await sharedModel(familyPath(golden.model));
     const targetLayers = golden.targetLayers as string[];
-    const { heatmaps } = await new CAM({ model, targetLayers }).explain(tensorOf(golden.input), {
+    const { heatmaps } = await new CAM({ model, targetLayers }).explain(tensorIn(golden.input), {
       targets: golden.targets,
     });
     close(t, golden, 'heatmaps', heatmaps);
     await t.throwsAsync(
-      new CAM({ model, targetLayers: 'layer1' }).explain(tensorOf(golden.input), { targets: golden.targets }),
+      new CAM({ model, targetLayers: 'layer1' }).explain(tensorIn(golden.input), { targets: golden.targets }),
       { code: 'ERR_UNSUPPORTED', message: /average 'layer1' over space/ },
     );
   }
@@ -165,7 +164,7 @@ test('augSmooth of LeGrad is the mean of the six maps, changed back', async (t) 
   const [golden] = cases.filter(({ name }) => name === 'vit-legrad-final-score');
   const model = await sharedModel(familyPath(golden?.model ?? ''));
   const cam = new LeGrad({ model, reshapeTransform: { kind: 'tokens', prefixTokens: 1 } });
-  const input = tensorOf(golden?.input);
+  const input = tensorIn(golden?.input);
   const width = input.shape[3] as number;
   const mirrored = (data: Float32Array) =>
     data.map((_, index) => data[index - (index % width) + width - 1 - (index % width)] as number);
@@ -194,15 +193,15 @@ for (const golden of ofMethod('DeepFeatureFactorization')) {
       targetLayer: (golden.targetLayers as string[])[0] ?? '',
       computationOnConcepts: 'fc',
     });
-    const found = await factorization.factorize(tensorOf(golden.input), {
+    const found = await factorization.factorize(tensorIn(golden.input), {
       components: Number(components),
-      start: { concepts: tensorOf(startConcepts), explanations: tensorOf(startExplanations) },
+      start: { concepts: tensorIn(startConcepts), explanations: tensorIn(startExplanations) },
     });
     for (const key of ['concepts', 'explanations', 'conceptOutputs'] as const)
       close(t, golden, key, found[key] as Tensor);
     t.is(found.rounds, golden.expected.iterations as number);
-    const drawn = await factorization.factorize(tensorOf(golden.input), { components: 2, seed: 5 });
-    const again = await factorization.factorize(tensorOf(golden.input), { components: 2, seed: 5 });
+    const drawn = await factorization.factorize(tensorIn(golden.input), { components: 2, seed: 5 });
+    const again = await factorization.factorize(tensorIn(golden.input), { components: 2, seed: 5 });
     t.deepEqual(values(drawn.explanations), values(again.explanations));
   });
 }

@@ -20,9 +20,9 @@ import {
   setThreads,
   Tensor,
 } from 'node-gradcam';
-import { readArray, readJson, type StoredArray } from '../helpers/fixtures.js';
+import { familyPath, tensorOf } from '../helpers/family.js';
+import { readJson, type StoredArray } from '../helpers/fixtures.js';
 import { closeToFloat64 } from '../helpers/float64-result.js';
-import { fixturePath } from '../helpers/root.js';
 import { sharedModel } from '../helpers/shared-models.js';
 
 // Values from pytorch-grad-cam's own metrics, or by hand where the case says so, in double precision:
@@ -46,9 +46,6 @@ interface MetricCase {
 setThreads({ intraOpThreads: 1 });
 
 const { cases } = readJson<{ cases: readonly MetricCase[] }>('family/golden.json');
-const familyPath = (name = '') => fixturePath(`family/${name}`);
-const tensorOf = (stored: StoredArray) =>
-  Tensor.from(Float32Array.from(readArray({ ...stored, file: `family/${stored.file}` })), stored.shape);
 
 type Metric = (
   model: Model,
@@ -126,7 +123,7 @@ for (const golden of cases.filter(({ method }) => method === 'PointingGame')) {
 const [road] = cases.filter(({ name }) => name === 'metric-road-most-80');
 
 test('noise on imputed pixels is seeded', async (t) => {
-  const model = await sharedModel(familyPath(road?.model));
+  const model = await sharedModel(familyPath(road?.model ?? ''));
   const [input, heatmaps] = [tensorOf(road?.input as StoredArray), tensorOf(road?.cams as StoredArray)];
   const run = (seed: number) =>
     roadMostRelevantFirst(model, input, heatmaps, { noise: 0.5, seed, targets: 1 });
@@ -135,7 +132,7 @@ test('noise on imputed pixels is seeded', async (t) => {
 });
 
 test('a map that is flat, or zero nearly everywhere, still removes the share it should', async (t) => {
-  const model = await sharedModel(familyPath(road?.model));
+  const model = await sharedModel(familyPath(road?.model ?? ''));
   const input = tensorOf(road?.input as StoredArray);
   const [images = 1, , height = 1, width = 1] = input.shape;
   const flat = Tensor.from(new Float32Array(images * height * width), [images, height, width]);
@@ -146,7 +143,7 @@ test('a map that is flat, or zero nearly everywhere, still removes the share it 
 });
 
 test('heatmaps that do not belong to the images are refused, and wrong options too', async (t) => {
-  const model = await sharedModel(familyPath(road?.model));
+  const model = await sharedModel(familyPath(road?.model ?? ''));
   const [input, heatmaps] = [tensorOf(road?.input as StoredArray), tensorOf(road?.cams as StoredArray)];
   await t.throwsAsync(confidenceChange(model, input, heatmaps.at(0)), { code: 'ERR_INPUT_SHAPE' });
   await t.throwsAsync(roadMostRelevantFirst(model, input, heatmaps, { percentile: 101 }), {

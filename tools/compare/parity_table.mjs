@@ -3,12 +3,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as exported from '../../dist/lib/index.js';
-import { functionTargets } from '../../dist/test/helpers/function-targets.js';
+import { familyPath, floatsOf, tensorOf, toTarget } from '../../dist/test/helpers/family.js';
 
 const gradcam = { ...exported };
 
 const fileIn = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const familyPath = (name) => fileIn(`test/fixtures/family/${name}`);
 const { cases } = JSON.parse(readFileSync(familyPath('golden.json'), 'utf8'));
 
 // Our classes have the names that the fixtures use.
@@ -34,31 +33,6 @@ const comparedMethods = [
   'SmoothGradCAMPlusPlus',
 ].filter((name) => name in gradcam);
 const baseNames = { GradCAM: 'gradcam', GradCAMPlusPlus: 'gradcam++', LayerCAM: 'layercam' };
-
-function floats({ file, dtype = 'float32' }) {
-  const { buffer, byteOffset, byteLength } = readFileSync(familyPath(file));
-  const bytes = buffer.slice(byteOffset, byteOffset + byteLength);
-  return dtype === 'float64' ? Float32Array.from(new Float64Array(bytes)) : new Float32Array(bytes);
-}
-const tensorOf = (stored) => gradcam.Tensor.from(floats(stored), stored.shape);
-
-async function toTarget(spec) {
-  if (typeof spec === 'number') return spec;
-  const { kind, category = 0, vector, mask, labels, boundingBoxes, iouThreshold } = spec;
-  if (kind === 'TorchScriptTarget') return await gradcam.TorchScriptTarget.load(familyPath(spec.module));
-  if (kind === 'function') return functionTargets[spec.name];
-  const Target = gradcam[kind];
-  if (kind === 'FinerWeightedTarget')
-    return new Target(spec.mainCategory, spec.comparisonCategories, spec.alpha);
-  if (vector) return new Target(floats(vector));
-  if (mask) return new Target(category, tensorOf(mask));
-  if (boundingBoxes) {
-    const values = [...floats(boundingBoxes)];
-    const boxes = labels.map((_, index) => values.slice(index * 4, index * 4 + 4));
-    return new Target(labels, boxes, iouThreshold);
-  }
-  return new Target(category);
-}
 
 /** The options of our class for the options of a case. */
 function methodOptions({ options = {} }) {
@@ -90,7 +64,7 @@ async function errorOf(golden, optimize) {
     const inputs = (golden.inputs ?? [golden.input]).map(tensorOf);
     const smoothing = { augSmooth, eigenSmooth };
     const { heatmaps } = await cam.explain(inputs, { ...smoothing, ...(targets ? { targets } : {}) });
-    const expected = floats(golden.expected.heatmaps);
+    const expected = floatsOf(golden.expected.heatmaps);
     const ours = heatmaps.toTypedArray();
     if (ours.length !== expected.length)
       throw new Error(`${ours.length} values instead of ${expected.length}`);
