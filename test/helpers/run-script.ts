@@ -6,6 +6,7 @@ import { root } from './root.js';
 export interface Ending {
   readonly code: number | null;
   readonly signal: string | null;
+  readonly stdout: string;
   readonly stderr: string;
 }
 
@@ -32,8 +33,8 @@ export function runScript(
   const options = { cwd: root, env: { ...process.env, ...environment } };
   const run = () =>
     new Promise<Ending>((resolve) => {
-      const child = execFile(command as string, args, options, (_error, _stdout, stderr) => {
-        resolve({ code: child.exitCode, signal: child.signalCode, stderr });
+      const child = execFile(command as string, args, options, (_error, stdout, stderr) => {
+        resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr });
       });
     });
   return queue.add(run);

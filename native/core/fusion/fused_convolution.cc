@@ -22,7 +22,9 @@ bool FusedConvolution::available() {
   static const bool found = at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
                             findTorchOperator("mkldnn::_convolution_pointwise") &&
                             findTorchOperator("mkldnn::_convolution_pointwise", "binary") &&
-                            findTorchOperator("mkldnn::_reorder_convolution_weight");
+                            findTorchOperator("mkldnn::_reorder_convolution_weight") &&
+                            findTorchOperator("mkldnn::_get_mkldnn_serialized_md") &&
+                            findTorchOperator("mkldnn::_nbytes");
   return found;
 }
 

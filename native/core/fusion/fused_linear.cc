@@ -18,7 +18,7 @@ void runFusedLinear(torch::jit::Stack& stack) {
 bool FusedLinear::available() {
   return at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
          findTorchOperator("mkldnn::_linear_pointwise") &&
-         findTorchOperator("mkldnn::_reorder_linear_weight");
+         findTorchOperator("mkldnn::_reorder_linear_weight") && findTorchOperator("mkldnn::_nbytes");
 }
 
 FusedLinear::FusedLinear(const at::Tensor& weight,

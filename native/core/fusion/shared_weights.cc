@@ -10,13 +10,14 @@
 namespace gradcam {
 namespace {
 
-constexpr std::size_t kSizesKept = 4;
+constexpr std::size_t kOrdersKept = 4;
+constexpr std::size_t kRunsKept = 64;  // a few numbers each
 // Smaller constants are not worth comparing.
 constexpr std::size_t kSmallestShared = 4096;
 
-// A packed tensor is opaque; what oneDNN adds to fill its blocks is not told.
 std::size_t bytesOf(const at::Tensor& packed) {
-  return packed.defined() ? static_cast<std::size_t>(packed.numel()) * packed.element_size() : 0;
+  static const auto bytes = findTorchOperator("mkldnn::_nbytes")->typed<int64_t(const at::Tensor&)>();
+  return static_cast<std::size_t>(bytes.call(packed));
 }
 
 bool sameBits(const at::Tensor& a, const at::Tensor& b) {
@@ -52,7 +53,7 @@ PackedConvolution::PackedConvolution(at::Tensor weight,
       bytes_(std::move(bytes)) {}
 
 PackedConvolution::~PackedConvolution() {
-  for (const Packed& each : packed_) *bytes_ -= bytesOf(each.weight);
+  for (const auto& each : packed_) *bytes_ -= bytesOf(each->weight);
 }
 
 bool PackedConvolution::isOf(const std::optional<at::Tensor>& scale, const Shape& shape) const {
@@ -64,29 +65,44 @@ at::Tensor PackedConvolution::plain() const {
 }
 
 at::Tensor PackedConvolution::weightFor(const at::Tensor& input) {
-  static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
-  const int64_t height = input.size(2), width = input.size(3);
+  const Run run = {input.size(0), input.size(2), input.size(3), at::get_num_threads()};
   // Held while packing: who comes meanwhile would pack the same, and waits no longer than that takes.
   const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(packed_.begin(), packed_.end(), [&](const Packed& each) {
-    return each.height == height && each.width == width;
+  const bool sizeIsNew = std::none_of(seen_.begin(), seen_.end(), [&](const Seen& each) {
+    return each.run.height == run.height && each.run.width == run.width;
   });
-  if (found == packed_.end()) {
-    packed_.push_front({height, width, {}});
-    if (packed_.size() > kSizesKept) {
-      *bytes_ -= bytesOf(packed_.back().weight);
-      packed_.pop_back();
-    }
-    return plain();
+  const auto found =
+      std::find_if(seen_.begin(), seen_.end(), [&](const Seen& each) { return each.run == run; });
+  if (found == seen_.end()) {
+    seen_.push_front({run, {}});
+    if (seen_.size() > kRunsKept) seen_.pop_back();
+  } else {
+    seen_.splice(seen_.begin(), seen_, found);
   }
-  packed_.splice(packed_.begin(), packed_, found);
-  if (!found->weight.defined()) {
-    const std::vector<int64_t> one = {1, input.size(1), height, width};
-    found->weight = callTorchOperator(
-        reorder, {plain(), shape_.padding, shape_.stride, shape_.dilation, shape_.groups, one});
-    *bytes_ += bytesOf(found->weight);
+  if (sizeIsNew) return plain();
+  std::shared_ptr<const Packed> packed = seen_.front().packed.lock();
+  if (!packed) seen_.front().packed = packed = pack(input);
+  packed_.splice(packed_.begin(), packed_, std::find(packed_.begin(), packed_.end(), packed));
+  return packed->weight;
+}
+
+// One of those that are there, if they have the order that the input asks for.
+std::shared_ptr<const PackedConvolution::Packed> PackedConvolution::pack(const at::Tensor& input) {
+  static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
+  static const auto describeOrder = *findTorchOperator("mkldnn::_get_mkldnn_serialized_md");
+  const at::Tensor weight = callTorchOperator(
+      reorder, {plain(), shape_.padding, shape_.stride, shape_.dilation, shape_.groups, input.sizes()});
+  const at::Tensor order = callTorchOperator(describeOrder, {weight});
+  for (const auto& each : packed_) {
+    if (each->order.equal(order)) return each;
   }
-  return found->weight;
+  packed_.push_front(std::make_shared<const Packed>(Packed{weight, order}));
+  *bytes_ += bytesOf(weight);
+  if (packed_.size() > kOrdersKept) {
+    *bytes_ -= bytesOf(packed_.back()->weight);
+    packed_.pop_back();
+  }
+  return packed_.front();
 }
 
 PackedLinear::PackedLinear(at::Tensor weight, PackedBytes bytes)

@@ -19,8 +19,9 @@ namespace gradcam {
 using PackedBytes = std::shared_ptr<std::atomic<std::size_t>>;
 
 // One convolution's weight, times a BatchNorm's scale, for oneDNN, which wants it in an order of its own that
-// depends on the image's size: from the second run with a size on it is kept in that order, for the few sizes
-// used last. (A batch of one decides the order; other batches want the same.) Several threads may ask.
+// depends on the size of the images, on their number and on the threads: from the second run with a size on
+// it is kept in that order. Most numbers of images want the same order, and share it; the few orders used
+// last stay. Several threads may ask.
 class PackedConvolution {
  public:
   struct Shape {
@@ -46,11 +47,25 @@ class PackedConvolution {
   const Shape shape_;
   const PackedBytes bytes_;
   std::mutex mutex_;
-  struct Packed {
-    int64_t height, width;
-    at::Tensor weight;  // undefined while the size was seen only once
+  // What decides the order, beside the convolution.
+  struct Run {
+    int64_t images, height, width;
+    int threads;
+    bool operator==(const Run&) const = default;
   };
-  std::list<Packed> packed_;  // most recently used first
+  struct Packed {
+    at::Tensor weight;
+    at::Tensor order;  // as oneDNN writes it down
+  };
+  struct Seen {
+    Run run;
+    std::weak_ptr<const Packed>
+        packed;  // none while its size was seen only once, or when others took its place
+  };
+  std::list<Seen> seen_;                             // most recently used first
+  std::list<std::shared_ptr<const Packed>> packed_;  // of different orders, most recently used first
+
+  std::shared_ptr<const Packed> pack(const at::Tensor& input);
 };
 
 // A matrix in oneDNN's order, into which it is put when it is asked for first. Several threads may ask.
