@@ -252,3 +252,15 @@ test('where the channels are, weights tell the suggestion', async (t) => {
   t.is(suggested.path, 'block');
   t.like(suggested.reshapeTransform as object, { kind: 'nhwc' });
 });
+
+test('a nested tensor, as an encoder makes of padding, has no shape and is no map', async (t) => {
+  const input = inputsOf(caseOf('padded-encoder'));
+  for (const name of ['padded-encoder', 'padded-encoder-scripted']) {
+    const model = await sharedModel(pathOf(name));
+    const { layers } = await model.inspect(input);
+    t.deepEqual(layers.find(({ path }) => path === 'encoder.layers.0')?.outputShapes, [null]);
+    t.deepEqual(layers.find(({ path }) => path === 'top')?.outputShapes, [[2, 8, 6, 6]]);
+    const cam = new EigenCAM({ model, targetLayers: 'encoder.layers.0' });
+    await t.throwsAsync(cam.explain(input), { code: 'ERR_LAYER_OUTPUT', message: /nested/ });
+  }
+});

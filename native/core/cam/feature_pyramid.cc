@@ -60,7 +60,8 @@ void checkLevels(const ActivationsAndGradients::Layer& layer, const ReshapeTrans
     return;
   }
   const std::string& given = *layer.given;
-  if (given.empty()) throwNotAPyramid(layer, "no tensors. Choose another layer.");
+  if (given.empty())
+    throwNotAPyramid(layer, "no tensor, or a nested one, which is no map. Choose another layer.");
   const bool pyramid = !layer.maps.empty() && areMaps(layer.maps, reshape) &&
                        (asked || layer.maps.size() == 1 || areInOrderOfSize(layer.maps));
   if (pyramid && (asked || reshape.kind == ReshapeTransform::Kind::None)) return;

@@ -3,6 +3,7 @@
 #include "core/script/own_operators.h"
 #include "core/values/feature_maps.h"
 #include "core/values/output_tree.h"
+#include "core/values/tensor_types.h"
 
 namespace gradcam {
 namespace {
@@ -131,7 +132,7 @@ c10::IValue ForwardHooks::recordFrom(const c10::IValue& argument) const {
 void ForwardHooks::observe(const c10::IValue& output, int slot, bool dependsOnInput) {
   Observation observation{slot, std::nullopt, {}, {}, dependsOnInput};
   for (const at::Tensor& map : mapsOf(output)) observation.shapesOfMaps.push_back(map.sizes().vec());
-  if (output.isTensor()) {
+  if (isOneTensor(output)) {
     observation.shape = output.toTensor().sizes().vec();
   } else {
     for (const auto& [selector, tensor] : tensorsIn(output))

@@ -20,14 +20,14 @@ bool isOfMaps(const c10::TypePtr& type) {
 std::vector<at::Tensor> mapsOf(const c10::IValue& output, const OutputSelector& selector) {
   if (output.isTensor() || !selector.empty()) {
     const auto chosen = valueAt(output, output.isTensor() ? OutputSelector() : selector);
-    if (!chosen || !chosen->isTensor() || !chosen->toTensor().defined()) return {};
+    if (!chosen || !isOneTensor(*chosen)) return {};
     return {chosen->toTensor()};
   }
   std::vector<at::Tensor> maps;
   bool onlyTensors = true;
   const auto add = [&](const c10::IValue& each) {
-    if (each.isTensor()) maps.push_back(each.toTensor());
-    onlyTensors = onlyTensors && each.isTensor();
+    if (isOneTensor(each)) maps.push_back(each.toTensor());
+    onlyTensors = onlyTensors && isOneTensor(each);
   };
   if (output.isGenericDict()) {
     for (const auto& entry : output.toGenericDict()) add(entry.value());

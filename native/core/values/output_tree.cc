@@ -6,6 +6,7 @@
 #include "api/failure.h"
 #include "core/values/output_tree.h"
 #include "core/values/tensor_state.h"
+#include "core/values/tensor_types.h"
 
 namespace gradcam {
 namespace {
@@ -92,7 +93,7 @@ void collectTensors(const c10::IValue& value, const OutputSelector& path, std::v
     longer.push_back(std::move(key));
     collectTensors(inner, longer, found);
   };
-  if (value.isTensor() && value.toTensor().defined()) {
+  if (isOneTensor(value)) {
     found.push_back({path, value.toTensor()});
   } else if (value.isGenericDict()) {
     for (const auto& entry : value.toGenericDict()) {
