@@ -9,7 +9,7 @@ namespace gradcam {
 std::optional<FusedActivation> FusedActivation::of(const torch::jit::Node* node) {
   static const std::map<std::string, std::string> withoutArguments = {
       {"aten::relu", "relu"},  {"aten::sigmoid", "sigmoid"},     {"aten::tanh", "tanh"},
-      {"aten::silu", "swish"}, {"aten::hardswish", "hardswish"},
+      {"aten::silu", "swish"}, {"aten::hardswish", "hardswish"}, {"aten::hardsigmoid", "hardsigmoid"},
   };
   const std::string kind = node->kind().toQualString();
   if (const auto found = withoutArguments.find(kind); found != withoutArguments.end()) {
@@ -48,6 +48,7 @@ at::Tensor FusedActivation::apply(const at::Tensor& x) const {
   if (name == "sigmoid") return at::sigmoid(x);
   if (name == "tanh") return at::tanh(x);
   if (name == "hardswish") return at::hardswish(x);
+  if (name == "hardsigmoid") return at::hardsigmoid(x);
   if (name == "swish") return at::silu(x);
   if (name == "gelu") return at::gelu(x, algorithm.value_or("none"));
   TORCH_INTERNAL_ASSERT(name == "none", "an activation without a written form: ", name);
@@ -62,6 +63,7 @@ at::Tensor FusedActivation::applyInPlace(at::Tensor x) const {
   if (name == "sigmoid") return x.sigmoid_();
   if (name == "tanh") return x.tanh_();
   if (name == "hardswish") return at::hardswish_(x);
+  if (name == "hardsigmoid") return at::hardsigmoid_(x);
   if (name == "swish") return at::silu_(x);
   return apply(x);
 }

@@ -43,10 +43,10 @@ std::optional<int64_t> knownRank(const torch::jit::Value* value) {
   static const std::map<std::string, int64_t> ranks = {
       {"aten::conv1d", 3}, {"aten::conv2d", 4}, {"aten::conv3d", 5}};
   static const std::set<std::string> shapeless = {
-      "aten::batch_norm", "aten::relu", "aten::relu_",      "aten::relu6",
-      "aten::relu6_",     "aten::silu", "aten::silu_",      "aten::hardswish",
-      "aten::hardswish_", "aten::gelu", "aten::hardtanh",   "aten::hardtanh_",
-      "aten::sigmoid",    "aten::tanh", "aten::leaky_relu", "aten::leaky_relu_",
+      "aten::batch_norm", "aten::relu",        "aten::relu_",       "aten::relu6",      "aten::relu6_",
+      "aten::silu",       "aten::silu_",       "aten::hardswish",   "aten::hardswish_", "aten::gelu",
+      "aten::hardtanh",   "aten::hardtanh_",   "aten::hardsigmoid", "aten::sigmoid",    "aten::tanh",
+      "aten::leaky_relu", "aten::leaky_relu_",
   };
   while (true) {
     const std::string kind = value->node()->kind().toQualString();
