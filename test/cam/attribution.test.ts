@@ -160,6 +160,25 @@ test('CAM finds the linear layer, and says so where the model is of another kind
   }
 });
 
+test('CAM is Grad-CAM where a linear layer classifies the mean over space, with eigenSmooth too', async (t) => {
+  for (const golden of ofMethod('CAM')) {
+    const model = await sharedModel(familyPath(golden.model));
+    const targetLayers = golden.targetLayers as string[];
+    for (const eigenSmooth of [false, true]) {
+      const [cam, gradCam] = await Promise.all(
+        [new CAM({ model, targetLayers }), new GradCAM({ model, targetLayers })].map(async (each) => {
+          const result = await each.explain(tensorIn(golden.input), { targets: golden.targets, eigenSmooth });
+          return result.heatmaps.toTypedArray() as Float32Array;
+        }),
+      );
+      t.true(
+        maxDifference(cam as Float32Array, gradCam as Float32Array) < 1e-5,
+        `eigenSmooth ${eigenSmooth}`,
+      );
+    }
+  }
+});
+
 test('augSmooth of LeGrad is the mean of the six maps, changed back', async (t) => {
   const [golden] = cases.filter(({ name }) => name === 'vit-legrad-final-score');
   const model = await sharedModel(familyPath(golden?.model ?? ''));

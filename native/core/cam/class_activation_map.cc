@@ -68,7 +68,7 @@ std::vector<at::Tensor> classActivationMaps(const ExplainedBatch& batch, const M
       classes.push_back(target.classIndex);
     }
     const at::Tensor ofTargets = weight.to(at::kFloat).index_select(0, indexTensor(classes, weight.device()));
-    perLayer.push_back(weightedMaps(batch, layer.activation, ofTargets, /*eigenSmooth=*/false));
+    perLayer.push_back(weightedMaps(batch, layer.activation, ofTargets, request.eigenSmooth));
   }
   return perLayer;
 }
