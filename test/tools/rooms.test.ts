@@ -7,6 +7,7 @@ import { rootUrl } from '../helpers/root.js';
 // The check of rooms refuses what it is there to refuse.
 
 const { checkTypeScript } = await import(rootUrl('tools/checks/rooms/typescript.mjs'));
+const { checkNative } = await import(rootUrl('tools/checks/rooms/native.mjs'));
 
 const table = `### lib/
 
@@ -30,7 +31,9 @@ const tree = {
   'lib/low/low.ts': 'export const low = 1;\n',
 };
 
-const cases: Record<string, { files: Record<string, string>; told: RegExp | null }> = {
+type Cases = Record<string, { files: Record<string, string>; told: RegExp | null }>;
+
+const cases: Cases = {
   'a tree as its table says': { files: {}, told: null },
   'a room that imports from one below it': {
     files: {
@@ -79,16 +82,74 @@ const cases: Record<string, { files: Record<string, string>; told: RegExp | null
   },
 };
 
-for (const [title, { files, told }] of Object.entries(cases)) {
-  test.serial(title, async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'rooms-'));
-    t.teardown(() => rmSync(folder, { recursive: true }));
-    for (const [path, content] of Object.entries({ ...tree, ...files })) {
-      mkdirSync(dirname(join(folder, path)), { recursive: true });
-      writeFileSync(join(folder, path), content);
-    }
-    const problems: string[] = await checkTypeScript(folder);
-    if (told === null) t.deepEqual(problems, []);
-    else t.regex(problems.join('\n'), told);
-  });
+const nativeTree = {
+  'docs/architecture.md': `### native/
+
+| room | what belongs in it |
+| --- | --- |
+| \`api/\` | What the binding sees. |
+| \`core/low/\` | What all use. |
+| \`core/high/\` | What uses it. |
+| \`binding/\` | For JavaScript. |
+`,
+  'CMakeLists.txt': 'native/core/low/low.cc native/core/high/high.cc native/binding/addon.cc',
+  'native/api/README.md': 'What the binding sees.\n',
+  'native/api/data.h': '#include "api/high.h"\n',
+  'native/api/high.h': '#include <string>\n',
+  'native/api/low.h': '',
+  'native/core/low/README.md': 'What all use.\n',
+  'native/core/low/low.cc': '#include "api/low.h"\n',
+  'native/core/low/parts.h': '',
+  'native/core/high/README.md': 'What uses it.\n',
+  'native/core/high/high.cc': '#include "api/high.h"\n#include "core/low/parts.h"\n',
+  'native/core/high/parts.h': '',
+  'native/binding/README.md': 'For JavaScript.\n',
+  'native/binding/addon.cc': '#include "api/data.h"\n',
+};
+
+const nativeCases: Cases = {
+  'a tree as its table says': { files: {}, told: null },
+  'a room that includes from one below it': {
+    files: { 'native/core/low/low.cc': '#include "core/high/parts.h"\n' },
+    told: /^native\/core\/low\/low\.cc includes "core\/high\/parts\.h": the room core\/low\/ may not use core\/high\/, which is below it/,
+  },
+  'a header of the api that a lower room has written': {
+    files: { 'native/core/low/low.cc': '#include "api/high.h"\n' },
+    told: /the room core\/low\/ may not use core\/high\//,
+  },
+  'the same through a header that is data alone': {
+    files: { 'native/core/low/low.cc': '#include "api/data.h"\n' },
+    told: /the room core\/low\/ may not use core\/high\//,
+  },
+  'a binding that sees the core': {
+    files: { 'native/binding/addon.cc': '#include "core/low/parts.h"\n' },
+    told: /^native\/binding\/addon\.cc includes "core\/low\/parts\.h": binding\/ sees the core by api\/ only/,
+  },
+  'a header that is not there': {
+    files: { 'native/core/high/high.cc': '#include "core/low/gone.h"\n' },
+    told: /includes "core\/low\/gone\.h", which is not there/,
+  },
+  'a source that is not compiled': {
+    files: { 'native/core/low/left.cc': '' },
+    told: /^CMakeLists\.txt does not compile native\/core\/low\/left\.cc/,
+  },
+};
+
+for (const [language, check, usual, all] of [
+  ['TypeScript', checkTypeScript, tree, cases],
+  ['C++', checkNative, nativeTree, nativeCases],
+] as const) {
+  for (const [title, { files, told }] of Object.entries(all)) {
+    test.serial(`${language}: ${title}`, async (t) => {
+      const folder = mkdtempSync(join(tmpdir(), 'rooms-'));
+      t.teardown(() => rmSync(folder, { recursive: true }));
+      for (const [path, content] of Object.entries({ ...usual, ...files })) {
+        mkdirSync(dirname(join(folder, path)), { recursive: true });
+        writeFileSync(join(folder, path), content);
+      }
+      const problems: string[] = await check(folder);
+      if (told === null) t.deepEqual(problems, []);
+      else t.regex(problems.join('\n'), told);
+    });
+  }
 }

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { compareFolders, page, readRooms } from './table.mjs';
 
 // Do the C++ files include only what their room may? A header of api/ declares what a room of the core does, so it counts as
-// that room's: the one that holds its .cc, or, where it has none, the lowest of those whose headers it includes.
+// that room's: the one that holds its .cc, or, where it has none, the lowest in the table of those whose headers it includes.
 
 /** What is wrong with the rooms of native/, a line each; nothing where all is well. */
 export function checkNative(root) {
