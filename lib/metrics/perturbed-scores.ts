@@ -23,7 +23,7 @@ export interface MetricOptions {
 }
 
 /** @internal */
-export const noPerturbation: NativePerturbation = {
+const noPerturbation: NativePerturbation = {
   kind: 'none',
   percentile: null,
   noise: 0,

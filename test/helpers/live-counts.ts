@@ -15,7 +15,7 @@ export type LiveCounts = Readonly<Record<string, number>>;
  * What is alive in the process: objects of the addon, blocks of LibTorch's CPU allocator, and what JavaScript holds.
  * @param signals - their `abort` listeners are counted
  */
-export function liveCounts(signals: readonly AbortSignal[] = []): LiveCounts {
+function liveCounts(signals: readonly AbortSignal[] = []): LiveCounts {
   const { liveBlocks, liveBytes, liveObjects } = native().memory();
   return {
     ...liveObjects,

@@ -10,11 +10,6 @@ export function makePipe(path: string): string {
   return path;
 }
 
-/** Lets those go on who wait for a pipe; they read nothing from it. */
-export function openPipe(path: string): void {
-  closeSync(openSync(path, 'r+'));
-}
-
 /** Keeps all threads of libuv's pool busy until the returned function is called: pictures that are to be decoded wait. */
 export async function holdThreadPool(): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), 'gradcam-pipe-'));

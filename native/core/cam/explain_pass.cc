@@ -176,9 +176,8 @@ std::vector<at::Tensor> ExplainPass::heatmaps(const std::function<void(int64_t r
   for (const MethodRequest& method : request_.methods) {
     cancellation_.throwIfCancelled();
     const auto* formula = methodAs<LayerFormula>(method);
-    const auto raw = formula != nullptr
-                         ? mapsOfFormula(*formula, method, walks)
-                         : mapsOfModel(std::get<ModelMethod>(camMethod(method.name).how), method, advance);
+    const auto raw = formula != nullptr ? mapsOfFormula(*formula, method, walks)
+                                        : mapsOfModel(*methodAs<ModelMethod>(method), method, advance);
     rawMaps.insert(rawMaps.end(), raw.begin(), raw.end());
     const LayerFusion fusion = method.multiplyLayers ? LayerFusion::Product : LayerFusion::Mean;
     results.push_back(fuseLayers(raw, mapSize(), fusion, request_.upsample));
