@@ -25,7 +25,6 @@ std::shared_ptr<const Plan> PlanCache::get(const std::string& key, const Build& 
       Promise promise;
       recent_.push_front({key, promise.get_future().share(), &promise});
       if (recent_.size() > most_) recent_.pop_back();
-      count();
       lock.unlock();
       return built(promise, build);
     }
@@ -42,8 +41,6 @@ std::shared_ptr<const Plan> PlanCache::built(Promise& promise, const Build& buil
   try {
     auto plan = build();
     promise.set_value(plan);
-    const std::lock_guard lock(mutex_);
-    count();
     return plan;
   } catch (...) {
     forget(promise);
@@ -61,11 +58,11 @@ std::shared_ptr<const Plan> PlanCache::built(Promise& promise, const Build& buil
 void PlanCache::forget(const Promise& builder) {
   const std::lock_guard lock(mutex_);
   recent_.remove_if([&](const Entry& entry) { return entry.builder == &builder && !isReady(entry.plan); });
-  count();
 }
 
-void PlanCache::count() {
-  built_ = static_cast<std::size_t>(
+std::size_t PlanCache::size() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(
       std::count_if(recent_.begin(), recent_.end(), [](const Entry& entry) { return isReady(entry.plan); }));
 }
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <future>
 #include <list>
@@ -23,7 +22,7 @@ class PlanCache {
   // Throws what `build` throws, to all that wait for it; then nothing is kept.
   std::shared_ptr<const Plan> get(const std::string& key, const Build& build);
   // How many plans are there; never waits for one that is being built.
-  std::size_t size() const { return built_; }
+  std::size_t size() const;
 
  private:
   // Null: the job that built it was cancelled.
@@ -36,12 +35,10 @@ class PlanCache {
 
   std::shared_ptr<const Plan> built(Promise& promise, const Build& build);
   void forget(const Promise& builder);
-  void count();
 
   const std::size_t most_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::list<Entry> recent_;  // most recently used first
-  std::atomic<std::size_t> built_ = 0;
 };
 
 }  // namespace gradcam
