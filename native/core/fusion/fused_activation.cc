@@ -73,6 +73,7 @@ std::optional<c10::OperatorHandle> findTorchOperator(const char* name, const cha
 }
 
 at::Tensor callTorchOperator(const c10::OperatorHandle& op, torch::jit::Stack arguments) {
+  const at::AutoDispatchBelowADInplaceOrView withoutAutograd;  // which has nothing to record of them
   op.callBoxed(arguments);
   return torch::jit::pop(arguments).toTensor();
 }

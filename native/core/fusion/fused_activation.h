@@ -24,7 +24,8 @@ struct FusedActivation {
   at::Tensor applyInPlace(at::Tensor x) const;
 };
 
-// ATen's operators on oneDNN have no C++ functions; they are found and called by name.
+// ATen's operators on oneDNN have no C++ functions; they are found and called by name. They have no
+// derivative, and autograd does not see them.
 std::optional<c10::OperatorHandle> findTorchOperator(const char* name, const char* overload = "");
 at::Tensor callTorchOperator(const c10::OperatorHandle& op, torch::jit::Stack arguments);
 

@@ -1,5 +1,6 @@
 #include "core/fusion/fused_convolution.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "core/script/own_operators.h"
@@ -14,6 +15,21 @@ void runFusedConvolution(torch::jit::Stack& stack) {
       c10::static_intrusive_pointer_cast<FusedConvolution>(torch::jit::pop(stack).toCapsule());
   const at::Tensor result = convolution->run(input, added);
   torch::jit::push(stack, convolution->inRows() ? result.contiguous() : result);
+}
+
+// All that oneDNN's operator takes behind an addition.
+bool isBehindSum(const FusedActivation& activation) {
+  return activation.name == "relu";
+}
+
+at::Tensor callWithSettings(const c10::OperatorHandle& op,
+                            torch::jit::Stack arguments,
+                            const std::vector<c10::IValue>& geometry,
+                            const std::vector<c10::IValue>& end) {
+  arguments.reserve(arguments.size() + geometry.size() + end.size());
+  arguments.insert(arguments.end(), geometry.begin(), geometry.end());
+  arguments.insert(arguments.end(), end.begin(), end.end());
+  return callTorchOperator(op, std::move(arguments));
 }
 
 }  // namespace
@@ -54,10 +70,24 @@ FusedConvolution::FusedConvolution(Parameters parameters,
     return;
   }
   const auto& [weight, bias, stride, padding, dilation, groups] = parameters_;
+  const c10::List<std::optional<at::Scalar>> noScalars;
+  geometry_ = {padding, stride, dilation, groups};
+  ends_ = {{"none", noScalars, c10::IValue()},
+           {activation_.name, activation_.scalarList(), activation_.algorithm},
+           {"add", at::Scalar(1.0), isBehindSum(activation_) ? c10::IValue(activation_.name) : c10::IValue(),
+            noScalars, c10::IValue()}};
   packed_ = weights.convolution(weight, batchNorm ? std::optional(batchNorm->scale) : std::nullopt,
                                 {stride, padding, dilation, groups});
   if (!batchNorm) return;
   parameters_.bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
+}
+
+bool FusedConvolution::isPointwise() const {
+  const auto allAre = [](const std::vector<int64_t>& values, int64_t wanted) {
+    return std::all_of(values.begin(), values.end(), [&](int64_t value) { return value == wanted; });
+  };
+  return !onGpu() && !inRows_ && weightSizes_[2] == 1 && weightSizes_[3] == 1 && parameters_.groups == 1 &&
+         allAre(parameters_.stride, 1) && allAre(parameters_.padding, 0);
 }
 
 bool FusedConvolution::canRun(const at::Tensor& input) const {
@@ -90,24 +120,16 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
   const at::Tensor weight = packed_->weightFor(input);
   const at::Tensor image = input.contiguous(at::MemoryFormat::ChannelsLast);
-  const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
-  if (!added) {
-    return callTorchOperator(unary, {image, weight, bias, padding, stride, dilation, groups, activation_.name,
-                                     activation_.scalarList(), activation_.algorithm});
-  }
+  const auto& bias = parameters_.bias;
+  if (!added) return callWithSettings(unary, {image, weight, bias}, geometry_, ends_.activated);
   if (added->scalar_type() != at::kFloat || added->sizes() != outputSizes(input)) {
     return activation_.apply(
-        at::add(callTorchOperator(unary, {image, weight, bias, padding, stride, dilation, groups, "none",
-                                          c10::List<std::optional<at::Scalar>>(), std::nullopt}),
-                *added));
+        at::add(callWithSettings(unary, {image, weight, bias}, geometry_, ends_.plain), *added));
   }
-  const bool isRelu = activation_.name == "relu";  // all that oneDNN's operator takes behind an addition
   at::Tensor sum =
-      callTorchOperator(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias,
-                                 padding, stride, dilation, groups, "add", at::Scalar(1.0),
-                                 isRelu ? c10::IValue(activation_.name) : c10::IValue(),
-                                 c10::List<std::optional<at::Scalar>>(), std::nullopt});
-  return isRelu ? sum : activation_.applyInPlace(std::move(sum));
+      callWithSettings(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias},
+                       geometry_, ends_.added);
+  return isBehindSum(activation_) ? sum : activation_.applyInPlace(std::move(sum));
 }
 
 // What oneDNN cannot take, and every mistake, goes to the operators the model was written with, whose results

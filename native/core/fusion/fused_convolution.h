@@ -53,6 +53,12 @@ class FusedConvolution final : public torch::CustomClassHolder {
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   // The result is contiguous instead of channels-last.
   bool inRows() const { return inRows_; }
+  // On a CPU: multiplies the channels of each place by a matrix.
+  bool isPointwise() const;
+  // On a CPU: with the BatchNorm's scale and shift.
+  at::Tensor foldedWeight() const { return packed_->plain(); }
+  const std::optional<at::Tensor>& foldedBias() const { return parameters_.bias; }
+  const FusedActivation& activation() const { return activation_; }
   std::string describe() const;
 
  private:
@@ -69,6 +75,11 @@ class FusedConvolution final : public torch::CustomClassHolder {
   std::shared_ptr<PackedConvolution> packed_;  // null on a GPU
   const FusedActivation activation_;
   const bool inRows_;
+  // What oneDNN's operators are given after the tensors, made once: padding to groups, and what follows them.
+  std::vector<c10::IValue> geometry_;
+  struct Ends {
+    std::vector<c10::IValue> plain, activated, added;
+  } ends_;
   at::MemoryFormat formatOnGpu_ = at::MemoryFormat::Contiguous;
   mutable std::atomic<bool> oneKernel_ = true;  // until cuDNN refuses
 };

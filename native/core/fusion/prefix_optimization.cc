@@ -6,6 +6,7 @@
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/fused_linear.h"
 #include "core/fusion/plain_layout.h"
+#include "core/fusion/squeeze_excitation.h"
 #include "core/script/graph_walk.h"
 #include "core/script/operator_arguments.h"
 
@@ -243,7 +244,9 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
   for (Node* node : linears) optimizer.fuseLinear(node);
   torch::jit::EliminateDeadCode(graph);
   foldBatchNorms(graph);  // those that oneDNN cannot take
-  return optimizer.takeCapsules();
+  auto capsules = optimizer.takeCapsules();
+  fuseSqueezeExcitations(*graph, capsules, weights);
+  return capsules;
 }
 
 }  // namespace gradcam

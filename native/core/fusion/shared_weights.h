@@ -99,6 +99,8 @@ class SharedWeights {
                                                  const PackedConvolution::Shape& shape);
   std::shared_ptr<PackedLinear> linear(const at::Tensor& weight);
 
+  // `constant`, on the CPU, contiguous, or what another plan has that is the same bit by bit.
+  at::Tensor shared(const at::Tensor& constant);
   // Constants of the graph on the CPU that another plan has too, bit by bit, become that plan's.
   void shareConstants(torch::jit::Graph& graph);
 
@@ -119,7 +121,6 @@ class SharedWeights {
   template <typename Packed>
   static std::vector<std::weak_ptr<Packed>>& knownOf(std::map<Place, Known<Packed>>& all,
                                                      const at::Tensor& tensor);
-  at::Tensor shared(const at::Tensor& constant);
 
   const PackedBytes packedBytes_ = std::make_shared<std::atomic<std::size_t>>(0);
   std::unordered_set<const c10::StorageImpl*> ofModel_;

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+
+namespace gradcam {
+
+// Loops over channels-last float32 data, compiled for each kind of vector unit and chosen by the processor
+// that runs them. No two arguments of one call overlap.
+
+// sums[c] = sum of the `places` rows x[place * stride + c], for c below `channels`. Summed in runs of `run`
+// rows, so that many places lose little to rounding.
+void sumOfRows(const float* x, int64_t places, int64_t run, int64_t stride, int64_t channels, float* sums);
+
+// y[c] += factor * row[c].
+void addScaledRow(const float* row, float factor, int64_t channels, float* y);
+
+// y[place * channels + c] = x[place * channels + c] * factors[c]; y may be x.
+void scaleChannels(const float* x, int64_t places, int64_t channels, const float* factors, float* y);
+
+}  // namespace gradcam
