@@ -8,13 +8,13 @@ import { checkTargetLayers, type TargetLayer } from './target-layers.js';
 export interface PlanDescription {
   /** Before the first target layer: runs without gradients, frozen and fused. No nodes where there is no such part. */
   readonly prefix: { readonly nodes: number; readonly graph: string };
-  /** From the first target layer on: recorded by autograd. */
+  /** From the first target layer on: recorded by autograd, on a CPU fused as well where no second derivative is wanted. */
   readonly tail: { readonly nodes: number; readonly graph: string };
   /** Values handed from the prefix to the tail. */
   readonly crossingValues: number;
   /** BatchNorm layers folded into the convolution before them. */
   readonly foldedBatchNorms: number;
-  /** Convolutions and linear layers that run as one oneDNN primitive each, */
+  /** Convolutions and linear layers, in both parts, that run as one oneDNN primitive each, */
   readonly fusedConvolutions: number;
   readonly fusedLinears: number;
   /** and the additions and activations inside of them. */

@@ -1,6 +1,6 @@
 import test from 'ava';
-import { describePlan, GradCAM, type Model, Tensor } from 'node-gradcam';
-import { readJson } from '../helpers/fixtures.js';
+import { describePlan, GradCAM, type Model, ShapleyCAM, Tensor } from 'node-gradcam';
+import { maxDifference, readJson } from '../helpers/fixtures.js';
 import { closeToFloat64, ways } from '../helpers/float64-result.js';
 import { fixturePath } from '../helpers/root.js';
 import { sharedModel } from '../helpers/shared-models.js';
@@ -57,13 +57,27 @@ for (const { name, layer, category, maps, outputs, referenceError } of cases) {
   }
 }
 
-const prefixOf = async (name: string, layer: string) => {
-  const { prefix } = await describePlan(await sharedModel(fixturePath(`fusions/${name}.pt`)), layer);
-  return prefix.graph;
-};
+const planOf = async (name: string, layer: string) =>
+  await describePlan(await sharedModel(fixturePath(`fusions/${name}.pt`)), layer);
 
 test('squeeze-and-excitation blocks are one operation each, and take the memory of maps that nobody reads again', async (t) => {
-  const graph = await prefixOf('excited', 'last');
+  const { graph } = (await planOf('excited', 'last')).prefix;
   t.is(graph.match(/squeeze_excitation\(/g)?.length, 3);
   t.notRegex(graph, /adaptive_avg_pool2d|aten::mul/);
+});
+
+test('behind the layer convolutions with BatchNorms, additions and ReLUs are one operation each, and linear layers', async (t) => {
+  const { tail, foldedBatchNorms } = await planOf('residuals', 'stem');
+  t.is(tail.graph.match(/recorded_convolution\(/g)?.length, 4 * 2 + 1 + 2); // two of each of four blocks, a projection, and two behind them
+  t.is(tail.graph.match(/recorded_linear\(/g)?.length, 2);
+  t.is(foldedBatchNorms, 4 * 2 + 1);
+  t.notRegex(tail.graph, /aten::(conv2d|batch_norm|linear|add)\b/);
+  t.is(tail.graph.match(/aten::relu\(/g)?.length, 1); // behind the linear layer
+});
+
+test('a plan of second derivatives has none of it behind the layer', async (t) => {
+  const model = await sharedModel(fixturePath('fusions/residuals.pt'));
+  const { heatmaps } = await new ShapleyCAM({ model, targetLayers: 'stem' }).explain(images);
+  const plainly = await new ShapleyCAM({ model, targetLayers: 'stem', optimize: false }).explain(images);
+  t.true(maxDifference(heatmaps.toTypedArray(), plainly.heatmaps.toTypedArray() as Float32Array) < 1e-5);
 });

@@ -63,15 +63,15 @@ function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boo
   console.log(`How an explain at ${layers.join(', ')} runs the model:\n`);
   console.log(`  before the layer   ${prefix.nodes} operations, without gradients`);
   console.log(
-    `                     ${plan.fusedConvolutions} convolutions and ${plan.fusedLinears} linear layers fused, with`,
+    `  handed over        ${plan.crossingValues} ${plan.crossingValues === 1 ? 'value' : 'values'}`,
+  );
+  console.log(`  from the layer on  ${tail.nodes} operations, recorded for the gradient`);
+  console.log(
+    `  in both            ${plan.fusedConvolutions} convolutions and ${plan.fusedLinears} linear layers fused, with`,
   );
   console.log(
     `                     ${plan.foldedBatchNorms} BatchNorms and ${plan.fusedOperations} additions and activations inside`,
   );
-  console.log(
-    `  handed over        ${plan.crossingValues} ${plan.crossingValues === 1 ? 'value' : 'values'}`,
-  );
-  console.log(`  from the layer on  ${tail.nodes} operations, recorded for the gradient`);
   if (!graphs) return;
   console.log(`\n--- before the layer\n${prefix.graph}\n--- from the layer on\n${tail.graph}`);
 }

@@ -102,6 +102,10 @@ bool FusedConvolution::canRun(const at::Tensor& input) const {
   return true;
 }
 
+bool FusedConvolution::canAdd(const at::Tensor& added, const at::Tensor& input) const {
+  return added.scalar_type() == at::kFloat && added.sizes() == outputSizes(input);
+}
+
 std::vector<int64_t> FusedConvolution::outputSizes(const at::Tensor& input) const {
   std::vector<int64_t> sizes = {input.size(0), weightSizes_[0]};
   for (std::size_t axis = 0; axis < 2; ++axis) {
@@ -122,7 +126,7 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
   const at::Tensor image = input.contiguous(at::MemoryFormat::ChannelsLast);
   const auto& bias = parameters_.bias;
   if (!added) return callWithSettings(unary, {image, weight, bias}, geometry_, ends_.activated);
-  if (added->scalar_type() != at::kFloat || added->sizes() != outputSizes(input)) {
+  if (!canAdd(*added, input)) {
     return activation_.apply(
         at::add(callWithSettings(unary, {image, weight, bias}, geometry_, ends_.plain), *added));
   }
@@ -132,8 +136,7 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
   return isBehindSum(activation_) ? sum : activation_.applyInPlace(std::move(sum));
 }
 
-// What oneDNN cannot take, and every mistake, goes to the operators the model was written with, whose results
-// and messages are the ones to have.
+// The results and messages are the ones to have.
 at::Tensor FusedConvolution::runAsWritten(const at::Tensor& input,
                                           const std::optional<at::Tensor>& added) const {
   const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;

@@ -51,6 +51,11 @@ class FusedConvolution final : public torch::CustomClassHolder {
                    SharedWeights& weights);
 
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
+  // False of what oneDNN cannot take, and of every mistake: that is run as written.
+  bool canRun(const at::Tensor& input) const;
+  bool canAdd(const at::Tensor& added, const at::Tensor& input) const;
+  // By the operators that the model was written with, which autograd may record.
+  at::Tensor runAsWritten(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   // The result is contiguous instead of channels-last.
   bool inRows() const { return inRows_; }
   // On a CPU: multiplies the channels of each place by a matrix.
@@ -64,11 +69,9 @@ class FusedConvolution final : public torch::CustomClassHolder {
  private:
   bool onGpu() const { return !parameters_.weight.is_cpu(); }
   void foldOnGpu(const std::optional<FoldedBatchNorm>& batchNorm);
-  bool canRun(const at::Tensor& input) const;
   std::vector<int64_t> outputSizes(const at::Tensor& input) const;
   at::Tensor runWithCudnn(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   at::Tensor runAsOneKernel(const at::Tensor& image, const std::optional<at::Tensor>& added) const;
-  at::Tensor runAsWritten(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
 
   Parameters parameters_;
   const std::vector<int64_t> weightSizes_;     // [out, in / groups, height, width]

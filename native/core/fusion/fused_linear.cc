@@ -31,12 +31,14 @@ FusedLinear::FusedLinear(const at::Tensor& weight,
       activation_(std::move(activation)),
       weight_(weights.linear(weight)) {}
 
+bool FusedLinear::canRun(const at::Tensor& input) const {
+  return input.is_cpu() && input.scalar_type() == at::kFloat && !input.is_nested() && input.dim() >= 2 &&
+         input.numel() > 0 && input.size(-1) == inputs_;
+}
+
 at::Tensor FusedLinear::run(const at::Tensor& input) const {
   static const auto linear = *findTorchOperator("mkldnn::_linear_pointwise");
-  const bool canRun = input.is_cpu() && input.scalar_type() == at::kFloat && !input.is_nested() &&
-                      input.dim() >= 2 && input.numel() > 0 && input.size(-1) == inputs_;
-  // What oneDNN cannot take, and every mistake, goes to the operator the model was written with.
-  if (!canRun) return activation_.apply(at::linear(input, weight_->plain(), bias_));
+  if (!canRun(input)) return activation_.apply(at::linear(input, weight_->plain(), bias_));
   return callTorchOperator(linear, {input.contiguous(), weight_->packed(), bias_, activation_.name,
                                     activation_.scalarList(), activation_.algorithm});
 }

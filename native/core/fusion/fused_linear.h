@@ -22,6 +22,9 @@ class FusedLinear final : public torch::CustomClassHolder {
               SharedWeights& weights);
 
   at::Tensor run(const at::Tensor& input) const;
+  // False of what oneDNN cannot take, and of every mistake: run() gives that to the operator that the model
+  // was written with, which autograd may record.
+  bool canRun(const at::Tensor& input) const;
   std::string describe() const;
 
  private:

@@ -6,6 +6,8 @@
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/fused_linear.h"
 #include "core/fusion/plain_layout.h"
+#include "core/fusion/recorded_convolution.h"
+#include "core/fusion/recorded_linear.h"
 #include "core/fusion/squeeze_excitation.h"
 #include "core/script/graph_walk.h"
 #include "core/script/operator_arguments.h"
@@ -98,10 +100,12 @@ struct Fusion {
   bool inRows = false;  // the result must not stay channels-last
 };
 
-// `rewritten` are the tensors that something writes to.
+// `rewritten` are the tensors that something writes to. Where autograd records it, only ReLU's derivative is
+// told by its result.
 Fusion findFusion(Node* convolution,
                   bool inputIsRewritten,
-                  const std::unordered_set<const Value*>& rewritten) {
+                  const std::unordered_set<const Value*>& rewritten,
+                  bool recorded) {
   Fusion fusion;
   fusion.replaced.push_back(convolution);
   // The primitive runs where the last replaced operation was: nothing may have changed the input until then.
@@ -124,7 +128,8 @@ Fusion findFusion(Node* convolution,
     }
   }
   if (Node* user = next()) {
-    if (const auto activation = FusedActivation::of(user)) {
+    if (const auto activation = FusedActivation::of(user);
+        activation && (!recorded || activation->name == "relu")) {
       fusion.activation = *activation;
       fusion.replaced.push_back(user);
     }
@@ -137,33 +142,49 @@ Node* insertFused(Graph& graph, Node* before, c10::Symbol symbol, at::ArrayRef<V
   return graph.insertNode(graph.create(symbol, inputs, 1));
 }
 
-class PrefixOptimizer {
+class Optimizer {
  public:
-  PrefixOptimizer(Graph& graph,
-                  std::unordered_set<const Value*> rewritten,
-                  SharedWeights& weights,
-                  PlanDescription& facts)
-      : graph_(graph), rewritten_(std::move(rewritten)), weights_(weights), facts_(facts) {}
+  Optimizer(Graph& graph,
+            std::unordered_set<const Value*> rewritten,
+            SharedWeights& weights,
+            PlanDescription& facts,
+            bool recorded)
+      : graph_(graph),
+        rewritten_(std::move(rewritten)),
+        weights_(weights),
+        facts_(facts),
+        recorded_(recorded) {}
 
   void fuseConvolution(Node* node) {
-    const Fusion fusion = findFusion(node, rewritten_.count(node->input(0)) > 0, rewritten_);
-    auto convolution = c10::make_intrusive<FusedConvolution>(*convolutionParameters(node), fusion.batchNorm,
-                                                             fusion.activation, fusion.inRows, weights_);
-    Value* handle = addCapsule(convolution->describe(), convolution);
+    const Fusion fusion = findFusion(node, rewritten_.count(node->input(0)) > 0, rewritten_, recorded_);
+    const auto& [replaced, batchNorm, ofSum, activation, inRows] = fusion;
+    const auto parameters = *convolutionParameters(node);
+    Value* handle = recorded_ ? addCapsule(c10::make_intrusive<RecordedConvolution>(
+                                    parameters, batchNorm, activation, inRows, weights_))
+                              : addCapsule(c10::make_intrusive<FusedConvolution>(
+                                    parameters, batchNorm, activation, inRows, weights_));
     Node* last = fusion.replaced.back();
     Value* added = fusion.added;
     if (added == nullptr) {
       torch::jit::WithInsertPoint here(last);
       added = graph_.insertConstant(c10::IValue());
     }
-    const int notCounted = 1 + (fusion.batchNorm ? 1 : 0) + (fusion.inRows ? 1 : 0);
-    facts_.fusedOperations += static_cast<int>(fusion.replaced.size()) - notCounted;
-    replaceChain(fusion.replaced,
-                 insertFused(graph_, last, fusedConvolutionSymbol(), {handle, node->input(0), added}));
+    const int notCounted = 1 + (batchNorm ? 1 : 0) + (inRows ? 1 : 0);
+    facts_.fusedOperations += static_cast<int>(replaced.size()) - notCounted;
+    const auto symbol = recorded_ ? recordedConvolutionSymbol() : fusedConvolutionSymbol();
+    replaceChain(replaced, insertFused(graph_, last, symbol, {handle, node->input(0), added}));
     ++facts_.fusedConvolutions;
   }
 
   void fuseLinear(Node* node) {
+    const at::Tensor weight = constantInput(node, "weight")->toTensor().detach();
+    const auto bias = constantInput(node, "bias")->toOptional<at::Tensor>();
+    ++facts_.fusedLinears;
+    if (recorded_) {
+      Value* handle = addCapsule(c10::make_intrusive<RecordedLinear>(weight, bias, weights_));
+      replaceChain({node}, insertFused(graph_, node, recordedLinearSymbol(), {handle, node->input(0)}));
+      return;
+    }
     std::vector<Node*> chain = {node};
     FusedActivation activation;
     Node* user = rewritten_.count(node->input(0)) > 0 ? nullptr : onlyUser(node->output());
@@ -173,20 +194,17 @@ class PrefixOptimizer {
         chain.push_back(user);
       }
     }
-    auto linear = c10::make_intrusive<FusedLinear>(constantInput(node, "weight")->toTensor().detach(),
-                                                   constantInput(node, "bias")->toOptional<at::Tensor>(),
-                                                   activation, weights_);
-    Value* handle = addCapsule(linear->describe(), linear);
+    Value* handle = addCapsule(c10::make_intrusive<FusedLinear>(weight, bias, activation, weights_));
     replaceChain(chain, insertFused(graph_, chain.back(), fusedLinearSymbol(), {handle, node->input(0)}));
-    ++facts_.fusedLinears;
     facts_.fusedOperations += static_cast<int>(chain.size()) - 1;
   }
 
   std::vector<c10::IValue> takeCapsules() { return std::move(capsules_); }
 
  private:
-  Value* addCapsule(const std::string& name, c10::intrusive_ptr<torch::CustomClassHolder> object) {
-    Value* handle = graph_.addInput(name);
+  template <typename Operation>
+  Value* addCapsule(c10::intrusive_ptr<Operation> object) {
+    Value* handle = graph_.addInput(object->describe());
     handle->setType(c10::CapsuleType::get());
     capsules_.push_back(c10::IValue::make_capsule(std::move(object)));
     return handle;
@@ -202,6 +220,7 @@ class PrefixOptimizer {
   std::unordered_set<const Value*> rewritten_;
   SharedWeights& weights_;
   PlanDescription& facts_;
+  const bool recorded_;
   std::vector<c10::IValue> capsules_;
 };
 
@@ -220,10 +239,13 @@ bool isFusableConvolution(const Node* node) {
   return convolutionParameters(node).has_value();
 }
 
-std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
+namespace {
+
+std::vector<c10::IValue> fuseOperations(std::shared_ptr<Graph>& graph,
                                         bool mayFuseConvolutions,
                                         SharedWeights& weights,
-                                        PlanDescription& facts) {
+                                        PlanDescription& facts,
+                                        bool recorded) {
   std::vector<Node*> convolutions, linears;
   std::unordered_set<const Value*> rewritten;
   {
@@ -239,14 +261,37 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
       if (aliases.hasWriters(input)) rewritten.insert(input);
     }
   }
-  PrefixOptimizer optimizer(*graph, std::move(rewritten), weights, facts);
+  Optimizer optimizer(*graph, std::move(rewritten), weights, facts, recorded);
   for (Node* node : convolutions) optimizer.fuseConvolution(node);
   for (Node* node : linears) optimizer.fuseLinear(node);
   torch::jit::EliminateDeadCode(graph);
   foldBatchNorms(graph);  // those that oneDNN cannot take
-  auto capsules = optimizer.takeCapsules();
+  return optimizer.takeCapsules();
+}
+
+}  // namespace
+
+std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
+                                        bool mayFuseConvolutions,
+                                        SharedWeights& weights,
+                                        PlanDescription& facts) {
+  auto capsules = fuseOperations(graph, mayFuseConvolutions, weights, facts, /*recorded=*/false);
   fuseSqueezeExcitations(*graph, capsules, weights);
   return capsules;
+}
+
+std::vector<c10::IValue> optimizeTail(std::shared_ptr<Graph>& graph,
+                                      bool mayFuseConvolutions,
+                                      SharedWeights& weights,
+                                      PlanDescription& facts) {
+  const bool onCpu = !anyNode(graph->block(), [](const Node* node) {
+    const auto constant = node->kind() == c10::prim::Constant ? toIValue(node->output()) : std::nullopt;
+    return constant && constant->isTensor() && constant->toTensor().defined() &&
+           !constant->toTensor().is_cpu();
+  });
+  return fuseOperations(graph, mayFuseConvolutions && onCpu && RecordedConvolution::available(), weights,
+                        facts,
+                        /*recorded=*/true);
 }
 
 }  // namespace gradcam

@@ -18,6 +18,13 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<torch::jit::Graph>& grap
                                         SharedWeights& weights,
                                         PlanDescription& facts);
 
+// The same for a frozen graph that autograd records, whose gradients have no gradients themselves then: what
+// is fused has a derivative of its own. On a GPU nothing is.
+std::vector<c10::IValue> optimizeTail(std::shared_ptr<torch::jit::Graph>& graph,
+                                      bool mayFuseConvolutions,
+                                      SharedWeights& weights,
+                                      PlanDescription& facts);
+
 // A convolution that optimizePrefix makes one oneDNN primitive of, on channels-last data.
 bool isFusableConvolution(const torch::jit::Node* node);
 

@@ -64,7 +64,7 @@ at::Tensor PackedConvolution::plain() const {
   return scale_ ? weight_ * scale_->view({-1, 1, 1, 1}) : weight_;
 }
 
-at::Tensor PackedConvolution::weightFor(const at::Tensor& input) {
+at::Tensor PackedConvolution::weightFor(const at::Tensor& input, const std::vector<int64_t>& outputPadding) {
   const Run run = {input.size(0), input.size(2), input.size(3), at::get_num_threads()};
   // Held while packing: who comes meanwhile would pack the same, and waits no longer than that takes.
   const std::lock_guard lock(mutex_);
@@ -81,17 +81,25 @@ at::Tensor PackedConvolution::weightFor(const at::Tensor& input) {
   }
   if (sizeIsNew) return plain();
   std::shared_ptr<const Packed> packed = seen_.front().packed.lock();
-  if (!packed) seen_.front().packed = packed = pack(input);
+  if (!packed) seen_.front().packed = packed = pack(input, outputPadding);
   packed_.splice(packed_.begin(), packed_, std::find(packed_.begin(), packed_.end(), packed));
   return packed->weight;
 }
 
 // One of those that are there, if they have the order that the input asks for.
-std::shared_ptr<const PackedConvolution::Packed> PackedConvolution::pack(const at::Tensor& input) {
-  static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
+std::shared_ptr<const PackedConvolution::Packed> PackedConvolution::pack(
+    const at::Tensor& input, const std::vector<int64_t>& outputPadding) {
+  const auto& [stride, padding, dilation, groups, transposed] = shape_;
   static const auto describeOrder = *findTorchOperator("mkldnn::_get_mkldnn_serialized_md");
-  const at::Tensor weight = callTorchOperator(
-      reorder, {plain(), shape_.padding, shape_.stride, shape_.dilation, shape_.groups, input.sizes()});
+  at::Tensor weight;
+  if (transposed) {
+    static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_transpose_weight");
+    weight = callTorchOperator(reorder,
+                               {plain(), padding, outputPadding, stride, dilation, groups, input.sizes()});
+  } else {
+    static const auto reorder = *findTorchOperator("mkldnn::_reorder_convolution_weight");
+    weight = callTorchOperator(reorder, {plain(), padding, stride, dilation, groups, input.sizes()});
+  }
   const at::Tensor order = callTorchOperator(describeOrder, {weight});
   for (const auto& each : packed_) {
     if (each->order.equal(order)) return each;

@@ -27,6 +27,7 @@ class PackedConvolution {
   struct Shape {
     std::vector<int64_t> stride, padding, dilation;
     int64_t groups;
+    bool transposed = false;  // runs on gradients of the convolution's result, and gives those of its input
     bool operator==(const Shape&) const = default;
   };
 
@@ -37,7 +38,8 @@ class PackedConvolution {
   PackedConvolution& operator=(const PackedConvolution&) = delete;
 
   // For input of the shape of `input`: packed or not, which oneDNN's operators in ATen take alike.
-  at::Tensor weightFor(const at::Tensor& input);
+  // `outputPadding` is of transposed ones.
+  at::Tensor weightFor(const at::Tensor& input, const std::vector<int64_t>& outputPadding = {});
   at::Tensor plain() const;
   bool isOf(const std::optional<at::Tensor>& scale, const Shape& shape) const;
 
@@ -65,7 +67,7 @@ class PackedConvolution {
   std::list<Seen> seen_;                             // most recently used first
   std::list<std::shared_ptr<const Packed>> packed_;  // of different orders, most recently used first
 
-  std::shared_ptr<const Packed> pack(const at::Tensor& input);
+  std::shared_ptr<const Packed> pack(const at::Tensor& input, const std::vector<int64_t>& outputPadding);
 };
 
 // A matrix in oneDNN's order, into which it is put when it is asked for first. Several threads may ask.

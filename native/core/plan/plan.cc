@@ -103,7 +103,10 @@ c10::IValue Plan::runTail(torch::jit::Stack crossing) const {
       if (value.isModule()) value = modelForOneRun(value);
     }
   }
-  if (parts_.tail) crossing = interpret(tail_, std::move(crossing));
+  if (parts_.tail) {
+    crossing.insert(crossing.end(), parts_.tailCapsules.begin(), parts_.tailCapsules.end());
+    crossing = interpret(tail_, std::move(crossing));
+  }
   return torch::jit::pop(crossing);
 }
 

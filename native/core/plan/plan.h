@@ -31,9 +31,10 @@ class Plan : public Counted<Plan> {
     std::shared_ptr<torch::jit::Graph> prefix = {};  // null: everything is the tail
     std::shared_ptr<torch::jit::Graph> tail = {};    // null: everything is the prefix
     std::vector<TargetLayer> layers = {};
-    bool layersAreOptional = false;          // a run may leave them out
-    std::vector<c10::IValue> capsules = {};  // the prefix's inputs after the model's own
-    PlanDescription facts = {};              // what describe() cannot see in the graphs
+    bool layersAreOptional = false;              // a run may leave them out
+    std::vector<c10::IValue> capsules = {};      // the prefix's inputs after the model's own
+    std::vector<c10::IValue> tailCapsules = {};  // the tail's inputs after the crossing values
+    PlanDescription facts = {};                  // what describe() cannot see in the graphs
     std::vector<std::vector<UnrollStep>> unrolled = {};
   };
 

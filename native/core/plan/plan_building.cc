@@ -174,14 +174,18 @@ std::shared_ptr<Graph> frozenWithMarks(Graph& marked, const torch::jit::Module& 
 }
 
 // A frozen graph with hooks, in the two parts that it runs in.
-Plan::Parts cutAndOptimize(std::shared_ptr<Graph>& graph, SharedWeights& weights) {
+Plan::Parts cutAndOptimize(std::shared_ptr<Graph>& graph, bool secondDerivatives, SharedWeights& weights) {
   Plan::Parts parts;
   const int batchNorms = countBatchNorms(*graph);
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   if (!split.crossingValuesAlias)
     parts.capsules = optimizePrefix(split.prefix, mayFuseConvolutions, weights, parts.facts);
-  foldBatchNorms(split.tail);
+  if (secondDerivatives) {
+    foldBatchNorms(split.tail);
+  } else {
+    parts.tailCapsules = optimizeTail(split.tail, mayFuseConvolutions, weights, parts.facts);
+  }
   parts.facts.foldedBatchNorms = batchNorms - countBatchNorms(*split.prefix) - countBatchNorms(*split.tail);
   weights.shareConstants(*split.prefix);
   weights.shareConstants(*split.tail);
@@ -212,7 +216,8 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
   auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
-  Parts parts = inTwoParts ? cutAndOptimize(graph, weights) : Parts{.tail = std::move(graph)};
+  Parts parts = inTwoParts ? cutAndOptimize(graph, options.secondDerivatives, weights)
+                           : Parts{.tail = std::move(graph)};
   if (closedPrefix) openSelfAttention(parts.tail);
   if (options.secondDerivatives) openScaledDotProducts(parts.tail);
   layNormGradientsInRows(parts.tail);
