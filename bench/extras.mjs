@@ -6,16 +6,13 @@ const name = 'resnet50';
 const layer = 'layer4';
 
 /** What is measured on one model, ResNet-50 at layer4: first calls, classes, memory, many callers. */
-export async function measureExtras({ options, folder, progress }) {
-  const run = await onResNet50({ options, folder, progress });
-  return {
-    firstCall: await measureFirstCalls(run),
-    fiveClasses: await measureClasses(run),
-    callers: await measureCallers(run),
-    growth: await measureGrowth(run),
-    peakMemory: await measurePeakMemory(run),
-  };
-}
+export const extras = {
+  firstCall: measureFirstCalls,
+  fiveClasses: measureClasses,
+  callers: measureCallers,
+  growth: measureGrowth,
+  peakMemory: measurePeakMemory,
+};
 
 /** What measures on ResNet-50 needs: the model in a folder, and fresh processes that have loaded it. */
 export async function onResNet50({ options, folder, progress }) {
@@ -31,29 +28,37 @@ export async function onResNet50({ options, folder, progress }) {
   return { options, folder, newSide, progress };
 }
 
-async function measureFirstCalls({ newSide, progress }) {
+/** In fresh processes, with and without `model.warmUp` before. */
+async function measureFirstCalls(run) {
   const firstCall = {};
   for (const batch of [1, 8]) {
-    const firsts = [];
-    const steadies = [];
-    for (let process = 0; process < 3; process++) {
-      const side = await newSide();
-      const call = async () => (await side.ask('run', { contestant: 'ours', batch })).ms;
-      firsts.push(await call());
-      await call(); // weights are packed on the second call
-      const later = [];
-      for (let index = 0; index < 5; index++) later.push(await call());
-      steadies.push(median(later));
-      await side.end();
-    }
-    firstCall[batch] = {
-      first: median(firsts),
-      steady: median(steadies),
-      ratio: pairedRatio(firsts, steadies),
-    };
-    progress(`first call, B=${batch}: ${firstCall[batch].ratio.toFixed(2)} of a steady one`);
+    firstCall[batch] = await measureFirstCall(run, { batch, warmUp: false });
+    const warmedUp = await measureFirstCall(run, { batch, warmUp: true });
+    if (warmedUp) firstCall[batch].warmedUp = warmedUp;
   }
   return firstCall;
+}
+
+async function measureFirstCall({ newSide, progress }, { batch, warmUp }) {
+  const times = { warmUp: [], first: [], steady: [] };
+  for (let process = 0; process < 3; process++) {
+    const side = await newSide();
+    const call = async () => (await side.ask('run', { contestant: 'ours', batch })).ms;
+    if (warmUp && !side.prepared.warmUp) {
+      await side.end();
+      return null;
+    }
+    if (warmUp) times.warmUp.push((await side.ask('warmUp', { batch })).ms);
+    times.first.push(await call());
+    await call(); // weights are packed on the second call
+    const later = [];
+    for (let index = 0; index < 5; index++) later.push(await call());
+    times.steady.push(median(later));
+    await side.end();
+  }
+  const ratio = pairedRatio(times.first, times.steady);
+  progress(`first call, B=${batch}${warmUp ? ', warmed up' : ''}: ${ratio.toFixed(2)} of a steady one`);
+  return { first: median(times.first), steady: median(times.steady), warmUp: median(times.warmUp), ratio };
 }
 
 async function measureClasses({ newSide, progress }) {

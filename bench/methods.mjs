@@ -5,13 +5,11 @@ import { median } from './statistics.mjs';
  * The methods that run the model many times, or compute much of their own, against pytorch-grad-cam's: one image,
  * ResNet-50 at layer4. Each peak is that of a process that did nothing else.
  */
-export async function measureMethods({ folder, newSide, progress }) {
-  return {
-    eigencam: await measureProjection({ newSide, progress }),
-    ablationcam: await measureMethod('ablationcam', { folder, newSide, progress }),
-    scorecam: await measureMethod('scorecam', { folder, newSide, progress }),
-  };
-}
+export const methods = {
+  eigencam: measureProjection,
+  ablationcam: (run) => measureMethod('ablationcam', run),
+  scorecam: (run) => measureMethod('scorecam', run),
+};
 
 async function measureMethod(method, { folder, newSide, progress }) {
   progress(`${method}: pytorch-grad-cam's takes minutes`);

@@ -38,6 +38,7 @@ const commands = {
     setThreads({ executors: 1, intraOpThreads: threads });
     state.input = readFloats(input);
     state.category = category;
+    state.layer = layer;
     state.model = await loadModel(model, load);
     const options = { model: state.model, targetLayers: layer, reshapeTransform };
     state.ours = new GradCAM(options);
@@ -49,7 +50,14 @@ const commands = {
     state.explainer = library.Explainer
       ? new library.Explainer({ ...options, method: 'gradcam', maxBatch: 8 })
       : null;
-    return { explainer: state.explainer !== null };
+    return { explainer: state.explainer !== null, warmUp: typeof state.model.warmUp === 'function' };
+  },
+
+  async warmUp({ batch }) {
+    const inputs = inputOf(batch);
+    const ms = await milliseconds(() => state.model.warmUp({ inputs, targetLayers: state.layer }));
+    inputs.dispose();
+    return { ms };
   },
 
   // Timed from the Float32Array on: making the tensor is part of what a caller pays. So is, of `read`, a result in

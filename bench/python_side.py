@@ -1,6 +1,7 @@
-"""The Python side of the benchmark: one JSON command per line on stdin, one JSON answer per line on stdout.
+"""What PyTorch's side of the benchmark is asked, as answering.py reads it.
 
 prepare  builds a torchvision model with fixed weights, writes it as TorchScript, and an input, into a folder
+export   writes the model that was prepared as ONNX beside it
 run      one timed call of a contestant; what it gives can be written to a file, for comparison
 peak     the largest resident memory so far
 
@@ -9,7 +10,6 @@ results go back there.
 """
 
 import copy
-import json
 import re
 import sys
 import time
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from answering import answer_commands
 from torch import nn
 
 warnings.filterwarnings("ignore")
@@ -84,21 +85,29 @@ class Side:
         path = Path(folder) / f"{name}.pt"
         if not path.exists():
             save_torchscript(self.model, self.inputs[:1], path)
-        self.path, self.scripted = str(path), None
+        self.path, self.forms = str(path), {}
         with torch.no_grad():  # a class that the model sees in the first image, so that its map is not empty
             self.category = int(self.model(self.inputs[:1]).argmax())
         if device != "cpu" or dtype != "float32":
             self.model = copy.deepcopy(self.original).to(self.device, self.dtype)
-        return {"model": str(path), "input": str(inputs), "category": self.category}
+        capability = torch.backends.cpu.get_cpu_capability()
+        return {"model": str(path), "input": str(inputs), "category": self.category, "cpuCapability": capability}
+
+    def export(self):
+        path = Path(self.path).with_suffix(".onnx")
+        if not path.exists():
+            names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "n"}}}
+            torch.onnx.export(self.model, self.inputs[:1], str(path), dynamo=False, opset_version=17, **names)
+        return {"model": str(path)}
 
     def placed(self, x):
         return x.to(self.device).to(self.dtype)
 
     def run(self, contestant, batch, classes=1, keep=None):
-        x = self.inputs[:batch]
+        x = self.inputs[:batch].numpy()
         call = getattr(self, contestant)
         start = time.perf_counter()
-        result = call(self.placed(x), classes)
+        result = call(self.placed(torch.from_numpy(x)), classes)
         if isinstance(result, torch.Tensor):
             result = result.detach().cpu()  # waits for the device
         milliseconds = (time.perf_counter() - start) * 1e3
@@ -114,10 +123,25 @@ class Side:
             return self.model(x)
 
     def torchscript(self, x, _):
-        if self.scripted is None:
-            self.scripted = torch.jit.load(self.path, map_location=self.device).to(self.dtype)
+        module = self.form("torchscript", lambda module: module.to(self.dtype))
         with torch.no_grad():
-            return self.scripted(x)
+            return module(x)
+
+    def frozen(self, x, _):
+        module = self.form("frozen", lambda module: torch.jit.freeze(module.to(memory_format=torch.channels_last)))
+        with torch.inference_mode():
+            return module(x.contiguous(memory_format=torch.channels_last))
+
+    def optimized(self, x, _):
+        module = self.form("optimized", torch.jit.optimize_for_inference)
+        with torch.inference_mode():
+            return module(x)
+
+    def form(self, name, make):
+        """The TorchScript model in a form of its own, kept until another model is prepared."""
+        if name not in self.forms:
+            self.forms[name] = make(torch.jit.load(self.path, map_location=self.device).eval())
+        return self.forms[name]
 
     def gradcam(self, x, classes):
         from pytorch_grad_cam import GradCAM
@@ -213,20 +237,6 @@ class Side:
         return {"megabytes": int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024}
 
 
-def main():
-    torch.set_num_threads(int(sys.argv[1]))
-    side = Side()
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print is not an answer
-    for line in sys.stdin:
-        command = json.loads(line)
-        try:
-            answer = getattr(side, command.pop("do"))(**command)
-        except Exception as error:  # noqa: BLE001 - told to the driver, which goes on
-            answer = {"error": f"{type(error).__name__}: {error}"[:300]}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(int(sys.argv[1]))
+    answer_commands(Side())

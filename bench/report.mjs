@@ -1,135 +1,126 @@
-import { geometricMean } from './statistics.mjs';
+import { cpuContestants, peers, titles } from './contestants.mjs';
+import { extraRows, methodRows } from './report_extras.mjs';
+import { isas } from './side.mjs';
+import { figure, geometricMean } from './statistics.mjs';
 
-const missing = (value) => value === null || value === undefined || !Number.isFinite(value);
-const figure = (value, digits = 2) => (missing(value) ? '-' : value.toFixed(digits));
-const perImage = (value, batch) => (missing(value) ? null : value / batch);
-const measured = ({ timings }) => timings.filter(({ error }) => !error);
+const shortNames = { onnxruntime: 'ORT', openvino: 'OV' };
+const perImage = (name, digits = 1) => {
+  return ({ medians, batch }) => figure(medians[name] === null ? null : medians[name] / batch, digits);
+};
+const ratio = (name, digits) =>
+  Object.assign(({ ratios }) => figure(ratios[name], digits), { mean: name, digits });
 
-function difference({ differences, failed }) {
-  const most = Math.max(differences.ours, differences.plain, differences.outputs);
-  return `${failed ? '!' : ''}${most.toExponential(0)}`;
+function fastest(cell) {
+  const name = cell.fastestPrediction;
+  return name === null ? '-' : `${perImage(name)(cell)} ${shortNames[name]}`;
 }
 
-const ratioColumns = [
+function difference({ differences, differing }) {
+  const most = Math.max(differences.ours, differences.plain, differences.outputs);
+  return `${differing.length > 0 ? '!' : ''}${most.toExponential(0)}`;
+}
+
+const first = [
   ['model', ({ label }) => label],
   ['B', ({ batch }) => String(batch)],
-  ['ours', ({ medians, batch }) => figure(perImage(medians.ours, batch), 1)],
-  ['eager', ({ medians, batch }) => figure(perImage(medians.eager, batch), 1)],
-  ['ours/eager', ({ ratios }) => figure(ratios.oursToEager)],
-  ['grad-cam', ({ ratios }) => figure(ratios.gradcamToOurs, 1)],
-  ['torch-cam', ({ ratios }) => figure(ratios.torchcamToOurs, 1)],
-  ['Captum', ({ ratios }) => figure(ratios.captumToOurs, 1)],
+];
+/** Ours against predictions. Where none but LibTorch's own could take part, those columns are left out. */
+const predictionColumns = (cells, { short }) => {
+  const hasOthers = cells.some(({ fastestPrediction }) => fastestPrediction !== null);
+  return [
+    ...first,
+    ['ours', perImage('ours')],
+    ['eager', perImage('eager')],
+    ...(hasOthers ? [[short ? 'fastest' : 'fastest prediction', fastest]] : []),
+    ['ours/eager', ratio('oursToEager')],
+    ...(hasOthers ? [['ours/fastest', ratio('oursToPrediction')]] : []),
+    [short ? 'forward' : 'forward/best LibTorch', ratio('forwardToLibTorch')],
+  ];
+};
+/** Ours against who else makes heatmaps. */
+const explainerColumns = [
+  ...first,
+  ['grad-cam', ratio('gradcamToOurs', 1)],
+  ['torch-cam', ratio('torchcamToOurs', 1)],
+  ['Captum', ratio('captumToOurs', 1)],
   ['differs', difference],
 ];
+
+function headOf(name) {
+  const own = {
+    gradcam: 'grad-cam',
+    plain: 'not optimized',
+    forward: 'our forward',
+    torchscript: 'TorchScript',
+  };
+  return own[name] ?? titles[name] ?? name;
+}
 
 // In one cell the median and, after it, the tenth to the ninetieth percentile.
 const withSpread = (name) => {
   return ({ medians, spread, batch }) => {
-    const [low, high] = spread[name] ?? [null, null];
-    const shown = [medians[name], low, high].map((value) => figure(perImage(value, batch), 0));
-    return medians[name] === null ? '-' : `${shown[0]} (${shown[1]}-${shown[2]})`;
+    if (medians[name] === null) return '-';
+    const [median, low, high] = [medians[name], ...spread[name]].map((value) => value / batch);
+    const digits = median < 10 ? 1 : 0;
+    return `${figure(median, digits)} (${figure(low, digits)}-${figure(high, digits)})`;
   };
 };
 const spreadColumns = [
-  ['model', ({ label }) => label],
-  ['B', ({ batch }) => String(batch)],
-  ['ours', withSpread('ours')],
-  ['eager', withSpread('eager')],
-  ['grad-cam', withSpread('gradcam')],
+  ...first,
+  ...['ours', 'eager', 'gradcam'].map((name) => [headOf(name), withSpread(name)]),
 ];
 const allColumns = [
-  ...spreadColumns,
-  ['torch-cam', withSpread('torchcam')],
-  ['Captum', withSpread('captum')],
-  ['not optimized', withSpread('plain')],
-  ['our forward', withSpread('forward')],
-  ['TorchScript', withSpread('torchscript')],
+  ...first,
+  ...cpuContestants.map((name) => [headOf(name), withSpread(name)]),
   ['ours/eager of medians', ({ ratiosOfMedians }) => figure(ratiosOfMedians.oursToEager)],
 ];
 
-function rowsOf(results, columns) {
-  return [
-    columns.map(([name]) => name),
-    ...measured(results).map((cell) => columns.map(([, read]) => read(cell))),
-  ];
+const cellsOf = ({ timings }, isa) => timings.filter((cell) => cell.isa === isa && !cell.error);
+
+function rowsOf(cells, columns) {
+  return [columns.map(([name]) => name), ...cells.map((cell) => columns.map(([, read]) => read(cell)))];
 }
 
-function summary(results) {
-  const atEight = measured(results).filter(({ batch, label, model }) => batch === 8 && label === model);
-  if (atEight.length === 0) return '';
-  const mean = geometricMean(atEight.map(({ ratios }) => ratios.gradcamToOurs));
-  return `Geometric mean over ${atEight.length} models, B=8: ${mean.toFixed(2)} times as fast as pytorch-grad-cam.`;
+/** For each batch size the geometric means of the ratios, over one layer of each model. */
+function meanRows(cells, columns) {
+  const batches = [...new Set(cells.map(({ batch }) => batch))].sort((a, b) => a - b);
+  return batches.flatMap((batch) => {
+    const those = cells.filter((cell) => cell.batch === batch && cell.label === cell.model);
+    if (those.length < 2) return [];
+    const meanOf = ({ mean, digits }) => {
+      const known = those.map(({ ratios }) => ratios[mean]).filter(Number.isFinite);
+      return figure(geometricMean(known), digits);
+    };
+    const rest = columns.slice(2).map(([, read]) => (read.mean ? meanOf(read) : ''));
+    return [[`geometric mean (${those.length})`, String(batch), ...rest]];
+  });
 }
 
-const failedCells = ({ timings }) =>
-  timings
-    .filter(({ error }) => error)
-    .map(({ label, batch, error }) => `${label} B=${batch} failed: ${error}`);
+const withMeans = (cells, columns) => [...rowsOf(cells, columns), ...meanRows(cells, columns)];
 
-function extraRows({ extras }) {
-  if (!extras) return [];
-  const { firstCall, fiveClasses, callers, growth, peakMemory } = extras;
-  return [
-    ...Object.entries(firstCall).map(([batch, { first, steady, ratio }]) => [
-      `first call / steady call, B=${batch}`,
-      `${figure(ratio)} (${figure(first, 0)} / ${figure(steady, 0)} ms)`,
-    ]),
-    ['5 classes of one image / 1 class', figure(fiveClasses.ratio, 3)],
-    ...callerRows(callers),
-    [
-      `memory, explain ${growth.explains.first} to ${growth.explains.last}`,
-      `${figure(growth.first, 0)} to ${figure(growth.last, 0)} MiB (${figure((growth.last / growth.first - 1) * 100, 1)} %)`,
-    ],
-    ...Object.entries(peakMemory).flatMap(([batch, peaks]) => [
-      [`peak memory, B=${batch}: explain / forward`, peak(peaks.ratio, peaks.ours, peaks.forward)],
-      [`  not optimized / forward`, peak(peaks.plain / peaks.forward, peaks.plain, peaks.forward)],
-      [`  pytorch-grad-cam / eager`, peak(peaks.pythonRatio, peaks.gradcam, peaks.eager)],
-    ]),
-  ];
-}
-
-function methodRows({ methods }) {
-  if (!methods) return [];
-  const { eigencam } = methods;
-  const seconds = (ms) => `${figure(ms / 1000, 1)} s`;
-  return [
-    [
-      "EigenCAM's arithmetic: pytorch-grad-cam / ours",
-      `${figure(eigencam.ratio, 0)} (${figure(eigencam.gradcam, 0)} / ${figure(eigencam.ours, 1)} ms)`,
-    ],
-    ...['ablationcam', 'scorecam'].flatMap((name) => {
-      const one = methods[name];
-      const label = name === 'scorecam' ? 'ScoreCAM' : 'AblationCAM';
-      return [
-        [
-          `${label}: pytorch-grad-cam / ours`,
-          `${figure(one.ratio, 1)} (${seconds(one.gradcam)} / ${seconds(one.ours)})`,
-        ],
-        [
-          `  memory on top of the forward's`,
-          `${figure(one.gradcamMemory, 0)} / ${figure(one.ourMemory, 0)} MiB`,
-        ],
-        [`  differs`, one.difference.toExponential(0)],
-      ];
+/** What is to be known of the cells besides their figures. */
+function notes(results, isa) {
+  const cells = results.timings.filter((cell) => cell.isa === isa);
+  const measured = cells.filter(({ error }) => !error);
+  const name = ({ label, batch }) => `${label} B=${batch}`;
+  const failed = cells.filter(({ error }) => error).map((cell) => `${name(cell)} failed: ${cell.error}`);
+  const differing = measured.flatMap((cell) =>
+    cell.differing.map((one) => {
+      const what = { ours: 'our maps', plain: 'our maps, not optimized,', outputs: 'our outputs' }[one];
+      return `${name(cell)}: ${what ?? `outputs of ${headOf(one)}`} differ by ${cell.differences[one].toExponential(0)}`;
     }),
-  ];
-}
-
-const peak = (ratio, one, other) => `${figure(ratio)} (${figure(one, 0)} / ${figure(other, 0)} MiB)`;
-
-function callerRows(callers) {
-  if (!callers) return [['32 callers / direct batches of 8', 'not available']];
-  const { ratio, concurrent, direct, eventLoopP99, idleEventLoopP99 } = callers;
-  return [
-    [
-      '32 callers / direct batches of 8',
-      `${figure(ratio)} (${figure(concurrent, 1)} / ${figure(direct, 1)} images/s)`,
-    ],
-    [
-      'event-loop delay p99, busy less idle',
-      `${figure(eventLoopP99 - idleEventLoopP99, 1)} ms (${figure(eventLoopP99, 1)} less ${figure(idleEventLoopP99, 1)})`,
-    ],
-  ];
+  );
+  const absent = new Map();
+  for (const cell of measured)
+    for (const [one, why] of Object.entries(cell.failures)) {
+      if (peers.includes(one) && /reshape|asked/.test(why)) continue; // a dash says enough
+      const told = `${headOf(one)}: ${why}`;
+      absent.set(told, [...(absent.get(told) ?? []), name(cell)]);
+    }
+  const missing = [...absent].map(([told, where]) =>
+    where.length === measured.length ? told : `${told} (${where.join(', ')})`,
+  );
+  return [...failed, ...differing, ...missing];
 }
 
 function aligned(rows) {
@@ -142,49 +133,99 @@ function aligned(rows) {
   );
 }
 
+/** Instruction sets of which there is something, and their headings. */
+function sections(results) {
+  return isas
+    .filter(
+      (isa) =>
+        results.timings.some((cell) => cell.isa === isa) || results.extras[isa] || results.methods[isa],
+    )
+    .map((isa) => ({
+      isa,
+      title: isa === 'native' ? `All instructions (${results.machine.cpuCapability})` : 'AVX2 only',
+    }));
+}
+
+const meaning = {
+  perImage: 'ours, eager: milliseconds per image',
+  fastest: 'fastest: the faster of ONNX Runtime (ORT) and OpenVINO (OV)',
+  forward: "forward: model.forward against the best of LibTorch's own forms",
+  others: 'grad-cam, torch-cam, Captum: their time / ours',
+  differs: "differs: the largest difference from pytorch-grad-cam's maps and eager's outputs",
+  mean: 'geometric mean: of one layer of each model',
+};
+
 export function terminalTable(results) {
   const lines = [];
-  if (measured(results).length > 0) {
-    lines.push(
-      ...aligned(rowsOf(results, ratioColumns)),
-      '',
-      'ours, eager: ms per image. grad-cam, torch-cam, Captum: their time / ours.',
-      ...(measured(results).some(({ failed }) => failed) ? ['!: FAILED, the values differ.'] : []),
-      summary(results),
-      '',
-      'ms per image: median (10th to 90th percentile)',
-      ...aligned(rowsOf(results, spreadColumns)),
-      '',
-    );
+  for (const { isa, title } of sections(results)) {
+    const cells = cellsOf(results, isa);
+    lines.push(title, '');
+    if (cells.length > 0) {
+      lines.push(
+        ...aligned(withMeans(cells, predictionColumns(cells, { short: true }))),
+        '',
+        ...['perImage', 'fastest', 'forward', 'mean'].map((name) => meaning[name]),
+        '',
+        ...aligned(withMeans(cells, explainerColumns)),
+        '',
+        ...['others', 'differs'].map((name) => meaning[name]),
+        '',
+        'milliseconds per image: median (10th to 90th percentile)',
+        ...aligned(rowsOf(cells, spreadColumns)),
+        '',
+      );
+    }
+    lines.push(...notes(results, isa));
+    for (const [name, value] of [...extraRows(results.extras[isa]), ...methodRows(results.methods[isa])])
+      lines.push(`${name.padEnd(40)} ${value}`);
   }
-  lines.push(...failedCells(results));
-  for (const [name, value] of [...extraRows(results), ...methodRows(results)])
-    lines.push(`${name.padEnd(40)} ${value}`);
   return lines.join('\n');
 }
 
 export function markdown(results) {
-  const { machine } = results;
-  const versions = Object.entries(machine.packages).map(([name, version]) => `${name} ${version}`);
-  const lines = [
-    `Measured on ${machine.date.slice(0, 10)}: ${machine.processor}, ${machine.cores} cores (${machine.cpuCapability}), ` +
-      `${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, LibTorch ${machine.libtorch}, Python ` +
-      `${machine.python} with ${versions.join(', ')}; ${machine.threads} threads on each side; load average ` +
-      `${machine.loadAverageBefore.join(' ')} before, ${machine.loadAverageAfter?.join(' ') ?? 'not yet known'} after.`,
-    '',
-  ];
+  const lines = [measuredOn(results), ''];
   const table = ([head, ...rows]) => {
     lines.push(`| ${head.join(' | ')} |`, `|${head.map((_, i) => (i === 0 ? '---' : '---:')).join('|')}|`);
     for (const row of rows) lines.push(`| ${row.join(' | ')} |`);
     lines.push('');
   };
-  if (measured(results).length > 0) {
-    table(rowsOf(results, ratioColumns));
-    lines.push(summary(results), '', 'Milliseconds per image, median (10th to 90th percentile):', '');
-    table(rowsOf(results, allColumns));
+  const explain = (...names) => lines.push(`${names.map((name) => meaning[name]).join('; ')}.`, '');
+  for (const { isa, title } of sections(results)) {
+    const cells = cellsOf(results, isa);
+    lines.push(`## ${title}`, '');
+    if (cells.length > 0) {
+      lines.push('### Against predictions', '');
+      table(withMeans(cells, predictionColumns(cells, { short: false })));
+      explain('perImage', 'fastest', 'forward', 'mean');
+      lines.push('### Against other explainers', '');
+      table(withMeans(cells, explainerColumns));
+      explain('others', 'differs', 'mean');
+      lines.push('### Milliseconds per image, median (10th to 90th percentile)', '');
+      table(rowsOf(cells, allColumns));
+    }
+    const told = notes(results, isa);
+    if (told.length > 0) lines.push(...told.map((note) => `- ${note}`), '');
+    const extras = extraRows(results.extras[isa]);
+    if (extras.length > 0) table([['ResNet-50, layer4', 'figure'], ...extras]);
+    const methods = methodRows(results.methods[isa]);
+    if (methods.length > 0) table([['ResNet-50, layer4, one image', 'figure'], ...methods]);
   }
-  for (const failure of failedCells(results)) lines.push(`- ${failure}`);
-  if (results.extras) table([['ResNet-50, layer4', 'figure'], ...extraRows(results)]);
-  if (results.methods) table([['ResNet-50, layer4, one image', 'figure'], ...methodRows(results)]);
   return lines.join('\n');
+}
+
+function measuredOn({ machine, runs, timings }) {
+  const versions = Object.entries(machine.packages).map(([name, version]) => `${name} ${version}`);
+  const loads = runs.map(
+    ({ isa, loadAverageBefore: before, loadAverageAfter: after }) =>
+      `${isa} ${before.join(' ')} to ${after?.join(' ') ?? 'not known, it was stopped'}`,
+  );
+  const days = [...new Set(runs.map(({ date }) => date.slice(0, 10)))].sort();
+  const builds = new Set(timings.map(({ addon }) => addon)).size;
+  return (
+    `Measured on ${[...new Set([days[0], days.at(-1)])].join(' to ')}: ${machine.processor}, ${machine.cores} cores ` +
+    `(${machine.cpuCapability}), ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, LibTorch ` +
+    `${machine.libtorch}, Python ${machine.python} with ${versions.join(', ')}; ${machine.threads} threads on each side; ` +
+    `load average before and after: ${loads.join('; ')}.` +
+    (builds > 1 ? ` **The cells were measured with ${builds} different builds of the addon.**` : '')
+  );
 }

@@ -1,14 +1,16 @@
-// `npm run bench`: pytorch-grad-cam, torch-cam and Captum against this library, in one run, turn by turn.
+// `npm run bench`: pytorch-grad-cam, torch-cam, Captum and the fastest predictions against this library, turn by turn.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { measureExtras, onResNet50 } from './extras.mjs';
-import { describeMachine, inspectPython, loadAverage } from './machine.mjs';
-import { measureMethods } from './methods.mjs';
+import { extras, onResNet50 } from './extras.mjs';
+import { addonDigest, describeMachine, inspectPython, loadAverage } from './machine.mjs';
+import { methods } from './methods.mjs';
 import { drawRatios } from './picture.mjs';
 import { markdown, terminalTable } from './report.mjs';
+import { continueResults, isMeasured, readResults, withCell, writeResults } from './results.mjs';
 import { startSession } from './session.mjs';
+import { isas } from './side.mjs';
 import { measureTimings } from './timings.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -29,7 +31,9 @@ function modelNames(text) {
 }
 
 const options = new Command('bench')
-  .description('Measures explains against PyTorch, interleaved, with the same models, inputs and threads.')
+  .description(
+    'Measures explains against PyTorch, ONNX Runtime and OpenVINO, interleaved, with the same models, inputs and threads.',
+  )
   .option(
     '--python <path>',
     'Python with bench/requirements.txt',
@@ -43,35 +47,70 @@ const options = new Command('bench')
   .option('--peak-batches <sizes>', 'batch sizes whose peak memory is measured', counts, [8, 32])
   .option('--growth-explains <count>', 'explains between which memory may not grow', count, 2000)
   .addOption(new Option('--only <part>', 'only this').choices(['timings', 'extras', 'methods']))
+  .addOption(
+    new Option('--isa <name>', 'what LibTorch may use of the processor').choices(isas).default('native'),
+  )
   .option('--out <folder>', 'where results.json, results.md and ratios.png go', join(here, 'results'))
+  .option('--resume', 'measure only what is not in results.json yet', false)
   .parse()
   .opts();
 
 const python = checkPython(options.python);
-const { folder, progress } = startSession();
-
 const models = all.filter(({ name }) => !options.models || options.models.includes(name));
-const results = { machine: describeMachine(options, python), timings: [], extras: null, methods: null };
-mkdirSync(options.out, { recursive: true });
+const path = join(options.out, 'results.json');
+const results = openResults();
+const run = { isa: options.isa, date: new Date().toISOString(), loadAverageBefore: loadAverage() };
+results.runs.push(run);
+const addon = addonDigest();
 const save = () => {
-  writeFileSync(join(options.out, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);
+  writeResults(path, results);
   writeFileSync(join(options.out, 'results.md'), markdown(results));
 };
-const keepCells = (cells) => {
-  results.timings = cells;
-  save();
-};
-const run = { options, folder, models, progress, keepCells };
-const wanted = (part) => options.only === undefined || options.only === part;
-if (wanted('timings')) results.timings = await measureTimings(run);
-if (wanted('extras')) results.extras = await measureExtras(run);
-if (wanted('methods')) results.methods = await measureMethods(await onResNet50(run));
-results.machine.loadAverageAfter = loadAverage();
+process.once('SIGINT', () =>
+  console.error(`What was finished is in ${options.out}; --resume goes on from there.`),
+);
+const { folder, progress } = startSession();
+
+const chosen = (part) => options.only === undefined || options.only === part;
+if (chosen('timings')) {
+  const wanted = (cell) => !(options.resume && isMeasured(results.timings, cell));
+  const keep = (cell) => {
+    const labels = all.map(({ name, label }) => label ?? name);
+    results.timings = withCell(results.timings, { ...cell, addon }, labels);
+    save();
+  };
+  await measureTimings({ options, folder, models, python, progress, wanted, keep });
+}
+for (const [kind, parts] of Object.entries({ extras, methods })) {
+  if (!chosen(kind)) continue;
+  results[kind][options.isa] ??= {};
+  const kept = results[kind][options.isa];
+  const left = Object.keys(parts).filter((name) => !(options.resume && name in kept));
+  const onModel = left.length > 0 ? await onResNet50({ options, folder, progress }) : null;
+  for (const name of left) {
+    kept[name] = await parts[name](onModel);
+    save();
+  }
+}
+run.loadAverageAfter = loadAverage();
 save();
-if (results.timings.length > 0) await drawRatios(results.timings, join(options.out, 'ratios.png'));
+await drawRatios(results.timings, join(options.out, 'ratios.png'));
 console.log(terminalTable(results));
 console.error(`Written to ${options.out}`);
-if (results.timings.some(({ error, failed }) => error || failed)) process.exitCode = 1;
+if (results.timings.some(({ error, differing }) => error || differing.length > 0)) process.exitCode = 1;
+
+/** What an earlier run left in the folder, if anything: this one adds to it. */
+function openResults() {
+  mkdirSync(options.out, { recursive: true });
+  const settings = { rounds: options.rounds, peerRounds: options.peerRounds };
+  try {
+    const found = existsSync(path) ? readResults(path) : null;
+    return continueResults(found, { machine: describeMachine(options, python), settings });
+  } catch (error) {
+    console.error(`Nothing can be added to ${path}. ${error.message} Remove it, or give another --out.`);
+    process.exit(2);
+  }
+}
 
 function checkPython(path) {
   const advice =

@@ -2,6 +2,13 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
+/** What LibTorch and its oneDNN may use of the processor, as their environment says it. */
+const instructionSets = {
+  native: {},
+  avx2: { ONEDNN_MAX_CPU_ISA: 'AVX2', ATEN_CPU_CAPABILITY: 'avx2' },
+};
+export const isas = Object.keys(instructionSets);
+
 /** A long-lived process that answers one JSON line with one. It is idle while nobody asks. */
 export class Side {
   #process;
@@ -23,15 +30,17 @@ export class Side {
   }
 
   static python(options) {
-    return new Side(options.python, [file('python_side.py'), String(options.threads)], {
-      OMP_NUM_THREADS: String(options.threads),
-    });
+    return new Side(options.python, [file('python_side.py'), String(options.threads)], environment(options));
   }
 
   static node(options) {
-    return new Side(process.execPath, ['--expose-gc', file('node_side.mjs')], {
-      OMP_NUM_THREADS: String(options.threads),
-    });
+    return new Side(process.execPath, ['--expose-gc', file('node_side.mjs')], environment(options));
+  }
+
+  /** ONNX Runtime or OpenVINO. */
+  static prediction(name, options) {
+    const command = [file('prediction_side.py'), name, String(options.threads)];
+    return new Side(options.python, command, environment(options));
   }
 
   /** True once the process was found to have ended. */
@@ -68,4 +77,8 @@ export class Side {
 
 function file(name) {
   return fileURLToPath(new URL(name, import.meta.url));
+}
+
+function environment({ threads, isa = 'native' }) {
+  return { OMP_NUM_THREADS: String(threads), ...instructionSets[isa] };
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { contestants, node, peers, python, ratioPairs } from '../contestants.mjs';
 import { median, pairedRatio, ratioOfMedians, spread } from '../statistics.mjs';
-import { contestants, node, peers, python, ratioPairs } from '../timings.mjs';
 import { largestDifference, readFloats } from '../values.mjs';
 
 const fewestRounds = 3;
