@@ -14,8 +14,12 @@ export const cpuContestants = [
   ...predictions,
 ];
 
-/** What people call those whose name alone does not tell. */
+/** What tables call those whose name alone does not tell. */
 export const titles = {
+  gradcam: 'grad-cam',
+  plain: 'not optimized',
+  forward: 'our forward',
+  torchscript: 'TorchScript',
   frozen: 'TorchScript frozen, channels-last',
   optimized: 'TorchScript optimize_for_inference',
   onnxruntime: 'ONNX Runtime',

@@ -2,11 +2,12 @@ import sharp from 'sharp';
 import { figure, geometricMean } from './statistics.mjs';
 
 const barHeight = 13;
-const rowHeight = barHeight * 3 + 16;
 const labelWidth = 160;
 const plotWidth = 360;
 const panelGap = 60;
-const top = 122;
+const top = 128;
+/** What the legend needs. */
+const narrowest = 760;
 // Longer bars are cut off: they would leave no room to see what is near to 1.
 const longest = 6;
 const background = '#ffffff';
@@ -49,13 +50,17 @@ export async function drawRatios(cells, path) {
 
 function drawing({ cells, yardstick, panels, models }) {
   const names = Object.keys(yardstick.ratios);
+  const rowHeight = barHeight * names.length + 16;
   const rows = models.length > 1 ? [...models, null] : models; // null: the mean of all
   const valuesOf = (model, batch, name) =>
     cells
       .filter((cell) => cell.batch === batch && (model === null || cell.model === model))
       .map(({ ratios }) => ratios[yardstick.ratios[name]])
       .filter(Number.isFinite);
-  const width = labelWidth + panels.length * plotWidth + (panels.length - 1) * panelGap + 60;
+  const width = Math.max(
+    narrowest,
+    labelWidth + panels.length * plotWidth + (panels.length - 1) * panelGap + 60,
+  );
   const height = top + rows.length * rowHeight + 16;
   const scale = (value) => (Math.min(value, longest) / longest) * plotWidth;
   const parts = [
@@ -66,20 +71,25 @@ function drawing({ cells, yardstick, panels, models }) {
   for (const name of names) {
     const { color, weight, title } = looks[name];
     parts.push(bar(x, 64, 13, color), text(x + 19, 75, title, `font-size="13" font-weight="${weight}"`));
-    x += 40 + title.length * 7;
+    x += 46 + title.length * (weight === 'bold' ? 7.9 : 6.6);
   }
   rows.forEach((model, row) => {
     const y = top + row * rowHeight;
     const weight = model === null ? 'font-weight="bold"' : '';
     const label = model ?? 'geometric mean';
     parts.push(
-      text(labelWidth - 10, y + barHeight * 1.5 + 5, label, `font-size="13" text-anchor="end" ${weight}`),
+      text(
+        labelWidth - 10,
+        y + (barHeight * names.length) / 2 + 4,
+        label,
+        `font-size="13" text-anchor="end" ${weight}`,
+      ),
     );
   });
   panels.forEach((batch, panel) => {
     const left = labelWidth + panel * (plotWidth + panelGap);
     const title = batch === 1 ? 'one image' : `batches of ${batch}`;
-    parts.push(text(left, top - 12, title, 'font-size="14" font-weight="bold"'));
+    parts.push(text(left, top - 24, title, 'font-size="14" font-weight="bold"'));
     const figures = [];
     rows.forEach((model, row) => {
       names.forEach((name, index) => {
@@ -97,6 +107,7 @@ function drawing({ cells, yardstick, panels, models }) {
     const one = left + scale(1);
     parts.push(
       `<line x1="${one}" y1="${top - 6}" x2="${one}" y2="${height - 12}" stroke="#d33" stroke-width="1.5" stroke-dasharray="4 3"/>`,
+      text(one, top - 9, '1', 'font-size="12" fill="#d33" text-anchor="middle"'),
       ...figures,
     );
   });

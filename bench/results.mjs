@@ -5,13 +5,13 @@ const format = 2;
 
 /** What has to be the same of all that stands in one file; packages only where both runs have them. */
 const sameMachine = {
-  processor: 'processor',
-  cores: 'number of cores',
-  cpuCapability: 'instruction set',
+  processor: 'the processor',
+  cores: 'the number of cores',
+  cpuCapability: 'the instruction set',
   libtorch: 'LibTorch',
   node: 'Node',
   python: 'Python',
-  threads: 'number of threads',
+  threads: 'the number of threads',
 };
 const sameSettings = { rounds: '--rounds', peerRounds: '--peer-rounds' };
 
@@ -44,7 +44,7 @@ export function continueResults(found, { machine, settings }) {
 function differing(fields, before, now) {
   return Object.entries(fields)
     .filter(([field]) => before[field] !== now[field])
-    .map(([field, title]) => `the ${title} was ${before[field]} and is ${now[field]}`);
+    .map(([field, title]) => `${title} was ${before[field]} and is ${now[field]}`);
 }
 
 const isSame = (one, other) =>

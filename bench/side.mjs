@@ -25,6 +25,10 @@ export class Side {
       this.#process.once('exit', resolve);
       this.#process.once('error', resolve);
     });
+    // A driver that is stopped must not leave one behind that computes: the next run would share the cores with it.
+    const kill = () => this.kill();
+    process.once('exit', kill);
+    this.#exited.then(() => process.off('exit', kill));
     this.#process.stdin.on('error', () => {}); // a process that died: ask() tells, as its answers end
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
   }
