@@ -30,7 +30,10 @@ export function terminalTable(results) {
       lines.push(`${name.padEnd(40)} ${value}`);
     lines.push('');
   }
-  return lines.join('\n').trimEnd();
+  return lines
+    .join('\n')
+    .replace(/\n{3,}/g, '\n\n')
+    .trimEnd();
 }
 
 export function markdown(results) {
