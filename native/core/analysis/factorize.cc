@@ -121,7 +121,8 @@ Factorization factorizeOnDevice(ModelState& state,
                                 const Progress& progress) {
   const at::AutoGradMode noGradients(false);
   if (request.layer.call == CallKind::All) throw Failure("ERR_INTERNAL", "One call is factorized, not all.");
-  const auto plan = state.plan(request.modelMethod, {request.layer}, {.optimize = request.optimize});
+  const auto plan =
+      state.plan(request.modelMethod, {request.layer}, {.optimize = request.optimize, .gradients = false});
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs);
   const auto captured = namingBatchSize(state, request.modelMethod, inputs, {},
                                         [&] { return ActivationsAndGradients(*plan, inputs); });

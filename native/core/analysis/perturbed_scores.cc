@@ -24,7 +24,7 @@ class PerturbedRun {
       : state_(state),
         request_(request),
         cancellation_(cancellation),
-        plan_(state.plainPlan(request.modelMethod)),
+        plan_(state.forwardPlan(request.modelMethod)),
         inputs_(inputs) {
     if (request.heatmaps) heatmaps_ = request.heatmaps->state().tensor.to(at::kCPU, at::kFloat).contiguous();
     const at::Tensor& images = inputs_.images();
@@ -113,7 +113,7 @@ class PerturbedRun {
                              ? at::where(isChanged, baseline, original)
                              : at::where(isChanged, original, baseline));
       }
-      return explained(copies.of(image, count).with(at::stack(images)));
+      return explained(copies.of(image, at::stack(images)));
     };
     runs.over(static_cast<int64_t>(changed.size()), run,
               [&](const c10::IValue& output, int64_t, int64_t count) {

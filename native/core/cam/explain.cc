@@ -164,11 +164,9 @@ Explanation explainOnDevice(ModelState& state,
   Stopwatch stopwatch;
   const at::AutoGradMode gradientsOnlyBehindHooks(false);
   cancellation.throwIfCancelled();
-  const auto plan =
-      networkMethodOf(request)
-          ? nullptr
-          : planOf(state, request.modelMethod, request.layers,
-                   {.optimize = request.optimize, .secondDerivatives = needsSecondDerivatives(request)});
+  const auto plan = networkMethodOf(request)
+                        ? nullptr
+                        : planOf(state, request.modelMethod, request.layers, planOptionsFor(request));
   const double planTime = stopwatch.lap();
   const ModelInputs inputs = state.prepareBatches(request.modelMethod, request.inputs, &inputIsFinite);
   checkInput(inputs.images());

@@ -27,6 +27,13 @@ void checkExplained(const c10::IValue& output, const ExplainRequest& request) {
   }
 }
 
+bool needsGradients(const MethodRequest& request) {
+  if (const auto* formula = methodAs<LayerFormula>(request))
+    return formula->needs != LayerFormula::Needs::Activations;
+  const auto* ofModel = methodAs<ModelMethod>(request);
+  return ofModel == nullptr || ofModel->needsGradients;
+}
+
 bool anyNeeds(const ExplainRequest& request, LayerFormula::Needs needs) {
   return std::any_of(request.methods.begin(), request.methods.end(), [&](const MethodRequest& method) {
     const auto* formula = methodAs<LayerFormula>(method);
@@ -49,8 +56,10 @@ bool needsNoTarget(const ExplainRequest& request, const c10::IValue& output, int
 
 }  // namespace
 
-bool needsSecondDerivatives(const ExplainRequest& request) {
-  return anyNeeds(request, LayerFormula::Needs::SecondDerivatives);
+PlanOptions planOptionsFor(const ExplainRequest& request) {
+  return {.optimize = request.optimize,
+          .gradients = std::any_of(request.methods.begin(), request.methods.end(), needsGradients),
+          .secondDerivatives = anyNeeds(request, LayerFormula::Needs::SecondDerivatives)};
 }
 
 ExplainPass::ExplainPass(ModelState& state,
@@ -151,9 +160,15 @@ std::vector<at::Tensor> ExplainPass::mapsOfFormula(const LayerFormula& formula,
 std::vector<at::Tensor> ExplainPass::mapsOfModel(const ModelMethod& method,
                                                  const MethodRequest& request,
                                                  const std::function<void(int64_t rows)>& advance) const {
-  return method.maps({state_, request_.modelMethod, plan_, inputs_, explainedOutput_, explained_, reshape_,
-                      captured_, layers_, targets_, *targetWalks_, cancellation_, advance},
-                     request);
+  // Where other methods of the request need gradients, this one still runs the model as fast as it goes.
+  std::shared_ptr<const Plan> faster;
+  if (plan_.recordsGradients() && !method.needsGradients)
+    faster = state_.plan(request_.modelMethod, request_.layers,
+                         {.optimize = request_.optimize, .gradients = false});
+  return method.maps(
+      {state_, request_.modelMethod, faster ? *faster : plan_, inputs_, explainedOutput_, explained_,
+       reshape_, captured_, layers_, targets_, *targetWalks_, cancellation_, advance},
+      request);
 }
 
 std::vector<int64_t> ExplainPass::mapSize() const {

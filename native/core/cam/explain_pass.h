@@ -14,7 +14,8 @@
 
 namespace gradcam {
 
-bool needsSecondDerivatives(const ExplainRequest& request);
+// How the plan has to be made for all of the request's methods.
+PlanOptions planOptionsFor(const ExplainRequest& request);
 
 // One forward of a batch, and the heatmaps that all requested methods make of it.
 class ExplainPass {

@@ -16,7 +16,7 @@ namespace gradcam {
 struct ExplainedBatch {
   ModelState& state;
   const std::string& modelMethod;
-  const Plan& plan;
+  const Plan& plan;  // without gradients where the method needs none
   const ModelInputs& inputs;
   const ExplainedOutput& output;
   const c10::IValue& explained;
@@ -38,6 +38,7 @@ struct ModelMethod {
   int64_t (*rows)(const std::vector<CamLayer>& layers,
                   int64_t images,
                   const MethodRequest& request) = nullptr;
+  bool needsGradients = false;  // of its runs of the model
 };
 
 // The raw maps of the targets at one layer, [N, ...space], whose channels weigh as `weights`, [N, C], say: of

@@ -38,7 +38,7 @@ at::Tensor weightsOf(const ExplainedBatch& batch, const at::Tensor& activation, 
     const auto masked = [&](int64_t first, int64_t count) {
       const at::Tensor masks = masksOf(activation[image].narrow(0, first, count), sizes);
       const at::Tensor seen = multiplied(images.narrow(0, image, 1), overAxesOf(images, masks));
-      return batch.output.of(runForward(batch.plan, copies.of(image, count).with(seen)));
+      return batch.output.of(runForward(batch.plan, copies.of(image, seen)));
     };
     runs.over(activation.size(1), masked, [&](const c10::IValue& output, int64_t, int64_t count) {
       for (std::size_t index = 0; index < targets.size(); ++index) {

@@ -110,7 +110,7 @@ c10::IValue ForwardHooks::keepOutput(const c10::IValue& output,
     // Without floating-point values no gradient can exist; as a missing output, that is reported after
     // forward, for the interpreter would lose the code of what is thrown here.
     const bool hasGradient = at::isFloatingType(map.scalar_type());
-    if (hasGradient) {
+    if (hasGradient && mode_ == Mode::KeepForGradient) {
       // Everything before the first hooked layer ran without gradients. From here on they are recorded.
       at::GradMode::set_enabled(true);
       if (!map.requires_grad()) map = map.detach().requires_grad_(true);

@@ -31,7 +31,7 @@ struct LayerCall {
 class ForwardHooks {
  public:
   // What forward does with the outputs it sees.
-  enum class Mode { KeepForGradient, ObserveShapes, Replace };
+  enum class Mode { Keep, KeepForGradient, ObserveShapes, Replace };
 
   explicit ForwardHooks(Mode mode, const std::vector<TargetLayer>& layers = {});
   ~ForwardHooks();

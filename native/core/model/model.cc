@@ -74,7 +74,7 @@ OutputTree Model::run(const std::string& method, const GivenInputs& inputs) cons
     const at::NoGradGuard noGrad;
     const ModelInputs prepared = state_->prepareInputs(method, inputs);
     return namingBatchSize(*state_, method, prepared, {},
-                           [&] { return toOutputTree(runForward(*state_->plainPlan(method), prepared)); });
+                           [&] { return toOutputTree(runForward(*state_->forwardPlan(method), prepared)); });
   });
 }
 

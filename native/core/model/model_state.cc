@@ -11,6 +11,7 @@ namespace {
 
 std::string keyOf(const std::string& method, const std::vector<TargetLayer>& layers, PlanOptions options) {
   std::string key = method + (options.optimize ? "\noptimized\n" : "\nas it is\n") +
+                    (options.gradients ? "" : "no gradients\n") +
                     (options.secondDerivatives ? "second derivatives\n" : "") +
                     (options.optionalLayers ? "optional\n" : "");
   for (const TargetLayer& layer : layers) {
@@ -101,10 +102,10 @@ std::shared_ptr<const Plan> ModelState::plan(const std::string& method,
   });
 }
 
-std::shared_ptr<const Plan> ModelState::plainPlan(const std::string& method) {
-  return plansOfMethods_.get("plain\n" + method, [&] {
+std::shared_ptr<const Plan> ModelState::forwardPlan(const std::string& method) {
+  return plansOfMethods_.get("forward\n" + method, [&] {
     checkMethod(method);
-    return finished(Plan::plain(module, method));
+    return finished(Plan::withoutGradients(module, method, weights_));
   });
 }
 

@@ -25,7 +25,8 @@ struct ModelState {
   std::shared_ptr<const Plan> plan(const std::string& method,
                                    const std::vector<TargetLayer>& layers,
                                    PlanOptions options);
-  std::shared_ptr<const Plan> plainPlan(const std::string& method);
+  // The whole method without gradients.
+  std::shared_ptr<const Plan> forwardPlan(const std::string& method);
   // How many plans of layers are kept; never waits for one that is being built.
   std::size_t cachedPlans() const { return plans_.size(); }
   // Bytes of weights that plans keep in oneDNN's order.

@@ -138,7 +138,16 @@ ImageCopies::ImageCopies(const Plan& plan,
 ModelInputs ImageCopies::of(int64_t image, int64_t rows) const {
   std::vector<int64_t> sizes = inputs_.images().sizes().vec();
   sizes[0] = rows;
-  return inputs_.ofImage(image, inputs_.images().narrow(0, image, 1).expand(sizes).contiguous(), shared_);
+  return of(image, inputs_.images().narrow(0, image, 1).expand(sizes).contiguous());
+}
+
+ModelInputs ImageCopies::of(int64_t image, at::Tensor changed) const {
+  const std::vector<int64_t> imageOfRow(static_cast<std::size_t>(changed.size(0)), image);
+  return of(imageOfRow, std::move(changed));
+}
+
+ModelInputs ImageCopies::of(at::ArrayRef<int64_t> imageOfRow, at::Tensor changed) const {
+  return inputs_.ofRows(imageOfRow, std::move(changed), shared_);
 }
 
 void throwNamingBatchSize(ModelState& state,
@@ -148,7 +157,7 @@ void throwNamingBatchSize(ModelState& state,
                           const Failure& failure) {
   const int64_t images = inputs.images().dim() > 0 ? inputs.count() : 0;
   if (images < 2) throw failure;
-  const auto plan = state.plainPlan(method);
+  const auto plan = state.forwardPlan(method);
   const auto answer = [&](const ModelInputs& some) -> std::optional<c10::IValue> {
     try {
       return selectValue(runForward(*plan, some), selector);
@@ -164,7 +173,7 @@ void throwNamingBatchSize(ModelState& state,
   const std::vector<bool> shared = withoutRowsOfImages(inputs);
   const auto alone = [&](int64_t image) {
     try {
-      return inputs.ofImage(image, inputs.images().narrow(0, image, 1), shared);
+      return inputs.ofRows(image, inputs.images().narrow(0, image, 1), shared);
     } catch (const Failure&) {
       throw failure;  // an argument may hold something for each image
     }

@@ -56,6 +56,10 @@ class ImageCopies {
 
   // All inputs for `rows` copies of an image.
   ModelInputs of(int64_t image, int64_t rows) const;
+  // All inputs for changed copies of an image, `changed` [rows, ...].
+  ModelInputs of(int64_t image, at::Tensor changed) const;
+  // The same of several images, row by row.
+  ModelInputs of(at::ArrayRef<int64_t> imageOfRow, at::Tensor changed) const;
   // True for inputs that belong to all images.
   const std::vector<bool>& shared() const { return shared_; }
   bool haveTensorArguments() const { return inputs_.haveTensorArguments(); }

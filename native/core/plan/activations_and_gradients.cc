@@ -35,7 +35,8 @@ ActivationsAndGradients::ActivationsAndGradients(const Plan& plan,
                                                  const ModelInputs& inputs,
                                                  bool recordFromInput)
     : plan_(plan) {
-  const ForwardHooks hooks(ForwardHooks::Mode::KeepForGradient, plan.layers());
+  using Mode = ForwardHooks::Mode;
+  const ForwardHooks hooks(plan.recordsGradients() ? Mode::KeepForGradient : Mode::Keep, plan.layers());
   if (recordFromInput) at::GradMode::set_enabled(true);  // the hooks' end restores it
   output_ = runForward(plan, inputs);
   collectLayers(hooks.calls(), plan.layers());

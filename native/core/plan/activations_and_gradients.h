@@ -23,7 +23,7 @@ class ActivationsAndGradients {
   };
 
   // Runs forward. Throws ERR_FORWARD, ERR_INPUT_SHAPE, ERR_INPUT_DTYPE, ERR_LAYER_NOT_CALLED,
-  // ERR_LAYER_OUTPUT.
+  // ERR_LAYER_OUTPUT. Of a plan without gradients there are activations only.
   // With `recordFromInput` autograd records from inputs that require gradients on, not only from the first
   // layer on.
   ActivationsAndGradients(const Plan& plan, const ModelInputs& inputs, bool recordFromInput = false);

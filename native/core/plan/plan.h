@@ -18,6 +18,7 @@ namespace gradcam {
 
 struct PlanOptions {
   bool optimize = true;            // freeze the graph, and split it into a prefix and a tail
+  bool gradients = true;           // else the tail is optimised as the prefix is, and nothing records it
   bool secondDerivatives = false;  // write out attention behind the hook, for closed it has only first ones
   bool optionalLayers = false;     // layers may be left out, never called or in a branch not taken
 };
@@ -32,6 +33,7 @@ class Plan : public Counted<Plan> {
     std::shared_ptr<torch::jit::Graph> tail = {};    // null: everything is the prefix
     std::vector<TargetLayer> layers = {};
     bool layersAreOptional = false;              // a run may leave them out
+    bool recordsGradients = true;                // from the first hook on
     std::vector<c10::IValue> capsules = {};      // the prefix's inputs after the model's own
     std::vector<c10::IValue> tailCapsules = {};  // the tail's inputs after the crossing values
     PlanDescription facts = {};                  // what describe() cannot see in the graphs
@@ -51,8 +53,12 @@ class Plan : public Counted<Plan> {
   static std::shared_ptr<const Plan> observeOutputs(const torch::jit::Module& model,
                                                     const std::string& method,
                                                     const std::vector<std::string>& paths);
-  // No hooks: the plain forward, all of it prefix.
+  // No hooks: the method as it is written, which autograd can record.
   static std::shared_ptr<const Plan> plain(const torch::jit::Module& model, const std::string& method);
+  // No hooks and no gradients: the whole method optimised.
+  static std::shared_ptr<const Plan> withoutGradients(const torch::jit::Module& model,
+                                                      const std::string& method,
+                                                      SharedWeights& weights);
 
   // Keeps the results of every softmax (slot = position in the graph), with fused attention written out.
   // Nothing is frozen or split. Throws ERR_UNSUPPORTED where there is none.
@@ -65,6 +71,7 @@ class Plan : public Counted<Plan> {
 
   const std::vector<TargetLayer>& layers() const { return parts_.layers; }
   bool layersAreOptional() const { return parts_.layersAreOptional; }
+  bool recordsGradients() const { return parts_.recordsGradients; }
   const LayerWeights& weightsOf(int slot) const { return weights_.at(static_cast<std::size_t>(slot)); }
   // What brought the tokens of a layer into another order than that of rows.
   const std::vector<UnrollStep>& unrolledBefore(int slot) const {

@@ -174,17 +174,18 @@ std::shared_ptr<Graph> frozenWithMarks(Graph& marked, const torch::jit::Module& 
 }
 
 // A frozen graph with hooks, in the two parts that it runs in.
-Plan::Parts cutAndOptimize(std::shared_ptr<Graph>& graph, bool secondDerivatives, SharedWeights& weights) {
+Plan::Parts cutAndOptimize(std::shared_ptr<Graph>& graph, PlanOptions options, SharedWeights& weights) {
   Plan::Parts parts;
   const int batchNorms = countBatchNorms(*graph);
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
   SplitGraph split = splitGraph(graph, firstHook(*graph));
   if (!split.crossingValuesAlias)
     parts.capsules = optimizePrefix(split.prefix, mayFuseConvolutions, weights, parts.facts);
-  if (secondDerivatives) {
+  if (options.secondDerivatives) {
     foldBatchNorms(split.tail);
   } else {
-    parts.tailCapsules = optimizeTail(split.tail, mayFuseConvolutions, weights, parts.facts);
+    const auto optimize = options.gradients ? optimizeTail : optimizePrefix;
+    parts.tailCapsules = optimize(split.tail, mayFuseConvolutions, weights, parts.facts);
   }
   parts.facts.foldedBatchNorms = batchNorms - countBatchNorms(*split.prefix) - countBatchNorms(*split.tail);
   weights.shareConstants(*split.prefix);
@@ -216,11 +217,13 @@ std::shared_ptr<const Plan> Plan::keepOutputs(const torch::jit::Module& model,
   removeInPlaceWrites(graph);
   placeHooks(graph, layers);
   auto unrolled = unrollStepsBeforeHooks(*graph, layers.size());
-  Parts parts = inTwoParts ? cutAndOptimize(graph, options.secondDerivatives, weights)
-                           : Parts{.tail = std::move(graph)};
-  if (closedPrefix) openSelfAttention(parts.tail);
-  if (options.secondDerivatives) openScaledDotProducts(parts.tail);
-  layNormGradientsInRows(parts.tail);
+  Parts parts = inTwoParts ? cutAndOptimize(graph, options, weights) : Parts{.tail = std::move(graph)};
+  if (options.gradients) {
+    if (closedPrefix) openSelfAttention(parts.tail);
+    if (options.secondDerivatives) openScaledDotProducts(parts.tail);
+    layNormGradientsInRows(parts.tail);
+  }
+  parts.recordsGradients = options.gradients;
   parts.layers = std::move(layers);
   parts.layersAreOptional = options.optionalLayers;
   parts.unrolled = std::move(unrolled);
@@ -300,6 +303,22 @@ std::shared_ptr<const Plan> Plan::plain(const torch::jit::Module& model, const s
   auto graph = graphOf(model, method);
   ownInputs(graph);
   return std::shared_ptr<const Plan>(new Plan(model, method, {.prefix = std::move(graph)}));
+}
+
+std::shared_ptr<const Plan> Plan::withoutGradients(const torch::jit::Module& model,
+                                                   const std::string& method,
+                                                   SharedWeights& weights) {
+  auto graph = graphOf(model, method);
+  ownInputs(graph);
+  freezeGraph(graph, model);
+  if (!isOnGpu(model)) openSelfAttention(graph);
+  removeInPlaceWrites(graph);
+  Parts parts;
+  const bool mayFuseConvolutions = restorePlainLayouts(graph);
+  parts.capsules = optimizePrefix(graph, mayFuseConvolutions, weights, parts.facts);
+  weights.shareConstants(*graph);
+  parts.prefix = std::move(graph);
+  return std::shared_ptr<const Plan>(new Plan(model, method, std::move(parts)));
 }
 
 }  // namespace gradcam

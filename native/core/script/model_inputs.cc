@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "api/failure.h"
+#include "core/process/host_memory.h"
 #include "core/script/argument_conversion.h"
 #include "core/script/image_list.h"
 
@@ -43,7 +44,9 @@ ModelInputs ModelInputs::with(at::Tensor images) const {
   return changed;
 }
 
-ModelInputs ModelInputs::ofImage(int64_t image, at::Tensor rows, const std::vector<bool>& shared) const {
+ModelInputs ModelInputs::ofRows(at::ArrayRef<int64_t> imageOfRow,
+                                at::Tensor rows,
+                                const std::vector<bool>& shared) const {
   for (const auto& [name, value] : arguments) {
     const bool perImage = count() > 1 && anyTensor(value, [&](const at::Tensor& tensor) {
                             return tensor.dim() > 0 && tensor.size(0) == count();
@@ -60,9 +63,7 @@ ModelInputs ModelInputs::ofImage(int64_t image, at::Tensor rows, const std::vect
       made.tensors.push_back(tensors[other]);
       continue;
     }
-    std::vector<int64_t> sizes = tensors[other].sizes().vec();
-    sizes.at(0) = made.count();
-    made.tensors.push_back(tensors[other].narrow(0, image, 1).expand(sizes).contiguous());
+    made.tensors.push_back(tensors[other].index_select(0, indexTensor(imageOfRow, tensors[other].device())));
   }
   return made;
 }

@@ -20,10 +20,12 @@ struct ModelInputs {
 
   // With other images, as many.
   ModelInputs with(at::Tensor images) const;
-  // `rows` [R, ...] were made of one image: with that image's part of the other inputs, R times, but for
-  // those that are `shared` by all images. Throws ERR_UNSUPPORTED where a tensor among the arguments may have
-  // a row for each image.
-  ModelInputs ofImage(int64_t image, at::Tensor rows, const std::vector<bool>& shared) const;
+  // `rows` [R, ...] were each made of one of the images, `imageOfRow` [R]: with that image's part of the
+  // other inputs, but for those that are `shared` by all images. Throws ERR_UNSUPPORTED where a tensor among
+  // the arguments may have a row for each image.
+  ModelInputs ofRows(at::ArrayRef<int64_t> imageOfRow,
+                     at::Tensor rows,
+                     const std::vector<bool>& shared) const;
 
   bool haveTensorArguments() const;
 };
