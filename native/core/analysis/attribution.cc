@@ -1,5 +1,6 @@
 #include "api/attribution.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "api/failure.h"
@@ -8,6 +9,7 @@
 #include "core/plan/derivatives.h"
 #include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
+#include "core/process/host_memory.h"
 #include "core/targets/target_walks.h"
 #include "core/values/image_axes.h"
 #include "core/values/output_tree.h"
@@ -89,67 +91,121 @@ class RecordedForward {
   c10::IValue output_, explained_;
 };
 
-at::Tensor sumOfRows(const Target& target, const c10::IValue& output, int64_t rows) {
-  const at::AutoGradMode record(true);
-  return scoresOfRows(target, output, rows).sum();
-}
-
+// The integral over the way from a baseline to the images, each step of each image a row. Rows run together,
+// of whatever images, and one run serves all targets.
 class IntegratedGradients {
  public:
-  // `explained` is the explained output of the inputs as they are.
+  // `explained` is the explained output of the inputs as they are, `targets` and `walks` are the same.
   IntegratedGradients(ModelState& state,
-                      const Plan& plan,
                       const AttributionRequest& request,
                       const ModelInputs& inputs,
                       const c10::IValue& explained,
+                      const std::vector<ResolvedTarget>& targets,
                       const Cancellation& cancellation)
-      : plan_(plan),
+      : plan_(state.inputGradientPlan(request.modelMethod, /*guidedRelu=*/false)),
+        withoutGradients_(state.forwardPlan(request.modelMethod)),
         request_(request),
         inputs_(inputs),
-        copies_(plan, inputs, request.output, explained),
+        targets_(targets),
+        walks_(targets),
+        cancellation_(cancellation),
+        copies_(*withoutGradients_, inputs, request.output, explained),
         rowRuns_(state, request.modelMethod, request.batchSize, explained, inputs.count(), cancellation),
         quadrature_(request.rule == "riemann_trapezoid" ? riemannTrapezoid(request.steps)
                                                         : gaussLegendre(request.steps)) {}
 
-  at::Tensor of(const ResolvedTarget& target, const std::function<void(int64_t rows)>& advance) const {
-    const at::Tensor image = inputs_.images().narrow(0, target.imageIndex, 1);
-    const at::Tensor difference = image - request_.baseline;
-    at::Tensor integral = at::zeros_like(image);
+  // Of the targets, [N, C, ...space].
+  at::Tensor attributions(const Progress& progress) const {
+    const at::Tensor& images = inputs_.images();
+    const at::Tensor difference = images - request_.baseline;
+    std::vector<at::Tensor> integrals;
+    for (std::size_t walk = 0; walk < walks_.count(); ++walk) integrals.push_back(at::zeros_like(images));
+    const int64_t total = inputs_.count() * request_.steps;
     std::optional<RecordedForward> forward;
     const auto run = [&](int64_t first, int64_t count) {
-      const auto rows =
-          copies_.of(target.imageIndex, count)
-              .with(request_.baseline + along(quadrature_.positions, first, count) * difference);
-      return forward.emplace(plan_, rows, request_.output).explained();
+      std::vector<int64_t> imageOfRow;
+      for (int64_t row = first; row < first + count; ++row) imageOfRow.push_back(row / request_.steps);
+      const at::Tensor ways = difference.index_select(0, indexTensor(imageOfRow, images.device()));
+      const at::Tensor changed = request_.baseline + along(quadrature_.positions, first, count) * ways;
+      return forward.emplace(*plan_, copies_.of(imageOfRow, changed), request_.output).explained();
     };
-    rowRuns_.over(request_.steps, run, [&](const c10::IValue& output, int64_t first, int64_t count) {
-      const at::Tensor score = sumOfRows(target.target, output, count);
-      const at::Tensor gradients = forward->gradientOf(score, /*last=*/true);
-      integral = integral + (along(quadrature_.weights, first, count) * gradients).sum(0, /*keepdim=*/true);
-      advance(count);
+    rowRuns_.over(total, run, [&](const c10::IValue& output, int64_t first, int64_t count) {
+      const auto parts = partsOf(first, count);
+      for (std::size_t walk = 0; walk < walks_.count(); ++walk) {
+        cancellation_.throwIfCancelled();
+        const at::Tensor score = scoreOfWalk(walk, output, parts);
+        if (!score.defined()) continue;  // none of the images has so many targets
+        const at::Tensor gradients =
+            along(quadrature_.weights, first, count) * forward->gradientOf(score, walks_.isLast(walk));
+        for (const Part& part : parts)
+          integrals[walk][part.image] += gradients.narrow(0, part.row, part.count).sum(0);
+      }
+      forward.reset();
+      progress(first + count, total);
     });
-    return difference * integral;
+    for (at::Tensor& integral : integrals) integral = difference * integral;
+    return walks_.ofTargets(integrals);
   }
 
-  double scoreAtBaseline(const ResolvedTarget& target) const {
+  // Of each target.
+  std::vector<double> scoresAtBaseline() const {
+    const ModelInputs inputs = inputs_.with(at::full_like(inputs_.images(), request_.baseline));
     const at::NoGradGuard noGrad;
-    const ModelInputs image = copies_.of(target.imageIndex, 1);
-    const ModelInputs inputs = image.with(at::full_like(image.images(), request_.baseline));
-    const c10::IValue output = selectValue(runForward(plan_, inputs), request_.output);
-    return scoresOfRows(target.target, output, 1).sum().item<double>();
+    const c10::IValue output = selectValue(runForward(*withoutGradients_, inputs), request_.output);
+    std::vector<double> scores;
+    for (const ResolvedTarget& target : targets_)
+      scores.push_back(scoreOf(target.target, outputOfImage(output, target.imageIndex)).sum().item<double>());
+    return scores;
   }
 
  private:
-  // Some of the values, as factors of rows of images.
-  at::Tensor along(const std::vector<double>& values, int64_t first, int64_t count) const {
-    const at::Tensor& image = inputs_.images();
-    const std::vector<double> part(values.begin() + first, values.begin() + first + count);
-    return asFactorsOf(image, at::tensor(part, at::kDouble).to(image.device(), image.scalar_type()));
+  // Rows of a run that are one image's, `row` the first of them.
+  struct Part {
+    int64_t image, row, count;
+  };
+
+  std::vector<Part> partsOf(int64_t first, int64_t count) const {
+    std::vector<Part> parts;
+    for (int64_t row = 0; row < count;) {
+      const int64_t image = (first + row) / request_.steps;
+      const int64_t end = std::min(count, (image + 1) * request_.steps - first);
+      parts.push_back({image, row, end - row});
+      row = end;
+    }
+    return parts;
   }
 
-  const Plan& plan_;
+  // The sum of the scores that the walk's targets have in a run's rows; undefined where none has any.
+  at::Tensor scoreOfWalk(std::size_t walk, const c10::IValue& output, const std::vector<Part>& parts) const {
+    const at::AutoGradMode record(true);
+    at::Tensor sum;
+    for (const ResolvedTarget& target : targets_) {
+      if (target.targetIndex != static_cast<int64_t>(walk)) continue;
+      for (const Part& part : parts) {
+        if (part.image != target.imageIndex) continue;
+        const at::Tensor scores =
+            scoresOfRows(target.target, outputOfImages(output, part.row, part.count), part.count).sum();
+        sum = sum.defined() ? sum + scores : scores;
+      }
+    }
+    return sum;
+  }
+
+  // Values of the steps of some rows, as factors of the rows.
+  at::Tensor along(const std::vector<double>& values, int64_t first, int64_t count) const {
+    const at::Tensor& images = inputs_.images();
+    std::vector<double> ofRows;
+    for (int64_t row = first; row < first + count; ++row)
+      ofRows.push_back(values[static_cast<std::size_t>(row % request_.steps)]);
+    return asFactorsOf(images, at::tensor(ofRows, at::kDouble).to(images.device(), images.scalar_type()));
+  }
+
+  const std::shared_ptr<const Plan> plan_, withoutGradients_;
   const AttributionRequest& request_;
   const ModelInputs& inputs_;
+  const std::vector<ResolvedTarget>& targets_;
+  const TargetWalks walks_;
+  const Cancellation& cancellation_;
   const ImageCopies copies_;
   const RowRuns rowRuns_;
   const Quadrature quadrature_;
@@ -169,39 +225,51 @@ at::Tensor inputGradients(const RecordedForward& forward,
   return walks.ofTargets(ofWalks);
 }
 
+Attribution describe(const at::Tensor& attributions,
+                     const c10::IValue& output,
+                     const std::vector<ResolvedTarget>& targets,
+                     const std::vector<double>& scores) {
+  Attribution attribution{
+      toHandle(attributions.to(at::kCPU, at::kFloat).contiguous()), toOutputTree(output), {}};
+  for (std::size_t index = 0; index < targets.size(); ++index)
+    attribution.maps.push_back({explainedMap(targets[index], scores[index]), 0});
+  return attribution;
+}
+
+Attribution integratedGradients(ModelState& state,
+                                const AttributionRequest& request,
+                                const ModelInputs& inputs,
+                                const Cancellation& cancellation,
+                                const Progress& progress) {
+  const c10::IValue output = runForward(*state.forwardPlan(request.modelMethod), inputs);
+  const c10::IValue explained = selectValue(output, request.output);
+  const auto targets = resolveTargets(explained, request.targets, inputs.count());
+  const auto scores = scoreValues(scoresOf(explained, targets));
+  const IntegratedGradients integrated(state, request, inputs, explained, targets, cancellation);
+  const at::Tensor attributions = integrated.attributions(progress);
+  const auto atBaseline = integrated.scoresAtBaseline();
+  Attribution attribution = describe(attributions, output, targets, scores);
+  for (std::size_t index = 0; index < targets.size(); ++index) {
+    const auto sum = attributions[static_cast<int64_t>(index)].to(at::kDouble).sum().item<double>();
+    attribution.maps[index].convergenceDelta = sum - (scores[index] - atBaseline[index]);
+  }
+  return attribution;
+}
+
 Attribution attributionOfInputs(ModelState& state,
                                 const AttributionRequest& request,
                                 const ModelInputs& inputs,
                                 const Cancellation& cancellation,
                                 const Progress& progress) {
+  if (request.kind == AttributionRequest::Kind::IntegratedGradients)
+    return integratedGradients(state, request, inputs, cancellation, progress);
   const auto plan =
       state.inputGradientPlan(request.modelMethod, request.kind == AttributionRequest::Kind::GuidedBackprop);
   const RecordedForward forward(*plan, inputs, request.output);
   const auto targets = resolveTargets(forward.explained(), request.targets, inputs.count());
   const at::Tensor scores = scoresOf(forward.explained(), targets);
-  const std::vector<double> values = scoreValues(scores);
-
-  Attribution attribution{toHandle(at::Tensor()), toOutputTree(forward.output()), {}};
-  for (std::size_t index = 0; index < targets.size(); ++index)
-    attribution.maps.push_back({explainedMap(targets[index], values[index]), 0});
-  at::Tensor attributions;
-  if (request.kind == AttributionRequest::Kind::IntegratedGradients) {
-    const IntegratedGradients integrated(state, *plan, request, inputs, forward.explained(), cancellation);
-    const int64_t total = static_cast<int64_t>(targets.size()) * request.steps;
-    int64_t done = 0;
-    std::vector<at::Tensor> rows;
-    for (std::size_t index = 0; index < targets.size(); ++index) {
-      cancellation.throwIfCancelled();
-      rows.push_back(integrated.of(targets[index], [&](int64_t count) { progress(done += count, total); }));
-      attribution.maps[index].convergenceDelta = rows.back().to(at::kDouble).sum().item<double>() -
-                                                 (values[index] - integrated.scoreAtBaseline(targets[index]));
-    }
-    attributions = at::cat(rows);
-  } else {
-    attributions = inputGradients(forward, targets, scores, cancellation);
-  }
-  attribution.attributions = toHandle(attributions.to(at::kCPU, at::kFloat).contiguous());
-  return attribution;
+  return describe(inputGradients(forward, targets, scores, cancellation), forward.output(), targets,
+                  scoreValues(scores));
 }
 
 Attribution attributionOnDevice(ModelState& state,

@@ -49,6 +49,14 @@ c10::IValue outputOfImage(const c10::IValue& output, int64_t image) {
                                         ": it is a " + output.tagKind() + ". Select a part with `output`.");
 }
 
+c10::IValue outputOfImages(const c10::IValue& output, int64_t first, int64_t count) {
+  if (output.isTensor() && output.toTensor().dim() > 0) return output.toTensor().narrow(0, first, count);
+  if (!output.isList()) return outputOfImage(output, first);
+  c10::impl::GenericList images(output.toList().elementType());
+  for (int64_t image = first; image < first + count; ++image) images.push_back(outputOfImage(output, image));
+  return images;
+}
+
 bool givesClasses(const c10::IValue& output, int64_t images) {
   if (!output.isTensor()) return false;
   const at::Tensor& tensor = output.toTensor();
