@@ -94,6 +94,7 @@ export {
   type ModelWarning,
   type RunOptions,
   type SuggestedLayer,
+  type WarmUpOptions,
   type Weight,
 } from './model/model.js';
 export type { ModelOutput, OutputSelector } from './model/output.js';

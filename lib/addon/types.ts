@@ -371,6 +371,11 @@ export interface NativeModule {
     cancellation: CancellationReference,
     onProgress?: (done: number, total: number) => void,
   ): Promise<NativeAttribution>;
+  warmUp(
+    model: ModelReference,
+    request: Pick<NativeExplainRequest, 'inputs' | 'layers' | 'modelMethod' | 'optimize'>,
+    cancellation: CancellationReference,
+  ): Promise<void>;
   describePlan(
     model: ModelReference,
     request: Pick<NativeExplainRequest, 'layers' | 'modelMethod' | 'optimize'>,

@@ -69,7 +69,7 @@ export interface ModelWarning {
 
 /** What a model did and holds. Times are in milliseconds, added up over all batches. */
 export interface ModelStatistics {
-  /** Forwards, inspections, explains, attributions and metrics, each counted when it has come to its end. */
+  /** Forwards, inspections, warm-ups, explains, attributions and metrics, each counted when it has come to its end. */
   readonly jobs: {
     readonly done: number;
     readonly failed: number;

@@ -8,7 +8,7 @@ import {
   type NativeModel,
 } from '../addon/addon.js';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
-import { checkSignal, readOptions } from '../errors/options.js';
+import { checkBoolean, checkSignal, readOptions } from '../errors/options.js';
 import { Tensor, type TensorLike } from '../tensor/tensor.js';
 import { checkArguments, type ModelArguments } from './arguments.js';
 import type {
@@ -20,6 +20,7 @@ import type {
   Weight,
 } from './descriptions.js';
 import { type ModelOutput, wrapOutput } from './output.js';
+import { checkTargetLayers, type TargetLayer } from './target-layers.js';
 
 export type {
   InspectedLayer,
@@ -42,6 +43,18 @@ export interface RunOptions {
 
 /** One input or, for a model that takes several tensors, all of them, in the order of its parameters. */
 export type ModelInput = TensorLike | readonly TensorLike[];
+
+/** What a model is made ready for. */
+export interface WarmUpOptions extends RunOptions {
+  /** Inputs as the calls to come will have: as many images, of the same size. What they hold does not matter. */
+  readonly inputs?: ModelInput;
+  /** Instead of `inputs`, for a model with one input: its shape, `[B, C, H, W]`. It is run on zeros. */
+  readonly shape?: readonly number[];
+  /** The layers that will be explained. Omitted: `forward` is made ready, and no explain. */
+  readonly targetLayers?: TargetLayer | readonly TargetLayer[];
+  /** As for the explains to come. Default true. */
+  readonly optimize?: boolean;
+}
 
 const keptInspections = 16; // as many as plans: images of any size may come
 
@@ -187,6 +200,47 @@ export class Model {
       module.forward(this.#reference, inputs, cancellation, modelMethod),
     );
     return wrapOutput(output);
+  }
+
+  /**
+   * Makes the first call with inputs of a shape as fast as those after it: builds the plan for the target layers, puts the
+   * weights into the order that fits the shape, and has the kernels compiled, those of the walk back too. It takes about as
+   * long as the first two calls. Call it again for each further batch size, image size and choice of layers, and after
+   * `setThreads()`; all calls of the process profit. An explain without target layers uses those of {@link suggestLayer}.
+   * @throws {GradCamError} as {@link forward}, and `ERR_UNKNOWN_LAYER`, `ERR_LAYER_NOT_CALLED`, `ERR_LAYER_OUTPUT`,
+   *   `ERR_MODEL_FROZEN`, `ERR_OUT_OF_MEMORY`
+   * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
+   * @example await model.warmUp({ shape: [8, 3, 224, 224], targetLayers: 'layer4' })
+   */
+  async warmUp(options: WarmUpOptions): Promise<void> {
+    this.#checkNotDisposed();
+    const given = readOptions<WarmUpOptions>('warmUp options', options, [
+      'inputs',
+      'shape',
+      'targetLayers',
+      'modelMethod',
+      'arguments',
+      'optimize',
+      'signal',
+    ]);
+    const { inputs, shape, targetLayers } = given;
+    if ((inputs === undefined) === (shape === undefined))
+      throw invalidArgumentType('warmUp options', 'an object with either inputs or shape', options);
+    const layers = targetLayers === undefined ? [] : checkTargetLayers(targetLayers, this);
+    const modelMethod = checkModelMethod(given.modelMethod);
+    const optimize = checkBoolean('optimize', given.optimize, true);
+    const signal = checkSignal(given.signal);
+    const modelArguments = checkArguments(given.arguments).given;
+    using zeros = shape === undefined ? undefined : Tensor.zeros(shape);
+    const request = {
+      inputs: nativeInputs(zeros ?? (inputs as ModelInput), modelArguments),
+      layers,
+      modelMethod,
+      optimize,
+    };
+    await callNativeAsync(signal, (module, cancellation) =>
+      module.warmUp(this.#reference, request, cancellation),
+    );
   }
 
   /**

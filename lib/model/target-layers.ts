@@ -2,7 +2,7 @@ import type { NativeCallChoice, NativeExplainRequest, NativeSelector } from '../
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { nearestNames } from '../errors/nearest-names.js';
 import { readOptions } from '../errors/options.js';
-import type { Model } from './model.js';
+import type { Layer } from './descriptions.js';
 import type { OutputSelector } from './output.js';
 import { checkSelector } from './output-selector.js';
 
@@ -24,7 +24,10 @@ export type TargetLayer =
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
  * @throws {GradCamError} `ERR_UNKNOWN_LAYER` with the nearest names
  */
-export function checkTargetLayers(targetLayers: unknown, model: Model): NativeExplainRequest['layers'] {
+export function checkTargetLayers(
+  targetLayers: unknown,
+  model: { readonly frozen: boolean; layers(): readonly Layer[] },
+): NativeExplainRequest['layers'] {
   const list: unknown[] = Array.isArray(targetLayers) ? targetLayers : [targetLayers];
   if (list.length === 0) throw argumentOutOfRange('targetLayers', 'at least one layer', 'an empty array');
   const paths = model.layers().map((layer) => layer.path);

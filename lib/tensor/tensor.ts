@@ -68,6 +68,18 @@ export class Tensor {
     return new Tensor(callNative((module) => module.tensorFromTypedArray(elements, sizes)));
   }
 
+  /** @internal Zeros in float32. */
+  static zeros(shape: readonly number[]): Tensor {
+    const sizes = checkShape(shape);
+    return Tensor.from(
+      allocate(
+        Float32Array,
+        sizes.reduce((product, length) => product * length, 1),
+      ),
+      sizes,
+    );
+  }
+
   /** @internal A tensor from whatever a caller may pass as one. */
   static fromLike(value: unknown, name: string): Tensor {
     if (value instanceof Tensor) return value;
@@ -321,7 +333,7 @@ function checkData(data: unknown): TensorData {
 
 const mostDimensions = 64;
 
-function checkShape(shape: unknown, elementCount: number): readonly number[] {
+function checkShape(shape: unknown, elementCount?: number): readonly number[] {
   if (!Array.isArray(shape)) throw invalidArgumentType('shape', 'an array of integers', shape);
   const sizes = [...shape];
   if (sizes.length > mostDimensions)
@@ -335,10 +347,10 @@ function checkShape(shape: unknown, elementCount: number): readonly number[] {
     product *= length;
     extent *= Math.max(length, 1);
   }
-  if (product !== elementCount || extent > Number.MAX_SAFE_INTEGER) {
+  if (product !== (elementCount ?? product) || extent > Number.MAX_SAFE_INTEGER) {
     throw argumentOutOfRange(
       'shape',
-      `a shape for the ${elementCount} elements of data (its product is ${product})`,
+      `a shape for the ${elementCount ?? 'allowed'} elements of data (its product is ${product})`,
       `[${sizes.join(', ')}]`,
     );
   }

@@ -37,6 +37,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("loadTarget", &GradCamAddon::loadTarget),
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
+                             InstanceMethod("warmUp", &GradCamAddon::warmUpModel),
                              InstanceMethod("perturbedScores", &GradCamAddon::scorePerturbed),
                              InstanceMethod("factorize", &GradCamAddon::factorizeActivations),
                              InstanceMethod("attribute", &GradCamAddon::attributeToInput),
@@ -186,6 +187,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   Napi::Value forward(const Napi::CallbackInfo& info) { return startForward(info, *channel_); }
   Napi::Value inspectLayers(const Napi::CallbackInfo& info) { return startInspect(info, *channel_); }
   Napi::Value describe(const Napi::CallbackInfo& info) { return startDescribePlan(info, *channel_); }
+  Napi::Value warmUpModel(const Napi::CallbackInfo& info) { return startWarmUp(info, *channel_); }
   Napi::Value scorePerturbed(const Napi::CallbackInfo& info) { return startPerturbedScores(info, *channel_); }
   Napi::Value factorizeActivations(const Napi::CallbackInfo& info) { return startFactorize(info, *channel_); }
   Napi::Value attributeToInput(const Napi::CallbackInfo& info) { return startAttribution(info, *channel_); }

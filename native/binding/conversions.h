@@ -14,6 +14,7 @@
 #include "api/inspect.h"
 #include "api/model.h"
 #include "api/perturbed_scores.h"
+#include "api/warm_up.h"
 
 namespace gradcam {
 
@@ -68,6 +69,7 @@ AttributionRequest toAttributionRequest(const Napi::Value& value, const JobConte
 Napi::Value fromAttribution(Napi::Env env, const Attribution& attribution);
 std::vector<TargetLayer> toTargetLayers(const Napi::Value& value);
 Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan);
+WarmUpRequest toWarmUpRequest(const Napi::Value& value);
 ExplainRequest toExplainRequest(const Napi::Value& value, const JobContext& context);
 
 }  // namespace gradcam

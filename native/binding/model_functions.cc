@@ -120,6 +120,19 @@ Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel) {
       [](Napi::Env env, Inspection&& inspection) { return fromInspection(env, inspection); });
 }
 
+Napi::Value startWarmUp(const Napi::CallbackInfo& info, JobChannel& channel) {
+  struct Nothing {};
+  return startModelJob<Nothing>(
+      info, channel,
+      [&] {
+        return [request = toWarmUpRequest(info[1])](const Model& model, const Cancellation& cancellation) {
+          warmUp(model, request, cancellation);
+          return Nothing{};
+        };
+      },
+      [](Napi::Env env, Nothing&&) { return env.Undefined(); });
+}
+
 Napi::Value startExplain(const Napi::CallbackInfo& info, JobChannel& channel) {
   struct Timed {
     Explanation explanation;

@@ -14,6 +14,7 @@ Napi::Value startLoadTarget(const Napi::CallbackInfo& info, JobChannel& channel)
 Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startDescribePlan(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startWarmUp(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startAttribution(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startPerturbedScores(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startFactorize(const Napi::CallbackInfo& info, JobChannel& channel);

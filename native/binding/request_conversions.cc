@@ -155,6 +155,16 @@ std::vector<TargetLayer> toTargetLayers(const Napi::Value& value) {
                                [](const Napi::Value& layer) { return toTargetLayer(layer.ToObject()); });
 }
 
+WarmUpRequest toWarmUpRequest(const Napi::Value& value) {
+  const Napi::Object object = value.ToObject();
+  WarmUpRequest request;
+  request.inputs = toGivenInputs(need(object, "inputs"));
+  request.layers = toTargetLayers(need(object, "layers"));
+  request.modelMethod = need(object, "modelMethod").ToString();
+  request.optimize = need(object, "optimize").ToBoolean();
+  return request;
+}
+
 FactorizationRequest toFactorizationRequest(const Napi::Value& value) {
   const Napi::Object object = value.ToObject();
   FactorizationRequest request;

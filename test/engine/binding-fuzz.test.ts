@@ -58,6 +58,7 @@ const script = (seed: number) => `
     ['describePlan', [model, request, cancellation]],
     ['forward', [model, given(), cancellation, 'forward']],
     ['forward', [model, { ...given(), arguments: { x: [1, [true, null]], y: { z: 'text', w: 5n } } }, cancellation, 'forward']],
+    ['warmUp', [model, request, cancellation]],
     ['inspect', [model, given(), cancellation, 'forward']],
     ['loadModel', [path, how, cancellation]],
     ['loadTarget', [path, cancellation]],

@@ -232,6 +232,7 @@ test('BAD CALL - everything else with options of every wrong type', async (t) =>
     ['loadModel', (options) => loadModel(fixturePath('scripted.pt'), options)],
     ['forward', (options) => model.forward(image(), options)],
     ['inspect', (options) => model.inspect(image(), options)],
+    ['warmUp', (options) => model.warmUp(options)],
     ['Explainer', (options) => new Explainer(options)],
     ['compareMethods', (options) => compareMethods(options, image())],
     ['setThreads', (options) => library.setThreads(options)],
