@@ -1,5 +1,6 @@
 #include "core/graphs/frozen_graph.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -93,6 +94,11 @@ bool ranksToConstants(Graph& graph) {
   return found;
 }
 
+bool hasBranches(const Graph& graph) {
+  return std::any_of(graph.nodes().begin(), graph.nodes().end(),
+                     [](const Node* node) { return !node->blocks().empty(); });
+}
+
 }  // namespace
 
 void foldSettings(std::shared_ptr<Graph>& graph, const torch::jit::Module& module) {
@@ -105,14 +111,15 @@ void foldSettings(std::shared_ptr<Graph>& graph, const torch::jit::Module& modul
 void freezeGraph(std::shared_ptr<Graph>& graph, const torch::jit::Module& module) {
   // A branch folded away may have held the only write of an attribute, which decides on the next branch, or
   // have hidden the convolution that a BatchNorm follows. What became a constant is gone the next time.
+  const bool branches = hasBranches(*graph);
   bool changed = true;
-  while (changed) {
+  do {
     const bool attributes = attributesToConstants(graph, module, [](const c10::IValue&) { return true; });
     const bool ranks = ranksToConstants(*graph);
     changed = attributes || ranks;
-    torch::jit::ConstantPropagation(graph);
-    torch::jit::EliminateDeadCode(graph);
-  }
+    const bool folded = torch::jit::ConstantPropagation(graph);  // which leaves no dead code, then
+    if (changed && !folded) torch::jit::EliminateDeadCode(graph);
+  } while (changed && branches);
 }
 
 }  // namespace gradcam

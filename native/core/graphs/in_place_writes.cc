@@ -295,6 +295,13 @@ class CopyOnWrite {
   std::unordered_map<Value*, Value*> replayed_;
 };
 
+bool makesTuples(Graph& graph) {
+  bool found = false;
+  forEachNode(graph.block(),
+              [&](const Node* node) { found = found || node->kind() == c10::prim::TupleConstruct; });
+  return found;
+}
+
 }  // namespace
 
 void ownInputs(std::shared_ptr<Graph>& graph) {
@@ -348,7 +355,7 @@ c10::IValue copyWithOwn(const c10::IValue& model, const std::set<std::string>& a
 
 void removeInPlaceWrites(std::shared_ptr<Graph>& graph) {
   showSharedMemory(graph);
-  torch::jit::LowerSimpleTuples(graph);
+  if (makesTuples(*graph)) torch::jit::LowerSimpleTuples(graph);
   torch::jit::RemoveTensorMutation(graph);
   std::vector<Node*> writes;
   forEachNode(graph->block(), [&](Node* node) {

@@ -4,6 +4,7 @@
 
 #include "api/failure.h"
 #include "core/process/device_jobs.h"
+#include "core/script/image_list.h"
 #include "core/script/module_facts.h"
 
 namespace gradcam {
@@ -36,6 +37,7 @@ ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode want
       mode(wanted),
       defaults(std::move(standard)),
       floatingType_(floatingTypeOf(module)),
+      takesImageList_(takesImageList(module)),
       weights_(module) {
   for (const auto& method : module.get_methods())
     facts_[method.name()].ofGraph = batchFactsOf(module, method.name());

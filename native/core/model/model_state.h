@@ -66,6 +66,7 @@ struct ModelState {
 
  private:
   const std::optional<at::ScalarType> floatingType_;
+  const bool takesImageList_;
   torch::jit::Kwargs prepareArguments(const std::string& method, const Arguments& given) const;
   at::Tensor prepareInput(at::Tensor tensor, bool isPicture, at::Tensor* finite = nullptr) const;
   // Executors have streams of their own: what building a plan asked of a GPU is done before others see it.

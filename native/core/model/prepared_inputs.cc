@@ -1,12 +1,11 @@
 // What ModelState makes of a call's inputs.
 #include <algorithm>
+#include <cmath>
 
 #include "api/failure.h"
 #include "core/model/model_state.h"
 #include "core/process/host_memory.h"
 #include "core/script/argument_conversion.h"
-#include "core/script/image_list.h"
-#include "core/script/module_facts.h"
 #include "core/values/tensor_state.h"
 
 namespace gradcam {
@@ -14,7 +13,7 @@ namespace gradcam {
 torch::jit::Kwargs ModelState::prepareArguments(const std::string& method, const Arguments& given) const {
   checkMethod(method);
   const c10::FunctionSchema& schema = module.get_method(method).function().getSchema();
-  return convertArguments(schema, given, defaults, {device, floatingTypeOf(module)});
+  return convertArguments(schema, given, defaults, {device, floatingType_});
 }
 
 void ModelState::checkDefaults() const {
@@ -46,7 +45,7 @@ ModelInputs ModelState::prepareBatches(const std::string& method,
                                        const GivenInputs& inputs,
                                        at::Tensor* finite) const {
   ModelInputs prepared{{}, prepareArguments(method, inputs.arguments)};
-  const bool imageList = method == "forward" && takesImageList(module);
+  const bool imageList = method == "forward" && takesImageList_;
   auto inputsInParts = inputs.tensors;
   if (imageList) {  // one input, however the images were given
     for (std::size_t index = 1; index < inputsInParts.size(); ++index)
@@ -86,11 +85,10 @@ at::Tensor ModelState::prepareInput(at::Tensor tensor, bool isPicture, at::Tenso
   if (at::isFloatingType(tensor.scalar_type())) {
     // Masks among the further inputs hold minus infinity on purpose.
     if (isPicture) {
-      at::Tensor isFinite = at::isfinite(tensor).all();
       if (finite != nullptr && !device.is_cpu()) {
-        *finite = std::move(isFinite);
-      } else {
-        checkInputFinite(isFinite);
+        *finite = at::isfinite(tensor).all();
+      } else if (!std::isfinite(tensor.sum().item<double>())) {  // one pass; large values may overflow
+        checkInputFinite(at::isfinite(tensor).all());
       }
     }
     if (floatingType_) tensor = tensor.to(*floatingType_);
