@@ -43,6 +43,21 @@ test('inspect() reports shapes, calls and the suggested layer', async (t) => {
   t.is(used[0]?.reason, suggested?.reason ?? '');
 });
 
+test('a value that is not finite is found wherever it is, and large ones are none', async (t) => {
+  await using model = await loadModel(fixturePath('scripted.pt'));
+  const of = (value: number, places: readonly number[], sign = 1) => {
+    const values = noise(1728);
+    for (const [index, place] of places.entries()) values[place] = index % 2 === 0 ? value : sign * value;
+    return Tensor.from(values, [1, 3, 24, 24]);
+  };
+  const refused = { code: 'ERR_INPUT_NOT_FINITE' };
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    for (const place of [0, 777, 1727]) await t.throwsAsync(model.forward(of(value, [place])), refused);
+    await t.throwsAsync(model.forward(of(value, [5, 1000], -1)), refused);
+  }
+  await t.notThrowsAsync(model.forward(of(3e38, [0, 1, 2, 900])), 'though their sum is infinite');
+});
+
 test('the outputs of an explain are those of forward', async (t) => {
   await using model = await loadModel(liteModel);
   const { outputs, maps } = await new GradCAM({ model }).explain(input(2));

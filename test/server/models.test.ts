@@ -53,6 +53,30 @@ test.serial('a model that is no classifier predicts, and says why it does not ex
   t.regex(((await many.json()) as { error: string }).error, /11 images, but at most 10/);
 });
 
+test.serial('requests find plans and packed weights as the warm-up left them', async (t) => {
+  await using running = await startServer(served);
+  const { model } = running.server.gradcamModels.get('lite');
+  const held = () => [model.stats().plans, model.stats().memory.packedBytes];
+  const warm = held();
+  t.is(warm[0], 1);
+  t.true((warm[1] as number) > 0);
+  t.is((await infer(running, 1)).status, 200);
+  t.is((await infer(running, 2)).status, 200);
+  t.deepEqual(held(), warm);
+  t.is(model.stats().jobs.failed, 0);
+});
+
+test.serial('a model without a layer to suggest is served all the same', async (t) => {
+  const folder = await newFolder();
+  await copyFile(tiny, join(folder, 'pixel.pt'));
+  await writeFile(join(folder, 'pixel.json'), JSON.stringify({ input: { width: 1, height: 1 } }));
+  const { lines, logger } = newLog();
+  await using running = await startServer({ models: { pixel: join(folder, 'pixel.pt') }, logger });
+  const b64 = photo.toString('base64');
+  t.is((await running.post('/v1/models/pixel:predict', { instances: [{ b64 }] })).status, 200);
+  t.true(lines.some(({ msg }) => msg === 'model pixel explains no class unless a request says more'));
+});
+
 test.serial('models are loaded and unloaded by request', async (t) => {
   const folder = await newFolder();
   await copyFile(tiny, join(folder, 'tiny.pt'));

@@ -40,7 +40,13 @@ export interface ModelStatus {
   readonly reason: string;
 }
 
-const notAClassifier = new Set(['ERR_OUTPUT_SHAPE', 'ERR_OUTPUT_SELECTOR', 'ERR_CLASS_OUT_OF_RANGE']);
+/** With a sidecar: a request that chooses the layer or a target that is no class may go well. */
+const explainsOtherwise = new Set([
+  'ERR_OUTPUT_SHAPE',
+  'ERR_OUTPUT_SELECTOR',
+  'ERR_CLASS_OUT_OF_RANGE',
+  'ERR_NO_LAYER_SUGGESTION',
+]);
 
 /** The models of a server by name, loaded and not. */
 export class ModelRegistry {
@@ -226,23 +232,26 @@ export class ModelRegistry {
   }
 
   /**
-   * A model without a sidecar may want other inputs than the warm-up has, and one that is no classifier has no class to
-   * explain: then its first request warms it.
+   * A model without a sidecar may want other inputs than zeros of ImageNet's size: then its first request warms it. One
+   * that has no class to explain, or no layer that could be suggested, can be asked for something else.
    */
   async #warmUp(fresh: ServedModel): Promise<void> {
-    try {
-      await fresh.warmUp(this.#closing.signal);
-    } catch (error) {
-      const { code } = error as { code?: string };
-      const isExpected = !fresh.sidecar || notAClassifier.has(code ?? '');
-      if (!isExpected || code === 'ERR_OUT_OF_MEMORY' || this.#closing.signal.aborted) throw error;
-      this.#log?.warn(
-        { err: error, model: fresh.name },
-        fresh.sidecar
-          ? `model ${fresh.name} was not warmed up: its output is not that of a classifier`
-          : `model ${fresh.name} was not warmed up: it has no sidecar, and does not take ImageNet's pictures`,
-      );
-    }
+    const { name, sidecar } = fresh;
+    const attempt = async (work: (signal: AbortSignal) => Promise<void>, problem: string) => {
+      try {
+        await work(this.#closing.signal);
+        return true;
+      } catch (error) {
+        const { code } = error as { code?: string };
+        const isExpected = !sidecar || explainsOtherwise.has(code ?? '');
+        if (!isExpected || code === 'ERR_OUT_OF_MEMORY' || this.#closing.signal.aborted) throw error;
+        this.#log?.warn({ err: error, model: name }, `model ${name} ${problem}`);
+        return false;
+      }
+    };
+    const problem = "was not warmed up: it has no sidecar, and does not take ImageNet's pictures";
+    if (!(await attempt((signal) => fresh.warmUp(signal), problem))) return;
+    await attempt((signal) => fresh.tryOut(signal), 'explains no class unless a request says more');
   }
 
   #retire(entry: Entry, old: ServedModel): void {

@@ -147,21 +147,17 @@ export class ServedModel {
   }
 
   async #inspect(): Promise<Inspection> {
-    using zeros = this.#zeros(1);
+    using zeros = this.#zeros();
     return await this.model.inspect(zeros);
   }
 
-  /**
-   * Runs the paths that requests will take, so that the first of them is as fast as the rest: LibTorch compiles its
-   * kernels on the first run of a shape, and lays out the weights anew on the second.
-   */
+  /** Makes ready what requests will run that choose no layers themselves: one image, and a full batch. */
   async warmUp(signal: AbortSignal): Promise<void> {
-    for (const isBatch of [false, false, true, true]) {
-      const images = isBatch ? this.largestPart : 1;
-      using input = this.#zeros(images);
+    const targetLayers = this.defaultLayers ?? (await this.#suggestedLayer());
+    for (const images of new Set([1, this.largestPart])) {
+      const shape = [images, ...this.inputShape];
       try {
-        // A class, since which side of one output zeros are on may not be told.
-        using _ = await this.explain(input, { targets: 0 }, signal);
+        await this.model.warmUp({ shape, ...(targetLayers === undefined ? {} : { targetLayers }), signal });
       } catch (error) {
         // The first batch may find out that the model takes one image only.
         if (images <= this.largestPart) throw error;
@@ -169,14 +165,25 @@ export class ServedModel {
     }
   }
 
-  #zeros(images: number): Tensor {
-    const [channels, height, width] = this.inputShape;
-    return Tensor.from(new Float32Array(images * channels * height * width), [
-      images,
-      channels,
-      height,
-      width,
-    ]);
+  /** Explains zeros as a request would that chooses nothing, so that what does not fit together shows. */
+  async tryOut(signal: AbortSignal): Promise<void> {
+    using input = this.#zeros();
+    // A class, since which side of one output zeros are on may not be told.
+    using _ = await this.explain(input, { targets: 0 }, signal);
+  }
+
+  async #suggestedLayer(): Promise<string | undefined> {
+    using input = this.#zeros();
+    try {
+      return (await this.model.suggestLayer(input)).path;
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ERR_NO_LAYER_SUGGESTION') return undefined;
+      throw error;
+    }
+  }
+
+  #zeros(): Tensor {
+    return Tensor.zeros([1, ...this.inputShape]);
   }
 
   /** As `GradCAM.explain`, in batches with whatever else is asked of this model in the same way. */
