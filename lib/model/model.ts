@@ -207,6 +207,8 @@ export class Model {
    * weights into the order that fits the shape, and has the kernels compiled, those of the walk back too. It takes about as
    * long as the first two calls. Call it again for each further batch size, image size and choice of layers, and after
    * `setThreads()`; all calls of the process profit. An explain without target layers uses those of {@link suggestLayer}.
+   * The plan is that of methods that take first derivatives, as most do; others (EigenCAM, ScoreCAM, ShapleyCAM) find the
+   * weights and kernels, and build a plan of their own on their first call.
    * @throws {GradCamError} as {@link forward}, and `ERR_UNKNOWN_LAYER`, `ERR_LAYER_NOT_CALLED`, `ERR_LAYER_OUTPUT`,
    *   `ERR_MODEL_FROZEN`, `ERR_OUT_OF_MEMORY`
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`

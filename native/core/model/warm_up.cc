@@ -40,7 +40,7 @@ void warmUpOnDevice(ModelState& state, const WarmUpRequest& request, const Cance
   const at::AutoGradMode gradientsOnlyBehindHooks(false);
   cancellation.throwIfCancelled();
   const auto plan = request.layers.empty()
-                        ? state.plainPlan(request.modelMethod)
+                        ? state.forwardPlan(request.modelMethod)
                         : state.plan(request.modelMethod, request.layers, {.optimize = request.optimize});
   const ModelInputs inputs = request.layers.empty()
                                  ? state.prepareInputs(request.modelMethod, request.inputs)
