@@ -76,6 +76,23 @@ for (const golden of cases) {
   }
 }
 
+for (const golden of cases) {
+  for (const dtype of ['auto', 'float64'] as const) {
+    test(`forward() gives the outputs of ${golden.name} (${golden.description}), in ${dtype}`, async (t) => {
+      const model = await sharedModel(fixturePath(golden.model), dtype);
+      const input = readTensor(golden.input);
+      const [expected, referenceError] = [readArray(golden.expected.outputs), golden.referenceError.outputs];
+      for (let call = 0; call < 3; call++) {
+        // Weights are put into oneDNN's order when a size comes again.
+        const outputs = selected(await model.forward(input), golden.output) as Tensor;
+        t.deepEqual([...outputs.shape], [...golden.expected.outputs.shape]);
+        closeToFloat64(t, 'outputs', outputs, expected, { referenceError, dtype });
+      }
+      t.deepEqual(input.toTypedArray(), readTensor(golden.input).toTypedArray());
+    });
+  }
+}
+
 test('the images of a batch one by one', async (t) => {
   const batches = cases.filter(({ input }) => (input.shape[0] ?? 1) > 1);
   t.true(batches.length > 0);

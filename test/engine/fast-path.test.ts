@@ -1,6 +1,19 @@
 import test from 'ava';
-import { EigenGradCAM, GradCAM, LayerCAM, loadModel, type Model, setThreads, Tensor } from 'node-gradcam';
-import { liteModel, noise } from '../helpers/fixtures.js';
+import {
+  AblationCAM,
+  compareMethods,
+  EigenCAM,
+  EigenGradCAM,
+  GradCAM,
+  LayerCAM,
+  loadModel,
+  type Model,
+  ScoreCAM,
+  setThreads,
+  Tensor,
+  threads,
+} from 'node-gradcam';
+import { liteModel, maxDifference, noise } from '../helpers/fixtures.js';
 import { asCloseAs, yardstick } from '../helpers/float64-result.js';
 import { runScript } from '../helpers/run-script.js';
 
@@ -33,6 +46,58 @@ for (const targetLayers of ['_blocks.2', '_blocks.8._bn1', '_conv_head', ['_bloc
     }
   });
 }
+
+test.serial('forward() of the whole model is as near to float64 as the plain path', async (t) => {
+  const plainly = await yardstick(
+    liteModel,
+    async (how) =>
+      (await new EigenCAM({ ...how, targetLayers: '_blocks.2' }).explain(x, { targets })).outputs as Tensor,
+  );
+  for (let call = 0; call < 3; call++) asCloseAs(t, 'outputs', (await model.forward(x)) as Tensor, plainly);
+});
+
+test.serial('two executors may run forward() of one model at once', async (t) => {
+  const before = threads();
+  t.teardown(() => setThreads(before));
+  const own = await loadModel(liteModel);
+  t.teardown(() => own.dispose());
+  const alone = ((await own.forward(x)) as Tensor).toTypedArray() as Float32Array;
+  setThreads({ executors: 2, intraOpThreads: 1 });
+  const together = await Promise.all(Array.from({ length: 8 }, () => own.forward(x)));
+  for (const outputs of together) t.true(maxDifference((outputs as Tensor).toTypedArray(), alone) < 1e-4);
+  // Its plan is none of a layer, and its weights are packed once.
+  t.is(own.stats().plans, 0);
+  const { packedBytes, weightBytes } = own.stats().memory;
+  t.true(packedBytes > 0 && packedBytes < 1.5 * weightBytes, `${packedBytes} of ${weightBytes}`);
+  await new EigenCAM({ model: own, targetLayers: '_blocks.2' }).explain(x, { targets });
+  t.is(own.stats().plans, 1);
+  t.is(own.stats().memory.packedBytes, packedBytes);
+});
+
+for (const targetLayers of ['_blocks.2', '_blocks.12']) {
+  test.serial(`without gradients the tail is optimised, too: ${targetLayers}`, async (t) => {
+    for (const Method of [EigenCAM, AblationCAM, ScoreCAM]) {
+      const plainly = await yardstick(
+        liteModel,
+        async (how) => (await new Method({ ...how, targetLayers }).explain(x, { targets })).heatmaps,
+      );
+      const cam = new Method({ model, targetLayers });
+      asCloseAs(t, Method.name, (await cam.explain(x, { targets })).heatmaps, plainly);
+    }
+  });
+}
+
+test.serial('methods with and without gradients in one call give what they give alone', async (t) => {
+  const options = { model, targetLayers: '_blocks.5' };
+  const alone = { gradcam: GradCAM, ablationcam: AblationCAM, scorecam: ScoreCAM } as const;
+  const methods = Object.keys(alone) as (keyof typeof alone)[];
+  const together = await compareMethods({ ...options, methods }, x, { targets });
+  for (const name of methods) {
+    const { heatmaps } = await new alone[name](options).explain(x, { targets });
+    const found = together.get(name)?.heatmaps as Tensor;
+    t.true(maxDifference(found.toTypedArray(), heatmaps.toTypedArray() as Float32Array) < 1e-4, name);
+  }
+});
 
 // With AVX2 the order that oneDNN wants of this model's weights depends on the number of images.
 for (const isa of ['the best', 'AVX2']) {
