@@ -17,7 +17,7 @@ export interface PlanDescription {
   /** Convolutions and linear layers, in both parts, that run as one oneDNN primitive each, */
   readonly fusedConvolutions: number;
   readonly fusedLinears: number;
-  /** and the additions and activations inside of them. */
+  /** and the additions, factors and activations inside of them. */
   readonly fusedOperations: number;
 }
 

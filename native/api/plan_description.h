@@ -17,7 +17,7 @@ struct PlanDescription {
   int foldedBatchNorms = 0;
   int fusedConvolutions = 0;
   int fusedLinears = 0;
-  int fusedOperations = 0;  // additions and activations inside of the fused
+  int fusedOperations = 0;  // additions, factors and activations inside of the fused
 };
 
 // Plans that models or jobs of the process hold.

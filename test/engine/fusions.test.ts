@@ -81,3 +81,19 @@ test('a plan of second derivatives has none of it behind the layer', async (t) =
   const plainly = await new ShapleyCAM({ model, targetLayers: 'stem', optimize: false }).explain(images);
   t.true(maxDifference(heatmaps.toTypedArray(), plainly.heatmaps.toTypedArray() as Float32Array) < 1e-5);
 });
+
+// Additions, activations and factors inside of convolutions and products, before the layer and behind it: `top` is a
+// convolution, and the head a product.
+for (const [name, layer, inside] of [
+  ['tokens', 'top', { fusedConvolutions: 2, fusedLinears: 7, fusedOperations: 3 + 3 + 1 }],
+  // What a hook is given must exist: the second product as its layer gives it, the third without its factor.
+  ['tokens', 'body.second.3', { fusedConvolutions: 2, fusedLinears: 7, fusedOperations: 1 + 2 + 1 }],
+  ['like-addition', 'top', { fusedConvolutions: 2, fusedLinears: 5, fusedOperations: 0 }],
+  ['convnext', 'top', { fusedConvolutions: 5, fusedLinears: 7, fusedOperations: 3 + 3 + 3 }],
+  ['like-layer-scale', 'top', { fusedConvolutions: 2, fusedLinears: 4, fusedOperations: 0 }],
+] as const) {
+  test(`what is inside of fused operations in front of ${layer} of ${name}`, async (t) => {
+    const plan = await describePlan(await sharedModel(fixturePath(`fusions/${name}.pt`)), layer);
+    t.like(plan, inside);
+  });
+}

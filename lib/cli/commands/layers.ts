@@ -70,7 +70,7 @@ function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boo
     `  in both            ${plan.fusedConvolutions} convolutions and ${plan.fusedLinears} linear layers fused, with`,
   );
   console.log(
-    `                     ${plan.foldedBatchNorms} BatchNorms and ${plan.fusedOperations} additions and activations inside`,
+    `                     ${plan.foldedBatchNorms} BatchNorms and ${plan.fusedOperations} additions, factors and activations inside`,
   );
   if (!graphs) return;
   console.log(`\n--- before the layer\n${prefix.graph}\n--- from the layer on\n${tail.graph}`);

@@ -40,7 +40,9 @@ void runRecordedLinear(torch::jit::Stack& stack) {
 RecordedLinear::RecordedLinear(const at::Tensor& weight,
                                const std::optional<at::Tensor>& bias,
                                SharedWeights& weights)
-    : weight_(weight), forward_(weight, bias, {}, weights), transposed_(weights.linear(weight.t())) {}
+    : weight_(weight),
+      forward_({weight, bias, {}, {}, {}, false}, weights),
+      transposed_(weights.linear(weight.t(), std::nullopt)) {}
 
 at::Tensor RecordedLinear::inputGradient(const at::Tensor& gradient) const {
   static const auto linear = *findTorchOperator("mkldnn::_linear_pointwise");

@@ -113,8 +113,8 @@ std::shared_ptr<const PackedConvolution::Packed> PackedConvolution::pack(
   return packed_.front();
 }
 
-PackedLinear::PackedLinear(at::Tensor weight, PackedBytes bytes)
-    : bytes_(std::move(bytes)), weight_(std::move(weight)) {}
+PackedLinear::PackedLinear(at::Tensor weight, std::optional<at::Tensor> scale, PackedBytes bytes)
+    : scale_(std::move(scale)), bytes_(std::move(bytes)), weight_(std::move(weight)) {}
 
 PackedLinear::~PackedLinear() {
   if (weight_.is_mkldnn()) *bytes_ -= bytesOf(weight_);
@@ -124,15 +124,24 @@ at::Tensor PackedLinear::packed() {
   static const auto reorder = *findTorchOperator("mkldnn::_reorder_linear_weight");
   const std::lock_guard lock(mutex_);
   if (!weight_.is_mkldnn()) {
-    weight_ = callTorchOperator(reorder, {weight_.contiguous(), c10::IValue()});
+    weight_ = callTorchOperator(reorder, {scaled().contiguous(), c10::IValue()});
     *bytes_ += bytesOf(weight_);
   }
   return weight_;
 }
 
+bool PackedLinear::isOf(const std::optional<at::Tensor>& scale) const {
+  return sameScale(scale_, scale);
+}
+
+// Of the weight as it was given.
+at::Tensor PackedLinear::scaled() const {
+  return scale_ ? weight_ * scale_->unsqueeze(1) : weight_;
+}
+
 at::Tensor PackedLinear::plain() {
   const std::lock_guard lock(mutex_);
-  return weight_.is_mkldnn() ? weight_.to_dense() : weight_;
+  return weight_.is_mkldnn() ? weight_.to_dense() : scaled();
 }
 
 SharedWeights::SharedWeights(const torch::jit::Module& model) {
@@ -173,13 +182,14 @@ std::shared_ptr<PackedConvolution> SharedWeights::convolution(const at::Tensor& 
   return packed;
 }
 
-std::shared_ptr<PackedLinear> SharedWeights::linear(const at::Tensor& weight) {
+std::shared_ptr<PackedLinear> SharedWeights::linear(const at::Tensor& weight,
+                                                    const std::optional<at::Tensor>& scale) {
   const std::lock_guard lock(mutex_);
   auto& known = knownOf(linears_, weight);
   for (const auto& each : known) {
-    if (auto packed = each.lock()) return packed;
+    if (auto packed = each.lock(); packed && packed->isOf(scale)) return packed;
   }
-  auto packed = std::make_shared<PackedLinear>(weight, packedBytes_);
+  auto packed = std::make_shared<PackedLinear>(weight, scale, packedBytes_);
   known.push_back(packed);
   return packed;
 }

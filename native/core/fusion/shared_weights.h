@@ -70,19 +70,24 @@ class PackedConvolution {
   std::shared_ptr<const Packed> pack(const at::Tensor& input, const std::vector<int64_t>& outputPadding);
 };
 
-// A matrix in oneDNN's order, into which it is put when it is asked for first. Several threads may ask.
+// A matrix, times a factor for each row, in oneDNN's order, into which it is put when it is asked for first.
+// Several threads may ask.
 class PackedLinear {
  public:
-  // `weight` is float32 on the CPU, [out, in].
-  PackedLinear(at::Tensor weight, PackedBytes bytes);
+  // `weight` is float32 on the CPU, [out, in]; `scale` [out].
+  PackedLinear(at::Tensor weight, std::optional<at::Tensor> scale, PackedBytes bytes);
   ~PackedLinear();
   PackedLinear(const PackedLinear&) = delete;
   PackedLinear& operator=(const PackedLinear&) = delete;
 
   at::Tensor packed();
   at::Tensor plain();
+  bool isOf(const std::optional<at::Tensor>& scale) const;
 
  private:
+  at::Tensor scaled() const;
+
+  const std::optional<at::Tensor> scale_;
   const PackedBytes bytes_;
   std::mutex mutex_;
   at::Tensor weight_;  // as given until it is packed: never both
@@ -99,7 +104,7 @@ class SharedWeights {
   std::shared_ptr<PackedConvolution> convolution(const at::Tensor& weight,
                                                  const std::optional<at::Tensor>& scale,
                                                  const PackedConvolution::Shape& shape);
-  std::shared_ptr<PackedLinear> linear(const at::Tensor& weight);
+  std::shared_ptr<PackedLinear> linear(const at::Tensor& weight, const std::optional<at::Tensor>& scale);
 
   // `constant`, on the CPU, contiguous, or what another plan has that is the same bit by bit.
   at::Tensor shared(const at::Tensor& constant);
