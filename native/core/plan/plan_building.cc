@@ -314,6 +314,7 @@ std::shared_ptr<const Plan> Plan::withoutGradients(const torch::jit::Module& mod
   if (!isOnGpu(model)) openSelfAttention(graph);
   removeInPlaceWrites(graph);
   Parts parts;
+  parts.recordsGradients = false;
   const bool mayFuseConvolutions = restorePlainLayouts(graph);
   parts.capsules = optimizePrefix(graph, mayFuseConvolutions, weights, parts.facts);
   weights.shareConstants(*graph);
