@@ -188,8 +188,10 @@ void fuseSqueezeExcitations(Graph& graph, std::vector<c10::IValue>& capsules, Sh
   }
   for (const auto& [nodes, x, squeeze, expand] : blocks) {
     Node* scaled = nodes.back();
-    // Then its memory can take the result: only the mean reads it, too.
-    const bool ownsInput = x->node()->kind() == fusedConvolutionSymbol() && x->uses().size() == 2;
+    // Then its memory can take the result: only the mean reads it, too, and both once, as in a loop they
+    // would not.
+    const bool ownsInput = x->node()->kind() == fusedConvolutionSymbol() && x->uses().size() == 2 &&
+                           x->node()->owningBlock() == scaled->owningBlock();
     auto block = c10::make_intrusive<SqueezeExcitation>(squeeze, expand, ownsInput, weights);
     Value* handle = graph.addInput("squeeze_excitation");
     handle->setType(c10::CapsuleType::get());
