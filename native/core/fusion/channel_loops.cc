@@ -18,7 +18,7 @@ constexpr int64_t kChannelsAtOnce = 64;
 }  // namespace
 
 GRADCAM_FOR_EACH_VECTOR_UNIT
-void sumOfRows(const float* x, int64_t places, int64_t run, int64_t stride, int64_t channels, float* sums) {
+void sumOfRows(const float* x, int64_t places, int64_t run, int64_t channels, float* sums) {
   for (int64_t first = 0; first < channels; first += kChannelsAtOnce) {
     const int64_t count = std::min(kChannelsAtOnce, channels - first);
     float total[kChannelsAtOnce] = {};
@@ -27,12 +27,12 @@ void sumOfRows(const float* x, int64_t places, int64_t run, int64_t stride, int6
       const int64_t end = std::min(places, start + run);
       if (count == kChannelsAtOnce) {
         for (int64_t place = start; place < end; ++place) {
-          const float* row = x + place * stride + first;
+          const float* row = x + place * channels + first;
           for (int64_t c = 0; c < kChannelsAtOnce; ++c) ofRun[c] += row[c];
         }
       } else {
         for (int64_t place = start; place < end; ++place) {
-          const float* row = x + place * stride + first;
+          const float* row = x + place * channels + first;
           for (int64_t c = 0; c < count; ++c) ofRun[c] += row[c];
         }
       }

@@ -7,9 +7,9 @@ namespace gradcam {
 // Loops over channels-last float32 data, compiled for each kind of vector unit and chosen by the processor
 // that runs them. No two arguments of one call overlap.
 
-// sums[c] = sum of the `places` rows x[place * stride + c], for c below `channels`. Summed in runs of `run`
+// sums[c] = sum of the `places` rows x[place * channels + c]. Summed in runs of `run`
 // rows, so that many places lose little to rounding.
-void sumOfRows(const float* x, int64_t places, int64_t run, int64_t stride, int64_t channels, float* sums);
+void sumOfRows(const float* x, int64_t places, int64_t run, int64_t channels, float* sums);
 
 // y[c] += factor * row[c].
 void addScaledRow(const float* row, float factor, int64_t channels, float* y);

@@ -45,27 +45,14 @@ bool isGlobalMean(const Node* node) {
          constantInput(node, "keepdim") == c10::IValue(true) && constantInput(node, "dtype") == c10::IValue();
 }
 
-// Below this many multiplications a second thread costs more than it takes over.
-constexpr int64_t kLeastProducts = 1 << 15;
-
 // [N, C], of [N, C, H, W] that lies channels-last.
 at::Tensor meanOfChannels(const at::Tensor& x) {
-  const int64_t images = x.size(0), channels = x.size(1), width = x.size(3), places = x.size(2) * width;
-  at::Tensor mean = at::empty({images, channels}, x.options().memory_format(at::MemoryFormat::Contiguous));
+  const int64_t channels = x.size(1), width = x.size(3), places = x.size(2) * width;
+  at::Tensor mean = at::empty({x.size(0), channels}, x.options().memory_format(at::MemoryFormat::Contiguous));
   const auto* from = x.const_data_ptr<float>();
   auto* to = mean.mutable_data_ptr<float>();
-  const int64_t parts = images >= at::get_num_threads() ? 1 : at::get_num_threads();
-  const int64_t ofPart = (channels + parts - 1) / parts;
-  at::parallel_for(0, images * parts, std::max<int64_t>(1, kLeastProducts / (places * ofPart)),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t each = begin; each < end; ++each) {
-                       const int64_t image = each / parts, first = each % parts * ofPart;
-                       const int64_t count = std::min(ofPart, channels - first);
-                       if (count <= 0) continue;
-                       sumOfRows(from + image * places * channels + first, places, width, channels, count,
-                                 to + image * channels + first);
-                     }
-                   });
+  for (int64_t image = 0; image < x.size(0); ++image)
+    sumOfRows(from + image * places * channels, places, width, channels, to + image * channels);
   return mean.div_(static_cast<double>(places));
 }
 
@@ -134,15 +121,10 @@ at::Tensor SqueezeExcitation::Layer::run(const at::Tensor& rows) const {
   at::Tensor result = bias.expand({rows.size(0), outputs}).clone(at::MemoryFormat::Contiguous);
   const auto *from = rows.const_data_ptr<float>(), *factors = matrix.const_data_ptr<float>();
   auto* to = result.mutable_data_ptr<float>();
-  // Each thread reads a part of the columns, once for all rows.
-  at::parallel_for(0, outputs, std::max<int64_t>(16, kLeastProducts / inputs),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t input = 0; input < inputs; ++input) {
-                       for (int64_t row = 0; row < rows.size(0); ++row)
-                         addScaledRow(factors + input * outputs + begin, from[row * inputs + input],
-                                      end - begin, to + row * outputs + begin);
-                     }
-                   });
+  for (int64_t input = 0; input < inputs; ++input) {  // the matrix is read once, for all rows
+    for (int64_t row = 0; row < rows.size(0); ++row)
+      addScaledRow(factors + input * outputs, from[row * inputs + input], outputs, to + row * outputs);
+  }
   return convolution->activation().applyInPlace(std::move(result));
 }
 
@@ -165,16 +147,13 @@ at::Tensor SqueezeExcitation::run(const at::Tensor& x) const {
   }
   const at::Tensor gate = expand_.run(squeeze_.run(meanOfChannels(x)));
   at::Tensor scaled = ownsInput_ ? x : at::empty_like(x);
-  const int64_t channels = x.size(1), height = x.size(2), width = x.size(3);
+  const int64_t channels = x.size(1), places = x.size(2) * x.size(3);
   const auto *from = x.const_data_ptr<float>(), *factors = gate.const_data_ptr<float>();
   auto* to = scaled.mutable_data_ptr<float>();
-  const int64_t row = width * channels;
-  at::parallel_for(0, x.size(0) * height, std::max<int64_t>(1, kLeastProducts / row),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t each = begin; each < end; ++each)
-                       scaleChannels(from + each * row, width, channels, factors + each / height * channels,
-                                     to + each * row);
-                   });
+  for (int64_t image = 0; image < x.size(0); ++image) {
+    const int64_t first = image * places * channels;
+    scaleChannels(from + first, places, channels, factors + image * channels, to + first);
+  }
   return scaled;
 }
 
