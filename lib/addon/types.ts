@@ -269,6 +269,7 @@ export interface NativePlan {
   tail: { nodes: number; graph: string };
   crossingValues: number;
   foldedBatchNorms: number;
+  fusedBatchNorms: number;
   fusedConvolutions: number;
   fusedLinears: number;
   fusedOperations: number;

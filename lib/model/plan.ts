@@ -19,6 +19,8 @@ export interface PlanDescription {
   readonly fusedLinears: number;
   /** and the additions, factors and activations inside of them. */
   readonly fusedOperations: number;
+  /** BatchNorms behind no convolution that run as one operation, with the concatenation before and the ReLU behind them. */
+  readonly fusedBatchNorms: number;
 }
 
 /**

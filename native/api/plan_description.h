@@ -17,6 +17,7 @@ struct PlanDescription {
   int foldedBatchNorms = 0;
   int fusedConvolutions = 0;
   int fusedLinears = 0;
+  int fusedBatchNorms = 0;  // of their own, with the concatenation before and the ReLU behind them
   int fusedOperations = 0;  // additions, factors and activations inside of the fused
 };
 

@@ -294,6 +294,7 @@ Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan) {
   object.Set("tail", fromPart(plan.tail));
   object.Set("crossingValues", plan.crossingValues);
   object.Set("foldedBatchNorms", plan.foldedBatchNorms);
+  object.Set("fusedBatchNorms", plan.fusedBatchNorms);
   object.Set("fusedConvolutions", plan.fusedConvolutions);
   object.Set("fusedLinears", plan.fusedLinears);
   object.Set("fusedOperations", plan.fusedOperations);

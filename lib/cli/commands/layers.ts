@@ -72,6 +72,11 @@ function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boo
   console.log(
     `                     ${plan.foldedBatchNorms} BatchNorms and ${plan.fusedOperations} additions, factors and activations inside`,
   );
+  if (plan.fusedBatchNorms > 0) {
+    console.log(
+      `                     ${plan.fusedBatchNorms} more BatchNorms with the concatenation before and the ReLU behind`,
+    );
+  }
   if (!graphs) return;
   console.log(`\n--- before the layer\n${prefix.graph}\n--- from the layer on\n${tail.graph}`);
 }

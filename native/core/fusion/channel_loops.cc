@@ -58,4 +58,24 @@ void scaleChannels(
   }
 }
 
+GRADCAM_FOR_EACH_VECTOR_UNIT
+void normalizeChannels(const float* x,
+                       int64_t places,
+                       int64_t channels,
+                       const float* __restrict scale,
+                       const float* __restrict shift,
+                       float least,
+                       float* __restrict y,
+                       int64_t stride) {
+  for (int64_t place = 0; place < places; ++place) {
+    const float* from = x + place * channels;
+    float* to = y + place * stride;
+#pragma GCC ivdep
+    for (int64_t c = 0; c < channels; ++c) {
+      const float value = from[c] * scale[c] + shift[c];
+      to[c] = value < least ? least : value;
+    }
+  }
+}
+
 }  // namespace gradcam

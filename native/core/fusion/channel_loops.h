@@ -17,4 +17,15 @@ void addScaledRow(const float* row, float factor, int64_t channels, float* y);
 // y[place * channels + c] = x[place * channels + c] * factors[c]; y may be x.
 void scaleChannels(const float* x, int64_t places, int64_t channels, const float* factors, float* y);
 
+// y[place * stride + c] = x[place * channels + c] * scale[c] + shift[c], or `least` where that is less; NaN
+// stays NaN.
+void normalizeChannels(const float* x,
+                       int64_t places,
+                       int64_t channels,
+                       const float* scale,
+                       const float* shift,
+                       float least,
+                       float* y,
+                       int64_t stride);
+
 }  // namespace gradcam

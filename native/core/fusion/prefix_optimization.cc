@@ -1,6 +1,8 @@
 #include "core/fusion/prefix_optimization.h"
 
 #include "core/fusion/batch_norm_folding.h"
+#include "core/fusion/batch_norm_fusion.h"
+#include "core/fusion/fused_batch_norm.h"
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/graph_rewriting.h"
 #include "core/fusion/linear_fusion.h"
@@ -58,19 +60,11 @@ std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* no
       kernel.detach(), bias->toOptional<at::Tensor>(), *stride, *padding, *dilation, groups->toInt()};
 }
 
-// What a BatchNorm in evaluation mode with constant statistics amounts to.
+// What a BatchNorm of `input` amounts to.
 std::optional<FoldedBatchNorm> batchNormOf(const Node* node, const Value* input) {
-  if (node->kind() != c10::aten::batch_norm || node->namedInput("input") != input) return std::nullopt;
-  const auto mean = constantInput(node, "running_mean");
-  const auto variance = constantInput(node, "running_var");
-  const auto weight = constantInput(node, "weight");
-  const auto bias = constantInput(node, "bias");
-  const auto epsilon = constantInput(node, "eps");
-  if (constantInput(node, "training") != c10::IValue(false) || !epsilon || !weight || !bias)
-    return std::nullopt;
-  if (!mean || !mean->isTensor() || !variance || !variance->isTensor()) return std::nullopt;
-  return FoldedBatchNorm::of(mean->toTensor(), variance->toTensor(), weight->toOptional<at::Tensor>(),
-                             bias->toOptional<at::Tensor>(), epsilon->toDouble());
+  const auto norm = FusedBatchNorm::of(node);
+  if (!norm || node->input(0) != input) return std::nullopt;
+  return FoldedBatchNorm::of(norm->mean, norm->variance, norm->weight, norm->bias, norm->epsilon);
 }
 
 struct ConvolutionFusion {
@@ -156,6 +150,7 @@ std::vector<c10::IValue> fuseOperations(std::shared_ptr<Graph>& graph,
   GraphRewriter rewriter(graph, weights, facts);
   for (Node* node : convolutions) fuseConvolution(node, rewriter, recorded);
   for (Node* node : linears) recorded ? recordLinear(node, rewriter) : fuseLinear(node, rewriter);
+  if (!recorded) fuseBatchNorms(*graph, rewriter);
   torch::jit::EliminateDeadCode(graph);
   foldBatchNorms(graph);  // those that oneDNN cannot take
   return rewriter.takeCapsules();

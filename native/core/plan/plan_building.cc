@@ -187,7 +187,8 @@ Plan::Parts cutAndOptimize(std::shared_ptr<Graph>& graph, PlanOptions options, S
     const auto optimize = options.gradients ? optimizeTail : optimizePrefix;
     parts.tailCapsules = optimize(split.tail, mayFuseConvolutions, weights, parts.facts);
   }
-  parts.facts.foldedBatchNorms = batchNorms - countBatchNorms(*split.prefix) - countBatchNorms(*split.tail);
+  parts.facts.foldedBatchNorms = batchNorms - parts.facts.fusedBatchNorms - countBatchNorms(*split.prefix) -
+                                 countBatchNorms(*split.tail);
   weights.shareConstants(*split.prefix);
   weights.shareConstants(*split.tail);
   parts.prefix = std::move(split.prefix);
