@@ -90,6 +90,8 @@ for (const [name, layer, inside] of [
   ['tokens', 'body.second.3', { fusedConvolutions: 2, fusedLinears: 7, fusedOperations: 1 + 2 + 1 }],
   ['like-addition', 'top', { fusedConvolutions: 2, fusedLinears: 5, fusedOperations: 0 }],
   ['convnext', 'top', { fusedConvolutions: 5, fusedLinears: 7, fusedOperations: 3 + 3 + 3 }],
+  ['words', 'last', { fusedConvolutions: 3, foldedBatchNorms: 1, fusedOperations: 1 + 1 }],
+  ['words-traced', 'last', { fusedConvolutions: 3, foldedBatchNorms: 1, fusedOperations: 1 + 1 }],
   ['dense', 'top', { fusedBatchNorms: 5, foldedBatchNorms: 2, fusedConvolutions: 7 }],
   ['like-layer-scale', 'top', { fusedConvolutions: 2, fusedLinears: 4, fusedOperations: 0 }],
 ] as const) {

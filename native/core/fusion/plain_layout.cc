@@ -8,7 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "core/fusion/prefix_optimization.h"
+#include "core/fusion/graph_optimization.h"
 #include "core/graphs/operator_layouts.h"
 #include "core/script/graph_walk.h"
 #include "core/script/operator_arguments.h"

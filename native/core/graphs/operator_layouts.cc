@@ -122,8 +122,13 @@ bool followsOrder(const Node* node) {
 }
 
 bool isConvolution(const Node* node) {
-  static const Kinds kinds = {"aten::conv1d",          "aten::conv2d",           "aten::conv3d",
-                              "aten::_convolution",    "aten::conv_transpose2d", "aten::conv_transpose1d",
+  static const Kinds kinds = {"aten::conv1d",
+                              "aten::conv2d",
+                              "aten::conv3d",
+                              "aten::_convolution",
+                              "aten::_convolution_mode",
+                              "aten::conv_transpose2d",
+                              "aten::conv_transpose1d",
                               "aten::conv_transpose3d"};
   return kinds.count(node->kind().toQualString()) > 0;
 }

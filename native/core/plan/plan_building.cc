@@ -3,8 +3,8 @@
 
 #include "api/failure.h"
 #include "core/fusion/batch_norm_folding.h"
+#include "core/fusion/graph_optimization.h"
 #include "core/fusion/plain_layout.h"
-#include "core/fusion/prefix_optimization.h"
 #include "core/graphs/frozen_graph.h"
 #include "core/graphs/graph_split.h"
 #include "core/graphs/guided_relu.h"

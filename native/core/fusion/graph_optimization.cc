@@ -1,4 +1,4 @@
-#include "core/fusion/prefix_optimization.h"
+#include "core/fusion/graph_optimization.h"
 
 #include "core/fusion/batch_norm_folding.h"
 #include "core/fusion/batch_norm_fusion.h"
@@ -37,12 +37,28 @@ bool canFuseWith(const at::Tensor& weight) {
   return weight.is_cuda() && known && FusedConvolution::availableOnGpu();
 }
 
+// The padding of a convolution, which may be a word; none where 'same' pads one side more than the other, or
+// is refused, as with strides.
+std::optional<std::vector<int64_t>> paddingOf(const Node* node,
+                                              const at::Tensor& kernel,
+                                              const std::vector<int64_t>& stride,
+                                              const std::vector<int64_t>& dilation) {
+  const auto value = constantInput(node, "padding");
+  if (!value || !value->isString()) return pairArgument(node, "padding");
+  std::vector<int64_t> padding(2, 0);
+  if (value->toStringRef() == "valid") return padding;
+  if (value->toStringRef() != "same" || stride != std::vector<int64_t>{1, 1}) return std::nullopt;
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const int64_t both = dilation[axis] * (kernel.size(static_cast<int64_t>(axis) + 2) - 1);
+    if (both % 2 != 0) return std::nullopt;
+    padding[axis] = both / 2;
+  }
+  return padding;
+}
+
 // The parameters of a convolution of images with constant weights; none for every other node.
 std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* node) {
-  const bool written = node->matches(
-      "aten::conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[2] stride=1, int[2] padding=0, "
-      "int[2] "
-      "dilation=1, int groups=1) -> Tensor");
+  const bool written = node->kind() == c10::aten::conv2d || node->kind() == c10::aten::_convolution_mode;
   if (!written && node->kind() != c10::aten::_convolution) return std::nullopt;
   if (!written && constantInput(node, "transposed") != c10::IValue(false)) return std::nullopt;
 
@@ -50,12 +66,12 @@ std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* no
   const auto bias = constantInput(node, "bias");
   const auto groups = constantInput(node, "groups");
   const auto stride = pairArgument(node, "stride");
-  const auto padding = pairArgument(node, "padding");
   const auto dilation = pairArgument(node, "dilation");
-  if (!weight || !weight->isTensor() || !bias || !groups || !stride || !padding || !dilation)
-    return std::nullopt;
+  if (!weight || !weight->isTensor() || !bias || !groups || !stride || !dilation) return std::nullopt;
   const at::Tensor& kernel = weight->toTensor();
   if (kernel.dim() != 4 || !canFuseWith(kernel)) return std::nullopt;
+  const auto padding = paddingOf(node, kernel, *stride, *dilation);
+  if (!padding) return std::nullopt;
   return FusedConvolution::Parameters{
       kernel.detach(), bias->toOptional<at::Tensor>(), *stride, *padding, *dilation, groups->toInt()};
 }
