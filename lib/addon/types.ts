@@ -75,6 +75,7 @@ export interface NativeLoadOptions {
   device: string;
   dtype: DType | 'auto';
   libraries: readonly string[];
+  precision: 'float32' | 'bfloat16';
   tf32: boolean;
   cudnnBenchmark: boolean;
   /** For the parameters that a call leaves out. */
@@ -268,6 +269,7 @@ export interface NativePlan {
   prefix: { nodes: number; graph: string };
   tail: { nodes: number; graph: string };
   crossingValues: number;
+  precision: 'float32' | 'bfloat16';
   foldedBatchNorms: number;
   fusedBatchNorms: number;
   fusedConvolutions: number;

@@ -25,6 +25,14 @@ export interface LoadModelOptions {
    */
   readonly dtype?: 'auto' | 'float16' | 'bfloat16' | 'float32' | 'float64';
   /**
+   * On a CPU with AVX512-BF16 or AMX: `'bfloat16'` multiplies in bfloat16, with 8 bits of mantissa, where no gradient is
+   * needed: in front of the target layers, and throughout in `forward()` and methods without gradients. About twice as
+   * fast; heatmaps of values 0 to 1 then differ by some hundredths (docs/performance.md). From the target layer on, gradients
+   * and maps stay float32. Networks with operations that are not known to take it stay float32, which
+   * `describePlan().precision` tells. Default `'float32'`.
+   */
+  readonly precision?: 'float32' | 'bfloat16';
+  /**
    * On a GPU: multiply float32 on tensor cores with 10 bits of mantissa instead of 23 (TensorFloat-32). Faster, but maps
    * then differ from the CPU's by some 1e-3. Default false. Calls on models that differ in this take turns, since LibTorch
    * keeps one setting for the process.
@@ -64,7 +72,8 @@ export interface LoadModelOptions {
  * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
  * eval mode. A TorchScript file holds code: load only files you trust.
  * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_MODEL_ARGUMENTS`,
- *   `ERR_MISSING_OPERATOR`, `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
+ *   `ERR_MISSING_OPERATOR`, `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`,
+ *   `ERR_UNSUPPORTED` for a precision that the processor or the model does not have, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
  */
@@ -74,6 +83,7 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
   const given = readOptions<LoadModelOptions>('loadModel options', options, [
     'device',
     'dtype',
+    'precision',
     'tf32',
     'cudnnBenchmark',
     'arguments',
@@ -84,6 +94,7 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
   ]);
   const device = checkDevice(given.device ?? 'cpu');
   const dtype = checkDType(given.dtype ?? 'auto');
+  const precision = checkPrecision(given.precision ?? 'float32');
   const tf32 = checkBoolean('tf32', given.tf32, false);
   const cudnnBenchmark = checkBoolean('cudnnBenchmark', given.cudnnBenchmark, false);
   const signal = checkSignal(given.signal);
@@ -93,6 +104,7 @@ export async function loadModel(path: string, options?: LoadModelOptions): Promi
     device,
     dtype,
     libraries,
+    precision,
     tf32,
     cudnnBenchmark,
     arguments: checkArguments(given.arguments).given,
@@ -150,6 +162,12 @@ function checkLibraries(libraries: unknown = []): readonly string[] {
 export function checkDevice(device: unknown): string {
   if (typeof device === 'string' && /^(cpu|auto|cuda(:\d{1,2})?)$/.test(device)) return device;
   throw invalidArgumentType('device', "'cpu', 'cuda', 'cuda:0' (or another index) or 'auto'", device);
+}
+
+/** @internal */
+export function checkPrecision(precision: unknown): 'float32' | 'bfloat16' {
+  if (precision === 'float32' || precision === 'bfloat16') return precision;
+  throw invalidArgumentType('precision', "'float32' or 'bfloat16'", precision);
 }
 
 function checkDType(dtype: unknown): DType | 'auto' {

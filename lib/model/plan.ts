@@ -12,6 +12,8 @@ export interface PlanDescription {
   readonly tail: { readonly nodes: number; readonly graph: string };
   /** Values handed from the prefix to the tail. */
   readonly crossingValues: number;
+  /** In what is computed where no gradient is needed; see `precision` of {@link LoadModelOptions}. */
+  readonly precision: 'float32' | 'bfloat16';
   /** BatchNorm layers folded into the convolution before them. */
   readonly foldedBatchNorms: number;
   /** Convolutions and linear layers, in both parts, that run as one oneDNN primitive each, */

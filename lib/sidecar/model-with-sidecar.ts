@@ -18,7 +18,7 @@ import {
 /**
  * Loads a model together with its sidecar (`model.json` beside `model.pt`, docs/sidecar.md), which says how pictures are
  * prepared, which layer to explain, and what the classes are called. `gradcam init-sidecar model.pt` writes one.
- * @param options - as for {@link loadModel}; `dtype` and each of `arguments` go before the sidecar's
+ * @param options - as for {@link loadModel}; `dtype`, `precision` and each of `arguments` go before the sidecar's
  * @throws {GradCamError} `ERR_SIDECAR` where there is none or it is not valid, and as {@link loadModel}
  * @example
  * await using described = await loadModelWithSidecar('vit.pt');

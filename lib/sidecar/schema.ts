@@ -53,6 +53,10 @@ export const sidecarSchema = z.strictObject({
     .enum(['auto', 'float16', 'bfloat16', 'float32', 'float64'])
     .describe('Cast the weights. Default auto: as stored, but float16 becomes float32 on the CPU.')
     .optional(),
+  precision: z
+    .enum(['float32', 'bfloat16'])
+    .describe('What is computed where no gradient is needed, on the CPU. Default float32.')
+    .optional(),
   arguments: argumentsSchema.optional(),
   layer: z
     .union([layer, z.array(layer).min(1)])

@@ -27,6 +27,7 @@ export interface Sidecar {
   readonly source?: string;
   readonly input: SidecarInput;
   readonly dtype?: NonNullable<LoadModelOptions['dtype']>;
+  readonly precision?: NonNullable<LoadModelOptions['precision']>;
   /** For the parameters of the model's method that are no tensors, by name. */
   readonly arguments?: ModelArguments;
   readonly layer?: TargetLayer | readonly TargetLayer[];
@@ -118,8 +119,14 @@ function sidecarError(path: string, problem: string, cause?: unknown): GradCamEr
  */
 export function modelOptions(sidecar: Sidecar | null, options: LoadModelOptions = {}): LoadModelOptions {
   const dtype = options.dtype ?? sidecar?.dtype;
+  const precision = options.precision ?? sidecar?.precision;
   const given = sidecar?.arguments && { ...sidecar.arguments, ...options.arguments };
-  return { ...options, ...(given ? { arguments: given } : {}), ...(dtype === undefined ? {} : { dtype }) };
+  return {
+    ...options,
+    ...(given ? { arguments: given } : {}),
+    ...(dtype === undefined ? {} : { dtype }),
+    ...(precision === undefined ? {} : { precision }),
+  };
 }
 
 /**

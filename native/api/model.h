@@ -70,6 +70,7 @@ struct LoadOptions {
   std::optional<ElementType>
       elementType;  // cast floating-point weights; none: float16 becomes float32 on the CPU
   std::vector<std::string> libraries;  // of custom operators, loaded before the model
+  bool bfloat16 = false;               // on the CPU: compute in it what runs without gradients
   bool tf32 = false;                   // on a GPU; see DeviceMode
   bool cudnnBenchmark = false;
   Arguments arguments;  // of its methods, for those that a call does not give

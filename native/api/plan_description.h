@@ -14,6 +14,7 @@ struct PlanDescription {
   Part prefix;  // runs without gradients
   Part tail;    // recorded by autograd
   int crossingValues = 0;
+  bool reducedPrecision = false;  // what runs without gradients is computed in bfloat16
   int foldedBatchNorms = 0;
   int fusedConvolutions = 0;
   int fusedLinears = 0;

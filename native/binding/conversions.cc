@@ -293,6 +293,7 @@ Napi::Value fromPlanDescription(Napi::Env env, const PlanDescription& plan) {
   object.Set("prefix", fromPart(plan.prefix));
   object.Set("tail", fromPart(plan.tail));
   object.Set("crossingValues", plan.crossingValues);
+  object.Set("precision", plan.reducedPrecision ? "bfloat16" : "float32");
   object.Set("foldedBatchNorms", plan.foldedBatchNorms);
   object.Set("fusedBatchNorms", plan.fusedBatchNorms);
   object.Set("fusedConvolutions", plan.fusedConvolutions);

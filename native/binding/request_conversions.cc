@@ -144,6 +144,7 @@ LoadOptions toLoadOptions(const Napi::Value& value) {
   options.elementType = elementTypeNamed(need(object, "dtype").ToString());
   options.libraries = toVector<std::string>(
       need(object, "libraries"), [](const Napi::Value& path) { return std::string(path.ToString()); });
+  options.bfloat16 = std::string(need(object, "precision").ToString()) == "bfloat16";
   options.tf32 = need(object, "tf32").ToBoolean();
   options.cudnnBenchmark = need(object, "cudnnBenchmark").ToBoolean();
   options.arguments = toArguments(need(object, "arguments"));

@@ -12,7 +12,7 @@ const script = (seed: number) => `
   import fc from 'fast-check';
   const native = createRequire(process.cwd() + '/')('./build/cmake/gradcam.node');
   const path = 'test/fixtures/scripted.pt';
-  const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false, arguments: {} };
+  const how = { device: 'cpu', dtype: 'auto', libraries: [], precision: 'float32', tf32: false, cudnnBenchmark: false, arguments: {} };
   const cancellation = native.createCancellation();
   const load = () => native.loadModel(path, how, native.createCancellation());
   const model = (await load()).reference;

@@ -151,7 +151,7 @@ const others: readonly EndOfProcess[] = [
       let collected = 0;
       const registry = new FinalizationRegistry(() => collected++);
       const start = async () => {
-        const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false, arguments: {} };
+        const how = { device: 'cpu', dtype: 'auto', libraries: [], precision: 'float32', tf32: false, cudnnBenchmark: false, arguments: {} };
         const { reference } = await native.loadModel(modelPath, how, native.createCancellation());
         const tensor = (length, shape) => native.tensorFromTypedArray(new Float32Array(length).fill(0.2), shape).reference;
         const input = tensor(4 * 3 * 24 * 24, [4, 3, 24, 24]);

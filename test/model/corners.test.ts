@@ -150,7 +150,7 @@ test('no wrong number of steps or rows keeps an executor for ever', async (t) =>
     import { createRequire } from 'node:module';
     const native = createRequire(process.cwd() + '/')('./build/cmake/gradcam.node');
     native.setThreads(0, 0);
-    const how = { device: 'cpu', dtype: 'auto', libraries: [], tf32: false, cudnnBenchmark: false, arguments: {} };
+    const how = { device: 'cpu', dtype: 'auto', libraries: [], precision: 'float32', tf32: false, cudnnBenchmark: false, arguments: {} };
     const cancellation = native.createCancellation();
     const { reference: model } = await native.loadModel('test/fixtures/scripted.pt', how, cancellation);
     const tensor = (...shape) => native.tensorFromTypedArray(

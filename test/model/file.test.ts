@@ -85,6 +85,7 @@ test('the process that tries the file first loads it as it is meant to be loaded
     device: 'auto',
     dtype: 'float64',
     libraries: [],
+    precision: 'float32',
     tf32: false,
     cudnnBenchmark: false,
   });

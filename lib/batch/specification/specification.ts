@@ -25,7 +25,15 @@ const drawingSchema: z.ZodType<MapDrawing> = z.strictObject({
 });
 
 // The same as in a sidecar.
-const { dtype, arguments: modelArguments, layer, reshapeTransform, output, scores } = sidecarSchema.shape;
+const {
+  dtype,
+  precision,
+  arguments: modelArguments,
+  layer,
+  reshapeTransform,
+  output,
+  scores,
+} = sidecarSchema.shape;
 
 /** `batch.json`: what is computed for every picture of a batch, complete, so that no worker needs another file. */
 export const specificationSchema = z.strictObject({
@@ -33,6 +41,7 @@ export const specificationSchema = z.strictObject({
   version: z.string(),
   model: z.strictObject({ path: z.string(), sha256 }),
   dtype: dtype.unwrap().exactOptional(),
+  precision: precision.unwrap().exactOptional(),
   arguments: modelArguments.unwrap().exactOptional(),
   method: z.enum(methodNames as [MethodName, ...MethodName[]]),
   layers: layer.unwrap().exactOptional(),

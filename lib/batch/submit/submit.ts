@@ -241,6 +241,7 @@ async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
     version: packageVersion,
     model: { path, sha256 },
     dtype: sidecar?.dtype,
+    precision: sidecar?.precision,
     arguments: argumentsInJson({ ...sidecar?.arguments, ...given.arguments }),
     method: given.method ?? 'gradcam',
     layers: given.targetLayers ?? sidecar?.layer,

@@ -65,11 +65,12 @@ export class ExplainSession implements AsyncDisposable {
   static async open(specification: BatchSpecification, options: SessionOptions): Promise<ExplainSession> {
     const { device = 'cpu', batchSize = 8, signal } = options;
     const path = options.model ?? specification.model.path;
-    const { dtype, arguments: given } = specification;
+    const { dtype, precision, arguments: given } = specification;
     const model = await loadModel(path, {
       device,
       sha256: specification.model.sha256,
       ...(dtype === undefined ? {} : { dtype }),
+      ...(precision === undefined ? {} : { precision }),
       ...(given === undefined ? {} : { arguments: given as ModelArguments }),
       ...(signal === undefined ? {} : { signal }),
     }).catch((cause: GradCamError) => {

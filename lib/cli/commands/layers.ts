@@ -61,7 +61,9 @@ export function layersCommand(signal: AbortSignal): Command {
 function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boolean): void {
   const { prefix, tail } = plan;
   console.log(`How an explain at ${layers.join(', ')} runs the model:\n`);
-  console.log(`  before the layer   ${prefix.nodes} operations, without gradients`);
+  console.log(
+    `  before the layer   ${prefix.nodes} operations, without gradients${plan.precision === 'bfloat16' ? ', in bfloat16' : ''}`,
+  );
   console.log(
     `  handed over        ${plan.crossingValues} ${plan.crossingValues === 1 ? 'value' : 'values'}`,
   );

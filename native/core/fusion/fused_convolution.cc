@@ -17,11 +17,6 @@ void runFusedConvolution(torch::jit::Stack& stack) {
   torch::jit::push(stack, convolution->inRows() ? result.contiguous() : result);
 }
 
-// All that oneDNN's operator takes behind an addition.
-bool isBehindSum(const FusedActivation& activation) {
-  return activation.name == "relu";
-}
-
 at::Tensor callWithSettings(const c10::OperatorHandle& op,
                             torch::jit::Stack arguments,
                             const std::vector<c10::IValue>& geometry,
@@ -60,8 +55,10 @@ FusedConvolution::FusedConvolution(Parameters parameters,
                                    const std::optional<FoldedBatchNorm>& batchNorm,
                                    FusedActivation activation,
                                    bool inRows,
-                                   SharedWeights& weights)
+                                   SharedWeights& weights,
+                                   at::ScalarType type)
     : parameters_(std::move(parameters)),
+      type_(type),
       weightSizes_(parameters_.weight.sizes().vec()),
       activation_(std::move(activation)),
       inRows_(inRows) {
@@ -74,12 +71,12 @@ FusedConvolution::FusedConvolution(Parameters parameters,
   geometry_ = {padding, stride, dilation, groups};
   ends_ = {{"none", noScalars, c10::IValue()},
            {activation_.name, activation_.scalarList(), activation_.algorithm},
-           {"add", at::Scalar(1.0), isBehindSum(activation_) ? c10::IValue(activation_.name) : c10::IValue(),
+           {"add", at::Scalar(1.0), reluBehindSum() ? c10::IValue(activation_.name) : c10::IValue(),
             noScalars, c10::IValue()}};
   packed_ = weights.convolution(weight, batchNorm ? std::optional(batchNorm->scale) : std::nullopt,
-                                {stride, padding, dilation, groups});
-  if (!batchNorm) return;
-  parameters_.bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
+                                {stride, padding, dilation, groups, /*transposed=*/false, type_});
+  if (batchNorm) parameters_.bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
+  if (bias) bias_ = bias->to(type_);
 }
 
 bool FusedConvolution::isPointwise() const {
@@ -91,10 +88,7 @@ bool FusedConvolution::isPointwise() const {
 }
 
 bool FusedConvolution::canRun(const at::Tensor& input) const {
-  const at::Tensor& weight = parameters_.weight;
-  if (input.device() != weight.device() || input.scalar_type() != weight.scalar_type() || input.dim() != 4 ||
-      input.numel() == 0)
-    return false;
+  if (!takes(input) || input.dim() != 4 || input.numel() == 0) return false;
   if (input.size(1) != weightSizes_[1] * parameters_.groups) return false;
   for (const int64_t size : outputSizes(input)) {
     if (size <= 0) return false;
@@ -102,8 +96,21 @@ bool FusedConvolution::canRun(const at::Tensor& input) const {
   return true;
 }
 
+// Of a type that is not the arithmetic's it is converted.
+bool FusedConvolution::takes(const at::Tensor& input) const {
+  const at::Tensor& weight = parameters_.weight;
+  return input.device() == weight.device() &&
+         (input.scalar_type() == weight.scalar_type() || input.scalar_type() == type_);
+}
+
 bool FusedConvolution::canAdd(const at::Tensor& added, const at::Tensor& input) const {
-  return added.scalar_type() == at::kFloat && added.sizes() == outputSizes(input);
+  return added.scalar_type() == type_ && added.sizes() == outputSizes(input);
+}
+
+// All that oneDNN's operator takes behind an addition. Of groups ATen does it behind the convolution, and
+// cannot in bfloat16.
+bool FusedConvolution::reluBehindSum() const {
+  return activation_.name == "relu" && (type_ == at::kFloat || parameters_.groups == 1);
 }
 
 std::vector<int64_t> FusedConvolution::outputSizes(const at::Tensor& input) const {
@@ -123,25 +130,29 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
   static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
   const at::Tensor weight = packed_->weightFor(input);
-  const at::Tensor image = input.contiguous(at::MemoryFormat::ChannelsLast);
-  const auto& bias = parameters_.bias;
-  if (!added) return callWithSettings(unary, {image, weight, bias}, geometry_, ends_.activated);
+  const at::Tensor image =
+      input.scalar_type() == type_
+          ? input.contiguous(at::MemoryFormat::ChannelsLast)
+          : input.to(type_, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
+  if (!added) return callWithSettings(unary, {image, weight, bias_}, geometry_, ends_.activated);
   if (!canAdd(*added, input)) {
     return activation_.apply(
-        at::add(callWithSettings(unary, {image, weight, bias}, geometry_, ends_.plain), *added));
+        at::add(callWithSettings(unary, {image, weight, bias_}, geometry_, ends_.plain), *added));
   }
   at::Tensor sum =
-      callWithSettings(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias},
+      callWithSettings(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias_},
                        geometry_, ends_.added);
-  return isBehindSum(activation_) ? sum : activation_.applyInPlace(std::move(sum));
+  return reluBehindSum() ? sum : activation_.applyInPlace(std::move(sum));
 }
 
 // The results and messages are the ones to have.
 at::Tensor FusedConvolution::runAsWritten(const at::Tensor& input,
                                           const std::optional<at::Tensor>& added) const {
   const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
-  at::Tensor result = at::conv2d(input, onGpu() ? parameters_.weight : packed_->plain(), bias, stride,
-                                 padding, dilation, groups);
+  const at::ScalarType written = parameters_.weight.scalar_type();
+  const at::Tensor weight = onGpu() ? parameters_.weight : packed_->plain().to(written);
+  at::Tensor result =
+      at::conv2d(takes(input) ? input.to(written) : input, weight, bias, stride, padding, dilation, groups);
   if (added) result = at::add(result, *added);
   return activation_.apply(result);
 }

@@ -44,11 +44,13 @@ class FusedConvolution final : public torch::CustomClassHolder {
   // False where LibTorch was built without cuDNN.
   static bool availableOnGpu();
 
+  // `type` is that of the arithmetic and the result: the weight's, or bfloat16 on a CPU that has it.
   FusedConvolution(Parameters parameters,
                    const std::optional<FoldedBatchNorm>& batchNorm,
                    FusedActivation activation,
                    bool inRows,
-                   SharedWeights& weights);
+                   SharedWeights& weights,
+                   at::ScalarType type);
 
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   // False of what oneDNN cannot take, and of every mistake: that is run as written.
@@ -73,9 +75,14 @@ class FusedConvolution final : public torch::CustomClassHolder {
   at::Tensor runWithCudnn(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
   at::Tensor runAsOneKernel(const at::Tensor& image, const std::optional<at::Tensor>& added) const;
 
+  bool takes(const at::Tensor& input) const;
+  bool reluBehindSum() const;
+
   Parameters parameters_;
+  const at::ScalarType type_;
   const std::vector<int64_t> weightSizes_;     // [out, in / groups, height, width]
   std::shared_ptr<PackedConvolution> packed_;  // null on a GPU
+  std::optional<at::Tensor> bias_;             // on the CPU, of type_
   const FusedActivation activation_;
   const bool inRows_;
   // What oneDNN's operators are given after the tensors, made once: padding to groups, and what follows them.

@@ -23,11 +23,12 @@ bool FusedLinear::available() {
          findTorchOperator("mkldnn::_reorder_linear_weight") && findTorchOperator("mkldnn::_nbytes");
 }
 
-FusedLinear::FusedLinear(Parameters parameters, SharedWeights& weights)
+FusedLinear::FusedLinear(Parameters parameters, SharedWeights& weights, at::ScalarType type)
     : parameters_(std::move(parameters)),
+      type_(type),
       inputs_(parameters_.weight.size(1)),
       outputs_(parameters_.weight.size(0)),
-      weight_(weights.linear(parameters_.weight, parameters_.scale)) {
+      weight_(weights.linear(parameters_.weight, parameters_.scale, type_)) {
   parameters_.weight.reset();
   if (parameters_.scale && parameters_.bias) parameters_.bias = *parameters_.bias * *parameters_.scale;
 }
@@ -35,7 +36,7 @@ FusedLinear::FusedLinear(Parameters parameters, SharedWeights& weights)
 at::Tensor FusedLinear::run(const at::Tensor& input, const std::optional<at::Tensor>& added) const {
   static const auto binary = *findTorchOperator("mkldnn::_linear_pointwise", "binary");
   if (!added) return runAlone(input);
-  if (canRun(input)) {
+  if (type_ == at::kFloat && canRun(input)) {
     if (const auto term = inOrderOfProduct(input, *added)) {
       return permuted(
           callTorchOperator(binary, {input.contiguous(), *term, weight_->packed(), parameters_.bias, "add"}));
@@ -49,14 +50,21 @@ at::Tensor FusedLinear::run(const at::Tensor& input, const std::optional<at::Ten
 at::Tensor FusedLinear::runAlone(const at::Tensor& input) const {
   static const auto linear = *findTorchOperator("mkldnn::_linear_pointwise");
   const auto& [unused, bias, scale, permutation, activation, addedFirst] = parameters_;
-  if (!canRun(input)) return activation.apply(permuted(at::linear(input, weight_->plain(), bias)));
-  return permuted(callTorchOperator(linear, {input.contiguous(), weight_->packed(), bias, activation.name,
-                                             activation.scalarList(), activation.algorithm}));
+  if (!canRun(input)) {
+    const bool reduced = input.scalar_type() == type_;
+    return activation.apply(
+        permuted(at::linear(reduced ? input.to(at::kFloat) : input, weight_->plain(), bias)));
+  }
+  const at::Tensor product =
+      callTorchOperator(linear, {input.to(type_).contiguous(), weight_->packed(), bias, activation.name,
+                                 activation.scalarList(), activation.algorithm});
+  return permuted(product.to(at::kFloat));
 }
 
 bool FusedLinear::canRun(const at::Tensor& input) const {
-  return input.is_cpu() && input.scalar_type() == at::kFloat && !input.is_nested() && input.dim() >= 2 &&
-         input.numel() > 0 && input.size(-1) == inputs_;
+  const at::ScalarType given = input.scalar_type();
+  return input.is_cpu() && (given == at::kFloat || given == type_) && !input.is_nested() &&
+         input.dim() >= 2 && input.numel() > 0 && input.size(-1) == inputs_;
 }
 
 // What is added with its axes as the product has them. None where it is not of the product's shape and order:

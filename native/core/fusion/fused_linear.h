@@ -25,7 +25,8 @@ class FusedLinear final : public torch::CustomClassHolder {
 
   static bool available();
 
-  FusedLinear(Parameters parameters, SharedWeights& weights);
+  // `type` is that of the arithmetic: float32, or bfloat16, whose result is put back into float32.
+  FusedLinear(Parameters parameters, SharedWeights& weights, at::ScalarType type);
 
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added = std::nullopt) const;
   // False of what oneDNN cannot take, and of every mistake: run() gives that to the operator that the model
@@ -39,6 +40,7 @@ class FusedLinear final : public torch::CustomClassHolder {
   at::Tensor permuted(const at::Tensor& product) const;
 
   Parameters parameters_;  // the weight is in weight_
+  const at::ScalarType type_;
   const int64_t inputs_, outputs_;
   const std::shared_ptr<PackedLinear> weight_;
 };

@@ -2,6 +2,7 @@
 
 #include "core/fusion/batch_norm_folding.h"
 #include "core/fusion/batch_norm_fusion.h"
+#include "core/fusion/bfloat16.h"
 #include "core/fusion/fused_batch_norm.h"
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/graph_rewriting.h"
@@ -124,7 +125,7 @@ ConvolutionFusion findConvolutionFusion(Node* convolution, const GraphRewriter& 
   return fusion;
 }
 
-void fuseConvolution(Node* node, GraphRewriter& rewriter, bool recorded) {
+void fuseConvolution(Node* node, GraphRewriter& rewriter, bool recorded, at::ScalarType type) {
   const ConvolutionFusion fusion = findConvolutionFusion(node, rewriter, recorded);
   const auto& [replaced, batchNorm, added, activation, inRows] = fusion;
   const auto parameters = *convolutionParameters(node);
@@ -138,10 +139,11 @@ void fuseConvolution(Node* node, GraphRewriter& rewriter, bool recorded) {
         c10::make_intrusive<RecordedConvolution>(parameters, batchNorm, activation, inRows, weights),
         {node->input(0), added});
   } else {
-    rewriter.replace(
-        replaced, fusedConvolutionSymbol(),
-        c10::make_intrusive<FusedConvolution>(parameters, batchNorm, activation, inRows, weights),
-        {node->input(0), added});
+    rewriter.replace(replaced, fusedConvolutionSymbol(),
+                     c10::make_intrusive<FusedConvolution>(
+                         parameters, batchNorm, activation, inRows, weights,
+                         parameters.weight.is_cpu() ? type : parameters.weight.scalar_type()),
+                     {node->input(0), added});
   }
 }
 
@@ -158,14 +160,18 @@ std::vector<c10::IValue> fuseOperations(std::shared_ptr<Graph>& graph,
                                         SharedWeights& weights,
                                         PlanDescription& facts,
                                         bool recorded) {
+  const bool reduced = !recorded && weights.typeWithoutGradients() == at::kBFloat16 &&
+                       prepareForBFloat16(graph, mayFuseConvolutions);
+  const at::ScalarType type = reduced ? at::kBFloat16 : at::kFloat;
+  facts.reducedPrecision = facts.reducedPrecision || reduced;
   std::vector<Node*> convolutions, linears;
   forEachNode(graph->block(), [&](Node* node) {
     if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
     if (isFusableLinear(node)) linears.push_back(node);
   });
   GraphRewriter rewriter(graph, weights, facts);
-  for (Node* node : convolutions) fuseConvolution(node, rewriter, recorded);
-  for (Node* node : linears) recorded ? recordLinear(node, rewriter) : fuseLinear(node, rewriter);
+  for (Node* node : convolutions) fuseConvolution(node, rewriter, recorded, type);
+  for (Node* node : linears) recorded ? recordLinear(node, rewriter) : fuseLinear(node, rewriter, type);
   if (!recorded) fuseBatchNorms(*graph, rewriter);
   torch::jit::EliminateDeadCode(graph);
   foldBatchNorms(graph);  // those that oneDNN cannot take

@@ -131,9 +131,9 @@ void recordLinear(Node* node, GraphRewriter& rewriter) {
                    {node->input(0)});
 }
 
-void fuseLinear(Node* node, GraphRewriter& rewriter) {
+void fuseLinear(Node* node, GraphRewriter& rewriter, at::ScalarType type) {
   LinearFusion fusion = findLinearFusion(node, rewriter);
-  auto linear = c10::make_intrusive<FusedLinear>(std::move(fusion.parameters), rewriter.weights());
+  auto linear = c10::make_intrusive<FusedLinear>(std::move(fusion.parameters), rewriter.weights(), type);
   ++rewriter.facts().fusedLinears;
   rewriter.facts().fusedOperations += fusion.inside;
   rewriter.replace(fusion.replaced, fusedLinearSymbol(), std::move(linear), {node->input(0), fusion.added});

@@ -72,7 +72,7 @@ RecordedConvolution::RecordedConvolution(const FusedConvolution::Parameters& par
                                          const FusedActivation& activation,
                                          bool inRows,
                                          SharedWeights& weights)
-    : forward_(parameters, batchNorm, activation, inRows, weights),
+    : forward_(parameters, batchNorm, activation, inRows, weights, parameters.weight.scalar_type()),
       kernel_(parameters.weight.sizes().slice(2).vec()),
       shape_(transposed(parameters)),
       transposed_(weights.convolution(

@@ -41,8 +41,8 @@ RecordedLinear::RecordedLinear(const at::Tensor& weight,
                                const std::optional<at::Tensor>& bias,
                                SharedWeights& weights)
     : weight_(weight),
-      forward_({weight, bias, {}, {}, {}, false}, weights),
-      transposed_(weights.linear(weight.t(), std::nullopt)) {}
+      forward_({weight, bias, {}, {}, {}, false}, weights, at::kFloat),
+      transposed_(weights.linear(weight.t(), std::nullopt, at::kFloat)) {}
 
 at::Tensor RecordedLinear::inputGradient(const at::Tensor& gradient) const {
   static const auto linear = *findTorchOperator("mkldnn::_linear_pointwise");

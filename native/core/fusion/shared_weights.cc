@@ -61,7 +61,7 @@ bool PackedConvolution::isOf(const std::optional<at::Tensor>& scale, const Shape
 }
 
 at::Tensor PackedConvolution::plain() const {
-  return scale_ ? weight_ * scale_->view({-1, 1, 1, 1}) : weight_;
+  return (scale_ ? weight_ * scale_->view({-1, 1, 1, 1}) : weight_).to(shape_.type);
 }
 
 at::Tensor PackedConvolution::weightFor(const at::Tensor& input, const std::vector<int64_t>& outputPadding) {
@@ -89,7 +89,7 @@ at::Tensor PackedConvolution::weightFor(const at::Tensor& input, const std::vect
 // One of those that are there, if they have the order that the input asks for.
 std::shared_ptr<const PackedConvolution::Packed> PackedConvolution::pack(
     const at::Tensor& input, const std::vector<int64_t>& outputPadding) {
-  const auto& [stride, padding, dilation, groups, transposed] = shape_;
+  const auto& [stride, padding, dilation, groups, transposed, type] = shape_;
   static const auto describeOrder = *findTorchOperator("mkldnn::_get_mkldnn_serialized_md");
   at::Tensor weight;
   if (transposed) {
@@ -113,8 +113,11 @@ std::shared_ptr<const PackedConvolution::Packed> PackedConvolution::pack(
   return packed_.front();
 }
 
-PackedLinear::PackedLinear(at::Tensor weight, std::optional<at::Tensor> scale, PackedBytes bytes)
-    : scale_(std::move(scale)), bytes_(std::move(bytes)), weight_(std::move(weight)) {}
+PackedLinear::PackedLinear(at::Tensor weight,
+                           std::optional<at::Tensor> scale,
+                           at::ScalarType type,
+                           PackedBytes bytes)
+    : scale_(std::move(scale)), type_(type), bytes_(std::move(bytes)), weight_(std::move(weight)) {}
 
 PackedLinear::~PackedLinear() {
   if (weight_.is_mkldnn()) *bytes_ -= bytesOf(weight_);
@@ -124,14 +127,14 @@ at::Tensor PackedLinear::packed() {
   static const auto reorder = *findTorchOperator("mkldnn::_reorder_linear_weight");
   const std::lock_guard lock(mutex_);
   if (!weight_.is_mkldnn()) {
-    weight_ = callTorchOperator(reorder, {scaled().contiguous(), c10::IValue()});
+    weight_ = callTorchOperator(reorder, {scaled().to(type_).contiguous(), c10::IValue()});
     *bytes_ += bytesOf(weight_);
   }
   return weight_;
 }
 
-bool PackedLinear::isOf(const std::optional<at::Tensor>& scale) const {
-  return sameScale(scale_, scale);
+bool PackedLinear::isOf(const std::optional<at::Tensor>& scale, at::ScalarType type) const {
+  return type_ == type && sameScale(scale_, scale);
 }
 
 // Of the weight as it was given.
@@ -141,10 +144,10 @@ at::Tensor PackedLinear::scaled() const {
 
 at::Tensor PackedLinear::plain() {
   const std::lock_guard lock(mutex_);
-  return weight_.is_mkldnn() ? weight_.to_dense() : scaled();
+  return weight_.is_mkldnn() ? weight_.to_dense().to(at::kFloat) : scaled();
 }
 
-SharedWeights::SharedWeights(const torch::jit::Module& model) {
+SharedWeights::SharedWeights(const torch::jit::Module& model, at::ScalarType type) : type_(type) {
   const auto remember = [this](const auto& tensors) {
     for (const at::Tensor& tensor : tensors) {
       if (tensor.has_storage()) ofModel_.insert(tensor.storage().unsafeGetStorageImpl());
@@ -183,13 +186,14 @@ std::shared_ptr<PackedConvolution> SharedWeights::convolution(const at::Tensor& 
 }
 
 std::shared_ptr<PackedLinear> SharedWeights::linear(const at::Tensor& weight,
-                                                    const std::optional<at::Tensor>& scale) {
+                                                    const std::optional<at::Tensor>& scale,
+                                                    at::ScalarType type) {
   const std::lock_guard lock(mutex_);
   auto& known = knownOf(linears_, weight);
   for (const auto& each : known) {
-    if (auto packed = each.lock(); packed && packed->isOf(scale)) return packed;
+    if (auto packed = each.lock(); packed && packed->isOf(scale, type)) return packed;
   }
-  auto packed = std::make_shared<PackedLinear>(weight, scale, packedBytes_);
+  auto packed = std::make_shared<PackedLinear>(weight, scale, type, packedBytes_);
   known.push_back(packed);
   return packed;
 }

@@ -28,6 +28,7 @@ class PackedConvolution {
     std::vector<int64_t> stride, padding, dilation;
     int64_t groups;
     bool transposed = false;  // runs on gradients of the convolution's result, and gives those of its input
+    at::ScalarType type = at::kFloat;  // of its arithmetic, or bfloat16
     bool operator==(const Shape&) const = default;
   };
 
@@ -74,20 +75,22 @@ class PackedConvolution {
 // Several threads may ask.
 class PackedLinear {
  public:
-  // `weight` is float32 on the CPU, [out, in]; `scale` [out].
-  PackedLinear(at::Tensor weight, std::optional<at::Tensor> scale, PackedBytes bytes);
+  // `weight` is float32 on the CPU, [out, in]; `scale` [out]. `type` is that of the arithmetic: float32 or
+  // bfloat16.
+  PackedLinear(at::Tensor weight, std::optional<at::Tensor> scale, at::ScalarType type, PackedBytes bytes);
   ~PackedLinear();
   PackedLinear(const PackedLinear&) = delete;
   PackedLinear& operator=(const PackedLinear&) = delete;
 
   at::Tensor packed();
-  at::Tensor plain();
-  bool isOf(const std::optional<at::Tensor>& scale) const;
+  at::Tensor plain();  // float32
+  bool isOf(const std::optional<at::Tensor>& scale, at::ScalarType type) const;
 
  private:
   at::Tensor scaled() const;
 
   const std::optional<at::Tensor> scale_;
+  const at::ScalarType type_;
   const PackedBytes bytes_;
   std::mutex mutex_;
   at::Tensor weight_;  // as given until it is packed: never both
@@ -98,13 +101,17 @@ class PackedLinear {
 // weight it goes. Several threads may use it.
 class SharedWeights {
  public:
-  // The parameters and buffers of `model` are shared as they are.
-  explicit SharedWeights(const torch::jit::Module& model);
+  // The parameters and buffers of `model` are shared as they are. `type` is that of the arithmetic where no
+  // gradients are wanted: float32, or bfloat16 on a CPU that has it.
+  SharedWeights(const torch::jit::Module& model, at::ScalarType type);
+  at::ScalarType typeWithoutGradients() const { return type_; }
 
   std::shared_ptr<PackedConvolution> convolution(const at::Tensor& weight,
                                                  const std::optional<at::Tensor>& scale,
                                                  const PackedConvolution::Shape& shape);
-  std::shared_ptr<PackedLinear> linear(const at::Tensor& weight, const std::optional<at::Tensor>& scale);
+  std::shared_ptr<PackedLinear> linear(const at::Tensor& weight,
+                                       const std::optional<at::Tensor>& scale,
+                                       at::ScalarType type);
 
   // `constant`, on the CPU, contiguous, or what another plan has that is the same bit by bit.
   at::Tensor shared(const at::Tensor& constant);
@@ -129,6 +136,7 @@ class SharedWeights {
   static std::vector<std::weak_ptr<Packed>>& knownOf(std::map<Place, Known<Packed>>& all,
                                                      const at::Tensor& tensor);
 
+  const at::ScalarType type_;
   const PackedBytes packedBytes_ = std::make_shared<std::atomic<std::size_t>>(0);
   std::unordered_set<const c10::StorageImpl*> ofModel_;
   std::mutex mutex_;

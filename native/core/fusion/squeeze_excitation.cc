@@ -110,7 +110,7 @@ class BlockFinder {
 }  // namespace
 
 SqueezeExcitation::Layer::Layer(Convolution of, SharedWeights& weights) : convolution(std::move(of)) {
-  const at::Tensor weight = convolution->foldedWeight();
+  const at::Tensor weight = convolution->foldedWeight().to(at::kFloat);
   matrix = weights.shared(weight.reshape({weight.size(0), weight.size(1)}).t().contiguous());
   const auto addend = convolution->foldedBias();
   bias = addend ? addend->to(at::kFloat).contiguous() : at::zeros({weight.size(0)});
@@ -135,8 +135,8 @@ SqueezeExcitation::SqueezeExcitation(Convolution squeeze,
     : squeeze_(std::move(squeeze), weights), expand_(std::move(expand), weights), ownsInput_(ownsInput) {}
 
 bool SqueezeExcitation::canRun(const at::Tensor& x) const {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 && x.numel() > 0 &&
-         x.size(1) == squeeze_.matrix.size(0) && x.size(1) == expand_.matrix.size(1) &&
+  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.dim() == 4 &&
+         x.numel() > 0 && x.size(1) == squeeze_.matrix.size(0) && x.size(1) == expand_.matrix.size(1) &&
          x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
@@ -144,6 +144,12 @@ at::Tensor SqueezeExcitation::run(const at::Tensor& x) const {
   if (!canRun(x)) {
     const at::Tensor mean = x.mean(at::IntArrayRef{2, 3}, /*keepdim=*/true);
     return x * expand_.convolution->run(squeeze_.convolution->run(mean, std::nullopt), std::nullopt);
+  }
+  if (x.scalar_type() == at::kBFloat16) {
+    const at::Tensor mean = x.mean(at::IntArrayRef{2, 3}, /*keepdim=*/false, at::kFloat);
+    const at::Tensor factors =
+        expand_.run(squeeze_.run(mean)).to(at::kBFloat16).view({x.size(0), x.size(1), 1, 1});
+    return ownsInput_ ? at::Tensor(x).mul_(factors) : x * factors;
   }
   const at::Tensor gate = expand_.run(squeeze_.run(meanOfChannels(x)));
   at::Tensor scaled = ownsInput_ ? x : at::empty_like(x);

@@ -5,6 +5,7 @@
 #include "api/cuda_library.h"
 #include "api/failure.h"
 #include "api/model.h"
+#include "core/fusion/bfloat16.h"
 #include "core/graphs/traced_constants.h"
 #include "core/model/model_state.h"
 #include "core/process/device_jobs.h"
@@ -106,6 +107,32 @@ at::ScalarType scalarType(ElementType type) {
   }
 }
 
+// The type in which a model computes what needs no gradient. Throws ERR_UNSUPPORTED.
+at::ScalarType typeWithoutGradients(const LoadOptions& options,
+                                    const torch::jit::Module& module,
+                                    at::Device device) {
+  if (!options.bfloat16) return at::kFloat;
+  const std::string asked = "precision 'bfloat16' was asked for, but ";
+  if (!device.is_cpu()) {
+    throw Failure("ERR_UNSUPPORTED", asked +
+                                         "the model is on a GPU: it is for the CPU. There, load with dtype "
+                                         "'bfloat16', or with tf32.");
+  }
+  const auto type = isFrozen(module) ? floatingTypeOfConstants(module) : floatingTypeOf(module);
+  if (type && *type != at::kFloat) {
+    throw Failure("ERR_UNSUPPORTED", asked +
+                                         "the model's weights are not float32, of which it makes the parts "
+                                         "that need no gradient cheaper. Load with dtype 'float32', or "
+                                         "without precision.");
+  }
+  if (!hasBFloat16()) {
+    throw Failure("ERR_UNSUPPORTED", asked +
+                                         "this processor has no arithmetic for it (AVX512-BF16 or AMX), or "
+                                         "ONEDNN_MAX_CPU_ISA keeps oneDNN from it. Load without precision.");
+  }
+  return at::kBFloat16;
+}
+
 std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& options, at::Device device) {
   checkRecords(path);
   // To the CPU first: a GPU is used within onDevice() only, and gets the weights once they are cast.
@@ -129,7 +156,8 @@ std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& opti
     adaptTracedConstants(module, device, castTypes, type);
     if (!device.is_cpu()) module.to(device);
   });
-  auto state = std::make_unique<ModelState>(std::move(module), device, mode, options.arguments);
+  const at::ScalarType reduced = typeWithoutGradients(options, module, device);
+  auto state = std::make_unique<ModelState>(std::move(module), device, mode, options.arguments, reduced);
   onDevice(device, mode, [&] { state->checkDefaults(); });
   return std::make_shared<Model>(std::move(state));
 }

@@ -31,14 +31,18 @@ std::string describe(const std::map<std::string, int>& counts) {
 
 }  // namespace
 
-ModelState::ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard)
+ModelState::ModelState(torch::jit::Module loaded,
+                       at::Device on,
+                       DeviceMode wanted,
+                       Arguments standard,
+                       at::ScalarType typeWithoutGradients)
     : module(std::move(loaded)),
       device(on),
       mode(wanted),
       defaults(std::move(standard)),
       floatingType_(floatingTypeOf(module)),
       takesImageList_(takesImageList(module)),
-      weights_(module) {
+      weights_(module, typeWithoutGradients) {
   for (const auto& method : module.get_methods())
     facts_[method.name()].ofGraph = batchFactsOf(module, method.name());
 }

@@ -14,7 +14,12 @@
 namespace gradcam {
 
 struct ModelState {
-  ModelState(torch::jit::Module loaded, at::Device on, DeviceMode wanted, Arguments standard);
+  // `typeWithoutGradients`: see SharedWeights.
+  ModelState(torch::jit::Module loaded,
+             at::Device on,
+             DeviceMode wanted,
+             Arguments standard,
+             at::ScalarType typeWithoutGradients);
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
