@@ -75,6 +75,14 @@ test('behind the layer convolutions with BatchNorms, additions and ReLUs are one
   t.is(tail.graph.match(/aten::relu\(/g)?.length, 1); // behind the linear layer
 });
 
+test('a sum takes the memory of a skip connection that ends there, and of no other', async (t) => {
+  const { graph } = (await planOf('skips', 'last')).prefix;
+  // Behind `end` and behind `later`, whose sum with it is the last one; not behind `own` and `again`.
+  t.is(graph.match(/fused_convolution_in_place\(/g)?.length, 2);
+  t.is(graph.match(/fused_convolution\(/g)?.length, 4); // stem, own, again, last
+  t.is((await planOf('residuals', 'final')).prefix.graph.match(/fused_convolution_in_place\(/g)?.length, 4);
+});
+
 test('a plan of second derivatives has none of it behind the layer', async (t) => {
   const model = await sharedModel(fixturePath('fusions/residuals.pt'));
   const { heatmaps } = await new ShapleyCAM({ model, targetLayers: 'stem' }).explain(images);

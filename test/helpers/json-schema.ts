@@ -9,6 +9,7 @@ export interface JsonSchema {
   readonly anyOf?: readonly JsonSchema[];
   readonly properties?: Readonly<Record<string, JsonSchema>>;
   readonly required?: readonly string[];
+  readonly additionalProperties?: JsonSchema | false;
   readonly prefixItems?: readonly JsonSchema[];
   readonly items?: JsonSchema | false;
   readonly minItems?: number;
@@ -18,7 +19,7 @@ export interface JsonSchema {
   readonly exclusiveMinimum?: number;
 }
 
-/** Whether a value that came from JSON fits the schema. Unknown properties never do. */
+/** Whether a value that came from JSON fits the schema. Unknown properties do where it says of what kind they are. */
 export function fits(schema: JsonSchema, value: unknown): boolean {
   if (schema.anyOf && !schema.anyOf.some((each) => fits(each, value))) return false;
   if (schema.enum && !schema.enum.includes(value)) return false;
@@ -29,8 +30,8 @@ export function fits(schema: JsonSchema, value: unknown): boolean {
     return (
       (schema.required ?? []).every((key) => Object.hasOwn(value, key)) &&
       Object.entries(value).every(([key, each]) => {
-        const property = known.get(key);
-        return property !== undefined && fits(property, each);
+        const property = known.get(key) ?? schema.additionalProperties;
+        return property !== undefined && property !== false && fits(property, each);
       })
     );
   }

@@ -50,7 +50,11 @@ at::Tensor fuseLayers(const std::vector<at::Tensor>& rawMaps,
   std::vector<at::Tensor> perLayer;
   for (const at::Tensor& maps : rawMaps)
     perLayer.push_back(resizeMaps(scaleToUnitRange(maps.relu()), size, how));
-  const at::Tensor fused = fusion == LayerFusion::Mean ? at::stack(perLayer).mean(0) : product(perLayer);
+  at::Tensor fused = perLayer.at(0);  // the mean of one layer
+  if (fusion == LayerFusion::Product)
+    fused = product(perLayer);
+  else if (perLayer.size() > 1)
+    fused = at::stack(perLayer).mean(0);
   return scaleToUnitRange(fused).to(at::kFloat).contiguous();
 }
 

@@ -17,6 +17,15 @@ void runFusedConvolution(torch::jit::Stack& stack) {
   torch::jit::push(stack, convolution->inRows() ? result.contiguous() : result);
 }
 
+void runFusedConvolutionInPlace(torch::jit::Stack& stack) {
+  const at::Tensor added = torch::jit::pop(stack).toTensor();
+  const at::Tensor input = torch::jit::pop(stack).toTensor();
+  const auto convolution =
+      c10::static_intrusive_pointer_cast<FusedConvolution>(torch::jit::pop(stack).toCapsule());
+  const at::Tensor result = convolution->runInPlace(input, added);
+  torch::jit::push(stack, convolution->inRows() ? result.contiguous() : result);
+}
+
 at::Tensor callWithSettings(const c10::OperatorHandle& op,
                             torch::jit::Stack arguments,
                             const std::vector<c10::IValue>& geometry,
@@ -33,6 +42,7 @@ bool FusedConvolution::available() {
   static const bool found = at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
                             findTorchOperator("mkldnn::_convolution_pointwise") &&
                             findTorchOperator("mkldnn::_convolution_pointwise", "binary") &&
+                            findTorchOperator("mkldnn::_convolution_pointwise_", "binary") &&
                             findTorchOperator("mkldnn::_reorder_convolution_weight") &&
                             findTorchOperator("mkldnn::_get_mkldnn_serialized_md") &&
                             findTorchOperator("mkldnn::_nbytes");
@@ -130,10 +140,7 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
   static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
   const at::Tensor weight = packed_->weightFor(input);
-  const at::Tensor image =
-      input.scalar_type() == type_
-          ? input.contiguous(at::MemoryFormat::ChannelsLast)
-          : input.to(type_, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
+  const at::Tensor image = imageOf(input);
   if (!added) return callWithSettings(unary, {image, weight, bias_}, geometry_, ends_.activated);
   if (!canAdd(*added, input)) {
     return activation_.apply(
@@ -143,6 +150,22 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
       callWithSettings(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias_},
                        geometry_, ends_.added);
   return reluBehindSum() ? sum : activation_.applyInPlace(std::move(sum));
+}
+
+at::Tensor FusedConvolution::runInPlace(const at::Tensor& input, const at::Tensor& added) const {
+  const bool fits = !onGpu() && canRun(input) && canAdd(added, input) &&
+                    added.is_contiguous(at::MemoryFormat::ChannelsLast);
+  if (!fits) return run(input, added);
+  static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise_", "binary");
+  at::Tensor sum = callWithSettings(binary, {added, imageOf(input), packed_->weightFor(input), bias_},
+                                    geometry_, ends_.added);
+  return reluBehindSum() ? sum : activation_.applyInPlace(std::move(sum));
+}
+
+// In the type of the arithmetic, channels-last.
+at::Tensor FusedConvolution::imageOf(const at::Tensor& input) const {
+  if (input.scalar_type() == type_) return input.contiguous(at::MemoryFormat::ChannelsLast);
+  return input.to(type_, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
 }
 
 // The results and messages are the ones to have.
@@ -163,6 +186,13 @@ std::string FusedConvolution::describe() const {
        << weightSizes_[2] << "x" << weightSizes_[3];
   if (activation_.name != "none") text << "_" << activation_.name;
   return text.str();
+}
+
+const c10::Symbol& fusedConvolutionInPlaceSymbol() {
+  static const c10::Symbol symbol =
+      registerOperator("fused_convolution_in_place(Any convolution, Tensor input, Tensor added) -> Tensor",
+                       runFusedConvolutionInPlace);
+  return symbol;
 }
 
 const c10::Symbol& fusedConvolutionSymbol() {

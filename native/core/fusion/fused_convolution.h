@@ -53,6 +53,8 @@ class FusedConvolution final : public torch::CustomClassHolder {
                    at::ScalarType type);
 
   at::Tensor run(const at::Tensor& input, const std::optional<at::Tensor>& added) const;
+  // The same for an addition whose memory may take the result.
+  at::Tensor runInPlace(const at::Tensor& input, const at::Tensor& added) const;
   // False of what oneDNN cannot take, and of every mistake: that is run as written.
   bool canRun(const at::Tensor& input) const;
   bool canAdd(const at::Tensor& added, const at::Tensor& input) const;
@@ -76,6 +78,7 @@ class FusedConvolution final : public torch::CustomClassHolder {
   at::Tensor runAsOneKernel(const at::Tensor& image, const std::optional<at::Tensor>& added) const;
 
   bool takes(const at::Tensor& input) const;
+  at::Tensor imageOf(const at::Tensor& input) const;
   bool reluBehindSum() const;
 
   Parameters parameters_;
@@ -97,5 +100,8 @@ class FusedConvolution final : public torch::CustomClassHolder {
 // The operator `fused_convolution(Any convolution, Tensor input, Tensor? added) -> Tensor`; the first
 // argument is a FusedConvolution in a capsule.
 const c10::Symbol& fusedConvolutionSymbol();
+// The same, where the result may take the memory of `added`.
+const c10::Symbol& fusedConvolutionInPlaceSymbol();
+constexpr std::size_t kAddedInput = 2;  // of both operators
 
 }  // namespace gradcam

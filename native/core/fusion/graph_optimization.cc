@@ -6,6 +6,7 @@
 #include "core/fusion/fused_batch_norm.h"
 #include "core/fusion/fused_convolution.h"
 #include "core/fusion/graph_rewriting.h"
+#include "core/fusion/in_place_addition.h"
 #include "core/fusion/linear_fusion.h"
 #include "core/fusion/plain_layout.h"
 #include "core/fusion/recorded_convolution.h"
@@ -186,6 +187,7 @@ std::vector<c10::IValue> optimizePrefix(std::shared_ptr<Graph>& graph,
                                         PlanDescription& facts) {
   auto capsules = fuseOperations(graph, mayFuseConvolutions, weights, facts, /*recorded=*/false);
   fuseSqueezeExcitations(*graph, capsules, weights);
+  addInPlace(*graph);
   return capsules;
 }
 
