@@ -13,28 +13,32 @@ declare module 'fastify' {
 export function readBinaryTail(scope: FastifyInstance): void {
   const parseJson = scope.getDefaultJsonParser('error', 'error');
   scope.decorateRequest('gradcamBinary', null);
-  scope.removeContentTypeParser('application/json');
-  scope.addContentTypeParser(
-    ['application/json', 'application/octet-stream'],
-    async (request: FastifyRequest, payload: Readable) => {
-      const header = request.headers['inference-header-content-length'];
-      const jsonLength = header === undefined ? null : Number(header);
-      const body = await collect(request, payload, jsonLength ?? 0);
-      const length = jsonLength ?? body.length;
-      if (!Number.isInteger(length) || length < 1 || length > body.length)
-        throw invalidRequest(
-          header === undefined
-            ? 'The body is empty.'
-            : `Inference-Header-Content-Length is ${header}, but the body has ${body.length} bytes.`,
-        );
-      if (header !== undefined) request.gradcamBinary = body.subarray(length);
-      return await new Promise((resolve, reject) => {
-        parseJson(request, body.toString('utf8', 0, length), (error, value) =>
-          error ? reject(error) : resolve(value),
-        );
-      });
-    },
-  );
+  scope.removeContentTypeParser(['application/json', 'text/plain']);
+  const parse = async (request: FastifyRequest, payload: Readable): Promise<unknown> => {
+    const header = request.headers['inference-header-content-length'];
+    const jsonLength = header === undefined ? null : Number(header);
+    const body = await collect(request, payload, jsonLength ?? 0);
+    const length = jsonLength ?? body.length;
+    if (!Number.isInteger(length) || length < 1 || length > body.length)
+      throw invalidRequest(
+        header === undefined
+          ? 'The body is empty.'
+          : `Inference-Header-Content-Length is ${header}, but the body has ${body.length} bytes.`,
+      );
+    if (header !== undefined) request.gradcamBinary = body.subarray(length);
+    return await new Promise((resolve, reject) => {
+      parseJson(request, body.toString('utf8', 0, length), (error, value) =>
+        error ? reject(error) : resolve(value),
+      );
+    });
+  };
+  scope.addContentTypeParser(['application/json', 'application/octet-stream'], parse);
+  // Triton's own client says nothing of what it sends. A page of another site could say `text/plain`, which is refused.
+  scope.addContentTypeParser('*', async (request: FastifyRequest, payload: Readable) => {
+    const type = request.headers['content-type'];
+    if (type !== undefined) throw new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE(type);
+    return await parse(request, payload);
+  });
 }
 
 const alignment = 8;

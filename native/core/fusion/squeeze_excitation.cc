@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "core/fusion/channel_loops.h"
+#include "core/process/parallel_loop.h"
 #include "core/script/graph_walk.h"
 #include "core/script/operator_arguments.h"
 #include "core/script/own_operators.h"
@@ -51,8 +52,10 @@ at::Tensor meanOfChannels(const at::Tensor& x) {
   at::Tensor mean = at::empty({x.size(0), channels}, x.options().memory_format(at::MemoryFormat::Contiguous));
   const auto* from = x.const_data_ptr<float>();
   auto* to = mean.mutable_data_ptr<float>();
-  for (int64_t image = 0; image < x.size(0); ++image)
-    sumOfRows(from + image * places * channels, places, width, channels, to + image * channels);
+  parallelLoop(x.size(0), places * channels, [&](int64_t begin, int64_t end) {
+    for (int64_t image = begin; image < end; ++image)
+      sumOfRows(from + image * places * channels, places, width, channels, to + image * channels);
+  });
   return mean.div_(static_cast<double>(places));
 }
 
@@ -121,10 +124,12 @@ at::Tensor SqueezeExcitation::Layer::run(const at::Tensor& rows) const {
   at::Tensor result = bias.expand({rows.size(0), outputs}).clone(at::MemoryFormat::Contiguous);
   const auto *from = rows.const_data_ptr<float>(), *factors = matrix.const_data_ptr<float>();
   auto* to = result.mutable_data_ptr<float>();
-  for (int64_t input = 0; input < inputs; ++input) {  // the matrix is read once, for all rows
-    for (int64_t row = 0; row < rows.size(0); ++row)
-      addScaledRow(factors + input * outputs, from[row * inputs + input], outputs, to + row * outputs);
-  }
+  parallelLoop(rows.size(0), inputs * outputs, [&](int64_t begin, int64_t end) {
+    for (int64_t input = 0; input < inputs; ++input) {  // the matrix is read once, for all rows of a thread
+      for (int64_t row = begin; row < end; ++row)
+        addScaledRow(factors + input * outputs, from[row * inputs + input], outputs, to + row * outputs);
+    }
+  });
   return convolution->activation().applyInPlace(std::move(result));
 }
 
@@ -156,10 +161,12 @@ at::Tensor SqueezeExcitation::run(const at::Tensor& x) const {
   const int64_t channels = x.size(1), places = x.size(2) * x.size(3);
   const auto *from = x.const_data_ptr<float>(), *factors = gate.const_data_ptr<float>();
   auto* to = scaled.mutable_data_ptr<float>();
-  for (int64_t image = 0; image < x.size(0); ++image) {
-    const int64_t first = image * places * channels;
-    scaleChannels(from + first, places, channels, factors + image * channels, to + first);
-  }
+  parallelLoop(x.size(0), places * channels, [&](int64_t begin, int64_t end) {
+    for (int64_t image = begin; image < end; ++image) {
+      const int64_t first = image * places * channels;
+      scaleChannels(from + first, places, channels, factors + image * channels, to + first);
+    }
+  });
   return scaled;
 }
 

@@ -2,6 +2,7 @@ import type { Tensor, TensorData } from '../../../tensor/tensor.js';
 import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import { invalidRequest } from '../../http/errors.js';
 import { flatten, nest } from '../nested-numbers.js';
+import { widen } from './half-types.js';
 
 // Tensors as the Open Inference Protocol writes them: in JSON, or as bytes behind the JSON (Triton's binary extension).
 
@@ -17,7 +18,9 @@ const kinds = {
   BOOL: Uint8Array,
 } as const;
 type NumericDatatype = keyof typeof kinds;
-export type Datatype = NumericDatatype | 'BYTES';
+/** Read as float32; an answer has none of them. */
+const halfTypes = ['FP16', 'BF16'] as const;
+type HalfType = (typeof halfTypes)[number];
 
 export interface InferInput {
   readonly name: string;
@@ -79,9 +82,14 @@ function countOf({ name, shape }: InferInput): number {
 
 function kindOf({ name, datatype }: InferInput): (typeof kinds)[NumericDatatype] {
   if (Object.hasOwn(kinds, datatype)) return kinds[datatype as NumericDatatype];
+  if (isHalf(datatype)) return Float32Array;
   throw invalidRequest(
-    `The input ${name} is ${datatype}, which is not supported. There is: ${Object.keys(kinds).join(', ')}, BYTES.`,
+    `The input ${name} is ${datatype}, which is not supported. There is: ${[...Object.keys(kinds), ...halfTypes].join(', ')}, BYTES.`,
   );
+}
+
+function isHalf(datatype: string): datatype is HalfType {
+  return (halfTypes as readonly string[]).includes(datatype);
 }
 
 function readBytes(input: InferInput, bytes: Buffer): ReadInput {
@@ -95,15 +103,21 @@ function readBytes(input: InferInput, bytes: Buffer): ReadInput {
       );
     return { name, shape, elements };
   }
-  const Kind = kindOf(input);
+  const { datatype } = input;
+  const Kind = isHalf(datatype) ? Uint16Array : kindOf(input);
   if (bytes.length !== count * Kind.BYTES_PER_ELEMENT) {
     throw invalidRequest(
-      `The input ${name} holds ${bytes.length} bytes, but ${count} elements of ${input.datatype} are ${count * Kind.BYTES_PER_ELEMENT}.`,
+      `The input ${name} holds ${bytes.length} bytes, but ${count} elements of ${datatype} are ${count * Kind.BYTES_PER_ELEMENT}.`,
     );
   }
   // A view where the JSON before it left it aligned, else a copy.
   const aligned = bytes.byteOffset % Kind.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
-  return { name, shape, values: new Kind(aligned.buffer as ArrayBuffer, aligned.byteOffset, count) };
+  const values = new Kind(aligned.buffer as ArrayBuffer, aligned.byteOffset, count);
+  return {
+    name,
+    shape,
+    values: isHalf(datatype) ? widen(datatype, values as Uint16Array) : (values as TensorData),
+  };
 }
 
 /** Elements of BYTES: each its length as four little-endian bytes, then itself. */
