@@ -28,8 +28,8 @@ export interface LoadModelOptions {
    * On a CPU with AVX512-BF16 or AMX: `'bfloat16'` multiplies in bfloat16, with 8 bits of mantissa, where no gradient is
    * needed: in front of the target layers, and throughout in `forward()` and methods without gradients. About twice as
    * fast; heatmaps of values 0 to 1 then differ by some hundredths (docs/performance.md). From the target layer on, gradients
-   * and maps stay float32. Networks with operations that are not known to take it stay float32, which
-   * `describePlan().precision` tells. Default `'float32'`.
+   * and maps stay float32, as do operations that are not known to take it. Where a model writes in place to what a convolution
+   * gave, all of it stays float32, which `describePlan().precision` tells. Default `'float32'`.
    */
   readonly precision?: 'float32' | 'bfloat16';
   /**
@@ -164,8 +164,7 @@ export function checkDevice(device: unknown): string {
   throw invalidArgumentType('device', "'cpu', 'cuda', 'cuda:0' (or another index) or 'auto'", device);
 }
 
-/** @internal */
-export function checkPrecision(precision: unknown): 'float32' | 'bfloat16' {
+function checkPrecision(precision: unknown): 'float32' | 'bfloat16' {
   if (precision === 'float32' || precision === 'bfloat16') return precision;
   throw invalidArgumentType('precision', "'float32' or 'bfloat16'", precision);
 }

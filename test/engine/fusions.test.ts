@@ -1,27 +1,15 @@
 import test from 'ava';
 import { describePlan, GradCAM, type Model, ShapleyCAM, Tensor } from 'node-gradcam';
-import { maxDifference, readJson } from '../helpers/fixtures.js';
+import { maxDifference } from '../helpers/fixtures.js';
 import { closeToFloat64, ways } from '../helpers/float64-result.js';
+import { fusionCases, fusionImages as images, fusionInput as input } from '../helpers/fusion-cases.js';
 import { fixturePath } from '../helpers/root.js';
 import { sharedModel } from '../helpers/shared-models.js';
-import { type StoredValues, tensorOf } from '../helpers/stored-values.js';
+import type { StoredValues } from '../helpers/stored-values.js';
 
 // What the optimized plan joins, before the layer and behind it, against plain autograd in double precision:
 // tools/fixtures/networks/fusions.py.
 
-interface FusionCase {
-  readonly name: string;
-  readonly layer: string;
-  readonly category: number;
-  readonly maps: StoredValues;
-  readonly outputs: StoredValues;
-  readonly referenceError: { readonly maps: number; readonly outputs: number };
-}
-
-const { cases, input } = readJson<{ cases: readonly FusionCase[]; input: StoredValues }>(
-  'fusions/golden.json',
-);
-const images = tensorOf(input);
 const ofImage = input.values.length / 3;
 const second = Tensor.from(Float32Array.from(input.values.slice(ofImage, 2 * ofImage)), [
   1,
@@ -30,7 +18,7 @@ const second = Tensor.from(Float32Array.from(input.values.slice(ofImage, 2 * ofI
 const rowOf = ({ values }: StoredValues, row: number) =>
   values.slice((values.length / 3) * row, (values.length / 3) * (row + 1));
 
-for (const { name, layer, category, maps, outputs, referenceError } of cases) {
+for (const { name, layer, category, maps, outputs, referenceError } of fusionCases) {
   for (const { optimize, dtype } of ways) {
     test(`${name} at ${layer}, optimize ${optimize}, ${dtype}`, async (t) => {
       const model: Model = await sharedModel(fixturePath(`fusions/${name}.pt`), dtype);

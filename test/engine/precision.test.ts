@@ -1,27 +1,13 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { describePlan, GradCAM, loadModel, type Model, type Tensor } from 'node-gradcam';
-import { readJson } from '../helpers/fixtures.js';
 import { closeToFloat64 } from '../helpers/float64-result.js';
+import { fusionCases, fusionImages as images } from '../helpers/fusion-cases.js';
 import { fixturePath } from '../helpers/root.js';
 import { runScript } from '../helpers/run-script.js';
-import { type StoredValues, tensorOf } from '../helpers/stored-values.js';
 
 // precision: 'bfloat16', against the float64 result; the yardstick is what PyTorch's own bfloat16 is off (torch.autocast).
 
-interface PrecisionCase {
-  readonly name: string;
-  readonly layer: string;
-  readonly category: number;
-  readonly maps: StoredValues;
-  readonly outputs: StoredValues;
-  readonly bfloat16Error: { readonly maps: number; readonly outputs: number };
-}
-
-const { cases, input } = readJson<{ cases: readonly PrecisionCase[]; input: StoredValues }>(
-  'fusions/golden.json',
-);
-const images = tensorOf(input);
 /** The processor's own, whatever LibTorch makes of it. */
 const has = /\bavx512_bf16\b/.test(process.platform === 'linux' ? readFileSync('/proc/cpuinfo', 'utf8') : '');
 const limited = /^(SSE41|AVX|AVX2|AVX2_VNNI|AVX512_CORE|AVX512_CORE_VNNI)$/.test(
@@ -40,7 +26,7 @@ test.after.always(async () => {
 });
 
 if (available) {
-  for (const { name, layer, category, maps, outputs, bfloat16Error } of cases) {
+  for (const { name, layer, category, maps, outputs, bfloat16Error } of fusionCases) {
     test(`${name} at ${layer}`, async (t) => {
       const model = await loaded(name);
       const cam = new GradCAM({ model, targetLayers: layer });

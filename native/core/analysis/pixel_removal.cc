@@ -7,6 +7,8 @@
 
 #include "api/cancellation.h"
 
+#include "core/process/parallel_loop.h"
+
 namespace gradcam {
 namespace {
 
@@ -157,7 +159,7 @@ at::Tensor imputePixels(const at::Tensor& image, const at::Tensor& keep, double 
   } else if (missing.any().item<bool>()) {
     const Imputation imputation(kept.data_ptr<bool>(), image.size(1), image.size(2));
     const int64_t places = image.size(1) * image.size(2);
-    at::parallel_for(0, image.size(0), 1, [&](int64_t begin, int64_t end) {
+    parallelLoop(image.size(0), places, [&](int64_t begin, int64_t end) {
       for (int64_t channel = begin; channel < end; ++channel)
         imputation.solve(result.data_ptr<double>() + channel * places);
     });
