@@ -31,6 +31,18 @@ export interface LoadedImage {
   original(): Promise<OriginalPhoto>;
 }
 
+/** What drawing needs of a decoded picture, as plain data that can go from one thread to another. */
+export interface DecodedPixels extends Pick<LoadedImage, 'rgb' | 'width' | 'height' | 'geometry'> {
+  readonly depth: Depth;
+}
+
+/** A picture decoded and prepared. */
+export interface DecodedImage extends DecodedPixels {
+  /** `[1, C, H, W]`, normalised. */
+  readonly values: Float32Array<ArrayBuffer>;
+  readonly shape: readonly number[];
+}
+
 const kernels: Record<Interpolation, keyof KernelEnum> = {
   nearest: 'nearest',
   bilinear: 'linear',
@@ -55,14 +67,57 @@ export async function loadImage(
   if (typeof source !== 'string' && !(source instanceof Uint8Array)) {
     throw invalidArgumentType('source', "a file's path or its bytes", source);
   }
+  return imageOf(await decodeImage(source, options), source, options);
+}
+
+/**
+ * The work of {@link loadImage}, without a tensor.
+ * @internal
+ */
+export async function decodeImage(
+  source: string | Uint8Array,
+  options?: LoadImageOptions,
+): Promise<DecodedImage> {
   const checked = checkOptions(options);
   const { pixels, geometry, depth } = await readable(source, () => decode(source, checked));
   const { width, height } = checked.size;
   const bytes = pixels instanceof Float32Array ? toBytes(pixels) : pixels;
+  return {
+    values: normalize(pixels, checked),
+    shape: [1, checked.channels, height, width],
+    rgb: checked.channels === 3 ? bytes : grayToRgb(bytes),
+    width,
+    height,
+    geometry,
+    depth,
+  };
+}
+
+/**
+ * What {@link loadImage} gives, of what {@link decodeImage} made of the same source with the same options.
+ * @internal
+ */
+export function imageOf(
+  decoded: DecodedImage,
+  source: string | Uint8Array,
+  options?: LoadImageOptions,
+): LoadedImage {
+  return { ...photoOf(decoded, source, options), tensor: Tensor.from(decoded.values, decoded.shape) };
+}
+
+/**
+ * As {@link imageOf}, for drawing only.
+ * @internal
+ */
+export function photoOf(
+  { rgb, width, height, geometry, depth }: DecodedPixels,
+  source: string | Uint8Array,
+  options?: LoadImageOptions,
+): Omit<LoadedImage, 'tensor'> {
+  const checked = checkOptions(options);
   const { bits, range } = depth;
   return {
-    tensor: normalize(pixels, checked),
-    rgb: checked.channels === 3 ? bytes : grayToRgb(bytes),
+    rgb,
     width,
     height,
     geometry,
@@ -72,9 +127,9 @@ export async function loadImage(
     original: () =>
       readable(source, async () => {
         const what = describeSource(source);
-        if (!depth.isDeep) return await decodeOriginal(openImage(source, checked), geometry, what);
-        const image = openImage(source, checked);
-        const deep = await decodeDeep(image, await image.metadata(), depth, 3, what);
+        const opened = openImage(source, checked);
+        if (!depth.isDeep) return await decodeOriginal(opened, geometry, what);
+        const deep = await decodeDeep(opened, await opened.metadata(), depth, 3, what);
         return sameSize({ rgb: toBytes(deep.data), width: deep.width, height: deep.height }, geometry, what);
       }),
   };
@@ -167,11 +222,11 @@ function placeIn(image: Sharp, geometry: ImageGeometry, { size, fit, paddingColo
   });
 }
 
-/** Interleaved bytes, or floats from 0 to 1, to float32 `[1, C, H, W]`. */
+/** Interleaved bytes, or floats from 0 to 1, to the values of float32 `[1, C, H, W]`. */
 function normalize(
   pixels: Uint8Array | Float32Array,
   { size, mean, std, channels, channelOrder, valueRange }: CheckedOptions,
-): Tensor {
+): Float32Array<ArrayBuffer> {
   const area = size.width * size.height;
   const data = newValues(area * channels);
   const [black, white] = valueRange;
@@ -185,7 +240,7 @@ function normalize(
       data[channel * area + index] = (pixels[index * channels + stored] ?? 0) * scale - shift;
     }
   }
-  return Tensor.from(data, [1, channels, size.height, size.width]);
+  return data;
 }
 
 function newValues(count: number): Float32Array<ArrayBuffer> {

@@ -2,6 +2,7 @@ import { extname } from 'node:path';
 import type { Explanation } from '../cam/explanation.js';
 import type { LoadedImage } from '../image/load-image.js';
 import { writeTensor } from '../tensor/files.js';
+import { Tensor } from '../tensor/tensor.js';
 import { drawMaps, type MapDrawing, mapsOfOriginal } from './draw-maps.js';
 
 export const mapFormats = ['png', 'jpg', 'webp', 'avif', 'npy', 'json'] as const;
@@ -23,6 +24,11 @@ export async function writeMaps(
   { beside = false } = {},
 ): Promise<void> {
   const maps = captions.map((_, index) => heatmaps.at(index));
-  if (isRaw(path)) await writeTensor(drawing.original ? mapsOfOriginal(image, maps) : heatmaps, path);
-  else await (await drawMaps(image, maps, captions, drawing, { beside })).toFile(path);
+  if (isRaw(path)) {
+    if (!drawing.original) return await writeTensor(heatmaps, path);
+    const { values, shape } = mapsOfOriginal(image, maps);
+    using enlarged = Tensor.from(values, shape);
+    return await writeTensor(enlarged, path);
+  }
+  await (await drawMaps(image, maps, captions, drawing, { beside })).toFile(path);
 }
