@@ -20,6 +20,7 @@ import { kserveV1 } from './protocols/kserve-v1/routes.js';
 import { modelRepository } from './protocols/open-inference/model-repository.js';
 import { openInference } from './protocols/open-inference/routes.js';
 import { plainProtocol } from './protocols/plain/routes.js';
+import { Workers } from './workers/workers.js';
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -53,7 +54,8 @@ export async function explainServer(
   const models = makeRegistry(options);
   const gate = new AdmissionGate(options);
   const metrics = new ServerMetrics(models, gate);
-  const calls = new CallRunner(models, gate, metrics, options);
+  const workers = new Workers(options.decodeThreads);
+  const calls = new CallRunner(models, gate, metrics, options, workers);
   scope.decorate('gradcamModels', models);
   scope.decorateRequest('gradcamAdmission', null);
   scope.setValidatorCompiler(validatorCompiler);
@@ -91,7 +93,7 @@ export async function explainServer(
   await scope.register(health, { models });
   if (options.page) await scope.register(pageFiles);
   else scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
-  await scope.register(protectedRoutes, { options, models, gate, metrics, calls });
+  await scope.register(protectedRoutes, { options, models, gate, metrics, calls, workers });
 
   let watcher: ReturnType<typeof watchModels> | undefined;
   scope.addHook('onReady', async () => {
@@ -112,6 +114,7 @@ export async function explainServer(
   // Runs when all requests are answered.
   scope.addHook('onClose', async () => {
     await models.close();
+    await workers.close();
   });
 }
 
@@ -121,11 +124,12 @@ interface ProtectedOptions {
   readonly gate: AdmissionGate;
   readonly metrics: ServerMetrics;
   readonly calls: CallRunner;
+  readonly workers: Workers;
 }
 
 /** What needs a token where there are tokens, and is refused under pressure. */
 async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions): Promise<void> {
-  const { options, models, gate, metrics, calls } = parts;
+  const { options, models, gate, metrics, calls, workers } = parts;
   if (options.tokens.length > 0) {
     await scope.register(import('@fastify/bearer-auth'), {
       keys: new Set(options.tokens),
@@ -172,8 +176,8 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
       pending: () => gate.pending,
       maxBodyBytes: options.maxBodyBytes,
     });
-    await inner.register(kserveV1, { models, calls });
-    await inner.register(openInference, { models, calls, version: packageVersion });
+    await inner.register(kserveV1, { models, calls, workers });
+    await inner.register(openInference, { models, calls, workers, version: packageVersion });
     await inner.register(modelRepository, { models, modelControl: options.modelControl });
   });
 }

@@ -50,7 +50,7 @@ test.serial('a model that is no classifier predicts, and says why it does not ex
   // More in one request than there will ever be room for: trying again would not help.
   const many = await running.post('/v1/models/dense:predict', { instances: Array(11).fill({ b64 }) });
   t.is(many.status, 413);
-  t.regex(((await many.json()) as { error: string }).error, /11 images, but at most 10/);
+  t.regex(((await many.json()) as { error: string }).error, /11 maps or predictions, but at most 10/);
 });
 
 test.serial('requests find plans and packed weights as the warm-up left them', async (t) => {

@@ -20,6 +20,7 @@ interface ServeFlags {
   readonly maxDelay?: number;
   readonly maxPending?: number;
   readonly maxBody?: number;
+  readonly maxWork?: number;
   readonly maxPixels?: number;
   readonly maxRss?: number;
   readonly deadline?: number;
@@ -52,8 +53,9 @@ export function serveCommand(interruption: AbortSignal): Command {
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'; default: cpu")
     .option('--max-batch <images>', 'most images in one batch; default: 8, on a GPU 32', parseCount)
     .option('--max-delay <ms>', 'how long an image waits for a fuller batch; default: 0', parseMilliseconds)
-    .option('--max-pending <images>', 'most images on their way; more get 503; default: 256', parseCount)
+    .option('--max-pending <maps>', 'most maps on their way; more get 503; default: 256', parseCount)
     .option('--max-body <MiB>', 'largest request; default: 32', parseCount)
+    .option('--max-work <MiB>', 'most memory for the maps and answer of a request; default: 256', parseCount)
     .option('--max-pixels <count>', 'largest picture; default: 50000000', parseCount)
     .option('--max-rss <MiB>', 'refuse requests while the process is larger; default: no bound', parseCount)
     .option('--deadline <ms>', 'for requests without their own; default: 60000', parseCount)
@@ -157,6 +159,7 @@ async function mergeFlags(base: ExplainServerOptions, flags: ServeFlags): Promis
     maxDelayMs: flags.maxDelay,
     maxPending: flags.maxPending,
     maxBodyBytes: flags.maxBody === undefined ? undefined : flags.maxBody * mebibyte,
+    maxWorkBytes: flags.maxWork === undefined ? undefined : flags.maxWork * mebibyte,
     maxImagePixels: flags.maxPixels,
     maxRssBytes: flags.maxRss === undefined ? undefined : flags.maxRss * mebibyte,
     deadlineMs: flags.deadline,

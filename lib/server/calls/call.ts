@@ -1,22 +1,24 @@
 import { setMaxListeners } from 'node:events';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import PQueue from 'p-queue';
 import type { Explanation } from '../../cam/explanation.js';
 import { GradCamError } from '../../errors/errors.js';
-import { type LoadedImage, loadImage } from '../../image/load-image.js';
 import type { ModelArguments } from '../../model/arguments.js';
 import type { ModelOutput } from '../../model/output.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { CheckedServerOptions } from '../configuration/options.js';
 import type { ModelRegistry } from '../models/registry.js';
 import type { ExplainChoice, ServedModel } from '../models/served-model.js';
+import type { DrawingTask } from '../workers/tasks.js';
+import type { ClientPicture, Workers } from '../workers/workers.js';
 import type { AdmissionGate, Ticket } from './admission.js';
 import type { FailureReason, ServerMetrics, Stage } from './metrics.js';
 
 /** What a request that computes holds from before its body is read. */
 interface Admission {
   readonly model: ServedModel;
+  /** Left when the answer has gone, and whatever works for it has ended. */
   readonly ticket: Ticket;
+  readonly stay: () => () => void;
   /** Lets go of the model; the work holds it by then, or there will be none. */
   readonly leaveModel: () => void;
 }
@@ -37,9 +39,23 @@ export interface Call {
   readonly model: ServedModel;
   /** Aborted at the deadline, and when the client has gone. */
   readonly signal: AbortSignal;
-  /** What is asked for in all, once it is known. */
-  setImages(count: number): void;
-  decode(bytes: Uint8Array): Promise<LoadedImage>;
+  /** How many maps (predictions: images) are asked for in all, once it is known. */
+  readonly setMaps: Ticket['setMaps'];
+  /** Sets memory aside for what the request needs: before it is computed, where that can be told. */
+  readonly reserve: Ticket['reserve'];
+  /**
+   * The parts of the request at once. When one fails, the others are given up, and the failure is told when all have ended.
+   * @param release - of the parts that went well, where one did not
+   */
+  each<T, R>(
+    parts: readonly T[],
+    work: (part: T, index: number) => Promise<R>,
+    release?: (result: R) => void,
+  ): Promise<R[]>;
+  decode(bytes: Uint8Array): Promise<ClientPicture>;
+  draw(task: DrawingTask): Promise<Buffer>;
+  /** The answer as JSON, with `AnswerNumbers` in it. */
+  writeJson(answer: unknown): Promise<Buffer>;
   explain(input: Tensor | readonly Tensor[], choice: ExplainChoice): Promise<Explanation>;
   predict(input: Tensor | readonly Tensor[], given: ModelArguments | undefined): Promise<ModelOutput>;
   /** Runs a stage and takes its time. */
@@ -48,13 +64,13 @@ export interface Call {
   readonly elapsed: number;
 }
 
-/** Runs the calls of all protocols: one queue, one pool that decodes, one way to count and to give up. */
+/** Runs the calls of all protocols: one queue, one way to count and to give up. */
 export class CallRunner {
   readonly #models: ModelRegistry;
   readonly #gate: AdmissionGate;
   readonly #metrics: ServerMetrics;
   readonly #options: CheckedServerOptions;
-  readonly #decoding: PQueue;
+  readonly #workers: Workers;
   readonly #receiving = new WeakMap<FastifyRequest, NodeJS.Timeout>();
 
   constructor(
@@ -62,12 +78,13 @@ export class CallRunner {
     gate: AdmissionGate,
     metrics: ServerMetrics,
     options: CheckedServerOptions,
+    workers: Workers,
   ) {
     this.#models = models;
     this.#gate = gate;
     this.#metrics = metrics;
     this.#options = options;
-    this.#decoding = new PQueue({ concurrency: options.decodeThreads });
+    this.#workers = workers;
   }
 
   /**
@@ -89,13 +106,21 @@ export class CallRunner {
       throw error;
     }
     const leaveModel = model.use();
+    let working = 1;
+    const leave = () => {
+      if (--working === 0) ticket.leave();
+    };
+    const stay = () => {
+      working++;
+      return leave;
+    };
     // Node gives up on a body that trickles in, but not any more once the server closes.
     const late = setTimeout(() => request.raw.destroy(), this.#options.deadlineMs + 5000).unref();
     this.#receiving.set(request, late);
-    request.gradcamAdmission = { model, ticket, leaveModel };
+    request.gradcamAdmission = { model, ticket, stay, leaveModel };
     reply.raw.once('close', () => {
       clearTimeout(late);
-      ticket.leave();
+      leave();
       leaveModel();
     });
   }
@@ -114,8 +139,13 @@ export class CallRunner {
     clearTimeout(this.#receiving.get(request));
     const admission = request.gradcamAdmission;
     if (!admission) throw new GradCamError('ERR_INTERNAL', `${request.url} runs without being admitted.`);
-    const { model, leaveModel } = admission;
-    const leave = model.use();
+    const { model, ticket, stay, leaveModel } = admission;
+    const leaveQueue = stay();
+    const letGo = model.use();
+    const leave = () => {
+      letGo();
+      leaveQueue();
+    };
     leaveModel();
     const labels = { model: model.name, version: model.version };
     const end = new AbortController();
@@ -132,8 +162,8 @@ export class CallRunner {
       end.signal.addEventListener('abort', () => reject(end.signal.reason), { once: true });
     });
     given.catch(() => {});
-    // Work that cannot be stopped in the middle, such as decoding, is left behind; the model stays until it ends.
-    const working = this.#start(request, reply, model, end.signal, work);
+    // The answer waits for no work that is given up, but its model and its place in the queue do.
+    const working = this.#start(ticket, reply, model, end, work);
     working.then(leave, leave);
     try {
       const answer = await Promise.race([working, given]);
@@ -150,12 +180,13 @@ export class CallRunner {
   }
 
   async #start<T>(
-    request: FastifyRequest,
+    ticket: Ticket,
     reply: FastifyReply,
     model: ServedModel,
-    signal: AbortSignal,
+    end: AbortController,
     work: (call: Call) => Promise<T>,
   ): Promise<T> {
+    const { signal } = end;
     signal.throwIfAborted();
     const labels = { model: model.name, version: model.version };
     const timed = async <R>(name: Stage, inner: () => Promise<R> | R): Promise<R> => {
@@ -171,11 +202,15 @@ export class CallRunner {
     return await work({
       model,
       signal,
-      setImages: (count) => request.gradcamAdmission?.ticket.setImages(count),
+      setMaps: ticket.setMaps,
+      reserve: ticket.reserve,
+      each: async (parts, work, release) => await settle(parts, work, end, release),
       decode: async (bytes) => {
         const prepare = { ...model.preparation, limitInputPixels: this.#options.maxImagePixels };
-        return await this.#decoding.add(() => loadImage(bytes, prepare), { signal });
+        return await this.#workers.decode(bytes, prepare, signal);
       },
+      draw: (task) => this.#workers.draw(task, signal),
+      writeJson: (answer) => this.#workers.writeJson(answer, signal),
       explain: async (input, choice) => {
         const explanation = await timed('explain', () => model.explain(input, choice, signal));
         this.#metrics.timings(labels, explanation.timings);
@@ -188,6 +223,27 @@ export class CallRunner {
       },
     });
   }
+}
+
+async function settle<T, R>(
+  parts: readonly T[],
+  work: (part: T, index: number) => Promise<R>,
+  end: AbortController,
+  release?: (result: R) => void,
+): Promise<R[]> {
+  const results = await Promise.allSettled(
+    parts.map(async (part, index) => {
+      try {
+        return await work(part, index);
+      } catch (error) {
+        end.abort(error);
+        throw error;
+      }
+    }),
+  );
+  if (end.signal.aborted) for (const each of results) if (each.status === 'fulfilled') release?.(each.value);
+  end.signal.throwIfAborted();
+  return results.map((each) => (each as PromiseFulfilledResult<R>).value);
 }
 
 function reasonOf(error: unknown): FailureReason {

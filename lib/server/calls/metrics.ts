@@ -110,10 +110,14 @@ export class ServerMetrics {
       });
     gauge(
       'nv_inference_pending_request_count',
-      'Images that are on their way through the server: the queue to scale by',
+      'Maps that are on their way through the server: the queue to scale by',
       () => gate.pending,
     );
-    gauge('gradcam_pending_bytes', 'Bytes of request bodies that are held', () => gate.pendingBytes);
+    gauge(
+      'gradcam_pending_bytes',
+      'Bytes that are set aside for bodies, inputs, maps and answers',
+      () => gate.pendingBytes,
+    );
     new Gauge({
       name: 'gradcam_model_ready',
       help: '1 for a model that is loaded and warm, else 0',

@@ -38,6 +38,7 @@ const schema = z.strictObject({
   maxPending: count.default(256),
   maxPendingBytes: count.default(1024 ** 3),
   maxBodyBytes: count.default(32 * 1024 ** 2),
+  maxWorkBytes: count.default(256 * 1024 ** 2),
   maxImagePixels: count.default(50_000_000),
   maxRssBytes: z.number().int().nonnegative().default(0),
   maxEventLoopDelayMs: milliseconds.default(0),

@@ -6,6 +6,7 @@ import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
+import { memoryOf } from '../map-memory.js';
 import type { InferBody } from './schemas.js';
 import {
   joinTensors,
@@ -13,7 +14,6 @@ import {
   nameTensor,
   type ReadInput,
   readInputs,
-  type WrittenOutput,
   writeOutput,
 } from './tensors.js';
 
@@ -31,13 +31,8 @@ const explainParameters = [
 ] as const;
 
 export interface InferAnswer {
-  readonly json: {
-    model_name: string;
-    model_version: string;
-    id?: string;
-    parameters?: Record<string, string | number>;
-    outputs: WrittenOutput[];
-  };
+  /** The JSON. */
+  readonly head: Buffer;
   /** What goes behind the JSON, in order; empty where all is in it. */
   readonly bytes: Buffer[];
 }
@@ -64,21 +59,21 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
     };
   });
   const images = countImages(inputs);
-  call.setImages(images);
-  const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
   const choice = explains ? readChoice(call, asked) : null;
   const targets = explains ? readClasses(call, asked.class, classes, images) : undefined;
-  const results = await Promise.all(
-    parts.map(async (part) => {
-      try {
-        return choice
-          ? await explainPart(call, part, choice, targets)
-          : await predictPart(call, part, asked.arguments);
-      } finally {
-        for (const tensor of part.tensors) tensor.dispose();
-      }
-    }),
-  );
+  const maps = targets?.reduce((sum, { length }) => sum + length, 0) ?? images;
+  call.setMaps(maps);
+  reserveMemory(call, body, inputs, explains ? maps : 0);
+  const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
+  const results = await call.each(parts, async (part) => {
+    try {
+      return choice
+        ? await explainPart(call, part, choice, targets)
+        : await predictPart(call, body, part, asked.arguments);
+    } finally {
+      for (const tensor of part.tensors) tensor.dispose();
+    }
+  });
   return await call.stage('postprocess', () => write(call, body, results));
 }
 
@@ -94,16 +89,39 @@ function countImages(inputs: readonly ReadInput[]): number {
   return images;
 }
 
+/** True where an output is asked for as bytes behind the JSON. */
+function isBinary({ parameters, outputs }: InferBody, name: string): boolean {
+  const own = outputs?.find((output) => output.name === name)?.parameters?.binary_data;
+  return own === undefined ? parameters?.binary_data_output === true : own === true;
+}
+
+/** For the inputs, and for maps of the inputs' size; smaller ones are counted when they are there. */
+function reserveMemory(call: Call, body: InferBody, inputs: readonly ReadInput[], maps: number): void {
+  const [first] = inputs as readonly [ReadInput];
+  const [channels, ...preparedSize] = call.model.inputShape;
+  const prepared = 'elements' in first;
+  const values = prepared ? first.elements.length * channels * product(preparedSize) : 0;
+  call.reserve(4 * values, `${first.shape[0]} pictures`);
+  if (maps === 0 || body.parameters?.upsample === false) return;
+  const size = prepared ? preparedSize : first.shape.slice(2);
+  const form = isBinary(body, 'heatmap') ? 'binary' : 'array';
+  call.reserve(memoryOf(maps * product(size), form), `${maps} maps of ${[...size].reverse().join(' x ')}`);
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
+
 /** Numbers in slices of the largest batch; of pictures each by itself, so that all share batches with what else waits. */
 async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: number): Promise<Part[]> {
   const [first] = inputs as readonly [ReadInput];
   if ('elements' in first) {
     if (inputs.length > 1) throw invalidRequest('Pictures (BYTES) are for models with one input.');
-    return await Promise.all(
-      first.elements.map(async (element, start) => {
+    return await call.each(
+      first.elements,
+      async (element, start) => {
         const { tensor } = await call.decode(element);
         return { tensors: [tensor], images: 1, start };
-      }),
+      },
+      ({ tensors: [tensor] }) => tensor?.dispose(),
     );
   }
   const parts: Part[] = [];
@@ -114,7 +132,7 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
       if ('elements' in input)
         throw invalidRequest(`The input ${input.name} is BYTES, but ${first.name} is not.`);
       const [, ...inner] = input.shape;
-      const step = inner.reduce((product, size) => product * size, 1);
+      const step = product(inner);
       const values = input.values.subarray(start * step, (start + length) * step) as TensorData;
       return Tensor.from(values, [length, ...inner]);
     });
@@ -217,11 +235,17 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
 
 async function predictPart(
   call: Call,
+  body: InferBody,
   { tensors }: Part,
   given: ModelArguments | undefined,
 ): Promise<PartResult> {
   const output = await call.predict(tensors, given);
   const named = nameOutputs(output);
+  for (const { name, values, shape } of named)
+    call.reserve(
+      memoryOf(values.length, isBinary(body, name) ? 'binary' : 'array'),
+      `The output ${name} of [${shape.join(', ')}]`,
+    );
   return { tensors: named, parameters: {} };
 }
 
@@ -232,35 +256,28 @@ function nameOutputs(output: ModelOutput, name = 'output'): NamedTensor[] {
   return Object.entries(output).flatMap(([key, inner]) => nameOutputs(inner, `${name}.${key}`));
 }
 
-function write(
-  call: Call,
-  { id, parameters, outputs }: InferBody,
-  results: readonly PartResult[],
-): InferAnswer {
+async function write(call: Call, body: InferBody, results: readonly PartResult[]): Promise<InferAnswer> {
+  const { id, outputs } = body;
   const names = results[0]?.tensors.map(({ name }) => name) ?? [];
   const asked: NonNullable<InferBody['outputs']> = outputs ?? names.map((name) => ({ name }));
+  const twice = asked.find(({ name }, index) => asked.findIndex((other) => other.name === name) < index);
+  if (twice) throw invalidRequest(`The output ${twice.name} is asked for twice.`);
   const bytes: Buffer[] = [];
   const written = asked.map((output) => {
     if (!names.includes(output.name))
       throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
     const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
-    const own = output.parameters?.binary_data;
-    const result = writeOutput(
-      joinTensors(parts),
-      own === undefined ? parameters?.binary_data_output === true : own === true,
-    );
+    const result = writeOutput(joinTensors(parts), isBinary(body, output.name));
     if (result.bytes) bytes.push(result.bytes);
     return result.json;
   });
   const [first] = results;
-  return {
-    json: {
-      model_name: call.model.name,
-      model_version: call.model.version,
-      ...(id === undefined ? {} : { id }),
-      ...(first && Object.keys(first.parameters).length > 0 ? { parameters: first.parameters } : {}),
-      outputs: written,
-    },
-    bytes,
-  };
+  const head = await call.writeJson({
+    model_name: call.model.name,
+    model_version: call.model.version,
+    id,
+    parameters: first && Object.keys(first.parameters).length > 0 ? first.parameters : undefined,
+    outputs: written,
+  });
+  return { head, bytes };
 }

@@ -4,7 +4,8 @@ import { z } from 'zod';
 import type { CallRunner } from '../../calls/call.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { ServedModel } from '../../models/served-model.js';
-import { readBinaryTail } from '../inference-body.js';
+import type { Workers } from '../../workers/workers.js';
+import { readInferenceBodies } from '../inference-body.js';
 import { errorSchema, modelParams, versionedParams } from '../schemas.js';
 import { infer, outputNames } from './infer.js';
 import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
@@ -15,12 +16,13 @@ import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
 export interface OpenInferenceOptions {
   readonly models: ModelRegistry;
   readonly calls: CallRunner;
+  readonly workers: Workers;
   readonly version: string;
 }
 
 export async function openInference(scope: FastifyInstance, options: OpenInferenceOptions): Promise<void> {
-  const { models, calls, version } = options;
-  readBinaryTail(scope);
+  const { models, calls, workers, version } = options;
+  readInferenceBodies(scope, workers);
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
 
@@ -94,12 +96,11 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         const { deadline_ms: deadlineMs } = request.body.parameters ?? {};
         const binary = request.gradcamBinary;
         request.gradcamBinary = null;
-        const { json, bytes } = await calls.run(request, reply, deadlineMs, (call) =>
+        const { head, bytes } = await calls.run(request, reply, deadlineMs, (call) =>
           infer(call, request.body, binary),
         );
-        if (bytes.length === 0) return json;
-        const head = Buffer.from(JSON.stringify(json));
-        // Bytes pass the schema by: Fastify sends them as they are.
+        // Written with its numbers, it passes the schema by: Fastify sends bytes as they are.
+        if (bytes.length === 0) return reply.type('application/json').send(head as never);
         return reply
           .header('inference-header-content-length', head.length)
           .type('application/octet-stream')
