@@ -1,9 +1,11 @@
 import type { FastifyInstance } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { packageVersion } from '../addon/package-version.js';
+import { setThreads } from '../addon/threads.js';
 import { GradCamError } from '../errors/errors.js';
 import { AdmissionGate } from './calls/admission.js';
 import { CallRunner } from './calls/call.js';
+import { ExecutorsByLoad } from './calls/executors-by-load.js';
 import { ServerMetrics } from './calls/metrics.js';
 import {
   type CheckedServerOptions,
@@ -96,7 +98,10 @@ export async function explainServer(
   await scope.register(protectedRoutes, { options, models, gate, metrics, calls, workers });
 
   let watcher: ReturnType<typeof watchModels> | undefined;
+  let executors: ExecutorsByLoad | undefined;
   scope.addHook('onReady', async () => {
+    executors = divideCores(options);
+    if (executors) gate.onChange = (maps) => executors?.update(maps);
     void models.start(scope.log);
     if (options.watch) {
       const paths = Object.entries(options.models).map(([name, each]) => [
@@ -115,7 +120,16 @@ export async function explainServer(
   scope.addHook('onClose', async () => {
     await models.close();
     await workers.close();
+    executors?.close();
   });
+}
+
+/** By the load where nothing else is said; a GPU is divided by its streams, not by cores. */
+function divideCores({ executors, device, models }: CheckedServerOptions): ExecutorsByLoad | undefined {
+  if (executors !== 'auto') setThreads({ executors });
+  const devices = Object.values(models).map((each) => (typeof each === 'string' ? undefined : each.device));
+  const onCpu = [device, ...devices].every((each) => each === undefined || each === 'cpu');
+  return executors === 'auto' && onCpu ? new ExecutorsByLoad() : undefined;
 }
 
 interface ProtectedOptions {

@@ -73,7 +73,7 @@ test('its configuration is one, and its table has every option', async (t) => {
     });
     t.notRegex(error?.message ?? '', /Unrecognized key/, key);
   }
-  t.is(new Set(keys).size, 22);
+  t.is(new Set(keys).size, 23);
 });
 
 test('its metrics are there', async (t) => {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { setThreads, type ThreadOptions, threads } from '../../addon/threads.js';
+import { setThreads, threads } from '../../addon/threads.js';
 import { UsageError } from '../../errors/usage-error.js';
 import type { ExplainServerOptions } from '../../server/index.js';
 import { collect, parseCount } from '../options/arguments.js';
@@ -61,7 +61,7 @@ export function serveCommand(interruption: AbortSignal): Command {
     .option('--deadline <ms>', 'for requests without their own; default: 60000', parseCount)
     .option('--rate-limit <count>', 'most requests a minute of one address; default: no bound', parseCount)
     .option('--token-file <file>', 'bearer tokens, one a line; also the variable GRADCAM_TOKEN')
-    .option('--executors <count>', 'batches that are computed at once', parseCount)
+    .option('--executors <count>', 'batches that are computed at once; default: by the load', parseCount)
     .option('--threads <count>', 'threads for each of them', parseCount)
     .option(
       '--drain-delay <ms>',
@@ -122,7 +122,7 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
     console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
   };
   try {
-    if (flags.executors !== undefined || flags.threads !== undefined) setThreads(threadsOf(flags));
+    if (flags.threads !== undefined) setThreads({ intraOpThreads: flags.threads });
     await Promise.race([start(), interrupted]);
     await interrupted;
     signals.uninstall(); // A second signal ends the process at once.
@@ -157,6 +157,7 @@ async function mergeFlags(base: ExplainServerOptions, flags: ServeFlags): Promis
     device: flags.device,
     maxBatch: flags.maxBatch,
     maxDelayMs: flags.maxDelay,
+    executors: flags.executors,
     maxPending: flags.maxPending,
     maxBodyBytes: flags.maxBody === undefined ? undefined : flags.maxBody * mebibyte,
     maxWorkBytes: flags.maxWork === undefined ? undefined : flags.maxWork * mebibyte,
@@ -191,13 +192,6 @@ async function readTokens(file: string | undefined): Promise<string[]> {
     throw new UsageError(`--token-file: cannot read '${file}': ${(error as Error).message}`);
   }
   throw new UsageError(`--token-file: there is no token in '${file}'.`);
-}
-
-function threadsOf({ executors, threads }: ServeFlags): ThreadOptions {
-  return {
-    ...(executors === undefined ? {} : { executors }),
-    ...(threads === undefined ? {} : { intraOpThreads: threads }),
-  };
 }
 
 function isLoopback(host: string): boolean {

@@ -39,6 +39,8 @@ export class AdmissionGate {
   readonly #maxBytes: number;
   readonly #maxWorkBytes: number;
   #maps = 0;
+  /** Called with the maps on their way when they have changed. */
+  onChange: (maps: number) => void = () => {};
   #bytes = 0;
   /** Maps that left, and the time in which they did: halved now and then, so that the recent weighs most. */
   #left = 0;
@@ -70,6 +72,7 @@ export class AdmissionGate {
     if (this.#maps === 0) this.#since = performance.now();
     this.#maps++;
     this.#bytes += bytes;
+    this.onChange(this.#maps);
     let maps = 1;
     let held = bytes;
     let inside = true;
@@ -86,6 +89,7 @@ export class AdmissionGate {
           throw this.#busy(`${others} maps are on their way already, and ${count} more would be too many`);
         this.#maps = others + count;
         maps = count;
+        this.onChange(this.#maps);
       },
       reserve: (more, what) => {
         if (!inside) return;
@@ -105,6 +109,7 @@ export class AdmissionGate {
         this.#maps -= maps;
         this.#bytes -= held;
         this.#left += maps;
+        this.onChange(this.#maps);
       },
     };
   }

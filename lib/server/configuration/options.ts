@@ -45,6 +45,7 @@ const schema = z.strictObject({
   deadlineMs: count.default(60_000),
   maxDeadlineMs: count.default(600_000),
   decodeThreads: count.max(64).default(2),
+  executors: z.union([z.literal('auto'), count.max(1024)]).default('auto'),
   tokens: z.array(z.string().min(8, 'A token has at least 8 characters')).default([]),
   rateLimit: z.strictObject({ max: count, timeWindowMs: count.default(60_000) }).optional(),
   page: z.boolean().default(true),
