@@ -14,7 +14,7 @@ import type { AdmissionGate, Ticket } from './admission.js';
 import type { FailureReason, ServerMetrics, Stage } from './metrics.js';
 
 /** What a request that computes holds from before its body is read. */
-interface Admission {
+export interface Admission {
   readonly model: ServedModel;
   readonly ticket: Ticket;
   /** Lets go of the model; the work holds it by then, or there will be none. */
@@ -30,6 +30,14 @@ declare module 'fastify' {
     /** The route runs a model: it needs room in the queue. */
     computes?: boolean;
   }
+}
+
+/** Who asked, whatever carries the request. */
+export interface Asker {
+  /** Milliseconds since the request came. */
+  readonly elapsed: number;
+  /** Aborted when the client has gone. */
+  readonly gone: AbortSignal;
 }
 
 /** One request to a model, from the parsed body to the answer: its model, its deadline, its times. */
@@ -100,11 +108,7 @@ export class CallRunner {
     });
   }
 
-  /**
-   * Runs what an admitted request asks for.
-   * @param deadlineMs - the request's own; undefined: the server's
-   * @throws {GradCamError} `ERR_DEADLINE_EXCEEDED`, `ERR_CLIENT_GONE`, `ERR_BUSY`, and what `work` throws
-   */
+  /** As {@link runAdmitted}, for a request over HTTP that {@link admit} let in. */
   async run<T>(
     request: FastifyRequest,
     reply: FastifyReply,
@@ -114,7 +118,34 @@ export class CallRunner {
     clearTimeout(this.#receiving.get(request));
     const admission = request.gradcamAdmission;
     if (!admission) throw new GradCamError('ERR_INTERNAL', `${request.url} runs without being admitted.`);
-    const { model, leaveModel } = admission;
+    const gone = new AbortController();
+    const onClose = () => gone.abort();
+    if (reply.raw.destroyed) onClose();
+    else reply.raw.once('close', onClose);
+    const asker = {
+      gone: gone.signal,
+      get elapsed() {
+        return reply.elapsedTime;
+      },
+    };
+    try {
+      return await this.runAdmitted(admission, asker, deadlineMs, work);
+    } finally {
+      reply.raw.removeListener('close', onClose);
+    }
+  }
+
+  /**
+   * Runs what an admitted request asks for.
+   * @param deadlineMs - the request's own; undefined: the server's
+   * @throws {GradCamError} `ERR_DEADLINE_EXCEEDED`, `ERR_CLIENT_GONE`, `ERR_BUSY`, and what `work` throws
+   */
+  async runAdmitted<T>(
+    { model, ticket, leaveModel }: Admission,
+    asker: Asker,
+    deadlineMs: number | undefined,
+    work: (call: Call) => Promise<T>,
+  ): Promise<T> {
     const leave = model.use();
     leaveModel();
     const labels = { model: model.name, version: model.version };
@@ -123,21 +154,21 @@ export class CallRunner {
     const budget = Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.maxDeadlineMs);
     const timer = setTimeout(
       () => end.abort(new GradCamError('ERR_DEADLINE_EXCEEDED', `There was no answer within ${budget} ms.`)),
-      Math.max(0, budget - reply.elapsedTime),
+      Math.max(0, budget - asker.elapsed),
     );
-    const onClose = () => end.abort(new GradCamError('ERR_CLIENT_GONE', 'The client closed the connection.'));
-    if (reply.raw.destroyed) onClose();
-    else reply.raw.once('close', onClose);
+    const onGone = () => end.abort(new GradCamError('ERR_CLIENT_GONE', 'The client closed the connection.'));
+    if (asker.gone.aborted) onGone();
+    else asker.gone.addEventListener('abort', onGone, { once: true });
     const given = new Promise<never>((_, reject) => {
       end.signal.addEventListener('abort', () => reject(end.signal.reason), { once: true });
     });
     given.catch(() => {});
     // Work that cannot be stopped in the middle, such as decoding, is left behind; the model stays until it ends.
-    const working = this.#start(request, reply, model, end.signal, work);
+    const working = this.#start(ticket, asker, model, end.signal, work);
     working.then(leave, leave);
     try {
       const answer = await Promise.race([working, given]);
-      this.#metrics.succeeded(labels, reply.elapsedTime);
+      this.#metrics.succeeded(labels, asker.elapsed);
       return answer;
     } catch (error) {
       end.abort(error); // what is under way for other images of the request
@@ -145,13 +176,13 @@ export class CallRunner {
       throw error;
     } finally {
       clearTimeout(timer);
-      reply.raw.removeListener('close', onClose);
+      asker.gone.removeEventListener('abort', onGone);
     }
   }
 
   async #start<T>(
-    request: FastifyRequest,
-    reply: FastifyReply,
+    ticket: Ticket,
+    asker: Asker,
     model: ServedModel,
     signal: AbortSignal,
     work: (call: Call) => Promise<T>,
@@ -171,7 +202,7 @@ export class CallRunner {
     return await work({
       model,
       signal,
-      setImages: (count) => request.gradcamAdmission?.ticket.setImages(count),
+      setImages: (count) => ticket.setImages(count),
       decode: async (bytes) => {
         const prepare = { ...model.preparation, limitInputPixels: this.#options.maxImagePixels };
         return await this.#decoding.add(() => loadImage(bytes, prepare), { signal });
@@ -184,7 +215,7 @@ export class CallRunner {
       predict: (input, given) => timed('predict', () => model.predict(input, given, signal)),
       stage: timed,
       get elapsed() {
-        return reply.elapsedTime;
+        return asker.elapsed;
       },
     });
   }
