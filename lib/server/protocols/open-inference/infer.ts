@@ -7,15 +7,7 @@ import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
 import type { InferBody } from './schemas.js';
-import {
-  joinTensors,
-  type NamedTensor,
-  nameTensor,
-  type ReadInput,
-  readInputs,
-  type WrittenOutput,
-  writeOutput,
-} from './tensors.js';
+import { joinTensors, type NamedTensor, nameTensor, type ReadInput } from './tensors.js';
 
 /** `output` is the model's own; the others are of explains, one row for each image and class. */
 export const outputNames = ['output', 'heatmap', 'scores', 'classes', 'images'] as const;
@@ -30,16 +22,25 @@ const explainParameters = [
   'eigen_smooth',
 ] as const;
 
-export interface InferAnswer {
-  readonly json: {
+/** What a request asks for of an output. */
+export type AskedOutput = NonNullable<InferBody['outputs']>[number];
+
+/** The answer to an inference, before its tensors are written. */
+export interface InferResult {
+  readonly head: {
     model_name: string;
     model_version: string;
     id?: string;
     parameters?: Record<string, string | number>;
-    outputs: WrittenOutput[];
   };
-  /** What goes behind the JSON, in order; empty where all is in it. */
-  readonly bytes: Buffer[];
+  readonly outputs: readonly { readonly tensor: NamedTensor; readonly asked: AskedOutput }[];
+}
+
+/** How the tensors of a request are carried, over HTTP or gRPC. */
+export interface TensorCarrier<Answer> {
+  /** The inputs of the body, in order. */
+  read(): ReadInput[];
+  write(result: InferResult): Answer;
 }
 
 /** Images that are explained together, with the position of the first of them in the request. */
@@ -49,7 +50,20 @@ interface Part {
   readonly start: number;
 }
 
-export async function infer(call: Call, body: InferBody, binary: Buffer | null): Promise<InferAnswer> {
+/**
+ * Milliseconds that a request gives itself: ours, or Triton's `timeout`, in microseconds and 0 for none. Undefined where it
+ * says nothing.
+ */
+export function ownDeadline({ parameters }: Pick<InferBody, 'parameters'>): number | undefined {
+  const { deadline_ms: own, timeout = 0 } = parameters ?? {};
+  return own ?? (timeout > 0 ? Math.ceil(timeout / 1000) : undefined);
+}
+
+export async function infer<Answer>(
+  call: Call,
+  body: InferBody,
+  carrier: TensorCarrier<Answer>,
+): Promise<Answer> {
   const asked = body.parameters ?? {};
   const wanted = body.outputs?.map(({ name }) => name);
   const explains =
@@ -57,7 +71,7 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
     explainParameters.some((name) => asked[name] !== undefined) ||
     body.inputs.some(({ name }) => name === 'class');
   const { inputs, classes } = await call.stage('preprocess', () => {
-    const read = readInputs(body.inputs, binary);
+    const read = carrier.read();
     return {
       inputs: read.filter(({ name }) => name !== 'class'),
       classes: read.find(({ name }) => name === 'class'),
@@ -79,7 +93,7 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
       }
     }),
   );
-  return await call.stage('postprocess', () => write(call, body, results));
+  return await call.stage('postprocess', () => carrier.write(gather(call, body, results)));
 }
 
 function countImages(inputs: readonly ReadInput[]): number {
@@ -232,35 +246,23 @@ function nameOutputs(output: ModelOutput, name = 'output'): NamedTensor[] {
   return Object.entries(output).flatMap(([key, inner]) => nameOutputs(inner, `${name}.${key}`));
 }
 
-function write(
-  call: Call,
-  { id, parameters, outputs }: InferBody,
-  results: readonly PartResult[],
-): InferAnswer {
+/** The outputs that were asked for, each of all parts. */
+function gather(call: Call, { id, outputs }: InferBody, results: readonly PartResult[]): InferResult {
   const names = results[0]?.tensors.map(({ name }) => name) ?? [];
-  const asked: NonNullable<InferBody['outputs']> = outputs ?? names.map((name) => ({ name }));
-  const bytes: Buffer[] = [];
-  const written = asked.map((output) => {
-    if (!names.includes(output.name))
-      throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
-    const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
-    const own = output.parameters?.binary_data;
-    const result = writeOutput(
-      joinTensors(parts),
-      own === undefined ? parameters?.binary_data_output === true : own === true,
-    );
-    if (result.bytes) bytes.push(result.bytes);
-    return result.json;
-  });
+  const asked: readonly AskedOutput[] = outputs ?? names.map((name) => ({ name }));
   const [first] = results;
   return {
-    json: {
+    head: {
       model_name: call.model.name,
       model_version: call.model.version,
       ...(id === undefined ? {} : { id }),
       ...(first && Object.keys(first.parameters).length > 0 ? { parameters: first.parameters } : {}),
-      outputs: written,
     },
-    bytes,
+    outputs: asked.map((output) => {
+      if (!names.includes(output.name))
+        throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
+      const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
+      return { tensor: joinTensors(parts), asked: output };
+    }),
   };
 }

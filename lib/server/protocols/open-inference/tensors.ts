@@ -73,7 +73,8 @@ export function readInputs(inputs: readonly InferInput[], binary: Buffer | null)
   return read;
 }
 
-function countOf({ name, shape }: InferInput): number {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function countOf({ name, shape }: InferInput): number {
   const count = shape.reduce((product, length) => product * length, 1);
   if (!Number.isSafeInteger(count) || count < 1)
     throw invalidRequest(`The shape of the input ${name} is empty or too large.`);
@@ -92,7 +93,8 @@ function isHalf(datatype: string): datatype is HalfType {
   return (halfTypes as readonly string[]).includes(datatype);
 }
 
-function readBytes(input: InferInput, bytes: Buffer): ReadInput {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function readBytes(input: InferInput, bytes: Buffer): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
@@ -134,7 +136,8 @@ function splitElements(name: string, bytes: Buffer): Buffer[] {
   return elements;
 }
 
-function readJson(input: InferInput, data: readonly unknown[]): ReadInput {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function readJson(input: InferInput, data: readonly unknown[]): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
