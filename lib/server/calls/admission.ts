@@ -4,6 +4,8 @@ import { GradCamError } from '../../errors/errors.js';
 export interface Ticket {
   /** Counts the images of the request once they are known; it was counted as one before. */
   setImages(count: number): void;
+  /** Counts the bytes of the body once they are known. */
+  setBytes(count: number): void;
   leave(): void;
 }
 
@@ -41,8 +43,7 @@ export class AdmissionGate {
    */
   enter(bytes: number): Ticket {
     if (this.#images >= this.#maxPending) throw this.#busy(`${this.#images} images are on their way already`);
-    if (this.#bytes + bytes > this.#maxBytes && this.#images > 0)
-      throw this.#busy('the requests that wait fill the memory that is set aside for them');
+    if (this.#bytes + bytes > this.#maxBytes && this.#images > 0) throw this.#busyWithBytes();
     if (this.#images === 0) this.#since = performance.now();
     this.#images++;
     this.#bytes += bytes;
@@ -60,6 +61,13 @@ export class AdmissionGate {
           throw this.#busy(`${others} images are on their way already, and ${count} more would be too many`);
         this.#images = others + count;
         images = count;
+      },
+      setBytes: (count) => {
+        if (!inside) return;
+        const others = this.#bytes - bytes;
+        if (others + count > this.#maxBytes && this.#images > images) throw this.#busyWithBytes();
+        this.#bytes = others + count;
+        bytes = count;
       },
       leave: () => {
         if (!inside) return;
@@ -81,6 +89,10 @@ export class AdmissionGate {
       this.#since += (seconds / 2) * 1000;
     }
     return Math.min(60, Math.max(1, Math.ceil(this.#images / 2 / perSecond)));
+  }
+
+  #busyWithBytes(): GradCamError {
+    return this.#busy('the requests that wait fill the memory that is set aside for them');
   }
 
   #busy(reason: string): GradCamError {

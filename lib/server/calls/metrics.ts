@@ -8,6 +8,14 @@ export type Stage = 'preprocess' | 'predict' | 'explain' | 'postprocess';
 /** Why a request failed, in Triton's words. */
 export type FailureReason = 'REJECTED' | 'CANCELED' | 'BACKEND' | 'OTHER';
 
+/** A call of gRPC, in the words of its usual metrics. */
+export interface HandledCall {
+  readonly grpc_type: 'unary' | 'server_stream' | 'bidi_stream';
+  readonly grpc_service: string;
+  readonly grpc_method: string;
+  readonly grpc_code: string;
+}
+
 const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const tritonLabels = ['model', 'version'] as const;
 
@@ -23,6 +31,7 @@ export class ServerMetrics {
     Counter
   >;
   readonly #requests: Counter<'method' | 'route' | 'status'>;
+  readonly #handled: Counter<keyof HandledCall>;
 
   constructor(models: ModelRegistry, gate: AdmissionGate) {
     const registers = [this.#registry];
@@ -73,6 +82,12 @@ export class ServerMetrics {
       name: 'http_requests_total',
       help: 'Answers, by route and status',
       labelNames: ['method', 'route', 'status'] as const,
+      registers,
+    });
+    this.#handled = new Counter({
+      name: 'grpc_server_handled_total',
+      help: 'Calls of gRPC that ended, by method and status',
+      labelNames: ['grpc_type', 'grpc_service', 'grpc_method', 'grpc_code'] as const,
       registers,
     });
     this.#readWhenAsked(models, gate);
@@ -166,5 +181,9 @@ export class ServerMetrics {
 
   answered(method: string, route: string, status: number): void {
     this.#requests.inc({ method, route, status });
+  }
+
+  handled(call: HandledCall): void {
+    this.#handled.inc({ ...call });
   }
 }
