@@ -121,7 +121,7 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
       );
     const grpc = server.gradcamGrpc?.address ?? null;
     console.error(
-      `Listening on ${address}${grpc === null ? '' : ` and for gRPC on ${grpc}`}, loading ${server.gradcamModels.names.join(', ') || 'the repository'} ...`,
+      `Listening on ${address},${grpc === null ? '' : ` for gRPC on ${grpc},`} loading ${server.gradcamModels.names.join(', ') || 'the repository'} ...`,
     );
     await server.gradcamModels.whenLoaded();
     console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
