@@ -235,6 +235,43 @@ test.serial('the server, its health and its models, as over HTTP', async (t) => 
   t.deepEqual((await ask('RepositoryIndex')).models, index);
 });
 
+test.serial("a model's configuration and statistics, as Triton tells them", async (t) => {
+  const { response: told } = await client.call('ModelConfig', { name: 'lite' });
+  t.like(told.config, {
+    name: 'lite',
+    platform: 'pytorch_torchscript',
+    max_batch_size: 4,
+    version_policy: { latest: { num_versions: 1 } },
+    dynamic_batching: { max_queue_delay_microseconds: 0 },
+  });
+  t.deepEqual(told.config.input, [
+    { name: 'input', data_type: 'TYPE_FP32', format: 'FORMAT_NCHW', dims: [3, 224, 224] },
+  ]);
+  t.like(told.config.instance_group[0], { kind: 'KIND_CPU', count: 1, gpus: [] });
+  const statistics = async () => {
+    const { response } = await client.call('ModelStatistics', { name: 'tiny', version: '1' });
+    t.is(response.model_stats.length, 1);
+    return response.model_stats[0];
+  };
+  const before = await statistics();
+  const began = Date.now();
+  const request = { model_name: 'tiny', inputs: [one], parameters: parameters({ class: 1 }) };
+  await client.call('ModelInfer', { ...request, raw_input_contents: [bytes] });
+  await client.call('ModelInfer', { ...request, raw_input_contents: [bytes.subarray(4)] });
+  const after = await statistics();
+  t.is(after.inference_stats.success.count - before.inference_stats.success.count, 1);
+  t.is(after.inference_stats.fail.count - before.inference_stats.fail.count, 1);
+  t.is(after.inference_count - before.inference_count, 1);
+  t.is(after.execution_count - before.execution_count, 1);
+  t.true(after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns);
+  t.true(after.last_inference >= began && after.last_inference <= Date.now());
+  const { response: all } = await client.call('ModelStatistics');
+  t.deepEqual(
+    all.model_stats.map(({ name }: Message) => name),
+    ['lite', 'tiny'],
+  );
+});
+
 test.serial('a stream answers in order, and tells failures in their answers', async (t) => {
   const stream = client.stream();
   const { answers, ended } = answersOf(stream);

@@ -52,6 +52,8 @@ export class CallGuard {
   readonly #receivingSmall = new PQueue({ concurrency: smallMessages.atOnce });
   readonly #mostStreams: number;
   readonly #streams = new Set<PacedCall>();
+  readonly #active = new Set<IncomingCall>();
+  #whenIdle: (() => void) | undefined;
   #limits: CallLimits | undefined;
 
   constructor(parts: GuardParts) {
@@ -74,6 +76,7 @@ export class CallGuard {
           onReceiveMetadata: (metadata, pass) => {
             incoming = new IncomingCall(path, guarded, metadata, this.#parts.log);
             this.#calls.set(metadata, incoming);
+            this.#active.add(incoming);
             this.#letIn(incoming, metadata).then(
               () => pass(metadata),
               (error) => guarded.sendStatus(this.failure(incoming as IncomingCall, error)),
@@ -141,14 +144,18 @@ export class CallGuard {
       return { ...ticket, leave };
     } catch (error) {
       // Which model it is for stands in a message that is not read.
-      this.#parts.metrics.failed({ model: '', version: '' }, 'REJECTED');
+      this.#parts.metrics.failed({ model: '', version: '' }, 'REJECTED', incoming.elapsed);
       throw error;
     }
   }
 
-  /** Takes no more messages from streams; those that came are answered. */
-  endStreams(): void {
+  /** Takes no more messages from streams; resolves when all that came is answered. */
+  async end(): Promise<void> {
     for (const messages of this.#streams) messages.cutOff();
+    if (this.#active.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#whenIdle = resolve;
+    });
   }
 
   async #letIn(incoming: IncomingCall, metadata: Metadata): Promise<void> {
@@ -210,9 +217,11 @@ export class CallGuard {
   #end(incoming: IncomingCall): void {
     const { service, method, elapsed } = incoming;
     const code = incoming.end();
+    this.#active.delete(incoming);
+    if (this.#active.size === 0) this.#whenIdle?.();
     const kind = this.#parts.kindOf(method);
     this.#parts.metrics.handled({
-      grpc_type: kind === 'stream' ? 'bidi_stream' : 'unary',
+      grpc_type: kind === 'stream' ? 'bidi_stream' : method === 'Watch' ? 'server_stream' : 'unary',
       grpc_service: service,
       grpc_method: method,
       grpc_code: code,

@@ -1,8 +1,8 @@
-import { promisify } from 'node:util';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket, type Server as SocketServer } from 'node:net';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/proto-loader';
 import type { FastifyBaseLogger } from 'fastify';
-import { GradCamError } from '../../errors/errors.js';
 import type { AdmissionGate } from '../calls/admission.js';
 import type { CallRunner } from '../calls/call.js';
 import type { ServerMetrics } from '../calls/metrics.js';
@@ -38,9 +38,17 @@ const keepalive = {
   'grpc.keepalive_timeout_ms': 20_000,
 };
 
-/** The server's second port, which speaks the Open Inference Protocol over gRPC. */
+/** Milliseconds that connections are given to close when all is answered. */
+const patience = 1000;
+
+/**
+ * The server's second port, which speaks the Open Inference Protocol over gRPC. Its connections are taken here and
+ * handed to grpc-js, which cannot end those whose clients do not do their part.
+ */
 export class GrpcServer {
   readonly #server: Server;
+  readonly #listener: SocketServer;
+  readonly #sockets = new Set<Socket>();
   readonly #guard: CallGuard;
   readonly #host: string;
   readonly #port: number;
@@ -65,9 +73,15 @@ export class GrpcServer {
       ...keepalive,
       interceptors: [guard.intercept],
     });
+    const connections = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#listener = createServer({ noDelay: true }, (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      connections.injectConnection(socket);
+    });
     const inference = new Inference(models, calls, guard, options);
     this.#add(inferenceService, {
-      ...inferenceMethods({ models, guard, modelControl }),
+      ...inferenceMethods({ models, guard, metrics, modelControl }),
       ModelInfer: guard.unary((bytes, incoming) => inference.unary(bytes, incoming)),
       ModelStreamInfer: inference.stream,
     });
@@ -99,28 +113,36 @@ export class GrpcServer {
     return this.#address;
   }
 
-  /** @throws {GradCamError} `ERR_SERVER_CONFIG` */
+  /** @throws as Node's `listen()` */
   async listen(): Promise<void> {
-    const host = this.#host.includes(':') ? `[${this.#host}]` : this.#host;
-    const bind = promisify(this.#server.bindAsync.bind(this.#server));
-    try {
-      const port = await bind(`${host}:${this.#port}`, ServerCredentials.createInsecure());
-      this.#address = `${host}:${port}`;
-    } catch (cause) {
-      const problem = `gRPC cannot listen on ${host}:${this.#port}: ${(cause as Error).message}`;
-      throw new GradCamError('ERR_SERVER_CONFIG', problem, { cause });
-    }
+    const listening = once(this.#listener, 'listening');
+    this.#listener.listen(this.#port, this.#host);
+    await listening;
+    const { address, family, port } = this.#listener.address() as AddressInfo;
+    this.#address = family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`;
   }
 
   /** Takes no new calls; resolves when those that were accepted are answered. */
   end(): Promise<void> {
-    this.#ended ??= promisify(this.#server.tryShutdown.bind(this.#server))();
-    this.#guard.endStreams();
+    this.#ended ??= this.#end();
     return this.#ended;
+  }
+
+  async #end(): Promise<void> {
+    const closed = this.#listener.listening ? once(this.#listener, 'close') : undefined;
+    this.#listener.close();
+    this.#server.tryShutdown(() => {});
+    await this.#guard.end();
+    // What stays open behind the last answer, or has never said anything.
+    const late = setInterval(() => {
+      for (const socket of this.#sockets) if (socket.writableLength === 0) socket.destroy();
+    }, patience);
+    await closed;
+    clearInterval(late);
   }
 
   /** Ends all calls at once. */
   destroy(): void {
-    this.#server.forceShutdown();
+    for (const socket of this.#sockets) socket.destroy();
   }
 }

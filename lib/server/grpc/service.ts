@@ -1,9 +1,10 @@
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { packageVersion } from '../../addon/package-version.js';
 import { GradCamError } from '../../errors/errors.js';
+import type { ServerMetrics } from '../calls/metrics.js';
 import { isLive, isReady } from '../http/health.js';
 import type { ModelRegistry } from '../models/registry.js';
-import { describeModel, describeServer } from '../protocols/open-inference/describe.js';
+import { configOf, describeModel, describeServer } from '../protocols/open-inference/description.js';
 import { refuseUnlessOn, repositoryIndex } from '../protocols/open-inference/model-repository.js';
 import type { CallGuard } from './call-guard.js';
 import { checkName, findModel } from './inference.js';
@@ -24,11 +25,12 @@ export const unsupportedMethods = [
 export interface ServiceParts {
   readonly models: ModelRegistry;
   readonly guard: CallGuard;
+  readonly metrics: ServerMetrics;
   readonly modelControl: boolean;
 }
 
 /** All methods of the inference service with one message and one answer, but for inferences. */
-export function inferenceMethods({ models, guard, modelControl }: ServiceParts) {
+export function inferenceMethods({ models, guard, metrics, modelControl }: ServiceParts) {
   const ofModel = <Answer>(answer: (asked: ModelMessage) => Promise<Answer> | Answer) =>
     guard.unary((bytes) => answer(readMessage<ModelMessage>('inference.ModelReadyRequest', bytes)));
 
@@ -61,6 +63,11 @@ export function inferenceMethods({ models, guard, modelControl }: ServiceParts) 
     }),
     ServerMetadata: guard.unary(() => describeServer(packageVersion)),
     ModelMetadata: ofModel(({ name, version }) => describeModel(findModel(models, name, version))),
+    ModelConfig: ofModel(({ name, version }) => ({ config: configOf(findModel(models, name, version)) })),
+    ModelStatistics: ofModel(({ name, version }) => {
+      const asked = name === '' ? models.loaded() : [findModel(models, name, version)];
+      return { model_stats: asked.map((served) => metrics.statistics(served)) };
+    }),
     RepositoryIndex: guard.unary(async (bytes) => {
       const { ready } = readMessage<{ ready: boolean }>('inference.RepositoryIndexRequest', bytes);
       const all = await repositoryIndex(models);

@@ -5,7 +5,7 @@ import type { CallRunner } from '../../calls/call.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import { readBinaryTail } from '../inference-body.js';
 import { errorSchema, modelParams, versionedParams } from '../schemas.js';
-import { describeModel, describeServer } from './describe.js';
+import { describeModel, describeServer } from './description.js';
 import { infer, ownDeadline } from './infer.js';
 import { jsonCarrier } from './json-carrier.js';
 import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
