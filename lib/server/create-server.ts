@@ -10,6 +10,7 @@ import fastifyPlugin from 'fastify-plugin';
 import { checkServerOptions, type ExplainServerOptions } from './configuration/options.js';
 import { explainServer } from './explain-server.js';
 import { answerParserFailure, describeFailure } from './http/errors.js';
+import { requestIdOf } from './http/request-id.js';
 import type { ModelRegistry } from './models/registry.js';
 
 export interface CreateServerOptions extends ExplainServerOptions {
@@ -60,7 +61,7 @@ export function createServer(options: CreateServerOptions): ExplainServer {
       void (reply as FastifyReply).code(status).send(body);
     },
     clientErrorHandler: answerParserFailure,
-    genReqId: ({ headers }) => clientsId(headers['x-request-id']) ?? randomUUID(),
+    genReqId: ({ headers }) => requestIdOf(headers['x-request-id']) ?? randomUUID(),
   });
   closeSilentConnections(server);
   // Not encapsulated: what it decorates and handles is the whole server's.
@@ -87,9 +88,4 @@ function closeSilentConnections(server: FastifyInstance): void {
       for (const socket of connections) if (socket.bytesRead === 0) socket.destroy();
     }, silence).unref();
   });
-}
-
-/** A client's own id for its request, where it cannot harm a log. */
-function clientsId(header: unknown): string | undefined {
-  return typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : undefined;
 }

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { packageVersion } from '../addon/package-version.js';
 import { setThreads } from '../addon/threads.js';
@@ -12,6 +12,7 @@ import {
   checkServerOptions,
   type ExplainServerOptions,
 } from './configuration/options.js';
+import type { GrpcServer, GrpcServerParts } from './grpc/grpc-server.js';
 import { errorHandler } from './http/errors.js';
 import { health } from './http/health.js';
 import { openApi } from './http/openapi.js';
@@ -28,6 +29,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** The models of the explain server. */
     gradcamModels: ModelRegistry;
+    /** The explain server's port for gRPC; null where it has none (`grpcPort`). */
+    gradcamGrpc: GrpcServer | null;
   }
 }
 
@@ -59,6 +62,8 @@ export async function explainServer(
   const workers = new Workers(options.decodeThreads);
   const calls = new CallRunner(models, gate, metrics, options, workers);
   scope.decorate('gradcamModels', models);
+  const grpc = await grpcServer({ options, models, gate, metrics, calls, log: scope.log });
+  scope.decorate('gradcamGrpc', grpc);
   scope.decorateRequest('gradcamAdmission', null);
   scope.setValidatorCompiler(validatorCompiler);
   scope.setSerializerCompiler(serializerCompiler);
@@ -95,13 +100,14 @@ export async function explainServer(
   await scope.register(health, { models });
   if (options.page) await scope.register(pageFiles);
   else scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
-  await scope.register(protectedRoutes, { options, models, gate, metrics, calls, workers });
+  await scope.register(protectedRoutes, { options, models, gate, metrics, calls, workers, grpc });
 
   let watcher: ReturnType<typeof watchModels> | undefined;
   let executors: ExecutorsByLoad | undefined;
   scope.addHook('onReady', async () => {
     executors = divideCores(options);
     if (executors) gate.onChange = (maps) => executors?.update(maps);
+    await grpc?.listen();
     void models.start(scope.log);
     if (options.watch) {
       const paths = Object.entries(options.models).map(([name, each]) => [
@@ -114,10 +120,12 @@ export async function explainServer(
   });
   scope.addHook('preClose', async () => {
     models.stopLoading();
+    void grpc?.end();
     await watcher?.close();
   });
-  // Runs when all requests are answered.
+  // Runs when all requests over HTTP are answered.
   scope.addHook('onClose', async () => {
+    await grpc?.end();
     await models.close();
     await workers.close();
     executors?.close();
@@ -132,6 +140,13 @@ function divideCores({ executors, device, models }: CheckedServerOptions): Execu
   return executors === 'auto' && onCpu ? new ExecutorsByLoad() : undefined;
 }
 
+/** Only here: gRPC is loaded where it is spoken. */
+async function grpcServer(parts: GrpcServerParts): Promise<GrpcServer | null> {
+  if (parts.options.grpcPort === undefined) return null;
+  const { GrpcServer } = await import('./grpc/grpc-server.js');
+  return new GrpcServer(parts);
+}
+
 interface ProtectedOptions {
   readonly options: CheckedServerOptions;
   readonly models: ModelRegistry;
@@ -139,11 +154,12 @@ interface ProtectedOptions {
   readonly metrics: ServerMetrics;
   readonly calls: CallRunner;
   readonly workers: Workers;
+  readonly grpc: GrpcServer | null;
 }
 
 /** What needs a token where there are tokens, and is refused under pressure. */
 async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions): Promise<void> {
-  const { options, models, gate, metrics, calls, workers } = parts;
+  const { options, models, gate, metrics, calls, workers, grpc } = parts;
   if (options.tokens.length > 0) {
     await scope.register(import('@fastify/bearer-auth'), {
       keys: new Set(options.tokens),
@@ -167,13 +183,7 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
       await inner.register(import('@fastify/rate-limit'), {
         max: options.rateLimit.max,
         timeWindow: options.rateLimit.timeWindowMs,
-        errorResponseBuilder: (_request, { after }) =>
-          Object.assign(
-            new GradCamError('ERR_INVALID_REQUEST', `Too many requests. Try again in ${after}.`),
-            {
-              statusCode: 429,
-            },
-          ),
+        errorResponseBuilder: (_request, { after }) => tooMany(after),
       });
     }
     await inner.register(import('@fastify/under-pressure'), {
@@ -181,6 +191,12 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
       maxEventLoopDelay: options.maxEventLoopDelayMs,
       pressureHandler: () => {
         throw new GradCamError('ERR_BUSY', 'The server is under pressure. Try again later.');
+      },
+    });
+    grpc?.limitBy({
+      isUnderPressure: () => inner.isUnderPressure(),
+      countRequest: async (ip) => {
+        if (options.rateLimit) await countRequest(inner, ip);
       },
     });
     inner.addHook('onRequest', async (request, reply) => calls.admit(request, reply));
@@ -193,5 +209,18 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
     await inner.register(kserveV1, { models, calls, workers });
     await inner.register(openInference, { models, calls, workers, version: packageVersion });
     await inner.register(modelRepository, { models, modelControl: options.modelControl });
+  });
+}
+
+/** Counts a request of an address that did not come over HTTP, with those that did. */
+async function countRequest(scope: FastifyInstance, ip: string): Promise<void> {
+  const asked = { ip, routeOptions: {} } as FastifyRequest;
+  const limit = await scope.createRateLimit()(asked);
+  if (!limit.isAllowed && limit.isExceeded) throw tooMany(`${limit.ttlInSeconds} seconds`);
+}
+
+function tooMany(after: string): GradCamError {
+  return Object.assign(new GradCamError('ERR_INVALID_REQUEST', `Too many requests. Try again in ${after}.`), {
+    statusCode: 429,
   });
 }

@@ -15,6 +15,7 @@ interface ServeFlags {
   readonly config?: string;
   readonly host?: string;
   readonly port?: number;
+  readonly grpcPort?: number;
   readonly device?: string;
   readonly maxBatch?: number;
   readonly maxDelay?: number;
@@ -38,10 +39,10 @@ const mebibyte = 1024 ** 2;
 
 export function serveCommand(interruption: AbortSignal): Command {
   return new Command('serve')
-    .summary('explain over HTTP, with a page')
+    .summary('explain over HTTP and gRPC, with a page')
     .description(
       'Serves models over HTTP: a page for people at /, KServe V1, the Open Inference Protocol V2, and plain pictures ' +
-        'in and out (POST /explain/NAME). Sidecars (model.json) say how pictures are prepared. docs/server.md has more.',
+        'in and out (POST /explain/NAME); with --grpc-port the Open Inference Protocol over gRPC, too. Sidecars (model.json) say how pictures are prepared. docs/server.md has more.',
     )
     .option('-m, --model <name=path>', 'model to serve, as model.pt or name=model.pt; several times', collect)
     .option('--model-repository <folder>', 'serve every NAME.pt in it')
@@ -50,6 +51,11 @@ export function serveCommand(interruption: AbortSignal): Command {
     .option('-c, --config <file>', 'options from a JSON file; flags given here win')
     .option('--host <address>', 'where to listen: 0.0.0.0 for all networks; default: 127.0.0.1')
     .option('-p, --port <port>', 'default: 8080; 0 for any free one', parsePort)
+    .option(
+      '--grpc-port <port>',
+      'also speak gRPC, on this port of the same address; 0: any free one',
+      parsePort,
+    )
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'; default: cpu")
     .option('--max-batch <images>', 'most images in one batch; default: 8, on a GPU 32', parseCount)
     .option('--max-delay <ms>', 'how long an image waits for a fuller batch; default: 0', parseMilliseconds)
@@ -95,7 +101,7 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
   const port = flags.port ?? ('port' in fromFile ? fromFile.port : undefined) ?? 8080;
   const level = flags.logLevel ?? (process.stdout.isTTY ? 'warn' : 'info');
   interruption.throwIfAborted();
-  const server = createServer({ ...options, logger: { level } });
+  const server = createServer({ ...options, grpcHost: options.grpcHost ?? host, logger: { level } });
   const threadsBefore = threads();
 
   const interrupted = once(interruption, 'abort');
@@ -115,8 +121,9 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
       server.log.warn(
         `everybody who reaches ${host} may use this server: there are no tokens (--token-file)`,
       );
+    const grpc = server.gradcamGrpc?.address ?? null;
     console.error(
-      `Listening on ${address}, loading ${server.gradcamModels.names.join(', ') || 'the repository'} ...`,
+      `Listening on ${address},${grpc === null ? '' : ` for gRPC on ${grpc},`} loading ${server.gradcamModels.names.join(', ') || 'the repository'} ...`,
     );
     await server.gradcamModels.whenLoaded();
     console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
@@ -128,7 +135,11 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
     signals.uninstall(); // A second signal ends the process at once.
     server.log.info({ signal: 'SIGINT' }, 'draining');
     const late = AbortSignal.timeout(flags.drainTimeout);
-    late.addEventListener('abort', () => server.server.closeAllConnections(), { once: true });
+    const destroy = () => {
+      server.server.closeAllConnections();
+      server.gradcamGrpc?.destroy();
+    };
+    late.addEventListener('abort', destroy, { once: true });
     await drain(server);
     late.throwIfAborted();
   } catch (error) {
@@ -153,6 +164,7 @@ async function mergeFlags(base: ExplainServerOptions, flags: ServeFlags): Promis
   const given = {
     modelRepository: flags.modelRepository,
     modelControl: flags.modelControl,
+    grpcPort: flags.grpcPort,
     watch: flags.watch,
     device: flags.device,
     maxBatch: flags.maxBatch,

@@ -7,12 +7,16 @@ export interface Ticket {
    * @throws {GradCamError} `ERR_TOO_LARGE`, `ERR_BUSY`
    */
   setMaps(count: number): void;
+  /** Counts the bytes of the body once they are known. */
+  setBytes(count: number): void;
   /**
    * Sets memory aside beside that of the body.
    * @param what - what takes it, for the message: "400 maps of 224 x 224"
    * @throws {GradCamError} `ERR_TOO_LARGE` beyond what one request may take, `ERR_BUSY` beyond what all may
    */
   reserve(bytes: number, what: string): void;
+  /** Keeps the place, beside whoever has the ticket, until the returned function is called. */
+  stay(): () => void;
   leave(): void;
 }
 
@@ -76,6 +80,15 @@ export class AdmissionGate {
     let maps = 1;
     let held = bytes;
     let inside = true;
+    let holders = 1;
+    const letGo = () => {
+      if (--holders > 0) return;
+      inside = false;
+      this.#maps -= maps;
+      this.#bytes -= held;
+      this.#left += maps;
+      this.onChange(this.#maps);
+    };
     return {
       setMaps: (count) => {
         if (!inside) return;
@@ -103,14 +116,19 @@ export class AdmissionGate {
         this.#bytes += more;
         held += more;
       },
-      leave: () => {
+      setBytes: (count) => {
         if (!inside) return;
-        inside = false;
-        this.#maps -= maps;
-        this.#bytes -= held;
-        this.#left += maps;
-        this.onChange(this.#maps);
+        const more = count - bytes;
+        this.#checkMemory(more, this.#maps > maps);
+        this.#bytes += more;
+        held += more;
+        bytes = count;
       },
+      stay: () => {
+        holders++;
+        return once(letGo);
+      },
+      leave: once(letGo),
     };
   }
 
@@ -136,4 +154,12 @@ export class AdmissionGate {
     this.refused++;
     return new GradCamError('ERR_BUSY', `The server is busy: ${reason}. Try again later.`);
   }
+}
+
+function once(call: () => void): () => void {
+  let called = false;
+  return () => {
+    if (!called) call();
+    called = true;
+  };
 }

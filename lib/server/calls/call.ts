@@ -14,11 +14,9 @@ import type { AdmissionGate, Ticket } from './admission.js';
 import type { FailureReason, ServerMetrics, Stage } from './metrics.js';
 
 /** What a request that computes holds from before its body is read. */
-interface Admission {
+export interface Admission {
   readonly model: ServedModel;
-  /** Left when the answer has gone, and whatever works for it has ended. */
   readonly ticket: Ticket;
-  readonly stay: () => () => void;
   /** Lets go of the model; the work holds it by then, or there will be none. */
   readonly leaveModel: () => void;
 }
@@ -32,6 +30,14 @@ declare module 'fastify' {
     /** The route runs a model: it needs room in the queue. */
     computes?: boolean;
   }
+}
+
+/** Who asked, whatever carries the request. */
+export interface Asker {
+  /** Milliseconds since the request came. */
+  readonly elapsed: number;
+  /** Aborted when the client has gone. */
+  readonly gone: AbortSignal;
 }
 
 /** One request to a model, from the parsed body to the answer: its model, its deadline, its times. */
@@ -102,34 +108,22 @@ export class CallRunner {
     try {
       ticket = this.#gate.enter(Math.min(bytes, this.#options.maxBodyBytes));
     } catch (error) {
-      this.#metrics.failed({ model: model.name, version: model.version }, 'REJECTED');
+      this.#metrics.failed({ model: model.name, version: model.version }, 'REJECTED', reply.elapsedTime);
       throw error;
     }
     const leaveModel = model.use();
-    let working = 1;
-    const leave = () => {
-      if (--working === 0) ticket.leave();
-    };
-    const stay = () => {
-      working++;
-      return leave;
-    };
     // Node gives up on a body that trickles in, but not any more once the server closes.
     const late = setTimeout(() => request.raw.destroy(), this.#options.deadlineMs + 5000).unref();
     this.#receiving.set(request, late);
-    request.gradcamAdmission = { model, ticket, stay, leaveModel };
+    request.gradcamAdmission = { model, ticket, leaveModel };
     reply.raw.once('close', () => {
       clearTimeout(late);
-      leave();
+      ticket.leave();
       leaveModel();
     });
   }
 
-  /**
-   * Runs what an admitted request asks for.
-   * @param deadlineMs - the request's own; undefined: the server's
-   * @throws {GradCamError} `ERR_DEADLINE_EXCEEDED`, `ERR_CLIENT_GONE`, `ERR_BUSY`, and what `work` throws
-   */
+  /** As {@link runAdmitted}, for a request over HTTP that {@link admit} let in. */
   async run<T>(
     request: FastifyRequest,
     reply: FastifyReply,
@@ -139,8 +133,35 @@ export class CallRunner {
     clearTimeout(this.#receiving.get(request));
     const admission = request.gradcamAdmission;
     if (!admission) throw new GradCamError('ERR_INTERNAL', `${request.url} runs without being admitted.`);
-    const { model, ticket, stay, leaveModel } = admission;
-    const leaveQueue = stay();
+    const gone = new AbortController();
+    const onClose = () => gone.abort();
+    if (reply.raw.destroyed) onClose();
+    else reply.raw.once('close', onClose);
+    const asker = {
+      gone: gone.signal,
+      get elapsed() {
+        return reply.elapsedTime;
+      },
+    };
+    try {
+      return await this.runAdmitted(admission, asker, deadlineMs, work);
+    } finally {
+      reply.raw.removeListener('close', onClose);
+    }
+  }
+
+  /**
+   * Runs what an admitted request asks for.
+   * @param deadlineMs - the request's own; undefined: the server's
+   * @throws {GradCamError} `ERR_DEADLINE_EXCEEDED`, `ERR_CLIENT_GONE`, `ERR_BUSY`, and what `work` throws
+   */
+  async runAdmitted<T>(
+    { model, ticket, leaveModel }: Admission,
+    asker: Asker,
+    deadlineMs: number | undefined,
+    work: (call: Call) => Promise<T>,
+  ): Promise<T> {
+    const leaveQueue = ticket.stay();
     const letGo = model.use();
     const leave = () => {
       letGo();
@@ -153,35 +174,35 @@ export class CallRunner {
     const budget = Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.maxDeadlineMs);
     const timer = setTimeout(
       () => end.abort(new GradCamError('ERR_DEADLINE_EXCEEDED', `There was no answer within ${budget} ms.`)),
-      Math.max(0, budget - reply.elapsedTime),
+      Math.max(0, budget - asker.elapsed),
     );
-    const onClose = () => end.abort(new GradCamError('ERR_CLIENT_GONE', 'The client closed the connection.'));
-    if (reply.raw.destroyed) onClose();
-    else reply.raw.once('close', onClose);
+    const onGone = () => end.abort(new GradCamError('ERR_CLIENT_GONE', 'The client closed the connection.'));
+    if (asker.gone.aborted) onGone();
+    else asker.gone.addEventListener('abort', onGone, { once: true });
     const given = new Promise<never>((_, reject) => {
       end.signal.addEventListener('abort', () => reject(end.signal.reason), { once: true });
     });
     given.catch(() => {});
     // The answer waits for no work that is given up, but its model and its place in the queue do.
-    const working = this.#start(ticket, reply, model, end, work);
+    const working = this.#start(ticket, asker, model, end, work);
     working.then(leave, leave);
     try {
       const answer = await Promise.race([working, given]);
-      this.#metrics.succeeded(labels, reply.elapsedTime);
+      this.#metrics.succeeded(labels, asker.elapsed);
       return answer;
     } catch (error) {
       end.abort(error); // what is under way for other images of the request
-      this.#metrics.failed(labels, reasonOf(error));
+      this.#metrics.failed(labels, reasonOf(error), asker.elapsed);
       throw error;
     } finally {
       clearTimeout(timer);
-      reply.raw.removeListener('close', onClose);
+      asker.gone.removeEventListener('abort', onGone);
     }
   }
 
   async #start<T>(
     ticket: Ticket,
-    reply: FastifyReply,
+    asker: Asker,
     model: ServedModel,
     end: AbortController,
     work: (call: Call) => Promise<T>,
@@ -196,6 +217,7 @@ export class CallRunner {
       const took = performance.now() - started;
       this.#metrics.stage(name, model.name, took);
       if (name === 'preprocess') this.#metrics.compute('compute_input', labels, took);
+      if (name === 'predict') this.#metrics.compute('compute_infer', labels, took);
       if (name === 'postprocess') this.#metrics.compute('compute_output', labels, took);
       return result;
     };
@@ -219,7 +241,7 @@ export class CallRunner {
       predict: (input, given) => timed('predict', () => model.predict(input, given, signal)),
       stage: timed,
       get elapsed() {
-        return reply.elapsedTime;
+        return asker.elapsed;
       },
     });
   }

@@ -6,6 +6,7 @@ import { GradCamError } from '../../errors/errors.js';
 
 const count = z.number().int().positive();
 const milliseconds = z.number().nonnegative();
+const port = z.number().int().min(0).max(65_535);
 
 /** What a model may be called: it is part of addresses and, in a repository, of a file's name. */
 export const modelName: z.ZodString = z
@@ -49,6 +50,8 @@ const schema = z.strictObject({
   tokens: z.array(z.string().min(8, 'A token has at least 8 characters')).default([]),
   rateLimit: z.strictObject({ max: count, timeWindowMs: count.default(60_000) }).optional(),
   page: z.boolean().default(true),
+  grpcPort: port.optional(),
+  grpcHost: z.string().min(1).default('127.0.0.1'),
 });
 
 /** A model to serve, or just the path of its file. */
@@ -79,7 +82,7 @@ export function checkServerOptions(
 
 const fileSchema = z.looseObject({
   host: z.string().min(1).optional(),
-  port: z.number().int().min(0).max(65_535).optional(),
+  port: port.optional(),
 });
 
 /** What a configuration file says: where to listen, and the options of the server. */

@@ -113,6 +113,11 @@ export class ServedModel {
     return this.definition.method ?? 'gradcam';
   }
 
+  /** How long an image waits for a fuller batch. */
+  get maxDelayMs(): number {
+    return this.#explainerOptions.maxDelayMs;
+  }
+
   /** The layers when a request names none; undefined where the library chooses. */
   get defaultLayers(): TargetLayer | readonly TargetLayer[] | undefined {
     return this.definition.layer ?? this.sidecar?.layer;

@@ -6,16 +6,9 @@ import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
-import { memoryOf } from '../map-memory.js';
+import { memoryOf, type NumberForm } from '../map-memory.js';
 import type { InferBody } from './schemas.js';
-import {
-  joinTensors,
-  type NamedTensor,
-  nameTensor,
-  type ReadInput,
-  readInputs,
-  writeOutput,
-} from './tensors.js';
+import { joinTensors, type NamedTensor, nameTensor, type ReadInput } from './tensors.js';
 
 /** `output` is the model's own; the others are of explains, one row for each image and class. */
 export const outputNames = ['output', 'heatmap', 'scores', 'classes', 'images'] as const;
@@ -30,11 +23,27 @@ const explainParameters = [
   'eigen_smooth',
 ] as const;
 
-export interface InferAnswer {
-  /** The JSON. */
-  readonly head: Buffer;
-  /** What goes behind the JSON, in order; empty where all is in it. */
-  readonly bytes: Buffer[];
+/** What a request asks for of an output. */
+export type AskedOutput = NonNullable<InferBody['outputs']>[number];
+
+/** The answer to an inference, before its tensors are written. */
+export interface InferResult {
+  readonly head: {
+    model_name: string;
+    model_version: string;
+    id?: string;
+    parameters?: Record<string, string | number>;
+  };
+  readonly outputs: readonly { readonly tensor: NamedTensor; readonly asked: AskedOutput }[];
+}
+
+/** How the tensors of a request are carried, over HTTP or gRPC. */
+export interface TensorCarrier<Answer> {
+  /** The inputs of the body, in order. */
+  read(): ReadInput[];
+  /** How the numbers of an output are written. */
+  formOf(output: string): NumberForm;
+  write(result: InferResult): Answer | Promise<Answer>;
 }
 
 /** Images that are explained together, with the position of the first of them in the request. */
@@ -44,7 +53,20 @@ interface Part {
   readonly start: number;
 }
 
-export async function infer(call: Call, body: InferBody, binary: Buffer | null): Promise<InferAnswer> {
+/**
+ * Milliseconds that a request gives itself: ours, or Triton's `timeout`, in microseconds and 0 for none. Undefined where it
+ * says nothing.
+ */
+export function ownDeadline({ parameters }: Pick<InferBody, 'parameters'>): number | undefined {
+  const { deadline_ms: own, timeout = 0 } = parameters ?? {};
+  return own ?? (timeout > 0 ? Math.ceil(timeout / 1000) : undefined);
+}
+
+export async function infer<Answer>(
+  call: Call,
+  body: InferBody,
+  carrier: TensorCarrier<Answer>,
+): Promise<Answer> {
   const asked = body.parameters ?? {};
   const wanted = body.outputs?.map(({ name }) => name);
   const explains =
@@ -52,7 +74,7 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
     explainParameters.some((name) => asked[name] !== undefined) ||
     body.inputs.some(({ name }) => name === 'class');
   const { inputs, classes } = await call.stage('preprocess', () => {
-    const read = readInputs(body.inputs, binary);
+    const read = carrier.read();
     return {
       inputs: read.filter(({ name }) => name !== 'class'),
       classes: read.find(({ name }) => name === 'class'),
@@ -63,18 +85,18 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
   const targets = explains ? readClasses(call, asked.class, classes, images) : undefined;
   const maps = targets?.reduce((sum, { length }) => sum + length, 0) ?? images;
   call.setMaps(maps);
-  reserveMemory(call, body, inputs, explains ? maps : 0);
+  reserveMemory(call, body, carrier, inputs, explains ? maps : 0);
   const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
   const results = await call.each(parts, async (part) => {
     try {
       return choice
         ? await explainPart(call, part, choice, targets)
-        : await predictPart(call, body, part, asked.arguments);
+        : await predictPart(call, carrier, part, asked.arguments);
     } finally {
       for (const tensor of part.tensors) tensor.dispose();
     }
   });
-  return await call.stage('postprocess', () => write(call, body, results));
+  return await call.stage('postprocess', () => carrier.write(gather(call, body, results)));
 }
 
 function countImages(inputs: readonly ReadInput[]): number {
@@ -89,14 +111,14 @@ function countImages(inputs: readonly ReadInput[]): number {
   return images;
 }
 
-/** True where an output is asked for as bytes behind the JSON. */
-function isBinary({ parameters, outputs }: InferBody, name: string): boolean {
-  const own = outputs?.find((output) => output.name === name)?.parameters?.binary_data;
-  return own === undefined ? parameters?.binary_data_output === true : own === true;
-}
-
 /** For the inputs, and for maps of the inputs' size; smaller ones are counted when they are there. */
-function reserveMemory(call: Call, body: InferBody, inputs: readonly ReadInput[], maps: number): void {
+function reserveMemory(
+  call: Call,
+  body: InferBody,
+  carrier: TensorCarrier<unknown>,
+  inputs: readonly ReadInput[],
+  maps: number,
+): void {
   const [first] = inputs as readonly [ReadInput];
   const [channels, ...preparedSize] = call.model.inputShape;
   const prepared = 'elements' in first;
@@ -104,8 +126,8 @@ function reserveMemory(call: Call, body: InferBody, inputs: readonly ReadInput[]
   call.reserve(4 * values, `${first.shape[0]} pictures`);
   if (maps === 0 || body.parameters?.upsample === false) return;
   const size = prepared ? preparedSize : first.shape.slice(2);
-  const form = isBinary(body, 'heatmap') ? 'binary' : 'array';
-  call.reserve(memoryOf(maps * product(size), form), `${maps} maps of ${[...size].reverse().join(' x ')}`);
+  const bytes = memoryOf(maps * product(size), carrier.formOf('heatmap'));
+  call.reserve(bytes, `${maps} maps of ${[...size].reverse().join(' x ')}`);
 }
 
 const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
@@ -235,7 +257,7 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
 
 async function predictPart(
   call: Call,
-  body: InferBody,
+  carrier: TensorCarrier<unknown>,
   { tensors }: Part,
   given: ModelArguments | undefined,
 ): Promise<PartResult> {
@@ -243,7 +265,7 @@ async function predictPart(
   const named = nameOutputs(output);
   for (const { name, values, shape } of named)
     call.reserve(
-      memoryOf(values.length, isBinary(body, name) ? 'binary' : 'array'),
+      memoryOf(values.length, carrier.formOf(name)),
       `The output ${name} of [${shape.join(', ')}]`,
     );
   return { tensors: named, parameters: {} };
@@ -256,28 +278,25 @@ function nameOutputs(output: ModelOutput, name = 'output'): NamedTensor[] {
   return Object.entries(output).flatMap(([key, inner]) => nameOutputs(inner, `${name}.${key}`));
 }
 
-async function write(call: Call, body: InferBody, results: readonly PartResult[]): Promise<InferAnswer> {
-  const { id, outputs } = body;
+/** The outputs that were asked for, each of all parts. */
+function gather(call: Call, { id, outputs }: InferBody, results: readonly PartResult[]): InferResult {
   const names = results[0]?.tensors.map(({ name }) => name) ?? [];
-  const asked: NonNullable<InferBody['outputs']> = outputs ?? names.map((name) => ({ name }));
+  const asked: readonly AskedOutput[] = outputs ?? names.map((name) => ({ name }));
   const twice = asked.find(({ name }, index) => asked.findIndex((other) => other.name === name) < index);
   if (twice) throw invalidRequest(`The output ${twice.name} is asked for twice.`);
-  const bytes: Buffer[] = [];
-  const written = asked.map((output) => {
-    if (!names.includes(output.name))
-      throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
-    const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
-    const result = writeOutput(joinTensors(parts), isBinary(body, output.name));
-    if (result.bytes) bytes.push(result.bytes);
-    return result.json;
-  });
   const [first] = results;
-  const head = await call.writeJson({
-    model_name: call.model.name,
-    model_version: call.model.version,
-    id,
-    parameters: first && Object.keys(first.parameters).length > 0 ? first.parameters : undefined,
-    outputs: written,
-  });
-  return { head, bytes };
+  return {
+    head: {
+      model_name: call.model.name,
+      model_version: call.model.version,
+      ...(id === undefined ? {} : { id }),
+      ...(first && Object.keys(first.parameters).length > 0 ? { parameters: first.parameters } : {}),
+    },
+    outputs: asked.map((output) => {
+      if (!names.includes(output.name))
+        throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
+      const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
+      return { tensor: joinTensors(parts), asked: output };
+    }),
+  };
 }

@@ -3,11 +3,12 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { CallRunner } from '../../calls/call.js';
 import type { ModelRegistry } from '../../models/registry.js';
-import type { ServedModel } from '../../models/served-model.js';
 import type { Workers } from '../../workers/workers.js';
 import { readInferenceBodies } from '../inference-body.js';
 import { errorSchema, modelParams, versionedParams } from '../schemas.js';
-import { infer, outputNames } from './infer.js';
+import { describeModel, describeServer } from './description.js';
+import { infer, ownDeadline } from './infer.js';
+import { jsonCarrier } from './json-carrier.js';
 import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
 
 // The Open Inference Protocol, version 2, with Triton's binary tensor extension. It has no explain of its own: an
@@ -37,7 +38,7 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
     },
-    async () => ({ name: 'node-gradcam', version, extensions: ['binary_tensor_data', 'model_repository'] }),
+    async () => describeServer(version),
   );
 
   for (const versioned of [false, true]) {
@@ -63,7 +64,7 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
           },
         },
       },
-      async (request) => describe(models.get(request.params.model, request.params.version)),
+      async (request) => describeModel(models.get(request.params.model, request.params.version)),
     );
 
     server.get(
@@ -93,11 +94,10 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
       async (request, reply) => {
-        const { deadline_ms: deadlineMs } = request.body.parameters ?? {};
-        const binary = request.gradcamBinary;
+        const { body, gradcamBinary: binary } = request;
         request.gradcamBinary = null;
-        const { head, bytes } = await calls.run(request, reply, deadlineMs, (call) =>
-          infer(call, request.body, binary),
+        const { head, bytes } = await calls.run(request, reply, ownDeadline(body), (call) =>
+          infer(call, body, jsonCarrier(call, body, binary)),
         );
         // Written with its numbers, it passes the schema by: Fastify sends bytes as they are.
         if (bytes.length === 0) return reply.type('application/json').send(head as never);
@@ -108,24 +108,4 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
       },
     );
   }
-}
-
-function describe(served: ServedModel) {
-  const { sidecar } = served;
-  const [channels, height, width] = sidecar ? served.inputShape : [-1, -1, -1];
-  const classes = sidecar?.labels?.length ?? -1;
-  const shapes = {
-    output: { datatype: 'FP32', shape: [-1, classes] },
-    heatmap: { datatype: 'FP32', shape: [-1, height, width] },
-    scores: { datatype: 'FP32', shape: [-1] },
-    classes: { datatype: 'INT64', shape: [-1] },
-    images: { datatype: 'INT64', shape: [-1] },
-  };
-  return {
-    name: served.name,
-    versions: [served.version],
-    platform: 'pytorch_torchscript',
-    inputs: [{ name: 'input', datatype: 'FP32', shape: [-1, channels, height, width] }],
-    outputs: outputNames.map((name) => ({ name, ...shapes[name] })),
-  };
 }

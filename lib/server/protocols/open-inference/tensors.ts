@@ -74,7 +74,8 @@ export function readInputs(inputs: readonly InferInput[], binary: Buffer | null)
   return read;
 }
 
-function countOf({ name, shape }: InferInput): number {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function countOf({ name, shape }: InferInput): number {
   const count = shape.reduce((product, length) => product * length, 1);
   if (!Number.isSafeInteger(count) || count < 1)
     throw invalidRequest(`The shape of the input ${name} is empty or too large.`);
@@ -93,7 +94,8 @@ function isHalf(datatype: string): datatype is HalfType {
   return (halfTypes as readonly string[]).includes(datatype);
 }
 
-function readBytes(input: InferInput, bytes: Buffer): ReadInput {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function readBytes(input: InferInput, bytes: Buffer): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
@@ -135,8 +137,11 @@ function splitElements(name: string, bytes: Buffer): Buffer[] {
   return elements;
 }
 
-/** Data of JSON: numbers are packed by now, texts are flat. */
-function readJson(input: InferInput, data: PackedNumbers | readonly unknown[]): ReadInput {
+/**
+ * Data of JSON: numbers are packed by now, texts are flat.
+ * @throws {GradCamError} `ERR_INVALID_REQUEST`
+ */
+export function readJson(input: InferInput, data: PackedNumbers | readonly unknown[]): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
