@@ -51,7 +51,15 @@ export function sidecarPath(modelPath: string | URL): string {
  * @throws {GradCamError} `ERR_SIDECAR` for one that is not valid, or whose file of labels is not
  */
 export async function loadSidecar(modelPath: string | URL): Promise<Sidecar | null> {
-  const path = sidecarPath(modelPath);
+  return await readSidecar(sidecarPath(modelPath));
+}
+
+/**
+ * Reads a sidecar of any name; null where there is no such file.
+ * @throws as {@link loadSidecar}
+ * @internal
+ */
+export async function readSidecar(path: string): Promise<Sidecar | null> {
   let text: string;
   try {
     text = await readTextFile(path);

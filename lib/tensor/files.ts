@@ -61,6 +61,15 @@ export function tensorToJson(tensor: Tensor, digits = 5): TensorJson {
 }
 
 /**
+ * A tensor as the content of a file of that format.
+ * @throws as {@link tensorToNpy} and {@link tensorToJson}
+ * @internal
+ */
+export function encodeTensor(tensor: Tensor, format: 'npy' | 'json'): Buffer {
+  return format === 'npy' ? tensorToNpy(tensor) : Buffer.from(`${JSON.stringify(tensorToJson(tensor))}\n`);
+}
+
+/**
  * Writes a tensor, such as raw maps; the extension (.npy, .json) chooses the format, and missing folders are made. The
  * file appears complete or not at all.
  * @param file - its path, or a `file:` URL
@@ -71,7 +80,7 @@ export function tensorToJson(tensor: Tensor, digits = 5): TensorJson {
 export async function writeTensor(tensor: Tensor, file: string | URL): Promise<void> {
   const path = filePath(file);
   const extension = typeof path === 'string' ? extname(path).toLowerCase() : '';
-  if (extension === '.npy') await writeWholeFile(path, tensorToNpy(tensor));
-  else if (extension === '.json') await writeWholeFile(path, `${JSON.stringify(tensorToJson(tensor))}\n`);
-  else throw invalidArgumentType('path', 'a file ending in .npy or .json', path);
+  if (extension !== '.npy' && extension !== '.json')
+    throw invalidArgumentType('path', 'a file ending in .npy or .json', path);
+  await writeWholeFile(path, encodeTensor(tensor, extension === '.npy' ? 'npy' : 'json'));
 }

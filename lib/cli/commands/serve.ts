@@ -40,7 +40,8 @@ export function serveCommand(interruption: AbortSignal): Command {
     .summary('explain over HTTP, with a page')
     .description(
       'Serves models over HTTP: a page for people at /, KServe V1, the Open Inference Protocol V2, and plain pictures ' +
-        'in and out (POST /explain/NAME). Sidecars (model.json) say how pictures are prepared. docs/server.md has more.',
+        'in and out (POST /explain/NAME). Sidecars (model.json) say how pictures are prepared. A model that cannot be ' +
+        'loaded is told of, and the others are served; where none can, the command ends with 3. docs/server.md has more.',
     )
     .option('-m, --model <name=path>', 'model to serve, as model.pt or name=model.pt; several times', collect)
     .option('--model-repository <folder>', 'serve every NAME.pt in it')
@@ -116,8 +117,19 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
     console.error(
       `Listening on ${address}, loading ${server.gradcamModels.names.join(', ') || 'the repository'} ...`,
     );
-    await server.gradcamModels.whenLoaded();
-    console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
+    const failure = await server.gradcamModels.whenLoaded().then(
+      () => null,
+      (error: unknown) => ({ error }),
+    );
+    const models = server.gradcamModels.status();
+    const ready = models.filter(({ state }) => state === 'READY');
+    if (failure && ready.length === 0) throw failure.error;
+    // As createServer() does: one model that cannot be loaded is no reason to serve none. The readiness probe tells of it.
+    if (failure) {
+      for (const { name, reason } of models.filter(({ state }) => state !== 'READY'))
+        if (reason !== 'not loaded') console.error(`Not ready: ${name}: ${reason}`);
+    }
+    console.error(`Ready: ${ready.map(({ name }) => name).join(', ')}`);
   };
   try {
     if (flags.executors !== undefined || flags.threads !== undefined) setThreads(threadsOf(flags));
