@@ -6,6 +6,7 @@ import { setThreads, type ThreadOptions, threads } from '../../addon/threads.js'
 import { UsageError } from '../../errors/usage-error.js';
 import type { ExplainServerOptions } from '../../server/index.js';
 import { collect, parseCount } from '../options/arguments.js';
+import { failureOf } from '../terminal/exit-codes.js';
 
 interface ServeFlags {
   readonly model?: string[];
@@ -126,8 +127,9 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
     if (failure && ready.length === 0) throw failure.error;
     // As createServer() does: one model that cannot be loaded is no reason to serve none. The readiness probe tells of it.
     if (failure) {
-      for (const { name, reason } of models.filter(({ state }) => state !== 'READY'))
-        if (reason !== 'not loaded') console.error(`Not ready: ${name}: ${reason}`);
+      const failed = models.filter(({ state, reason }) => state !== 'READY' && reason !== 'not loaded');
+      const only = failed.length === 1 ? failureOf(failure.error).message : null;
+      for (const { name, reason } of failed) console.error(`Not ready: ${name}: ${only ?? reason}`);
     }
     console.error(`Ready: ${ready.map(({ name }) => name).join(', ')}`);
   };
