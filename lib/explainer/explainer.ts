@@ -276,7 +276,7 @@ export class Explainer {
         signal: everyoneLeft.signal,
       });
       if (items.length === 1) {
-        this.#shared.learn(items[0] as WaitingItem, whole.outputs);
+        if (!this.#cam.runsImagesAlone) this.#shared.learn(items[0] as WaitingItem, whole.outputs);
         this.#statistics.addBatch(items, whole.timings, started);
         answer(items[0] as WaitingItem, whole, started);
         return true;

@@ -1,7 +1,7 @@
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { batchStatus, cancelBatches, submitBatch } from 'node-gradcam/batch';
+import { batchStatus, submitBatch } from 'node-gradcam/batch';
 import {
   filesBelow,
   makePictures,
@@ -58,7 +58,7 @@ withRedis('a sidecar of another program, and one elsewhere', async (t) => {
 
 withRedis('damaged books of a batch are told of, and it can be cancelled', async (t) => {
   const { root } = await makePictures(1);
-  const { address } = newQueue();
+  const { address, args } = newQueue();
   const { batch } = await submitBatch(submission(root, address));
   const redis = new Redis(address.redis);
   t.teardown(() => redis.disconnect());
@@ -69,6 +69,7 @@ withRedis('damaged books of a batch are told of, and it can be cancelled', async
       message: new RegExp(`batch ${batch} is damaged.*gradcam batch cancel ${batch}`),
     });
   }
-  await cancelBatches({ ...address, batch });
+  const cancelled = await gradcam(['batch', 'cancel', batch, '--json', ...args]);
+  t.deepEqual(JSON.parse(cancelled.stdout), { batches: 1, removedChunks: 1, runningChunks: 0 });
   t.deepEqual((await batchStatus(address)).batches, []);
 });

@@ -53,8 +53,10 @@ export async function eachImage<Report>(
  * Ends a command as its images ended, with the exit code that is due.
  * @param json - what `--json` prints, to which the failure that ended the run is added; null without `--json`
  */
-export function finish({ failed, end }: ImageOutcomes<unknown>, json: object | null): void {
-  if (json) printJson(end ? { ...json, error: failureOf(end.error) } : json);
+export function finish({ all, failed, end }: ImageOutcomes<unknown>, json: object | null): void {
+  // Where the first image ended the run, there is nothing to tell but the error.
+  if (json && (all.length > 0 || end === null))
+    printJson(end ? { ...json, error: failureOf(end.error) } : json);
   if (end) throw end.error;
   if (failed.length > 0) throw new SomeImagesFailed();
 }
