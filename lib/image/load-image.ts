@@ -1,12 +1,17 @@
 import sharp, { type KernelEnum, type Sharp } from 'sharp';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { filePath } from '../files/file-path.js';
 import { Tensor } from '../tensor/tensor.js';
+import { bytesFrom } from '../tensor/typed-array-bytes.js';
 import { type Depth, decodeDeep, depthOf, placeDeep, toBytes } from './deep-picture.js';
 import { fitGeometry, type ImageGeometry } from './geometry.js';
 import { type CheckedOptions, checkOptions, type Interpolation, type LoadImageOptions } from './options.js';
 import { decodeOriginal, type OriginalPhoto, sameSize } from './original-photo.js';
 import { unreadableKind } from './picture-kinds.js';
 import { resample } from './resample.js';
+
+/** A picture's file, as a path or a `file:` URL, or its bytes. */
+export type ImageSource = string | URL | ArrayBuffer | SharedArrayBuffer | ArrayBufferView;
 
 /** A picture as a model sees it. */
 export interface LoadedImage {
@@ -55,18 +60,22 @@ const kernels: Record<Interpolation, keyof KernelEnum> = {
  * resize the shorter side, cut out the centre, scale to 0..1, subtract the mean, divide by the standard deviation.
  * EXIF orientation is applied, colours become sRGB (see `colorProfile`), and what is transparent becomes white. Files of 16 bits and floats keep
  * their depth: `range` says which of their values become 0 and 1.
- * @param source - a file's path, or its bytes
+ * @param source - a file's path or `file:` URL, or its bytes: a buffer, or any view of one
  * @throws {GradCamError} `ERR_IMAGE_LOAD`, which names the kinds that are known and not read: HEIC, DICOM, JPEG 2000, BMP
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example const image = await loadImage('cat.jpg', { size: 224 });
  */
-export async function loadImage(
+export async function loadImage(source: ImageSource, options?: LoadImageOptions): Promise<LoadedImage> {
+  const path = filePath(source, 'source');
+  const given = typeof path === 'string' ? path : bytesFrom(path);
+  if (given === null) throw invalidArgumentType('source', "a file's path or URL, or its bytes", source);
+  return await loadGiven(given, options);
+}
+
+async function loadGiven(
   source: string | Uint8Array,
-  options?: LoadImageOptions,
+  options: LoadImageOptions | undefined,
 ): Promise<LoadedImage> {
-  if (typeof source !== 'string' && !(source instanceof Uint8Array)) {
-    throw invalidArgumentType('source', "a file's path or its bytes", source);
-  }
   return imageOf(await decodeImage(source, options), source, options);
 }
 
@@ -156,8 +165,8 @@ async function readable<T>(source: string | Uint8Array, read: () => Promise<T>):
     const kind = await unreadableKind(source);
     const reason = kind
       ? `it is ${kind.name}, which sharp cannot read here: ${kind.cure}`
-      : (cause as Error).message.split('\n')[0];
-    const message = `Cannot read ${describeSource(source)}: ${reason}.`.replace('..', '.');
+      : (cause as Error).message.split('\n')[0]?.replace(/\.$/, '');
+    const message = `Cannot read ${describeSource(source)}: ${reason}.`;
     throw new GradCamError('ERR_IMAGE_LOAD', message, {
       cause,
       details: typeof source === 'string' ? { path: source } : {},

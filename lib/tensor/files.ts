@@ -1,6 +1,7 @@
 import { endianness } from 'node:os';
 import { extname } from 'node:path';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
+import { filePath } from '../files/file-path.js';
 import { writeWholeFile } from '../files/whole-file.js';
 import { Tensor, type TensorData } from './tensor.js';
 import { bytesOf } from './typed-array-bytes.js';
@@ -67,15 +68,26 @@ export function tensorToJson(tensor: Tensor, digits = 5): TensorJson {
 }
 
 /**
+ * A tensor as the content of a file of that format.
+ * @throws as {@link tensorToNpy} and {@link tensorToJson}
+ * @internal
+ */
+export function encodeTensor(tensor: Tensor, format: 'npy' | 'json'): Buffer {
+  return format === 'npy' ? tensorToNpy(tensor) : Buffer.from(`${JSON.stringify(tensorToJson(tensor))}\n`);
+}
+
+/**
  * Writes a tensor, such as raw maps; the extension (.npy, .json) chooses the format, and missing folders are made. The
  * file appears complete or not at all.
+ * @param file - its path, or a `file:` URL
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
  * @throws {GradCamError} `ERR_DISPOSED`
  * @example await writeTensor(explanation.heatmaps, 'maps.npy');
  */
-export async function writeTensor(tensor: Tensor, path: string): Promise<void> {
+export async function writeTensor(tensor: Tensor, file: string | URL): Promise<void> {
+  const path = filePath(file);
   const extension = typeof path === 'string' ? extname(path).toLowerCase() : '';
-  if (extension === '.npy') await writeWholeFile(path, tensorToNpy(tensor));
-  else if (extension === '.json') await writeWholeFile(path, `${JSON.stringify(tensorToJson(tensor))}\n`);
-  else throw invalidArgumentType('path', 'a file ending in .npy or .json', path);
+  if (extension !== '.npy' && extension !== '.json')
+    throw invalidArgumentType('path', 'a file ending in .npy or .json', path);
+  await writeWholeFile(path, encodeTensor(tensor, extension === '.npy' ? 'npy' : 'json'));
 }

@@ -6,6 +6,7 @@ import { setThreads, threads } from '../../addon/threads.js';
 import { UsageError } from '../../errors/usage-error.js';
 import type { ExplainServerOptions } from '../../server/index.js';
 import { collect, parseCount } from '../options/arguments.js';
+import { failureOf } from '../terminal/exit-codes.js';
 
 interface ServeFlags {
   readonly model?: string[];
@@ -39,10 +40,12 @@ const mebibyte = 1024 ** 2;
 
 export function serveCommand(interruption: AbortSignal): Command {
   return new Command('serve')
-    .summary('explain over HTTP and gRPC, with a page')
+    .summary('explain over HTTP and gRPC')
     .description(
       'Serves models over HTTP: a page for people at /, KServe V1, the Open Inference Protocol V2, and plain pictures ' +
-        'in and out (POST /explain/NAME); with --grpc-port the Open Inference Protocol over gRPC, too. Sidecars (model.json) say how pictures are prepared. docs/server.md has more.',
+        'in and out (POST /explain/NAME); with --grpc-port the Open Inference Protocol over gRPC, too. Sidecars (model.json) ' +
+        'say how pictures are prepared. A model that cannot be loaded is told of, and the others are served; where none can, ' +
+        'the command ends with 3. docs/server.md has more.',
     )
     .option('-m, --model <name=path>', 'model to serve, as model.pt or name=model.pt; several times', collect)
     .option('--model-repository <folder>', 'serve every NAME.pt in it')
@@ -125,8 +128,20 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
     console.error(
       `Listening on ${address},${grpc === null ? '' : ` for gRPC on ${grpc},`} loading ${server.gradcamModels.names.join(', ') || 'the repository'} ...`,
     );
-    await server.gradcamModels.whenLoaded();
-    console.error(`Ready: ${server.gradcamModels.names.join(', ')}`);
+    const failure = await server.gradcamModels.whenLoaded().then(
+      () => null,
+      (error: unknown) => ({ error }),
+    );
+    const models = server.gradcamModels.status();
+    const ready = models.filter(({ state }) => state === 'READY');
+    if (failure && ready.length === 0) throw failure.error;
+    // As createServer() does: one model that cannot be loaded is no reason to serve none. The readiness probe tells of it.
+    if (failure) {
+      const failed = models.filter(({ state, reason }) => state !== 'READY' && reason !== 'not loaded');
+      const only = failed.length === 1 ? failureOf(failure.error).message : null;
+      for (const { name, reason } of failed) console.error(`Not ready: ${name}: ${only ?? reason}`);
+    }
+    console.error(`Ready: ${ready.map(({ name }) => name).join(', ')}`);
   };
   try {
     if (flags.threads !== undefined) setThreads({ intraOpThreads: flags.threads });

@@ -1,0 +1,370 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { buffer, text } from 'node:stream/consumers';
+import test from 'ava';
+import sharp from 'sharp';
+import { demoModel, fitsColumns, gradcam, photo, program, refused } from '../helpers/cli.js';
+import { temporaryFolder } from '../helpers/package-copy.js';
+import { fixturePath } from '../helpers/root.js';
+
+// What every command that explains images promises, whichever it is.
+
+const tiny = fixturePath('scripted.pt');
+const small = ['--size', '32'];
+const png = ({ stdout }: { stdout: Buffer }) => sharp(stdout).metadata();
+
+/** The program with something on its standard input. */
+async function withInput(args: readonly string[], input: Uint8Array, cwd: string) {
+  const child = spawn(process.execPath, [program, ...args], { cwd });
+  child.stdin.on('error', () => {}); // It may end before it has read all.
+  child.stdin.end(input);
+  const [stdout, stderr, [code]] = await Promise.all([
+    buffer(child.stdout),
+    text(child.stderr),
+    once(child, 'close'),
+  ]);
+  return { code, stdout, stderr };
+}
+
+/** Photos of which the second cannot be read. */
+async function photosIn(folder: string, names = ['a.png', 'b.jpg', 'c.png']): Promise<void> {
+  for (const name of names) {
+    const path = join(folder, name);
+    if (name === 'b.jpg') await writeFile(path, 'no picture');
+    else await copyFile(photo, path);
+  }
+}
+
+const commands: Readonly<Record<string, readonly string[]>> = {
+  explain: [],
+  attribute: ['-m', 'saliency'],
+  evaluate: ['-m', 'gradcam,randomcam'],
+};
+
+for (const [command, how] of Object.entries(commands)) {
+  const run = (images: readonly string[], folder: string, ...more: string[]) =>
+    gradcam([command, tiny, ...images, ...small, ...how, ...more], folder);
+
+  test.serial(`${command}: one bad image of many ends no run`, async (t) => {
+    const folder = temporaryFolder(t);
+    await photosIn(folder);
+    const plain = await run(['.'], folder);
+    t.is(plain.code, 1);
+    t.regex(plain.stderr, /^error: .*b\.jpg.*\(ERR_IMAGE_LOAD\)\n$/);
+    if (command === 'evaluate') t.regex(plain.stdout, /^2 images, best first by ROAD/);
+    else t.deepEqual((await readdir(folder)).filter((name) => name.includes('-gradcam')).length, 2);
+    const { code, stdout } = await run(['a.png', 'b.jpg', 'c.png'], folder, '--json');
+    t.is(code, 1);
+    const json = JSON.parse(stdout);
+    const failures =
+      command === 'evaluate' ? json.failed : json.images.filter((each: object) => 'error' in each);
+    t.deepEqual(
+      failures.map(({ path, error }: { path: string; error: { code: string } }) => [path, error.code]),
+      [['b.jpg', 'ERR_IMAGE_LOAD']],
+    );
+    t.is(command === 'evaluate' ? json.images : json.images.length - 1, 2);
+    t.false('error' in json);
+  });
+
+  test.serial(`${command}: folders with all below them, and patterns`, async (t) => {
+    const folder = temporaryFolder(t);
+    await mkdir(join(folder, 'photos [1]', 'deep', 'deeper'), { recursive: true });
+    await photosIn(join(folder, 'photos [1]'), ['a.png']);
+    await photosIn(join(folder, 'photos [1]', 'deep', 'deeper'), ['d.png']);
+    await sharp(photo)
+      .jpeg()
+      .toFile(join(folder, 'photos [1]', 'deep', 'e.jpg'));
+    const counted = async (argument: string, cwd = folder) => {
+      const { code, stdout, stderr } = await run([argument], cwd, '--json');
+      t.is(code, 0, stderr);
+      const { images } = JSON.parse(stdout);
+      return typeof images === 'number' ? images : images.map(({ path }: { path: string }) => path);
+    };
+    const expected = (...paths: string[]) => (command === 'evaluate' ? paths.length : paths);
+    const all = ['a.png', 'deep/deeper/d.png', 'deep/e.jpg'].map((path) => join('photos [1]', path));
+    t.deepEqual(await counted('photos [1]'), expected(...all));
+    const inside = join(folder, 'photos [1]');
+    t.deepEqual(await counted('**/*.png', inside), expected('a.png', 'deep/deeper/d.png'));
+    t.deepEqual(await counted('deep/*.{jpg,png}', inside), expected('deep/e.jpg'));
+    await refused(t, [command, tiny, '*.gif'], 2, /No file matches the pattern '\*\.gif'/, folder);
+    await refused(t, [command, tiny, 'gone.png'], 2, /no file or folder 'gone\.png'/, folder);
+  });
+
+  test.serial(`${command}: a second run does not take the first one's pictures`, async (t) => {
+    const folder = temporaryFolder(t);
+    await photosIn(folder, ['a.png', 'c.png', 'my-gradcam-talk.png']);
+    for (const where of ['.', '*.png', '.']) t.is((await run([where], folder)).code, 0);
+    const drawn =
+      command === 'evaluate' ? [] : ['a', 'c', 'my-gradcam-talk'].map((name) => `${name}-gradcam.png`);
+    t.deepEqual((await readdir(folder)).sort(), ['a.png', 'c.png', 'my-gradcam-talk.png', ...drawn].sort());
+    // What is named is taken.
+    await copyFile(photo, join(folder, 'x-gradcam.png'));
+    t.is((await run(['x-gradcam.png'], folder)).code, 0);
+  });
+
+  test.serial(`${command}: what is not expected ends the run, and what is done is told`, async (t) => {
+    if (command === 'evaluate') return t.pass(); // It writes nothing.
+    const folder = temporaryFolder(t);
+    await photosIn(folder, ['a.png', 'c.png', 'd.png']);
+    await mkdir(join(folder, 'c-gradcam.png', 'in the way'), { recursive: true });
+    const { code, stdout, stderr } = await run(['a.png', 'c.png', 'd.png'], folder, '--json');
+    t.is(code, 4, stderr);
+    t.regex(stderr, /^error: .*c-gradcam\.png.*\n$/);
+    const { images, error } = JSON.parse(stdout);
+    t.deepEqual(
+      images.map(({ path }: { path: string }) => path),
+      ['a.png'],
+    );
+    t.true(['EISDIR', 'ENOTEMPTY', 'EEXIST'].includes(error.code), error.code);
+    t.deepEqual((await readdir(folder)).sort(), [
+      'a-gradcam.png',
+      'a.png',
+      'c-gradcam.png',
+      'c.png',
+      'd.png',
+    ]);
+  });
+}
+
+test.serial('clip and factorize: an image that cannot be read is 1, and told in JSON', async (t) => {
+  const folder = temporaryFolder(t);
+  await photosIn(folder, ['b.jpg']);
+  const clip = ['clip', fixturePath('clip/resnet.pt'), 'b.jpg', 'a cat'];
+  for (const args of [clip, ['factorize', tiny, 'b.jpg', ...small]]) {
+    const plain = await gradcam(args, folder);
+    t.is(plain.code, 1, plain.stderr);
+    const { code, stdout } = await gradcam([...args, '--json'], folder);
+    t.is(code, 1);
+    t.like(JSON.parse(stdout), { image: 'b.jpg', error: { code: 'ERR_IMAGE_LOAD' } });
+  }
+});
+
+test.serial('factorize and layers: one shape of JSON', async (t) => {
+  const folder = temporaryFolder(t);
+  const factorized = await gradcam(
+    ['factorize', demoModel, photo, '-k', '2', '--linear', '_fc', '--json', '-o', 'f.png'],
+    folder,
+  );
+  const { image, output, layer, components, rounds, concepts } = JSON.parse(factorized.stdout);
+  t.deepEqual([image, output, layer, components, concepts.length], [photo, 'f.png', '_relu1', 2, 2]);
+  t.true(rounds >= 1 && concepts.every((names: string[]) => names.length >= 1));
+  const plain = await gradcam(['factorize', tiny, photo, ...small, '--json', '-o', 'g.png'], folder);
+  t.is(JSON.parse(plain.stdout).concepts, null);
+  const keys = ['model', 'layers', 'suggested', 'suggestionFailure', 'plan', 'warnings'];
+  for (const more of [[], ['--input-size', '24'], ['--plan', 'layer1']]) {
+    const { stdout } = await gradcam(['layers', tiny, '--json', ...more]);
+    const json = JSON.parse(stdout);
+    t.deepEqual(Object.keys(json), keys);
+    t.true(json.layers.length > 3);
+    t.is(json.plan !== null, more.includes('--plan'));
+    t.is(json.suggested !== null, more.includes('--input-size'));
+  }
+});
+
+test.serial('options that may be repeated take one value each', async (t) => {
+  const evaluated = await gradcam([
+    'evaluate',
+    '-m',
+    'gradcam',
+    ...small,
+    '-l',
+    'layer1',
+    '-l',
+    'layer2',
+    tiny,
+    photo,
+  ]);
+  t.deepEqual([evaluated.code, evaluated.stderr], [0, '']);
+  const { code, stdout } = await gradcam(['layers', '--plan', 'layer1', '--plan', 'layer2', tiny]);
+  t.is(code, 0);
+  t.regex(stdout, /^How an explain at layer1, layer2 runs the model/);
+});
+
+test.serial('an image on standard input, the picture on standard output', async (t) => {
+  const folder = temporaryFolder(t);
+  const bytes = await readFile(photo);
+  for (const args of [
+    ['explain', tiny, '-', '-o', '-', ...small],
+    ['attribute', tiny, '-', '-o', '-', ...small],
+    ['factorize', tiny, '-', '-k', '2', '-o', '-', ...small],
+  ]) {
+    const run = await withInput(args, bytes, folder);
+    t.is(run.code, 0, run.stderr);
+    const { format, width } = await png(run);
+    t.deepEqual([format, width], ['png', 32], args[0]);
+    t.regex(run.stderr, /-/);
+  }
+  const raw = await withInput(['explain', tiny, '-', '-o', '-', '--format', 'npy', ...small], bytes, folder);
+  t.is(raw.stdout.subarray(1, 6).toString(), 'NUMPY');
+  const file = await withInput(['explain', tiny, photo, '-o', '-', ...small], bytes, folder);
+  t.is((await png(file)).width, 32);
+  t.deepEqual(await readdir(folder), []);
+  const json = await withInput(['explain', tiny, '-', '--json', ...small], bytes, folder);
+  const [{ path, output }] = JSON.parse(json.stdout.toString()).images;
+  t.deepEqual([path, output], ['-', 'stdin-gradcam.png']);
+  t.deepEqual(await readdir(folder), ['stdin-gradcam.png']);
+  const wrong = await withInput(
+    ['explain', tiny, '-', '-o', '-', ...small],
+    Buffer.from('no picture'),
+    folder,
+  );
+  t.is(wrong.code, 1);
+  t.regex(wrong.stderr, /^error: -: .*\(ERR_IMAGE_LOAD\)\n$/);
+  t.is(wrong.stdout.length, 0);
+});
+
+test.serial('standard streams that are asked for twice are refused', async (t) => {
+  const folder = temporaryFolder(t);
+  await refused(t, ['explain', tiny, '-', '-'], 2, /give it once/, folder);
+  await refused(t, ['explain', tiny, photo, photo, '-o', '-'], 2, /'-' is standard output.*2 images/, folder);
+  for (const command of ['explain', 'attribute', 'factorize'])
+    await refused(t, [command, tiny, photo, '-o', '-', '--json'], 2, /both need standard output/, folder);
+});
+
+test.serial('whoever reads the output may go away', async (t) => {
+  const folder = temporaryFolder(t);
+  const images = new Array<string>(300).fill(photo);
+  const child = spawn(process.execPath, [program, 'explain', tiny, ...images, ...small], { cwd: folder });
+  const stderr = text(child.stderr);
+  child.stdout.once('data', () => child.stdout.destroy());
+  const [code] = await once(child, 'close');
+  t.deepEqual([code, await stderr], [141, '']);
+  const files = await readdir(folder);
+  t.true(files.length < 300);
+  t.true(
+    files.every((name) => name.endsWith('.png')),
+    files.join(),
+  );
+});
+
+const ownSidecar = { input: { width: 48, height: 48 }, layer: 'layer1' };
+
+test.serial('a file of another program beside the model, and a sidecar elsewhere', async (t) => {
+  const folder = temporaryFolder(t);
+  await copyFile(tiny, join(folder, 'net.pt'));
+  await writeFile(join(folder, 'net.json'), '{"epochs": 3}');
+  await writeFile(join(folder, 'own.json'), JSON.stringify(ownSidecar));
+  await copyFile(photo, join(folder, 'a.png'));
+  for (const [command, ...how] of [
+    ['explain', 'net.pt', 'a.png'],
+    ['attribute', 'net.pt', 'a.png'],
+    ['evaluate', 'net.pt', 'a.png', '-m', 'gradcam'],
+    ['factorize', 'net.pt', 'a.png'],
+    ['layers', 'net.pt'],
+  ] as [string, ...string[]][]) {
+    await refused(t, [command, ...how], 3, /epochs.*\(ERR_SIDECAR\)/, folder);
+    const without = await gradcam(
+      [command, ...how, '--no-sidecar', ...(command === 'layers' ? [] : small)],
+      folder,
+    );
+    t.is(without.code, 0, without.stderr);
+    const other = await gradcam([command, ...how, '--sidecar', 'own.json'], folder);
+    t.is(other.code, 0, other.stderr);
+    await refused(t, [command, ...how, '--sidecar', 'gone.json'], 2, /no file 'gone\.json'/, folder);
+  }
+  const { stdout } = await gradcam(['explain', 'net.pt', 'a.png', '--sidecar', 'own.json', '--json'], folder);
+  t.is(JSON.parse(stdout).images[0].layers[0].path, 'layer1');
+  t.is((await sharp(join(folder, 'a-gradcam.png')).metadata()).width, 48);
+  await refused(t, ['explain', 'net.pt', 'a.png', '--sidecar', 'own.json', '-o', 'own.json'], 2, /overwrite the model's sidecar/, folder); // biome-ignore format: one line
+});
+
+test.serial('--option reaches the method, and what a method does not know is refused', async (t) => {
+  const folder = temporaryFolder(t);
+  const explain = async (name: string, ...options: string[]) => {
+    const args = [
+      'explain',
+      tiny,
+      photo,
+      ...small,
+      '-m',
+      'ablationcam',
+      '-o',
+      name,
+      '-l',
+      'layer1',
+      ...options,
+    ];
+    const { code, stderr } = await gradcam(args, folder);
+    t.is(code, 0, stderr);
+    return await readFile(join(folder, name));
+  };
+  const plain = await explain('plain.npy');
+  t.false(plain.equals(await explain('quarter.npy', '--option', 'ratioChannelsToAblate=0.25')));
+  t.true(
+    plain.equals(
+      await explain('batch.npy', '--option', 'ratioChannelsToAblate=1', '--option', 'batchSize=3'),
+    ),
+  );
+  const wrong = (...options: string[]) => ['explain', tiny, photo, ...options];
+  await refused(t, wrong('-m', 'ablationcam', '--option', 'ratio=1'), 2, /'ratio'.*ratioChannelsToAblate.*ERR_UNKNOWN_OPTION/, folder); // biome-ignore format: one line
+  await refused(t, wrong('--option', 'batchSize=1'), 2, /'gradcam'\. There are none/, folder);
+  await refused(t, wrong('-m', 'scorecam', '--option', 'batchSize=0'), 2, /ERR_OUT_OF_RANGE/, folder);
+  await refused(t, wrong('--option', 'batchSize'), 2, /a name and a value/, folder);
+  const evaluate = ['evaluate', tiny, photo, ...small, '-m', 'gradcam,randomcam', '--json'];
+  const random = async (...options: string[]) =>
+    JSON.parse((await gradcam([...evaluate, ...options], folder)).stdout).methods.randomcam.change;
+  t.not(await random('--option', 'randomcam.seed=1'), await random('--option', 'randomcam.seed=2'));
+  await refused(t, [...evaluate, '--option', 'seed=1'], 2, /ablationcam\.batchSize=32/, folder);
+  await refused(t, [...evaluate, '--option', 'gradcam.seed=1'], 2, /'seed'.*There are none/, folder);
+});
+
+test.serial('results of names that meet are numbered by the images’ paths', async (t) => {
+  const folder = temporaryFolder(t);
+  for (const name of ['one', 'two']) await mkdir(join(folder, name));
+  const images = ['one/cat.png', 'two/CAT.png', 'two/cat.jpg'];
+  for (const name of images) await copyFile(photo, join(folder, name));
+  const outputs = async (...order: string[]) => {
+    const { stdout } = await gradcam(['explain', tiny, ...order, ...small, '--json'], folder);
+    const found = JSON.parse(stdout).images as { path: string; output: string }[];
+    return Object.fromEntries(found.map(({ path, output }) => [path, basename(output)]));
+  };
+  const expected = {
+    'one/cat.png': 'cat-gradcam.png',
+    'two/CAT.png': 'CAT-gradcam-2.png',
+    'two/cat.jpg': 'cat-gradcam-3.png',
+  };
+  t.deepEqual(await outputs(...images), expected);
+  t.deepEqual(await outputs(...images.toReversed()), expected);
+});
+
+test.serial('serve goes on with the models that can be loaded', async (t) => {
+  const interruption = new AbortController();
+  const args = ['serve', '-m', `good=${tiny}`, '-m', 'bad=gone.pt', '--port', '0', '--log-level', 'fatal'];
+  let answers: Promise<[number, string]> | undefined;
+  let url = '';
+  const { code, stderr } = await gradcam(args, temporaryFolder(t), {
+    signal: interruption.signal,
+    onOutput: (printed) => {
+      const [, address] = /^Listening on (\S+),/.exec(printed) ?? [];
+      if (address) url = address;
+      if (!printed.startsWith('Ready')) return;
+      answers = Promise.all([
+        fetch(`${url}/v2/health/ready`).then(({ status }) => status),
+        fetch(`${url}/v2/models/good`).then((response) => response.text()),
+      ]).finally(() => interruption.abort());
+    },
+  });
+  t.is(code, 0);
+  t.regex(stderr, /^Not ready: bad: .*gone\.pt.*\nReady: good\n$/m);
+  const [ready, good] = (await answers) ?? [];
+  t.not(ready, 200);
+  t.regex(good ?? '', /"name":"good"/);
+});
+
+test.serial('init-sidecar leaves a whole file, and nothing beside it', async (t) => {
+  const folder = temporaryFolder(t);
+  await copyFile(tiny, join(folder, 'net.pt'));
+  for (const more of [[], ['--force']]) {
+    t.is((await gradcam(['init-sidecar', 'net.pt', '--size', '24', ...more], folder)).code, 0);
+    t.deepEqual((await readdir(folder)).sort(), ['net.json', 'net.pt']);
+  }
+  await refused(t, ['init-sidecar', 'net.pt', '--size', '24'], 2, /--force/, folder);
+});
+
+test.serial('help tells of all exit codes', async (t) => {
+  const { stdout } = await gradcam(['explain', '--help']);
+  fitsColumns(t, stdout);
+  for (const code of [0, 1, 2, 3, 4, 130, 141]) t.regex(stdout, new RegExp(`^ {2}${code} +\\S`, 'm'));
+});
