@@ -8,7 +8,7 @@ import Fastify, {
 } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import { checkServerOptions, type ExplainServerOptions } from './configuration/options.js';
-import { explainServer } from './explain-server.js';
+import { makeParts, serveModels } from './explain-server.js';
 import { answerParserFailure, describeFailure } from './http/errors.js';
 import type { ModelRegistry } from './models/registry.js';
 
@@ -39,6 +39,7 @@ export function createServer(options: CreateServerOptions): ExplainServer {
   const server = Fastify({
     logger,
     bodyLimit: checked.maxBodyBytes,
+    trustProxy: checked.trustProxy,
     // A body that trickles in is given up with 408.
     requestTimeout: checked.deadlineMs,
     // Node takes the larger of the two for bodies, so headers may not have more.
@@ -63,9 +64,11 @@ export function createServer(options: CreateServerOptions): ExplainServer {
     genReqId: ({ headers }) => clientsId(headers['x-request-id']) ?? randomUUID(),
   });
   closeSilentConnections(server);
+  const parts = makeParts(checked);
+  server.decorate('gradcamModels', parts.models);
   // Not encapsulated: what it decorates and handles is the whole server's.
   server.register(
-    fastifyPlugin(async (scope: FastifyInstance) => explainServer(scope, given), { name: 'gradcam' }),
+    fastifyPlugin(async (scope: FastifyInstance) => serveModels(scope, parts), { name: 'gradcam' }),
   );
   return server as ExplainServer;
 }

@@ -1,4 +1,6 @@
-import type { FastifyInstance } from 'fastify';
+import { dirname } from 'node:path';
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
+import fastifyPlugin from 'fastify-plugin';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { packageVersion } from '../addon/package-version.js';
 import { GradCamError } from '../errors/errors.js';
@@ -10,10 +12,12 @@ import {
   checkServerOptions,
   type ExplainServerOptions,
 } from './configuration/options.js';
+import { allowOrigins, checkHost, checkOrigin } from './http/callers.js';
 import { errorHandler } from './http/errors.js';
 import { health } from './http/health.js';
 import { openApi } from './http/openapi.js';
 import { alive, pageFiles } from './http/page-files.js';
+import { hidingPlaces } from './http/private-places.js';
 import { watchModels } from './models/file-watcher.js';
 import { ModelRegistry } from './models/registry.js';
 import { kserveV1 } from './protocols/kserve-v1/routes.js';
@@ -28,44 +32,84 @@ declare module 'fastify' {
   }
 }
 
-/** @internal The registry that the options describe. */
-function makeRegistry(options: CheckedServerOptions): ModelRegistry {
-  const models = Object.fromEntries(
-    Object.entries(options.models).map(([name, each]) => [
-      name,
-      typeof each === 'string' ? { path: each } : each,
-    ]),
+/** What one explain server is made of. */
+export interface ServerParts {
+  readonly options: CheckedServerOptions;
+  readonly models: ModelRegistry;
+  readonly gate: AdmissionGate;
+  readonly metrics: ServerMetrics;
+  readonly calls: CallRunner;
+  /** Takes the places of this machine out of a text for clients. */
+  readonly hidePlaces: (text: string) => string;
+}
+
+/** @internal */
+export function makeParts(options: CheckedServerOptions): ServerParts {
+  const definitions = Object.entries(options.models).map(
+    ([name, each]) => [name, typeof each === 'string' ? { path: each } : each] as const,
   );
-  return new ModelRegistry({ ...options, models });
+  const models = new ModelRegistry({ ...options, models: Object.fromEntries(definitions) });
+  const gate = new AdmissionGate(options);
+  const metrics = new ServerMetrics(models, gate);
+  const hidePlaces = hidingPlaces([
+    ...definitions.flatMap(([, { path }]) => [path, dirname(path)]),
+    ...(options.modelRepository === undefined ? [] : [options.modelRepository]),
+  ]);
+  return {
+    options,
+    models,
+    gate,
+    metrics,
+    calls: new CallRunner(models, gate, metrics, options),
+    hidePlaces,
+  };
 }
 
 /**
- * The explain server as a Fastify plugin, for a server of your own. Its models begin to load when the server is ready;
- * `gradcamModels.whenLoaded()` tells when they are.
+ * The explain server as a Fastify plugin, for a server of your own. What it checks, limits and answers concerns its routes
+ * alone; `gradcamModels` is there for the instance that it is registered in. Its models begin to load when the server is
+ * ready; `gradcamModels.whenLoaded()` tells when they are. `trustProxy` is an option of your server, not of the plugin.
  * @throws {GradCamError} `ERR_SERVER_CONFIG`
  * @example await app.register(explainServer, { prefix: '/explain', models: { resnet50: 'resnet50.pt' } });
  */
-export async function explainServer(
-  scope: FastifyInstance,
-  { prefix: _prefix, ...given }: ExplainServerOptions & { readonly prefix?: string },
-): Promise<void> {
-  const options = checkServerOptions(given);
-  const models = makeRegistry(options);
-  const gate = new AdmissionGate(options);
-  const metrics = new ServerMetrics(models, gate);
-  const calls = new CallRunner(models, gate, metrics, options);
-  scope.decorate('gradcamModels', models);
+export const explainServer: FastifyPluginAsync<ExplainServerOptions & { readonly prefix?: string }> =
+  fastifyPlugin(
+    async (
+      host: FastifyInstance,
+      { prefix, ...given }: ExplainServerOptions & { readonly prefix?: string },
+    ) => {
+      if (given.trustProxy !== undefined)
+        throw new GradCamError(
+          'ERR_SERVER_CONFIG',
+          'The options of explainServer: trustProxy concerns the whole server. Give it to Fastify({ trustProxy }).',
+        );
+      const parts = makeParts(checkServerOptions(given));
+      host.decorate('gradcamModels', parts.models);
+      await host.register(async (scope) => serveModels(scope, parts), prefix === undefined ? {} : { prefix });
+    },
+    { name: 'gradcam' },
+  );
+
+/** @internal All routes, with what they share. */
+export async function serveModels(scope: FastifyInstance, parts: ServerParts): Promise<void> {
+  const { options, models, gate, metrics, hidePlaces } = parts;
   scope.decorateRequest('gradcamAdmission', null);
   scope.setValidatorCompiler(validatorCompiler);
   scope.setSerializerCompiler(serializerCompiler);
-  scope.setErrorHandler(errorHandler(() => gate.retryAfter));
+  scope.setErrorHandler(errorHandler(() => gate.retryAfter, hidePlaces));
   scope.setNotFoundHandler(async (request, reply) => {
     const error = `There is nothing at ${request.method} ${request.url.split('?')[0]?.slice(0, 200)}.`;
     return reply.code(404).send({ error, code: 'ERR_NOT_FOUND', request_id: request.id });
   });
+  // The server around may allow less.
+  scope.addHook('onRoute', (route) => {
+    route.bodyLimit ??= options.maxBodyBytes;
+  });
   scope.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
+    checkHost(request, options);
   });
+  await allowOrigins(scope, options);
   // A connection that stayed open after its answer would hold up the end until its client lets go.
   scope.addHook('onSend', async (_request, reply) => {
     if (models.closing) reply.header('connection', 'close');
@@ -91,7 +135,7 @@ export async function explainServer(
   await scope.register(health, { models });
   if (options.page) await scope.register(pageFiles);
   else scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
-  await scope.register(protectedRoutes, { options, models, gate, metrics, calls });
+  await scope.register(protectedRoutes, parts);
 
   let watcher: ReturnType<typeof watchModels> | undefined;
   scope.addHook('onReady', async () => {
@@ -115,17 +159,10 @@ export async function explainServer(
   });
 }
 
-interface ProtectedOptions {
-  readonly options: CheckedServerOptions;
-  readonly models: ModelRegistry;
-  readonly gate: AdmissionGate;
-  readonly metrics: ServerMetrics;
-  readonly calls: CallRunner;
-}
-
-/** What needs a token where there are tokens, and is refused under pressure. */
-async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions): Promise<void> {
+/** What no page of elsewhere may ask for, needs a token where there are tokens, and is refused under pressure. */
+async function protectedRoutes(scope: FastifyInstance, parts: ServerParts): Promise<void> {
   const { options, models, gate, metrics, calls } = parts;
+  scope.addHook('onRequest', async (request) => checkOrigin(request, options));
   if (options.tokens.length > 0) {
     await scope.register(import('@fastify/bearer-auth'), {
       keys: new Set(options.tokens),
@@ -150,12 +187,7 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
         max: options.rateLimit.max,
         timeWindow: options.rateLimit.timeWindowMs,
         errorResponseBuilder: (_request, { after }) =>
-          Object.assign(
-            new GradCamError('ERR_INVALID_REQUEST', `Too many requests. Try again in ${after}.`),
-            {
-              statusCode: 429,
-            },
-          ),
+          new GradCamError('ERR_RATE_LIMITED', `Too many requests. Try again in ${after}.`),
       });
     }
     await inner.register(import('@fastify/under-pressure'), {
@@ -170,6 +202,7 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
       models,
       calls,
       pending: () => gate.pending,
+      hidePlaces: parts.hidePlaces,
       maxBodyBytes: options.maxBodyBytes,
     });
     await inner.register(kserveV1, { models, calls });

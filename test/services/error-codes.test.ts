@@ -16,10 +16,16 @@ import { until } from '../helpers/until.js';
 
 type HttpCode = Extract<
   ServiceCode,
-  `ERR_INVALID_REQUEST` | `ERR_UNKNOWN_MODEL` | `ERR_MODEL_CONTROL` | `ERR_DEADLINE_EXCEEDED`
+  | 'ERR_INVALID_REQUEST'
+  | 'ERR_UNKNOWN_MODEL'
+  | 'ERR_MODEL_CONTROL'
+  | 'ERR_ORIGIN_NOT_ALLOWED'
+  | 'ERR_DEADLINE_EXCEEDED'
 >;
 type BatchCode = Extract<ServiceCode, 'ERR_BATCH_CHANGED' | 'ERR_BATCH_MODEL' | 'ERR_BATCH_VERSION'>;
-type OtherCode = Exclude<ServiceCode, HttpCode | BatchCode>;
+/** Of these the tests of what they are for raise each: test/server/callers.test.ts and test/server/limits.test.ts. */
+type CodeOfItsOwnTest = 'ERR_HOST_NOT_ALLOWED' | 'ERR_RATE_LIMITED';
+type OtherCode = Exclude<ServiceCode, HttpCode | BatchCode | CodeOfItsOwnTest>;
 
 const answers: Record<
   HttpCode,
@@ -28,6 +34,10 @@ const answers: Record<
   ERR_INVALID_REQUEST: [400, ({ post }) => post('/v1/models/lite:explain', { instances: 7 })],
   ERR_UNKNOWN_MODEL: [404, ({ post }) => post('/explain/none', photo)],
   ERR_MODEL_CONTROL: [403, ({ post }) => post('/v2/repository/models/lite/load', {})],
+  ERR_ORIGIN_NOT_ALLOWED: [
+    403,
+    ({ post }) => post('/explain/lite', photo, { origin: 'https://evil.example' }),
+  ],
   ERR_DEADLINE_EXCEEDED: [504, ({ post }) => post('/explain/lite?deadline_ms=40', photo)],
 };
 
