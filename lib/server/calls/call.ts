@@ -4,6 +4,7 @@ import PQueue from 'p-queue';
 import type { Explanation } from '../../cam/explanation.js';
 import { GradCamError } from '../../errors/errors.js';
 import { type LoadedImage, loadImage } from '../../image/load-image.js';
+import { isRasterPicture, unreadableKind } from '../../image/picture-kinds.js';
 import type { ModelArguments } from '../../model/arguments.js';
 import type { ModelOutput } from '../../model/output.js';
 import type { Tensor } from '../../tensor/tensor.js';
@@ -89,8 +90,8 @@ export class CallRunner {
       throw error;
     }
     const leaveModel = model.use();
-    // Node gives up on a body that trickles in, but not any more once the server closes.
-    const late = setTimeout(() => request.raw.destroy(), this.#options.deadlineMs + 5000).unref();
+    // Node gives up on a body that trickles in where it was told to, but not any more once the server closes.
+    const late = setTimeout(() => giveUpBody(request, reply), this.#options.deadlineMs + 3000).unref();
     this.#receiving.set(request, late);
     request.gradcamAdmission = { model, ticket, leaveModel };
     reply.raw.once('close', () => {
@@ -173,6 +174,7 @@ export class CallRunner {
       signal,
       setImages: (count) => request.gradcamAdmission?.ticket.setImages(count),
       decode: async (bytes) => {
+        await refuseUnlessRaster(bytes);
         const prepare = { ...model.preparation, limitInputPixels: this.#options.maxImagePixels };
         return await this.#decoding.add(() => loadImage(bytes, prepare), { signal });
       },
@@ -188,6 +190,28 @@ export class CallRunner {
       },
     });
   }
+}
+
+/** A body that trickles in: its client is told, and loses its connection when it has been, or will not listen. */
+function giveUpBody(request: FastifyRequest, reply: FastifyReply): void {
+  const { socket } = request.raw;
+  if (reply.sent) {
+    socket.destroy();
+    return;
+  }
+  reply.raw.once('finish', () => socket.destroySoon());
+  setTimeout(() => socket.destroy(), 1000).unref();
+  const error = new GradCamError('ERR_DEADLINE_EXCEEDED', 'The request did not arrive in time.');
+  void reply.header('connection', 'close').send(Object.assign(error, { statusCode: 408 }));
+}
+
+/** What is known and cannot be read goes on to `loadImage`, which tells what to do about it. */
+async function refuseUnlessRaster(bytes: Uint8Array): Promise<void> {
+  if (isRasterPicture(bytes) || (await unreadableKind(bytes))) return;
+  throw new GradCamError(
+    'ERR_IMAGE_LOAD',
+    'Cannot read the picture: it does not begin as JPEG, PNG, WebP, AVIF, GIF or TIFF do, and a server reads no other kinds.',
+  );
 }
 
 function reasonOf(error: unknown): FailureReason {

@@ -8,6 +8,19 @@ export type Stage = 'preprocess' | 'predict' | 'explain' | 'postprocess';
 /** Why a request failed, in Triton's words. */
 export type FailureReason = 'REJECTED' | 'CANCELED' | 'BACKEND' | 'OTHER';
 
+/**
+ * What concerns the process is collected once for all servers in it: its collectors watch the event loop and the garbage
+ * collector from then on, and cannot be stopped.
+ */
+let processRegistry: Registry | undefined;
+function metricsOfProcess(): Registry {
+  if (processRegistry === undefined) {
+    processRegistry = new Registry();
+    collectDefaultMetrics({ register: processRegistry });
+  }
+  return processRegistry;
+}
+
 const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const tritonLabels = ['model', 'version'] as const;
 
@@ -25,8 +38,8 @@ export class ServerMetrics {
   readonly #requests: Counter<'method' | 'route' | 'status'>;
 
   constructor(models: ModelRegistry, gate: AdmissionGate) {
+    metricsOfProcess();
     const registers = [this.#registry];
-    collectDefaultMetrics({ register: this.#registry });
     const stage = (name: Stage) =>
       new Histogram({
         name: `request_${name}_seconds`,
@@ -131,7 +144,8 @@ export class ServerMetrics {
   }
 
   async text(): Promise<string> {
-    return await this.#registry.metrics();
+    const [own, ofProcess] = await Promise.all([this.#registry.metrics(), metricsOfProcess().metrics()]);
+    return `${own}${ofProcess}`;
   }
 
   stage(name: Stage, model: string, milliseconds: number): void {
