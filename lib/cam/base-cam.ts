@@ -145,6 +145,12 @@ export abstract class BaseCAM {
     };
   }
 
+  /**
+   * Refuses what the method does not have; whatever way an explain takes, it passes here.
+   * @internal
+   */
+  checkSupported(_how: Pick<ExplainArguments, 'eigenSmooth'>): void {}
+
   #count(inputs: readonly (readonly Tensor[])[]): number {
     const counts = this.takesImageList
       ? inputs.flat().map(imageCount)
@@ -175,6 +181,7 @@ export abstract class BaseCAM {
   ): Promise<Explanation[]> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
     how.signal?.throwIfAborted();
+    for (const cam of cams) cam.checkSupported(how);
     const apart = this.takesImageList && differInSize(inputs.flat());
     const looks = this.#looksForSides;
     if (this.#layers && !apart && !looks) {

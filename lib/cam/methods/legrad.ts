@@ -1,8 +1,6 @@
 import { GradCamError } from '../../errors/errors.js';
-import type { ModelInput } from '../../model/model.js';
 import { BaseCAM } from '../base-cam.js';
-import type { ExplainOptions } from '../explain-arguments.js';
-import type { Explanation } from '../explanation.js';
+import type { ExplainArguments } from '../explain-arguments.js';
 
 /**
  * LeGrad, for vision transformers: the positive gradient of the score with respect to every attention, averaged over
@@ -19,13 +17,12 @@ export class LeGrad extends BaseCAM {
 
   protected override readonly method = { name: 'LeGrad' };
 
-  /** @throws {GradCamError} `ERR_UNSUPPORTED` where the model has no attention, and as {@link BaseCAM.explain} */
-  override async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
-    if (options?.eigenSmooth)
+  /** @internal */
+  override checkSupported({ eigenSmooth }: Pick<ExplainArguments, 'eigenSmooth'>): void {
+    if (eigenSmooth)
       throw new GradCamError(
         'ERR_UNSUPPORTED',
         'LeGrad has no eigenSmooth: there are no channels to project.',
       );
-    return await super.explain(input, options);
   }
 }
