@@ -90,6 +90,8 @@ export async function connect(address: Address, { patient }: { readonly patient:
 }
 
 function redisError(address: Address, cause: unknown): GradCamError {
+  // ioredis keeps what was refused with the error; of a login that is the password.
+  if (cause instanceof Error) delete (cause as Error & { command?: unknown }).command;
   const { message, code } = cause as Error & { code?: string };
   const reason = message || code || String(cause);
   return new GradCamError(
