@@ -36,6 +36,7 @@ export type ExplainServer = FastifyInstance & {
 export function createServer(options: CreateServerOptions): ExplainServer {
   const { logger = false, ...given } = options ?? {};
   const checked = checkServerOptions(given);
+  const parts = makeParts(checked);
   const server = Fastify({
     logger,
     bodyLimit: checked.maxBodyBytes,
@@ -57,14 +58,13 @@ export function createServer(options: CreateServerOptions): ExplainServer {
     requestIdHeader: false,
     // What is wrong before any route is found is answered as all other failures are.
     frameworkErrors: (error, request, reply) => {
-      const { status, body } = describeFailure(error, request.id);
+      const { status, body } = describeFailure(error, request.id, parts.hidePlaces);
       void (reply as FastifyReply).code(status).send(body);
     },
     clientErrorHandler: answerParserFailure,
     genReqId: ({ headers }) => clientsId(headers['x-request-id']) ?? randomUUID(),
   });
   closeSilentConnections(server);
-  const parts = makeParts(checked);
   server.decorate('gradcamModels', parts.models);
   // Not encapsulated: what it decorates and handles is the whole server's.
   server.register(

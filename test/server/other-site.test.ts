@@ -1,5 +1,7 @@
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import Fastify from 'fastify';
+import { explainServer } from 'node-gradcam/server';
 import { withBrowser } from '../helpers/browser.js';
 import { fixturePath } from '../helpers/root.js';
 import { photo, photoPath, type RunningServer, startServer } from '../helpers/server.js';
@@ -179,4 +181,23 @@ inBrowser('the server’s own page explains behind a proxy, by a name', async (t
     const other = await page.goto(`http://other.example.com:${proxy.port}/v2`);
     t.is(other?.status(), 403);
   });
+});
+
+inBrowser('the page explains under a prefix of a server of your own', async (t) => {
+  const app = Fastify();
+  await app.register(explainServer, { prefix: '/explainer', models, allowedHosts: ['app.example.com'] });
+  const address = await app.listen({ port: 0 });
+  await app.gradcamModels.whenLoaded();
+  try {
+    await withBrowser(async (page) => {
+      for (const host of ['127.0.0.1', 'localhost', 'app.example.com']) {
+        await page.goto(`http://${host}:${new URL(address).port}/explainer/`);
+        await page.setInputFiles('input[type=file]', photoPath);
+        await page.locator('figure.result canvas').first().waitFor();
+      }
+    });
+    t.pass();
+  } finally {
+    await app.close();
+  }
 });
