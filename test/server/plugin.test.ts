@@ -91,16 +91,30 @@ test('draining answers what was accepted, and frees the models', async (t) => {
   t.true(model.disposed);
 });
 
+/** Beginnings of bodies, of which the rest never comes. */
+const trickling = {
+  'a picture': ['/explain/lite', 'image/png', 'abc'],
+  'a form': [
+    '/explain/lite',
+    'multipart/form-data; boundary=b',
+    '--b\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\nabc',
+  ],
+  'the first protocol of KServe': ['/v1/models/lite:explain', 'application/json', '{"instances'],
+  'the second': ['/v2/models/lite/infer', 'application/octet-stream', '{"inputs'],
+} as const;
+
 test('a body that trickles in is given up, though the host has no time for requests', async (t) => {
   const { app, url } = await host({ deadlineMs: 200 });
   try {
-    const socket = connect(Number(new URL(url).port), '127.0.0.1');
-    socket.write(
-      'POST /explainer/explain/lite HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5000\r\n\r\nabc',
-    );
-    const answer = await text(socket); // Ends when the server closes the connection.
-    t.regex(answer, /^HTTP\/1\.1 408 /);
-    t.regex(answer, /"code":"ERR_DEADLINE_EXCEEDED"/);
+    const answers = Object.entries(trickling).map(async ([what, [path, type, start]]) => {
+      const socket = connect(Number(new URL(url).port), '127.0.0.1');
+      const head = `POST /explainer${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}`;
+      socket.write(`${head}\r\ncontent-length: 5000\r\n\r\n${start}`);
+      const answer = await text(socket); // Ends when the server closes the connection.
+      t.regex(answer, /^HTTP\/1\.1 408 /, what);
+      t.regex(answer, /"code":"ERR_DEADLINE_EXCEEDED"/, what);
+    });
+    await Promise.all(answers);
     await untilPending({ get: (path) => fetch(url + path) }, 0);
   } finally {
     await app.close();
