@@ -278,7 +278,16 @@ test('options that open the server to everybody have to be meant', (t) => {
   refused({ modelControl: true, tokens: [] }, /no tokens/);
   refused({ allowedOrigins: ['*'] }, /no tokens/);
   refused({ allowedOrigins: ['https://app.example.com/'] }, /Expected an origin/);
-  refused({ allowedOrigins: ['app.example.com'] }, /Expected an origin/);
+  for (const origin of [
+    'app.example.com',
+    'https://APP.example.com',
+    'https://a.example:443',
+    'null',
+    'capacitor:',
+  ])
+    refused({ allowedOrigins: [origin] }, /Expected an origin/);
+  for (const origin of ['https://a.example:8443', 'capacitor://localhost'])
+    t.notThrows(() => createServer({ models, allowedOrigins: [origin] }), origin);
   refused({ allowedHosts: ['http://x'] }, /Expected a name/);
   refused({ allowedHosts: ['x:8080'] }, /Expected a name/);
   for (const trustProxy of ['10.0.0.0/33', 'nginx', '', 1, ['10.0.0.1', 'x']])

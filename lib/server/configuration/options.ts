@@ -35,10 +35,15 @@ const hostName = z
     "Expected a name without a port, such as 'gradcam.example.com', '.example.com' for all names below it, or '*'",
   );
 
+/** As browsers write it. Apps and extensions have schemes of their own, `capacitor://localhost`. */
 const origin = z
   .string()
   .refine(
-    (text) => text === '*' || (URL.canParse(text) && new URL(text).origin === text),
+    (text) =>
+      text === '*' ||
+      (/^https?:/.test(text)
+        ? URL.canParse(text) && new URL(text).origin === text
+        : /^[a-z][a-z0-9+.-]*:\/\/[\w.-]+(:\d+)?$/.test(text)),
     "Expected an origin, such as 'https://app.example.com', or '*'",
   );
 
