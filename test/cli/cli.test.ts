@@ -239,7 +239,7 @@ test.serial('serve gives up on a request that does not come to its end', async (
       const socket = connect(Number(port), '127.0.0.1');
       socket.on('error', () => {}); // It is closed at the other end.
       socket.write(
-        'POST /explain/tiny HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n',
+        'POST /explain/tiny HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n',
       );
       // The server has read the head of the request, and asks for the body.
       socket.once('data', () => interruption.abort());

@@ -137,7 +137,7 @@ test.serial(
 );
 
 test.serial('a model that is unloaded waits for what is given up', async (t) => {
-  await using running = await startServer({ models: { lite: tiny }, modelControl: true });
+  await using running = await startServer({ models: { lite: tiny }, modelControl: true, insecure: true });
   const { model } = running.server.gradcamModels.get('lite');
   const executor = await holdExecutor();
   const answer = running.post('/explain/lite?deadline_ms=300', photo);

@@ -333,7 +333,7 @@ test.serial('health tells whether models are ready, and changes', async (t) => {
 });
 
 test.serial('models are loaded and unloaded by Triton’s clients and by KServe’s', async (t) => {
-  await using running = await startServer({ ...small, modelControl: true });
+  await using running = await startServer({ ...small, modelControl: true, insecure: true });
   using client = clientOf(running);
   const ready = async () => (await client.call('ModelReady', { name: 'lite' })).response.ready as boolean;
   t.deepEqual((await client.call('RepositoryModelUnload', { model_name: 'lite' })).response, {

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { basename } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { setThreads, threads } from '../../addon/threads.js';
@@ -28,6 +29,10 @@ interface ServeFlags {
   readonly deadline?: number;
   readonly rateLimit?: number;
   readonly tokenFile?: string;
+  readonly allowedHost?: string[];
+  readonly allowedOrigin?: string[];
+  readonly trustProxy?: string;
+  readonly insecure?: boolean;
   readonly executors?: number;
   readonly threads?: number;
   readonly drainDelay: number;
@@ -70,6 +75,10 @@ export function serveCommand(interruption: AbortSignal): Command {
     .option('--deadline <ms>', 'for requests without their own; default: 60000', parseCount)
     .option('--rate-limit <count>', 'most requests a minute of one address; default: no bound', parseCount)
     .option('--token-file <file>', 'bearer tokens, one a line; also the variable GRADCAM_TOKEN')
+    .option('--allowed-host <name>', 'a name that the server may be called by; several times', collect)
+    .option('--allowed-origin <origin>', 'whose pages may use the server (CORS); several times', collect)
+    .option('--trust-proxy <addresses>', "proxies that tell whose requests they bring: '10.0.0.0/8,::1'")
+    .option('--insecure', 'allow --model-control without tokens')
     .option('--executors <count>', 'batches that are computed at once; default: by the load', parseCount)
     .option('--threads <count>', 'threads for each of them', parseCount)
     .option(
@@ -99,8 +108,9 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
   const { createServer, drain, readServerConfiguration } = await import('../../server/index.js');
   const { default: closeWithGrace } = await import('close-with-grace');
   const fromFile = flags.config === undefined ? { options: {} } : await readServerConfiguration(flags.config);
-  const options = await mergeFlags(fromFile.options, flags);
+  const merged = await mergeFlags(fromFile.options, flags);
   const host = flags.host ?? ('host' in fromFile ? fromFile.host : undefined) ?? '127.0.0.1';
+  const options = { ...merged, ...namedBy(host, merged) };
   const port = flags.port ?? ('port' in fromFile ? fromFile.port : undefined) ?? 8080;
   const level = flags.logLevel ?? (process.stdout.isTTY ? 'warn' : 'info');
   interruption.throwIfAborted();
@@ -120,7 +130,7 @@ async function serve(flags: ServeFlags, interruption: AbortSignal): Promise<void
   );
   const start = async () => {
     const address = await server.listen({ host, port });
-    if (options.tokens === undefined && !isLoopback(host))
+    if ((options.tokens ?? []).length === 0 && !isLoopback(host))
       server.log.warn(
         `everybody who reaches ${host} may use this server: there are no tokens (--token-file)`,
       );
@@ -195,6 +205,10 @@ async function mergeFlags(base: ExplainServerOptions, flags: ServeFlags): Promis
       flags.deadline === undefined ? undefined : Math.max(flags.deadline, base.maxDeadlineMs ?? 600_000),
     rateLimit: flags.rateLimit === undefined ? undefined : { max: flags.rateLimit },
     tokens: tokens.length > 0 ? tokens : undefined,
+    allowedHosts: flags.allowedHost,
+    allowedOrigins: flags.allowedOrigin,
+    trustProxy: flags.trustProxy,
+    insecure: flags.insecure,
     page: flags.page ? undefined : false,
   };
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
@@ -219,6 +233,15 @@ async function readTokens(file: string | undefined): Promise<string[]> {
     throw new UsageError(`--token-file: cannot read '${file}': ${(error as Error).message}`);
   }
   throw new UsageError(`--token-file: there is no token in '${file}'.`);
+}
+
+/** Where the server listens under a name, that is one of its names. */
+function namedBy(
+  host: string,
+  { allowedHosts, tokens = [] }: ExplainServerOptions,
+): Pick<ExplainServerOptions, 'allowedHosts'> {
+  const anyName = allowedHosts === undefined && tokens.length > 0;
+  return anyName || isIP(host) !== 0 ? {} : { allowedHosts: [...(allowedHosts ?? []), host] };
 }
 
 function isLoopback(host: string): boolean {

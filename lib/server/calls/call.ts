@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Explanation } from '../../cam/explanation.js';
 import { GradCamError } from '../../errors/errors.js';
+import { isRasterPicture, unreadableKind } from '../../image/picture-kinds.js';
 import type { ModelArguments } from '../../model/arguments.js';
 import type { ModelOutput } from '../../model/output.js';
 import type { Tensor } from '../../tensor/tensor.js';
@@ -112,8 +113,8 @@ export class CallRunner {
       throw error;
     }
     const leaveModel = model.use();
-    // Node gives up on a body that trickles in, but not any more once the server closes.
-    const late = setTimeout(() => request.raw.destroy(), this.#options.deadlineMs + 5000).unref();
+    // Node gives up on a body that trickles in where it was told to, but not any more once the server closes.
+    const late = setTimeout(() => giveUpBody(request, reply), this.#options.deadlineMs + 3000).unref();
     this.#receiving.set(request, late);
     request.gradcamAdmission = { model, ticket, leaveModel };
     reply.raw.once('close', () => {
@@ -228,6 +229,7 @@ export class CallRunner {
       reserve: ticket.reserve,
       each: async (parts, work, release) => await settle(parts, work, end, release),
       decode: async (bytes) => {
+        await refuseUnlessRaster(bytes);
         const prepare = { ...model.preparation, limitInputPixels: this.#options.maxImagePixels };
         return await this.#workers.decode(bytes, prepare, signal);
       },
@@ -266,6 +268,28 @@ async function settle<T, R>(
   if (end.signal.aborted) for (const each of results) if (each.status === 'fulfilled') release?.(each.value);
   end.signal.throwIfAborted();
   return results.map((each) => (each as PromiseFulfilledResult<R>).value);
+}
+
+/** A body that trickles in: its client is told, and loses its connection when it has been, or will not listen. */
+function giveUpBody(request: FastifyRequest, reply: FastifyReply): void {
+  const { socket } = request.raw;
+  if (reply.sent) {
+    socket.destroy();
+    return;
+  }
+  reply.raw.once('finish', () => socket.destroySoon());
+  setTimeout(() => socket.destroy(), 1000).unref();
+  const error = new GradCamError('ERR_DEADLINE_EXCEEDED', 'The request did not arrive in time.');
+  void reply.header('connection', 'close').send(Object.assign(error, { statusCode: 408 }));
+}
+
+/** What is known and cannot be read goes on to `loadImage`, which tells what to do about it. */
+async function refuseUnlessRaster(bytes: Uint8Array): Promise<void> {
+  if (isRasterPicture(bytes) || (await unreadableKind(bytes))) return;
+  throw new GradCamError(
+    'ERR_IMAGE_LOAD',
+    'Cannot read the picture: it does not begin as JPEG, PNG, WebP, AVIF, GIF or TIFF do, and a server reads no other kinds.',
+  );
 }
 
 function reasonOf(error: unknown): FailureReason {

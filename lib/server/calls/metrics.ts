@@ -44,6 +44,19 @@ export interface HandledCall {
   readonly grpc_code: string;
 }
 
+/**
+ * What concerns the process is collected once for all servers in it: its collectors watch the event loop and the garbage
+ * collector from then on, and cannot be stopped.
+ */
+let processRegistry: Registry | undefined;
+function metricsOfProcess(): Registry {
+  if (processRegistry === undefined) {
+    processRegistry = new Registry();
+    collectDefaultMetrics({ register: processRegistry });
+  }
+  return processRegistry;
+}
+
 const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const tritonLabels = ['model', 'version'] as const;
 
@@ -63,8 +76,8 @@ export class ServerMetrics {
   readonly #handled: Counter<keyof HandledCall>;
 
   constructor(models: ModelRegistry, gate: AdmissionGate) {
+    metricsOfProcess();
     const registers = [this.#registry];
-    collectDefaultMetrics({ register: this.#registry });
     const stage = (name: Stage) =>
       new Histogram({
         name: `request_${name}_seconds`,
@@ -179,7 +192,8 @@ export class ServerMetrics {
   }
 
   async text(): Promise<string> {
-    return await this.#registry.metrics();
+    const [own, ofProcess] = await Promise.all([this.#registry.metrics(), metricsOfProcess().metrics()]);
+    return `${own}${ofProcess}`;
   }
 
   stage(name: Stage, model: string, milliseconds: number): void {

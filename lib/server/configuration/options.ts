@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { type MethodName, methodNames } from '../../cam/methods/registry.js';
@@ -28,6 +29,41 @@ const modelSchema = z.strictObject({
   maxDelayMs: milliseconds.max(60_000).optional(),
 });
 
+const hostName = z
+  .string()
+  .refine(
+    (name) => name === '*' || isIP(name) !== 0 || /^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$/i.test(name),
+    "Expected a name without a port, such as 'gradcam.example.com', '.example.com' for all names below it, or '*'",
+  );
+
+/** As browsers write it. Apps and extensions have schemes of their own, `capacitor://localhost`. */
+const origin = z
+  .string()
+  .refine(
+    (text) =>
+      text === '*' ||
+      (/^https?:/.test(text)
+        ? URL.canParse(text) && new URL(text).origin === text
+        : /^[a-z][a-z0-9+.-]*:\/\/[\w.-]+(:\d+)?$/.test(text)),
+    "Expected an origin, such as 'https://app.example.com', or '*'",
+  );
+
+/** An address, a network (10.0.0.0/8), or one of the names that Fastify knows; several with commas between them. */
+const proxies = z.string().refine(
+  (text) =>
+    text.split(',').every((each) => {
+      const [address = '', bits, ...more] = each.trim().split('/');
+      if (['loopback', 'linklocal', 'uniquelocal'].includes(address)) return bits === undefined;
+      const largest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+      return largest > 0 && more.length === 0 && (bits === undefined || isCountUpTo(bits, largest));
+    }),
+  "Expected addresses or networks such as '10.0.0.0/8', 'loopback', 'linklocal' or 'uniquelocal'",
+);
+
+function isCountUpTo(text: string, largest: number): boolean {
+  return /^\d+$/.test(text) && Number(text) <= largest;
+}
+
 const schema = z.strictObject({
   models: z.record(modelName, z.union([z.string().min(1), modelSchema])).default({}),
   modelRepository: z.string().min(1).optional(),
@@ -48,6 +84,10 @@ const schema = z.strictObject({
   decodeThreads: count.max(64).default(2),
   executors: z.union([z.literal('auto'), count.max(1024)]).default('auto'),
   tokens: z.array(z.string().min(8, 'A token has at least 8 characters')).default([]),
+  insecure: z.boolean().default(false),
+  allowedHosts: z.array(hostName).optional(),
+  allowedOrigins: z.array(origin).default([]),
+  trustProxy: z.union([z.boolean(), proxies, z.array(proxies)]).default(false),
   rateLimit: z.strictObject({ max: count, timeWindowMs: count.default(60_000) }).optional(),
   page: z.boolean().default(true),
   grpcPort: port.optional(),
@@ -77,6 +117,19 @@ export function checkServerOptions(
   if (Object.keys(models).length === 0 && modelRepository === undefined)
     throw configError(what, 'there is neither a model nor a repository of models');
   if (deadlineMs > maxDeadlineMs) throw configError(what, 'deadlineMs is larger than maxDeadlineMs');
+  const { tokens, insecure, modelControl, allowedOrigins } = parsed.data;
+  if (tokens.length === 0 && !insecure) {
+    if (modelControl)
+      throw configError(
+        what,
+        'with modelControl, whoever reaches the server could load and unload models: there are no tokens. Give it some (tokens, --token-file), or say that it is meant (insecure: true, --insecure)',
+      );
+    if (allowedOrigins.includes('*'))
+      throw configError(
+        what,
+        "with allowedOrigins '*', every page that is open in a browser could use the server: there are no tokens. Name the origins, give it tokens (tokens, --token-file), or say that it is meant (insecure: true, --insecure)",
+      );
+  }
   return parsed.data;
 }
 

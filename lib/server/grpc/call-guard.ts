@@ -23,6 +23,7 @@ export type MethodKind =
   | 'stream';
 
 export interface GuardParts {
+  readonly hidePlaces: (text: string) => string;
   readonly options: CheckedServerOptions;
   readonly gate: AdmissionGate;
   readonly metrics: ServerMetrics;
@@ -126,7 +127,7 @@ export class CallGuard {
 
   /** What a client is told of a failure; the log is told more. */
   failure(incoming: IncomingCall, error: unknown): StatusObject {
-    const failure = describeFailure(error, incoming.id);
+    const failure = describeFailure(error, incoming.id, this.#parts.hidePlaces);
     const { status, body } = failure;
     if (status >= 500 && status !== 503 && status !== 504) incoming.log.error({ err: error }, body.error);
     else incoming.log.info({ status, code: body.code }, body.error);

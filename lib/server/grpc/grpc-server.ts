@@ -20,6 +20,7 @@ export interface GrpcServerParts {
   readonly gate: AdmissionGate;
   readonly metrics: ServerMetrics;
   readonly calls: CallRunner;
+  readonly hidePlaces: (text: string) => string;
   readonly log: FastifyBaseLogger;
 }
 
@@ -55,7 +56,7 @@ export class GrpcServer {
   #address: string | null = null;
   #ended: Promise<void> | undefined;
 
-  constructor({ options, models, gate, metrics, calls, log }: GrpcServerParts) {
+  constructor({ options, models, gate, metrics, calls, hidePlaces, log }: GrpcServerParts) {
     const { grpcHost, grpcPort = 0, maxBodyBytes, modelControl } = options;
     this.#host = grpcHost;
     this.#port = grpcPort;
@@ -63,6 +64,7 @@ export class GrpcServer {
       options,
       gate,
       metrics,
+      hidePlaces,
       log,
       kindOf: (method) => kinds[method] ?? 'guarded',
     });

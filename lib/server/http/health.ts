@@ -14,7 +14,7 @@ export function isReady(models: ModelRegistry): boolean {
   return models.ready && isLive();
 }
 
-/** {@link isLive} and {@link isReady}. No token needed. */
+/** {@link isLive} and {@link isReady}. No token needed, and probes may call the server as they like. */
 export async function health(scope: FastifyInstance, { models }: { models: ModelRegistry }): Promise<void> {
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const liveSchema = z.object({ live: z.boolean() });
@@ -24,6 +24,7 @@ export async function health(scope: FastifyInstance, { models }: { models: Model
     '/v2/health/live',
     {
       logLevel: 'warn',
+      config: { anyHost: true },
       schema: { summary: 'Is the process alive?', response: { 200: liveSchema, 503: liveSchema } },
     },
     async (_request, reply) => {
@@ -35,6 +36,7 @@ export async function health(scope: FastifyInstance, { models }: { models: Model
     '/v2/health/ready',
     {
       logLevel: 'warn',
+      config: { anyHost: true },
       schema: {
         summary: 'Are all models loaded and warm?',
         response: { 200: readySchema, 503: readySchema },

@@ -32,11 +32,10 @@ export function readInferenceBodies(scope: FastifyInstance, workers: Workers): v
     return await workers.readJson(header === undefined ? body : Buffer.from(body.subarray(0, length)));
   };
   scope.addContentTypeParser(['application/json', 'application/octet-stream'], parse);
-  // Triton's own client says nothing of what it sends. Nor need a page of another site, but browsers say whose it is.
+  // Triton's own client says nothing of what it sends.
   scope.addContentTypeParser('*', async (request: FastifyRequest, payload: Readable) => {
     const type = request.headers['content-type'];
-    if (type !== undefined || request.headers.origin !== undefined)
-      throw new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE(type ?? '');
+    if (type !== undefined) throw new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE(type);
     return await parse(request, payload);
   });
 }

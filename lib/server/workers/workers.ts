@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import PQueue from 'p-queue';
 import { Piscina } from 'piscina';
 import { type DecodedImage, type DecodedPixels, imageOf, type LoadedImage } from '../../image/load-image.js';
@@ -19,25 +20,33 @@ const smallBody = 64 * 1024;
 const fewNumbers = 5000;
 /** A thread takes longer to begin than most work takes to end. */
 const patienceMs = 1000;
+const longestStartMs = 30_000;
 
 /** The threads of a server. What is aborted while it waits is not begun; what runs on for a second after is ended. */
 export class Workers {
-  readonly #pool: Piscina;
+  readonly #threads: number;
   readonly #queue: PQueue;
+  #pool: Piscina | undefined;
 
   /** @param threads - how many, and so how many pieces of work run at once */
   constructor(threads: number) {
+    this.#threads = threads;
     this.#queue = new PQueue({ concurrency: threads });
-    this.#pool = new Piscina({
+  }
+
+  /** Begins the threads, so that the first work does not wait for them. */
+  start(): Piscina {
+    this.#pool ??= new Piscina({
       filename: new URL('./thread.js', import.meta.url).href,
-      minThreads: threads,
-      maxThreads: threads,
+      minThreads: this.#threads,
+      maxThreads: this.#threads,
       // Pictures are decoded by threads of libvips, which a thread that sleeps on a lock would not hear of.
       atomics: 'disabled',
       // The main thread answers health checks, whatever is drawn.
       niceIncrement: 5,
       recordTiming: false,
     });
+    return this.#pool;
   }
 
   /**
@@ -93,7 +102,7 @@ export class Workers {
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       try {
-        return (await this.#pool.run(task, { name, signal: end.signal, transferList })) as Outcome<T>;
+        return (await this.start().run(task, { name, signal: end.signal, transferList })) as Outcome<T>;
       } catch (error) {
         signal?.throwIfAborted();
         throw error;
@@ -108,7 +117,12 @@ export class Workers {
 
   async close(): Promise<void> {
     await this.#queue.onIdle();
-    await this.#pool.destroy();
+    const pool = this.#pool;
+    if (!pool) return;
+    // Node 20 aborts the process where a thread is ended that is still reading its modules.
+    const end = performance.now() + longestStartMs;
+    while (pool.threads.length < this.#threads && performance.now() < end) await sleep(10);
+    await pool.destroy();
   }
 }
 

@@ -35,6 +35,7 @@ export interface PlainOptions {
   readonly calls: CallRunner;
   readonly pending: () => number;
   readonly maxBodyBytes: number;
+  readonly hidePlaces: (text: string) => string;
 }
 
 /** `POST /explain/:model` with a picture, `GET /explain/:model` for what can be asked. */
@@ -68,7 +69,7 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
       const served = models.get(request.params.model);
       const leave = served.use();
       try {
-        return await describeModel(served);
+        return await describeModel(served, options.hidePlaces);
       } finally {
         leave();
       }
@@ -105,9 +106,12 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
   );
 }
 
-async function describeModel(served: ServedModel): Promise<z.output<typeof descriptionSchema>> {
+async function describeModel(
+  served: ServedModel,
+  hidePlaces: (text: string) => string,
+): Promise<z.output<typeof descriptionSchema>> {
   const { sidecar, inputShape } = served;
-  const inspection = await served.inspect().catch(() => null);
+  const inspection = await served.inspect();
   const [channels, height, width] = inputShape;
   const layers = inspection?.layers ?? served.model.layers();
   const chosen = served.defaultLayers ?? inspection?.suggested?.path ?? [];
@@ -136,7 +140,7 @@ async function describeModel(served: ServedModel): Promise<z.output<typeof descr
       .map((layer) => (typeof layer === 'string' ? layer : spellLayer(layer.path, layer.output))),
     warnings: served.model.warnings
       .filter(({ modelMethod }) => modelMethod === 'forward')
-      .map(({ code, message }) => ({ code, message })),
+      .map(({ code, message }) => ({ code, message: hidePlaces(message) })),
   };
 }
 
