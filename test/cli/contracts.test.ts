@@ -128,6 +128,37 @@ for (const [command, how] of Object.entries(commands)) {
   });
 }
 
+test.serial(
+  'what the model refuses of the first image is that image’s own, if it takes the next',
+  async (t) => {
+    const folder = temporaryFolder(t);
+    const black = { create: { width: 16, height: 16, channels: 3, background: '#000' } } as const;
+    for (const name of ['dark.png', 'night.png']) await sharp(black).png().toFile(join(folder, name));
+    await copyFile(photo, join(folder, 'light.png'));
+    const how = ['--size', '16', '--mean', '0,0,0', '--std', '1,1,1', '-l', 'body', '--json'];
+    const explain = (...images: string[]) =>
+      gradcam(['explain', fixturePath('batches/refuses-dark.pt'), ...images, ...how], folder);
+    for (const images of [
+      ['dark.png', 'light.png'],
+      ['light.png', 'dark.png', 'night.png', 'light.png'],
+    ]) {
+      const { code, stdout, stderr } = await explain(...images);
+      t.is(code, 1, stderr);
+      const reports = JSON.parse(stdout).images as { path: string; error?: { code: string } }[];
+      const failed = reports.filter(({ error }) => error);
+      t.deepEqual(
+        failed.map(({ path, error }) => [path, error?.code]),
+        images.filter((name) => name !== 'light.png').map((name) => [name, 'ERR_FORWARD']),
+      );
+      t.is(reports.length, images.length);
+    }
+    // Where the first two are refused, it is the model.
+    const { code, stdout, stderr } = await explain('dark.png', 'night.png', 'light.png');
+    t.deepEqual([code, stdout], [3, '']);
+    t.regex(stderr, /^error: .*too dark[^]*\(ERR_FORWARD\)\n$/);
+  },
+);
+
 test.serial('clip and factorize: an image that cannot be read is 1, and told in JSON', async (t) => {
   const folder = temporaryFolder(t);
   await photosIn(folder, ['b.jpg']);
@@ -308,6 +339,30 @@ test.serial('--option reaches the method, and what a method does not know is ref
   t.not(await random('--option', 'randomcam.seed=1'), await random('--option', 'randomcam.seed=2'));
   await refused(t, [...evaluate, '--option', 'seed=1'], 2, /ablationcam\.batchSize=32/, folder);
   await refused(t, [...evaluate, '--option', 'gradcam.seed=1'], 2, /'seed'.*There are none/, folder);
+});
+
+test.serial('clip takes --option, too', async (t) => {
+  const folder = temporaryFolder(t);
+  const clip = async (...more: string[]) => {
+    const args = [
+      'clip',
+      fixturePath('clip/resnet.pt'),
+      photo,
+      'a cat',
+      '-m',
+      'randomcam',
+      '-o',
+      'map.npy',
+      ...more,
+    ];
+    const { code, stderr } = await gradcam(args, folder);
+    t.is(code, 0, stderr);
+    return await readFile(join(folder, 'map.npy'));
+  };
+  const [one, two] = [await clip('--option', 'seed=1'), await clip('--option', 'seed=2')];
+  t.false(one.equals(two));
+  t.true(one.equals(await clip('--option', 'seed=1')));
+  await refused(t, ['clip', fixturePath('clip/resnet.pt'), photo, 'a cat', '--option', 'seed=1'], 2, /'seed'.*'gradcam'/, folder); // biome-ignore format: one line
 });
 
 test.serial('results of names that meet are numbered by the images’ paths', async (t) => {
