@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import {
+  type Attribution,
   arcc,
   coherency,
   complexity,
@@ -23,6 +24,7 @@ import {
 } from 'node-gradcam';
 import { noise } from '../helpers/fixtures.js';
 import { fixturePath } from '../helpers/root.js';
+import { turns, until } from '../helpers/until.js';
 
 // What metrics are told: nothing that is misspelt, or of a wrong kind, is passed over.
 
@@ -76,15 +78,16 @@ test('averages take percentiles, not a percentile', async (t) => {
 });
 
 test('ROAD runs the images as they are once', async (t) => {
+  await using alone = await loadModel(fixturePath('scripted.pt')); // Others use the shared one meanwhile.
   const jobs = async (work: () => Promise<unknown>) => {
-    const before = model.stats().jobs.done;
+    const before = alone.stats().jobs.done;
     await work();
-    return model.stats().jobs.done - before;
+    return alone.stats().jobs.done - before;
   };
   // Nine percentiles in two orders, and the images themselves.
-  t.is(await jobs(() => roadCombined(model, input, heatmaps)), 19);
-  t.is(await jobs(() => roadMostRelevantFirstAverage(model, input, heatmaps, { percentiles: [10, 50] })), 3);
-  t.is(await jobs(() => roadMostRelevantFirst(model, input, heatmaps)), 2);
+  t.is(await jobs(() => roadCombined(alone, input, heatmaps)), 19);
+  t.is(await jobs(() => roadMostRelevantFirstAverage(alone, input, heatmaps, { percentiles: [10, 50] })), 3);
+  t.is(await jobs(() => roadMostRelevantFirst(alone, input, heatmaps)), 2);
 });
 
 test('metrics of maps alone', async (t) => {
@@ -135,4 +138,24 @@ test('guided Grad-CAM', async (t) => {
     'ERR_INVALID_ARG_TYPE',
     /a GuidedBackprop for guided/,
   );
+});
+
+test('guided Grad-CAM keeps nothing where one of its two halves fails', async (t) => {
+  let attribution: Attribution | undefined;
+  class Watched extends GuidedBackprop {
+    override async attribute(...args: Parameters<GuidedBackprop['attribute']>): Promise<Attribution> {
+      attribution = await super.attribute(...args);
+      return attribution;
+    }
+  }
+  class Fails extends GradCAM {
+    override async explain(): Promise<never> {
+      throw new Error('no map');
+    }
+  }
+  const work = guidedGradCam(new Fails({ model }), new Watched({ model }), input);
+  await t.throwsAsync(work, { message: 'no map' });
+  const { attributions } = await until('the attribution', () => attribution ?? null);
+  await turns();
+  t.throws(() => attributions.toTypedArray(), { code: 'ERR_DISPOSED' });
 });

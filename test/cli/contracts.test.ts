@@ -1,11 +1,8 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { buffer, text } from 'node:stream/consumers';
 import test from 'ava';
 import sharp from 'sharp';
-import { demoModel, fitsColumns, gradcam, photo, program, refused } from '../helpers/cli.js';
+import { demoModel, fitsColumns, gradcam, photo, refused } from '../helpers/cli.js';
 import { temporaryFolder } from '../helpers/package-copy.js';
 import { fixturePath } from '../helpers/root.js';
 
@@ -13,20 +10,6 @@ import { fixturePath } from '../helpers/root.js';
 
 const tiny = fixturePath('scripted.pt');
 const small = ['--size', '32'];
-const png = ({ stdout }: { stdout: Buffer }) => sharp(stdout).metadata();
-
-/** The program with something on its standard input. */
-async function withInput(args: readonly string[], input: Uint8Array, cwd: string) {
-  const child = spawn(process.execPath, [program, ...args], { cwd });
-  child.stdin.on('error', () => {}); // It may end before it has read all.
-  child.stdin.end(input);
-  const [stdout, stderr, [code]] = await Promise.all([
-    buffer(child.stdout),
-    text(child.stderr),
-    once(child, 'close'),
-  ]);
-  return { code, stdout, stderr };
-}
 
 /** Photos of which the second cannot be read. */
 async function photosIn(folder: string, names = ['a.png', 'b.jpg', 'c.png']): Promise<void> {
@@ -128,6 +111,37 @@ for (const [command, how] of Object.entries(commands)) {
   });
 }
 
+test.serial(
+  'what the model refuses of the first image is that image’s own, if it takes the next',
+  async (t) => {
+    const folder = temporaryFolder(t);
+    const black = { create: { width: 16, height: 16, channels: 3, background: '#000' } } as const;
+    for (const name of ['dark.png', 'night.png']) await sharp(black).png().toFile(join(folder, name));
+    await copyFile(photo, join(folder, 'light.png'));
+    const how = ['--size', '16', '--mean', '0,0,0', '--std', '1,1,1', '-l', 'body', '--json'];
+    const explain = (...images: string[]) =>
+      gradcam(['explain', fixturePath('batches/refuses-dark.pt'), ...images, ...how], folder);
+    for (const images of [
+      ['dark.png', 'light.png'],
+      ['light.png', 'dark.png', 'night.png', 'light.png'],
+    ]) {
+      const { code, stdout, stderr } = await explain(...images);
+      t.is(code, 1, stderr);
+      const reports = JSON.parse(stdout).images as { path: string; error?: { code: string } }[];
+      const failed = reports.filter(({ error }) => error);
+      t.deepEqual(
+        failed.map(({ path, error }) => [path, error?.code]),
+        images.filter((name) => name !== 'light.png').map((name) => [name, 'ERR_FORWARD']),
+      );
+      t.is(reports.length, images.length);
+    }
+    // Where the first two are refused, it is the model.
+    const { code, stdout, stderr } = await explain('dark.png', 'night.png', 'light.png');
+    t.deepEqual([code, stdout], [3, '']);
+    t.regex(stderr, /^error: .*too dark[\s\S]*\(ERR_FORWARD\)\n$/);
+  },
+);
+
 test.serial('clip and factorize: an image that cannot be read is 1, and told in JSON', async (t) => {
   const folder = temporaryFolder(t);
   await photosIn(folder, ['b.jpg']);
@@ -180,63 +194,6 @@ test.serial('options that may be repeated take one value each', async (t) => {
   const { code, stdout } = await gradcam(['layers', '--plan', 'layer1', '--plan', 'layer2', tiny]);
   t.is(code, 0);
   t.regex(stdout, /^How an explain at layer1, layer2 runs the model/);
-});
-
-test.serial('an image on standard input, the picture on standard output', async (t) => {
-  const folder = temporaryFolder(t);
-  const bytes = await readFile(photo);
-  for (const args of [
-    ['explain', tiny, '-', '-o', '-', ...small],
-    ['attribute', tiny, '-', '-o', '-', ...small],
-    ['factorize', tiny, '-', '-k', '2', '-o', '-', ...small],
-  ]) {
-    const run = await withInput(args, bytes, folder);
-    t.is(run.code, 0, run.stderr);
-    const { format, width } = await png(run);
-    t.deepEqual([format, width], ['png', 32], args[0]);
-    t.regex(run.stderr, /-/);
-  }
-  const raw = await withInput(['explain', tiny, '-', '-o', '-', '--format', 'npy', ...small], bytes, folder);
-  t.is(raw.stdout.subarray(1, 6).toString(), 'NUMPY');
-  const file = await withInput(['explain', tiny, photo, '-o', '-', ...small], bytes, folder);
-  t.is((await png(file)).width, 32);
-  t.deepEqual(await readdir(folder), []);
-  const json = await withInput(['explain', tiny, '-', '--json', ...small], bytes, folder);
-  const [{ path, output }] = JSON.parse(json.stdout.toString()).images;
-  t.deepEqual([path, output], ['-', 'stdin-gradcam.png']);
-  t.deepEqual(await readdir(folder), ['stdin-gradcam.png']);
-  const wrong = await withInput(
-    ['explain', tiny, '-', '-o', '-', ...small],
-    Buffer.from('no picture'),
-    folder,
-  );
-  t.is(wrong.code, 1);
-  t.regex(wrong.stderr, /^error: -: .*\(ERR_IMAGE_LOAD\)\n$/);
-  t.is(wrong.stdout.length, 0);
-});
-
-test.serial('standard streams that are asked for twice are refused', async (t) => {
-  const folder = temporaryFolder(t);
-  await refused(t, ['explain', tiny, '-', '-'], 2, /give it once/, folder);
-  await refused(t, ['explain', tiny, photo, photo, '-o', '-'], 2, /'-' is standard output.*2 images/, folder);
-  for (const command of ['explain', 'attribute', 'factorize'])
-    await refused(t, [command, tiny, photo, '-o', '-', '--json'], 2, /both need standard output/, folder);
-});
-
-test.serial('whoever reads the output may go away', async (t) => {
-  const folder = temporaryFolder(t);
-  const images = new Array<string>(300).fill(photo);
-  const child = spawn(process.execPath, [program, 'explain', tiny, ...images, ...small], { cwd: folder });
-  const stderr = text(child.stderr);
-  child.stdout.once('data', () => child.stdout.destroy());
-  const [code] = await once(child, 'close');
-  t.deepEqual([code, await stderr], [141, '']);
-  const files = await readdir(folder);
-  t.true(files.length < 300);
-  t.true(
-    files.every((name) => name.endsWith('.png')),
-    files.join(),
-  );
 });
 
 const ownSidecar = { input: { width: 48, height: 48 }, layer: 'layer1' };
@@ -308,6 +265,30 @@ test.serial('--option reaches the method, and what a method does not know is ref
   t.not(await random('--option', 'randomcam.seed=1'), await random('--option', 'randomcam.seed=2'));
   await refused(t, [...evaluate, '--option', 'seed=1'], 2, /ablationcam\.batchSize=32/, folder);
   await refused(t, [...evaluate, '--option', 'gradcam.seed=1'], 2, /'seed'.*There are none/, folder);
+});
+
+test.serial('clip takes --option, too', async (t) => {
+  const folder = temporaryFolder(t);
+  const clip = async (...more: string[]) => {
+    const args = [
+      'clip',
+      fixturePath('clip/resnet.pt'),
+      photo,
+      'a cat',
+      '-m',
+      'randomcam',
+      '-o',
+      'map.npy',
+      ...more,
+    ];
+    const { code, stderr } = await gradcam(args, folder);
+    t.is(code, 0, stderr);
+    return await readFile(join(folder, 'map.npy'));
+  };
+  const [one, two] = [await clip('--option', 'seed=1'), await clip('--option', 'seed=2')];
+  t.false(one.equals(two));
+  t.true(one.equals(await clip('--option', 'seed=1')));
+  await refused(t, ['clip', fixturePath('clip/resnet.pt'), photo, 'a cat', '--option', 'seed=1'], 2, /'seed'.*'gradcam'/, folder); // biome-ignore format: one line
 });
 
 test.serial('results of names that meet are numbered by the images’ paths', async (t) => {

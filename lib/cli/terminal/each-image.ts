@@ -1,4 +1,4 @@
-import { concernsOneImage, failureOf, SomeImagesFailed } from './exit-codes.js';
+import { concernOf, failureOf, SomeImagesFailed } from './exit-codes.js';
 import type { ProgressReporter } from './progress.js';
 
 /** What is told of an image that failed; this is also the JSON. */
@@ -11,10 +11,13 @@ export interface ImageFailure {
 export interface ImageOutcomes<Report> {
   readonly done: readonly Report[];
   readonly failed: readonly ImageFailure[];
-  /** Both, in the order of the images. */
+  /** Both, in the order in which it was known what became of them. */
   readonly all: readonly (Report | ImageFailure)[];
   readonly end: { readonly error: unknown } | null;
 }
+
+/** So many images that fail before one succeeds, for what may be each image's own, end a run. */
+const mostUnclear = 2;
 
 /** Does something with each image. One that fails for itself is told of, and the rest is done. */
 export async function eachImage<Report>(
@@ -25,22 +28,31 @@ export async function eachImage<Report>(
   const done: Report[] = [];
   const failed: ImageFailure[] = [];
   const all: (Report | ImageFailure)[] = [];
+  const unclear: { readonly path: string; readonly error: unknown }[] = [];
+  const fail = (path: string, error: unknown) => {
+    const failure = { path, error: failureOf(error) };
+    failed.push(failure);
+    all.push(failure);
+    progress.failed(path, error as Error);
+  };
   let end: ImageOutcomes<Report>['end'] = null;
   try {
     for (const [index, path] of images.entries()) {
       try {
         signal.throwIfAborted();
         const report = await work(path, index);
+        for (const each of unclear.splice(0)) fail(each.path, each.error);
         done.push(report);
         all.push(report);
       } catch (error) {
-        if (signal.aborted || !concernsOneImage(error, done.length > 0)) throw error;
-        const failure = { path, error: failureOf(error) };
-        failed.push(failure);
-        all.push(failure);
-        progress.failed(path, error as Error);
+        const concern = concernOf(error);
+        if (signal.aborted || concern === 'all') throw error;
+        if (concern === 'image' || done.length > 0) fail(path, error);
+        else if (unclear.push({ path, error }) === mostUnclear) break;
       }
     }
+    const [first] = unclear;
+    if (first) throw first.error;
   } catch (error) {
     end = { error };
   } finally {

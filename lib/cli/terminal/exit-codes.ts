@@ -67,12 +67,12 @@ function isUsageFailure(error: unknown): boolean {
 }
 
 /**
- * False for a failure that every further image would meet as well: a wrong layer or class, a model that cannot run, a full
- * disk. What the model refuses of one image once it took another is that image's own.
+ * Whether a failure is one image's own, or one that every further image would meet as well, such as a full disk. Of the rest, a
+ * wrong class or what the model refuses, other images tell: where it takes one, it was the image's own.
  */
-export function concernsOneImage(error: unknown, othersSucceeded: boolean): boolean {
-  if (!(error instanceof GradCamError)) return false;
-  return imageCodes.has(error.code) || (othersSucceeded && !lastingCodes.has(error.code));
+export function concernOf(error: unknown): 'image' | 'all' | 'unclear' {
+  if (!(error instanceof GradCamError) || lastingCodes.has(error.code)) return 'all';
+  return imageCodes.has(error.code) ? 'image' : 'unclear';
 }
 
 /** For JSON. */
