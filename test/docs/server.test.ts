@@ -73,7 +73,7 @@ test('its configuration is one, and its table has every option', async (t) => {
     });
     t.notRegex(error?.message ?? '', /Unrecognized key/, key);
   }
-  t.is(new Set(keys).size, 21);
+  t.is(new Set(keys).size, 23);
 });
 
 test('its metrics are there', async (t) => {
@@ -82,7 +82,7 @@ test('its metrics are there', async (t) => {
   const table = guide.slice(guide.indexOf('**Metrics**'), guide.indexOf('## More than one machine'));
   const names = [...table.matchAll(/`([a-z_{},]+)`/g)]
     .map(([, name]) => name ?? '')
-    .filter((name) => /^(request|nv|gradcam|http)_/.test(name));
+    .filter((name) => /^(request|nv|gradcam|http|grpc)_/.test(name));
   t.true(names.length >= 13);
   for (const name of names.flatMap((each) => {
     const [, head, choices, tail] = /^(.*)\{(.*)\}(.*)$/.exec(each) ?? [];

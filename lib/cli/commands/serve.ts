@@ -38,7 +38,7 @@ const mebibyte = 1024 ** 2;
 
 export function serveCommand(interruption: AbortSignal): Command {
   return new Command('serve')
-    .summary('explain over HTTP and gRPC, with a page')
+    .summary('explain over HTTP, with a page')
     .description(
       'Serves models over HTTP: a page for people at /, KServe V1, the Open Inference Protocol V2, and plain pictures ' +
         'in and out (POST /explain/NAME); with --grpc-port the Open Inference Protocol over gRPC, too. Sidecars (model.json) say how pictures are prepared. docs/server.md has more.',

@@ -10,6 +10,7 @@ should.
 
 import argparse
 import queue
+import re
 import sys
 import tempfile
 import threading
@@ -175,6 +176,24 @@ def _():
     assert result.as_numpy("heatmap").shape == (3, 224, 224)
     assert result.as_numpy("classes").tolist() == classes.tolist()
     assert result.as_numpy("images").tolist() == [0, 1, 2]
+
+
+@call("infer: the example of docs/server.md")
+def _():
+    guide = (ROOT / "docs" / "server.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
+    (example,) = (block for block in blocks if "tritonclient.grpc" in block)
+    changes = (
+        ("localhost:8081", arguments.grpc),
+        ('"lite"', repr(model)),
+        ('"cat.png"', repr(str(ROOT / "examples" / "photos" / "chelsea.png"))),
+    )
+    for old, new in changes:
+        assert example.count(old) == 1, old
+        example = example.replace(old, new)
+    names = {}
+    exec(example, names)
+    assert names["maps"].dtype == numpy.float32 and names["maps"].shape == (1, 224, 224)
 
 
 @call("infer: the same as over HTTP, to the bit", arguments.http)
