@@ -10,6 +10,7 @@ import {
   checkServerOptions,
   type ExplainServerOptions,
 } from './configuration/options.js';
+import type { GrpcEndpoint } from './grpc/endpoint.js';
 import type { GrpcServer, GrpcServerParts } from './grpc/grpc-server.js';
 import { errorHandler } from './http/errors.js';
 import { health } from './http/health.js';
@@ -27,7 +28,7 @@ declare module 'fastify' {
     /** The models of the explain server. */
     gradcamModels: ModelRegistry;
     /** The explain server's port for gRPC; null where it has none (`grpcPort`). */
-    gradcamGrpc: GrpcServer | null;
+    gradcamGrpc: GrpcEndpoint | null;
   }
 }
 
