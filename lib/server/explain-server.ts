@@ -14,6 +14,7 @@ import {
   checkServerOptions,
   type ExplainServerOptions,
 } from './configuration/options.js';
+import type { GrpcEndpoint } from './grpc/endpoint.js';
 import type { GrpcServer } from './grpc/grpc-server.js';
 import { allowOrigins, checkHost, checkOrigin } from './http/callers.js';
 import { errorHandler } from './http/errors.js';
@@ -34,7 +35,7 @@ declare module 'fastify' {
     /** The models of the explain server. */
     gradcamModels: ModelRegistry;
     /** The explain server's port for gRPC; null where it has none (`grpcPort`). */
-    gradcamGrpc: GrpcServer | null;
+    gradcamGrpc: GrpcEndpoint | null;
   }
 }
 

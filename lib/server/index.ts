@@ -9,5 +9,5 @@ export {
 export { type CreateServerOptions, createServer, type ExplainServer } from './create-server.js';
 export { drain } from './drain.js';
 export { explainServer } from './explain-server.js';
-export type { GrpcServer } from './grpc/grpc-server.js';
+export type { GrpcEndpoint } from './grpc/endpoint.js';
 export type { ModelRegistry, ModelState, ModelStatus } from './models/registry.js';

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { fitsColumns, gradcam } from '../helpers/cli.js';
-import { liteModel } from '../helpers/fixtures.js';
+import { liteModel, noise } from '../helpers/fixtures.js';
+import { grpcClient, holdCall, inferBytes, raw } from '../helpers/grpc-client.js';
 import { rawRequest } from '../helpers/raw-request.js';
 import { fixturePath, rootPath } from '../helpers/root.js';
 import { photo } from '../helpers/server.js';
@@ -130,6 +131,32 @@ test.serial('a configuration file, and flags that win over it', async (t) => {
   t.deepEqual(await (await fetch(`${url}/`)).json(), { status: 'alive' }, 'no page');
   run.child.kill('SIGTERM');
   t.is(await run.exited, 0);
+});
+
+test.serial('gRPC on a second port: told at the start, and ended without losing a call', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-serve-'));
+  const file = join(folder, 'server.json');
+  await writeFile(file, JSON.stringify({ models: { lite: fixturePath('scripted.pt') }, grpcPort: 1 }));
+  const run = gradcamServe(['--config', file, '--port', '0', '--grpc-port', '0', '--host', '127.0.0.2']);
+  const url = await addressOf(run);
+  const [, address = ''] = await run.says(/ for gRPC on (127\.0\.0\.2:\d+),/);
+  await run.says(/^Ready: lite$/m);
+  const image = {
+    model_name: 'lite',
+    inputs: [{ name: 'x', shape: [1, 3, 16, 16], datatype: 'FP32' }],
+    raw_input_contents: [raw(noise(3 * 16 * 16))],
+  };
+  const held = holdCall(address, 'ModelInfer', inferBytes(image));
+  await untilPending({ get: (path) => fetch(url + path) }, 1);
+  run.child.kill('SIGTERM');
+  await until('no more calls to be taken', async () => {
+    using client = grpcClient(address);
+    return (await client.call('ServerLive')).status === 'UNAVAILABLE';
+  });
+  held.finish();
+  t.is((await held.ended)['grpc-status'], '0');
+  held.close();
+  t.is(await run.exited, 0, run.output().stderr + run.output().stdout.slice(-3000));
 });
 
 test.serial('the help fits 80 columns', async (t) => {

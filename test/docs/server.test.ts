@@ -77,7 +77,7 @@ test('its configuration is one, and its table has every option', async (t) => {
     });
     t.notRegex(error?.message ?? '', /Unrecognized key/, key);
   }
-  t.is(new Set(keys).size, 27);
+  t.is(new Set(keys).size, 29);
 });
 
 test('its metrics are there', async (t) => {
@@ -86,7 +86,7 @@ test('its metrics are there', async (t) => {
   const table = guide.slice(guide.indexOf('**Metrics**'), guide.indexOf('## More than one machine'));
   const names = [...table.matchAll(/`([a-z_{},]+)`/g)]
     .map(([, name]) => name ?? '')
-    .filter((name) => /^(request|nv|gradcam|http)_/.test(name));
+    .filter((name) => /^(request|nv|gradcam|http|grpc)_/.test(name));
   t.true(names.length >= 13);
   for (const name of names.flatMap((each) => {
     const [, head, choices, tail] = /^(.*)\{(.*)\}(.*)$/.exec(each) ?? [];

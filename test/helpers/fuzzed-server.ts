@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import type { CreateServerOptions } from 'node-gradcam/server';
 import { fixturePath } from './root.js';
 import { binaryInference, type RunningServer, startServer } from './server.js';
 import { untilPending } from './server-requests.js';
@@ -14,7 +15,7 @@ export const runs = {
 export const tiny: string = fixturePath('scripted.pt');
 
 /** Starts it before the tests of a file. After each of them it must still serve. */
-export function fuzzedServer(): () => RunningServer {
+export function fuzzedServer(options: Partial<CreateServerOptions> = {}): () => RunningServer {
   let running: RunningServer;
   test.before(async () => {
     running = await startServer({
@@ -24,6 +25,7 @@ export function fuzzedServer(): () => RunningServer {
       maxBodyBytes: 2_000_000,
       maxImagePixels: 1_000_000,
       maxBatch: 1,
+      ...options,
     });
   });
   test.afterEach.always('the server still serves', async (t) => {

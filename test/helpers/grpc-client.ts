@@ -1,3 +1,4 @@
+import { connect } from 'node:http2';
 import {
   type Client,
   type ClientDuplexStream,
@@ -11,7 +12,7 @@ import {
   type StatusObject,
   status,
 } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
+import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
 import { rootPath } from './root.js';
 
 // gRPC's own client of the server's second port.
@@ -157,4 +158,51 @@ export function rawElements(...elements: readonly Uint8Array[]): Buffer {
       return [length, element];
     }),
   );
+}
+
+/** The bytes of a ModelInferRequest. */
+export function inferBytes(request: Message): Buffer {
+  const { serialize } = definitions['inference.ModelInferRequest'] as MessageTypeDefinition<Message, Message>;
+  return serialize(request);
+}
+
+export interface HeldCall {
+  /** The headers and trailers of the answer. */
+  readonly ended: Promise<Record<string, unknown>>;
+  /** Sends the rest of the message. */
+  finish(): void;
+  /** Closes its connection. */
+  close(): void;
+}
+
+/** A call on a connection of its own, of which the server gets the second half of the message when the test wants. */
+export function holdCall(address: string, method: string, message: Buffer): HeldCall {
+  const session = connect(`http://${address}`);
+  session.on('error', () => {});
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': `/inference.GRPCInferenceService/${method}`,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  });
+  stream.on('error', () => {});
+  const ended = new Promise<Record<string, unknown>>((resolve) => {
+    let told: Record<string, unknown> = {};
+    stream.on('response', (headers) => {
+      told = { ...headers };
+    });
+    stream.on('trailers', (trailers) => {
+      told = { ...told, ...trailers };
+    });
+    for (const end of ['end', 'close']) stream.once(end, () => setImmediate(() => resolve(told)));
+  });
+  const framed = Buffer.concat([Buffer.alloc(5), message]);
+  framed.writeUInt32BE(message.length, 1);
+  stream.write(framed.subarray(0, framed.length >> 1));
+  stream.resume();
+  return {
+    ended,
+    finish: () => stream.end(framed.subarray(framed.length >> 1)),
+    close: () => session.destroy(),
+  };
 }

@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { connect } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
@@ -10,6 +9,7 @@ import {
   answersOf,
   type GrpcClient,
   grpcClient,
+  holdCall,
   type Message,
   parameters,
   raw,
@@ -35,38 +35,6 @@ const image = (seed = 1): Message => ({
 const clientOf = ({ server }: RunningServer, ...options: [object?, string?]): GrpcClient =>
   grpcClient(server.gradcamGrpc?.address, ...options);
 const health = 'grpc.health.v1.Health';
-
-/** A call whose message the test sends itself, in parts. */
-function holdCall(address: string, method: string, message: Buffer) {
-  const session = connect(`http://${address}`);
-  session.on('error', () => {});
-  const stream = session.request({
-    ':method': 'POST',
-    ':path': `/inference.GRPCInferenceService/${method}`,
-    'content-type': 'application/grpc',
-    te: 'trailers',
-  });
-  stream.on('error', () => {});
-  const ended = new Promise<Record<string, unknown>>((resolve) => {
-    let told: Record<string, unknown> = {};
-    stream.on('response', (headers) => {
-      told = { ...headers };
-    });
-    stream.on('trailers', (trailers) => {
-      told = { ...told, ...trailers };
-    });
-    for (const end of ['end', 'close']) stream.once(end, () => setImmediate(() => resolve(told)));
-  });
-  const framed = Buffer.concat([Buffer.alloc(5), message]);
-  framed.writeUInt32BE(message.length, 1);
-  stream.write(framed.subarray(0, framed.length >> 1));
-  stream.resume();
-  return {
-    ended,
-    finish: () => stream.end(framed.subarray(framed.length >> 1)),
-    close: () => session.destroy(),
-  };
-}
 
 test.serial(
   'calls share the queue with HTTP: what is full refuses at once, and has room again',

@@ -77,6 +77,11 @@ invalid(
   /INT64, but holds 9007199254740992/,
 );
 invalid(
+  'more integers than are taken',
+  typedInput({ datatype: 'BOOL' }, { bool_contents: Array(2 ** 22 + 1).fill(true) }),
+  /more than 4194304 integers in typed contents; send large tensors raw/,
+);
+invalid(
   'a datatype that is not supported',
   { inputs: [{ ...one, datatype: 'UINT16' }] },
   /UINT16, which is not/,

@@ -9,6 +9,7 @@ import type { ServerMetrics } from '../calls/metrics.js';
 import type { CheckedServerOptions } from '../configuration/options.js';
 import type { ModelRegistry } from '../models/registry.js';
 import { CallGuard, type CallLimits, type MethodKind } from './call-guard.js';
+import type { GrpcEndpoint } from './endpoint.js';
 import { Health } from './health.js';
 import { Inference } from './inference.js';
 import { healthService, inferenceService } from './messages.js';
@@ -46,7 +47,7 @@ const patience = 1000;
  * The server's second port, which speaks the Open Inference Protocol over gRPC. Its connections are taken here and
  * handed to grpc-js, which cannot end those whose clients do not do their part.
  */
-export class GrpcServer {
+export class GrpcServer implements GrpcEndpoint {
   readonly #server: Server;
   readonly #listener: SocketServer;
   readonly #sockets = new Set<Socket>();
@@ -110,7 +111,6 @@ export class GrpcServer {
     this.#guard.limitBy(limits);
   }
 
-  /** `HOST:PORT`, as clients take it; null before it listens. */
   get address(): string | null {
     return this.#address;
   }
@@ -143,7 +143,6 @@ export class GrpcServer {
     clearInterval(late);
   }
 
-  /** Ends all calls at once. */
   destroy(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

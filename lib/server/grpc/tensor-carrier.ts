@@ -1,3 +1,4 @@
+import { GradCamError } from '../../errors/errors.js';
 import { bytesOf } from '../../tensor/typed-array-bytes.js';
 import { invalidRequest } from '../http/errors.js';
 import type { TensorCarrier } from '../protocols/open-inference/infer.js';
@@ -97,6 +98,11 @@ export function messageCarrier(
       if (raw.length > 0 && raw.length !== inputs.length)
         throw invalidRequest(`There are ${inputs.length} inputs, but ${raw.length} raw contents.`);
       return inputs.map((input, index) => {
+        if (input.parameters.shared_memory_region !== undefined)
+          throw new GradCamError(
+            'ERR_UNSUPPORTED',
+            `The input ${input.name} is in shared memory, which is not read.`,
+          );
         const bytes = raw[index];
         if (bytes === undefined) return readContents(input, input.contents);
         if (input.contents !== null)

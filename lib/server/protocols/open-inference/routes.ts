@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { CallRunner } from '../../calls/call.js';
+import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { Workers } from '../../workers/workers.js';
 import { readInferenceBodies } from '../inference-body.js';
@@ -96,6 +97,9 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
       async (request, reply) => {
         const { body, gradcamBinary: binary } = request;
         request.gradcamBinary = null;
+        const { model } = request.params;
+        if (body.model_name !== undefined && body.model_name !== model)
+          throw invalidRequest(`The address is of the model ${model}, but model_name is ${body.model_name}.`);
         const { head, bytes } = await calls.run(request, reply, ownDeadline(body), (call) =>
           infer(call, body, jsonCarrier(call, body, binary)),
         );

@@ -19,6 +19,11 @@ export const tensorMetadata = z.object({
 
 export const inferBody = z.strictObject({
   id: z.string().max(200).optional(),
+  model_name: z
+    .string()
+    .max(200)
+    .optional()
+    .describe("KServe's client repeats it; if given, it has to be that of the address"),
   parameters: z
     .looseObject({
       method: methodSchema.optional(),
