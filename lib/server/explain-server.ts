@@ -10,8 +10,10 @@ import {
   checkServerOptions,
   type ExplainServerOptions,
 } from './configuration/options.js';
+import { compression } from './http/compression.js';
 import { errorHandler } from './http/errors.js';
 import { health } from './http/health.js';
+import { refuseOtherMethods } from './http/methods.js';
 import { openApi } from './http/openapi.js';
 import { alive, pageFiles } from './http/page-files.js';
 import { watchModels } from './models/file-watcher.js';
@@ -59,9 +61,8 @@ export async function explainServer(
   scope.setValidatorCompiler(validatorCompiler);
   scope.setSerializerCompiler(serializerCompiler);
   scope.setErrorHandler(errorHandler(() => gate.retryAfter));
-  scope.setNotFoundHandler(async (request, reply) => {
-    const error = `There is nothing at ${request.method} ${request.url.split('?')[0]?.slice(0, 200)}.`;
-    return reply.code(404).send({ error, code: 'ERR_NOT_FOUND', request_id: request.id });
+  scope.setNotFoundHandler(async ({ url }) => {
+    throw new GradCamError('ERR_NOT_FOUND', `There is nothing at ${url.split('?')[0]?.slice(0, 200)}.`);
   });
   scope.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
@@ -86,12 +87,15 @@ export async function explainServer(
     );
   });
 
+  await compression(scope);
+  const refuse = refuseOtherMethods(scope);
   if (!scope.hasDecorator('swagger'))
     await openApi(scope, { version: packageVersion, secured: options.tokens.length > 0 });
   await scope.register(health, { models });
   if (options.page) await scope.register(pageFiles);
   else scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
   await scope.register(protectedRoutes, { options, models, gate, metrics, calls });
+  refuse();
 
   let watcher: ReturnType<typeof watchModels> | undefined;
   scope.addHook('onReady', async () => {

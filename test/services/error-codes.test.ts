@@ -16,7 +16,12 @@ import { until } from '../helpers/until.js';
 
 type HttpCode = Extract<
   ServiceCode,
-  `ERR_INVALID_REQUEST` | `ERR_UNKNOWN_MODEL` | `ERR_MODEL_CONTROL` | `ERR_DEADLINE_EXCEEDED`
+  | 'ERR_INVALID_REQUEST'
+  | 'ERR_NOT_FOUND'
+  | 'ERR_METHOD_NOT_ALLOWED'
+  | 'ERR_UNKNOWN_MODEL'
+  | 'ERR_MODEL_CONTROL'
+  | 'ERR_DEADLINE_EXCEEDED'
 >;
 type BatchCode = Extract<ServiceCode, 'ERR_BATCH_CHANGED' | 'ERR_BATCH_MODEL' | 'ERR_BATCH_VERSION'>;
 type OtherCode = Exclude<ServiceCode, HttpCode | BatchCode>;
@@ -26,6 +31,8 @@ const answers: Record<
   readonly [status: number, ask: (running: RunningServer) => Promise<Response>]
 > = {
   ERR_INVALID_REQUEST: [400, ({ post }) => post('/v1/models/lite:explain', { instances: 7 })],
+  ERR_NOT_FOUND: [404, ({ get }) => get('/v3/models')],
+  ERR_METHOD_NOT_ALLOWED: [405, ({ post }) => post('/v1/models', {})],
   ERR_UNKNOWN_MODEL: [404, ({ post }) => post('/explain/none', photo)],
   ERR_MODEL_CONTROL: [403, ({ post }) => post('/v2/repository/models/lite/load', {})],
   ERR_DEADLINE_EXCEEDED: [504, ({ post }) => post('/explain/lite?deadline_ms=40', photo)],

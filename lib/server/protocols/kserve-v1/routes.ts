@@ -96,6 +96,7 @@ export interface KServeV1Options {
 export async function kserveV1(scope: FastifyInstance, { models, calls }: KServeV1Options): Promise<void> {
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
+  scope.removeContentTypeParser('text/plain');
 
   server.get(
     '/v1/models',
