@@ -61,8 +61,9 @@ export async function explainServer(
   scope.setValidatorCompiler(validatorCompiler);
   scope.setSerializerCompiler(serializerCompiler);
   scope.setErrorHandler(errorHandler(() => gate.retryAfter));
-  scope.setNotFoundHandler(async ({ url }) => {
-    throw new GradCamError('ERR_NOT_FOUND', `There is nothing at ${url.split('?')[0]?.slice(0, 200)}.`);
+  scope.setNotFoundHandler(async ({ method, url }) => {
+    const path = url.split('?')[0]?.slice(0, 200);
+    throw new GradCamError('ERR_NOT_FOUND', `There is nothing at ${method} ${path}.`);
   });
   scope.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
@@ -73,7 +74,7 @@ export async function explainServer(
   });
   scope.addHook('onResponse', async (request, reply) => {
     // As the OpenAPI document writes it: without the router's way to say where the name of a model ends.
-    const route = (request.routeOptions.url ?? '(none)').replace('([^/:]+)::', ':');
+    const route = (request.routeOptions.url ?? '(none)').replace('([^/:]+)', '').replace('::', ':');
     metrics.answered(request.method, route, reply.statusCode);
     if (request.routeOptions.logLevel === 'warn') return;
     request.log.info(
@@ -177,7 +178,7 @@ async function protectedRoutes(scope: FastifyInstance, parts: ProtectedOptions):
       maxBodyBytes: options.maxBodyBytes,
     });
     await inner.register(kserveV1, { models, calls });
-    await inner.register(openInference, { models, calls, version: packageVersion });
+    await inner.register(openInference, { models, calls, metrics, version: packageVersion });
     await inner.register(modelRepository, { models, modelControl: options.modelControl });
   });
 }

@@ -87,7 +87,7 @@ export class CallRunner {
     try {
       ticket = this.#gate.enter(Math.min(bytes, this.#options.maxBodyBytes));
     } catch (error) {
-      this.#metrics.failed({ model: model.name, version: model.version }, 'REJECTED');
+      this.#metrics.failed({ model: model.name, version: model.version }, 'REJECTED', reply.elapsedTime);
       throw error;
     }
     const leaveModel = model.use();
@@ -143,7 +143,7 @@ export class CallRunner {
       return answer;
     } catch (error) {
       end.abort(error); // what is under way for other images of the request
-      this.#metrics.failed(labels, reasonOf(error));
+      this.#metrics.failed(labels, reasonOf(error), reply.elapsedTime);
       throw error;
     } finally {
       clearTimeout(timer);
@@ -167,6 +167,7 @@ export class CallRunner {
       const took = performance.now() - started;
       this.#metrics.stage(name, model.name, took);
       if (name === 'preprocess') this.#metrics.compute('compute_input', labels, took);
+      if (name === 'predict') this.#metrics.compute('compute_infer', labels, took);
       if (name === 'postprocess') this.#metrics.compute('compute_output', labels, took);
       return result;
     };

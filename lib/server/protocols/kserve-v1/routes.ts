@@ -110,7 +110,7 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
   );
 
   server.get(
-    '/v1/models/:model',
+    '/v1/models/:model([^/:]+)',
     {
       schema: {
         summary: 'Is a model ready?',

@@ -1,4 +1,5 @@
 import type { Explanation } from '../../../cam/explanation.js';
+import { GradCamError } from '../../../errors/errors.js';
 import type { ModelArguments } from '../../../model/arguments.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { spellLayer } from '../../../model/target-layers.js';
@@ -49,7 +50,14 @@ interface Part {
   readonly start: number;
 }
 
+/** What Triton's clients can ask of an output besides. */
+const outputExtensions = ['classification', 'shared_memory_region'];
+
 export async function infer(call: Call, body: InferBody, binary: Buffer | null): Promise<InferAnswer> {
+  for (const { name, parameters = {} } of body.outputs ?? []) {
+    const asked = outputExtensions.find((each) => parameters[each] !== undefined);
+    if (asked) throw new GradCamError('ERR_UNSUPPORTED', `The output ${name} cannot be given with ${asked}.`);
+  }
   const asked = body.parameters ?? {};
   const wanted = body.outputs?.map(({ name }) => name);
   const explains =

@@ -2,12 +2,22 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { CallRunner } from '../../calls/call.js';
+import type { ServerMetrics } from '../../calls/metrics.js';
 import type { ModelRegistry } from '../../models/registry.js';
-import type { ServedModel } from '../../models/served-model.js';
 import { readBinaryTail } from '../inference-body.js';
 import { errorSchema, modelParams, versionedParams } from '../schemas.js';
-import { infer, outputNames } from './infer.js';
-import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
+import { configOf, describeModel } from './description.js';
+import { infer } from './infer.js';
+import { inferAnswer, inferBody, modelConfig, modelMetadata, modelStatistics } from './schemas.js';
+import { unsupportedExtensions } from './unsupported.js';
+
+const extensions = [
+  'binary_tensor_data',
+  'model_configuration',
+  'model_repository',
+  'parameters',
+  'statistics',
+];
 
 // The Open Inference Protocol, version 2, with Triton's binary tensor extension. It has no explain of its own: an
 // inference that asks for the output `heatmap`, or that has a parameter of explains, is one.
@@ -15,12 +25,14 @@ import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
 export interface OpenInferenceOptions {
   readonly models: ModelRegistry;
   readonly calls: CallRunner;
+  readonly metrics: ServerMetrics;
   readonly version: string;
 }
 
 export async function openInference(scope: FastifyInstance, options: OpenInferenceOptions): Promise<void> {
-  const { models, calls, version } = options;
+  const { models, calls, metrics, version } = options;
   readBinaryTail(scope);
+  unsupportedExtensions(scope);
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
 
@@ -35,7 +47,13 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
     },
-    async () => ({ name: 'node-gradcam', version, extensions: ['binary_tensor_data', 'model_repository'] }),
+    async () => ({ name: 'node-gradcam', version, extensions }),
+  );
+
+  server.get(
+    '/v2/models/stats',
+    { schema: { summary: 'What all models did', response: { 200: modelStatistics, ...errors } } },
+    async () => ({ model_stats: models.loaded().map((served) => metrics.statistics(served)) }),
   );
 
   for (const versioned of [false, true]) {
@@ -50,18 +68,38 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
           summary: `Inputs and outputs of a model${which}`,
           params,
           response: {
-            200: z.object({
-              name: z.string(),
-              versions: z.array(z.string()),
-              platform: z.string(),
-              inputs: z.array(tensorMetadata),
-              outputs: z.array(tensorMetadata),
-            }),
+            200: modelMetadata,
             ...errors,
           },
         },
       },
-      async (request) => describe(models.get(request.params.model, request.params.version)),
+      async ({ params }) => describeModel(models.get(params.model, params.version)),
+    );
+
+    server.get(
+      `${base}/config`,
+      {
+        schema: {
+          summary: `The configuration of a model, in Triton's words${which}`,
+          params,
+          response: { 200: modelConfig, ...errors },
+        },
+      },
+      async ({ params }) => configOf(models.get(params.model, params.version)),
+    );
+
+    server.get(
+      `${base}/stats`,
+      {
+        schema: {
+          summary: `What a model did${which}`,
+          params,
+          response: { 200: modelStatistics, ...errors },
+        },
+      },
+      async ({ params }) => ({
+        model_stats: [metrics.statistics(models.get(params.model, params.version))],
+      }),
     );
 
     server.get(
@@ -91,7 +129,8 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
       async (request, reply) => {
-        const { deadline_ms: deadlineMs } = request.body.parameters ?? {};
+        const { deadline_ms: own, timeout = 0 } = request.body.parameters ?? {};
+        const deadlineMs = own ?? (timeout > 0 ? Math.ceil(timeout / 1000) : undefined);
         const binary = request.gradcamBinary;
         request.gradcamBinary = null;
         const { json, bytes } = await calls.run(request, reply, deadlineMs, (call) =>
@@ -107,24 +146,4 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
       },
     );
   }
-}
-
-function describe(served: ServedModel) {
-  const { sidecar } = served;
-  const [channels, height, width] = sidecar ? served.inputShape : [-1, -1, -1];
-  const classes = sidecar?.labels?.length ?? -1;
-  const shapes = {
-    output: { datatype: 'FP32', shape: [-1, classes] },
-    heatmap: { datatype: 'FP32', shape: [-1, height, width] },
-    scores: { datatype: 'FP32', shape: [-1] },
-    classes: { datatype: 'INT64', shape: [-1] },
-    images: { datatype: 'INT64', shape: [-1] },
-  };
-  return {
-    name: served.name,
-    versions: [served.version],
-    platform: 'pytorch_torchscript',
-    inputs: [{ name: 'input', datatype: 'FP32', shape: [-1, channels, height, width] }],
-    outputs: outputNames.map((name) => ({ name, ...shapes[name] })),
-  };
 }

@@ -30,6 +30,13 @@ export const inferBody = z.strictObject({
       aug_smooth: z.boolean().optional(),
       eigen_smooth: z.boolean().optional(),
       deadline_ms: deadlineSchema.optional(),
+      timeout: z
+        .number()
+        .int()
+        .nonnegative()
+        .max(86_400_000_000)
+        .optional()
+        .describe("As deadline_ms, in microseconds: Triton's name. 0 for none of its own"),
       binary_data_output: z.boolean().optional(),
     })
     .optional(),
@@ -67,3 +74,62 @@ export const inferAnswer = z.object({
     }),
   ),
 });
+
+export const modelMetadata = z.object({
+  name: z.string(),
+  versions: z.array(z.string()),
+  platform: z.string(),
+  inputs: z.array(tensorMetadata),
+  outputs: z.array(tensorMetadata),
+});
+
+const configured = z.object({
+  name: z.string(),
+  data_type: z.string(),
+  dims: z.array(z.number().int()).describe('Without the first, of the images; -1 for any size'),
+});
+export const modelConfig = z
+  .object({
+    name: z.string(),
+    platform: z.string(),
+    backend: z.string(),
+    version_policy: z.object({ latest: z.object({ num_versions: z.number().int() }) }),
+    max_batch_size: z.number().int().describe('Images that are computed together; a request may have more'),
+    input: z.array(configured.extend({ format: z.string() })),
+    output: z.array(configured),
+    instance_group: z.array(
+      z.object({
+        name: z.string(),
+        kind: z.string(),
+        count: z.number().int(),
+        gpus: z.array(z.number().int()),
+      }),
+    ),
+    dynamic_batching: z.object({ max_queue_delay_microseconds: z.number().int() }),
+  })
+  .meta({ id: 'ModelConfig', description: "As much of Triton's ModelConfig as is true here" });
+
+const duration = z
+  .object({ count: z.number().int(), ns: z.number().int() })
+  .describe('Of stages: once for each part of a request');
+export const modelStatistics = z
+  .object({
+    model_stats: z.array(
+      z.object({
+        name: z.string(),
+        version: z.string(),
+        last_inference: z.number().int().describe('Milliseconds since 1970; 0 before the first'),
+        inference_count: z.number().int().describe('Images that were predicted or explained'),
+        execution_count: z.number().int().describe('Batches that they were computed in'),
+        inference_stats: z.object({
+          success: duration,
+          fail: duration,
+          queue: duration,
+          compute_input: duration,
+          compute_infer: duration,
+          compute_output: duration,
+        }),
+      }),
+    ),
+  })
+  .meta({ id: 'ModelStatistics', description: 'Since the model was loaded' });

@@ -1,8 +1,9 @@
-import type { Tensor, TensorData } from '../../../tensor/tensor.js';
+import { GradCamError } from '../../../errors/errors.js';
+import type { DType, Tensor, TensorData } from '../../../tensor/tensor.js';
 import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import { invalidRequest } from '../../http/errors.js';
 import { flatten, nest } from '../nested-numbers.js';
-import { widen } from './half-types.js';
+import { narrow, widen } from './half-types.js';
 
 // Tensors as the Open Inference Protocol writes them: in JSON, or as bytes behind the JSON (Triton's binary extension).
 
@@ -18,7 +19,7 @@ const kinds = {
   BOOL: Uint8Array,
 } as const;
 type NumericDatatype = keyof typeof kinds;
-/** Read as float32; an answer has none of them. */
+/** In our hands float32. */
 const halfTypes = ['FP16', 'BF16'] as const;
 type HalfType = (typeof halfTypes)[number];
 
@@ -26,7 +27,9 @@ export interface InferInput {
   readonly name: string;
   readonly shape: readonly number[];
   readonly datatype: string;
-  readonly parameters?: { readonly binary_data_size?: unknown } | undefined;
+  readonly parameters?:
+    | { readonly binary_data_size?: unknown; readonly shared_memory_region?: unknown }
+    | undefined;
   readonly data?: unknown;
 }
 
@@ -39,18 +42,20 @@ export type ReadInput =
 export interface NamedTensor {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly datatype: NumericDatatype;
+  readonly datatype: NumericDatatype | HalfType;
   readonly values: TensorData;
 }
 
 /**
  * Reads the inputs; what stands behind the JSON is taken from `binary` in order, and all of it has to be used.
- * @throws {GradCamError} `ERR_INVALID_REQUEST`
+ * @throws {GradCamError} `ERR_INVALID_REQUEST`, `ERR_UNSUPPORTED`
  */
 export function readInputs(inputs: readonly InferInput[], binary: Buffer | null): ReadInput[] {
   let position = 0;
   const read = inputs.map((input) => {
     const { name, parameters, data } = input;
+    if (parameters?.shared_memory_region !== undefined)
+      throw new GradCamError('ERR_UNSUPPORTED', `The input ${name} is in shared memory, which is not read.`);
     const announced = parameters?.binary_data_size;
     if (announced === undefined) {
       if (!Array.isArray(data))
@@ -153,23 +158,35 @@ function readJson(input: InferInput, data: readonly unknown[]): ReadInput {
   return { name, shape, values: BigInt64Array.from(numbers, BigInt) };
 }
 
-/** A tensor's elements under the protocol's name of their type. */
-export function nameTensor(name: string, tensor: Tensor): NamedTensor {
-  const values = tensor.toTypedArray();
-  const datatype = tensor.dtype === 'bool' ? 'BOOL' : datatypeOf(values);
-  return { name, shape: tensor.shape, datatype, values };
+const datatypes: Readonly<Record<DType, NumericDatatype | HalfType>> = {
+  float16: 'FP16',
+  bfloat16: 'BF16',
+  float32: 'FP32',
+  float64: 'FP64',
+  uint8: 'UINT8',
+  int8: 'INT8',
+  int16: 'INT16',
+  int32: 'INT32',
+  int64: 'INT64',
+  bool: 'BOOL',
+};
+
+/** The protocol's name of an element type. */
+export function datatypeOf(dtype: DType): string {
+  return datatypes[dtype];
 }
 
-function datatypeOf(values: TensorData): NumericDatatype {
-  const found = Object.entries(kinds).find(([, Kind]) => values instanceof Kind);
-  return (found?.[0] ?? 'FP32') as NumericDatatype;
+/** A tensor's elements under the protocol's name of their type. */
+export function nameTensor(name: string, tensor: Tensor): NamedTensor {
+  return { name, shape: tensor.shape, datatype: datatypes[tensor.dtype], values: tensor.toTypedArray() };
 }
 
 /** Tensors of one name, from several batches, one behind the other. */
 export function joinTensors(parts: readonly NamedTensor[]): NamedTensor {
   const [first] = parts as readonly [NamedTensor];
   if (parts.length === 1) return first;
-  const Kind = kinds[first.datatype] as typeof Float32Array;
+  const { datatype } = first;
+  const Kind = (isHalf(datatype) ? Float32Array : kinds[datatype]) as typeof Float32Array;
   const values = new Kind(parts.reduce((sum, part) => sum + part.values.length, 0));
   let position = 0;
   for (const part of parts) {
@@ -195,7 +212,7 @@ export function writeOutput(
 ): { json: WrittenOutput; bytes: Buffer | null } {
   const head = { name, shape: [...shape], datatype };
   if (binary) {
-    const bytes = bytesOf(values);
+    const bytes = bytesOf(isHalf(datatype) ? narrow(datatype, values as Float32Array) : values);
     return { json: { ...head, parameters: { binary_data_size: bytes.length } }, bytes };
   }
   const plain = Array.from<number | bigint, number | boolean>(values, datatype === 'BOOL' ? Boolean : Number);
