@@ -21,6 +21,8 @@ const shape = [1, 3, 16, 16];
 const size = 3 * 16 * 16;
 const input = { name: 'input', shape, datatype: 'FP32' };
 const folder = await mkdtemp(join(tmpdir(), 'gradcam triton-'));
+/** What the server logs as its own failures. */
+const defects: string[] = [];
 let running: RunningServer;
 test.before(async () => {
   for (const dtype of ['float16', 'bfloat16', 'float64']) {
@@ -32,10 +34,12 @@ test.before(async () => {
   }
   running = await startServer({
     models: { lite: liteModel, tiny: { path: tiny, maxBatch: 3, maxDelayMs: 2 } },
+    logger: { level: 'error', stream: { write: (line: string) => void defects.push(line) } },
     modelRepository: folder,
     modelControl: true,
   });
 });
+test.afterEach((t) => t.deepEqual(defects, []));
 test.after.always(() => running.server.close());
 
 const json = async (path: string) => {

@@ -33,6 +33,10 @@ const parts = [
     command: ['npx', 'ava', '--timeout=30m', 'test/sidecar/fuzz.test.ts'],
     env: { GRADCAM_SIDECARS: '20000' },
   },
+  {
+    name: "the protocols' own clients (GRADCAM_CLIENTS_PYTHON)",
+    command: ['npm', 'run', '--silent', 'test:clients'],
+  },
   { name: 'CUDA build of LibTorch', command: ['npm', 'run', '--silent', 'test:cuda-library'] },
   { name: 'sanitizers', command: ['npm', 'run', '--silent', 'test:sanitizers', '--', '--size', '20'] },
   {

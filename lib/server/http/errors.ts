@@ -82,13 +82,16 @@ export function describeFailure(error: unknown, requestId: string): HttpFailure 
   );
 }
 
+/** Above 500, and no defect: not there, busy, too late. */
+const clientsBusiness = new Set([501, 503, 504]);
+
 /** Answers with {@link describeFailure}; `retryAfter` gives the seconds for a 503. */
 export function errorHandler(
   retryAfter: () => number,
 ): (error: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<void> {
   return async (error, request, reply) => {
     const { status, body } = describeFailure(error, request.id);
-    if (status >= 500 && status !== 503 && status !== 504) request.log.error({ err: error }, body.error);
+    if (status >= 500 && !clientsBusiness.has(status)) request.log.error({ err: error }, body.error);
     else request.log.info({ status, code: body.code }, body.error);
     if (status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', retryAfter());
     // What is left of the body stays unread, so nothing else can come on this connection.

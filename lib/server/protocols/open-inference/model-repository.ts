@@ -13,7 +13,7 @@ const indexSchema = z.array(
 // Triton's clients send a body, as a rule an empty object; others send none.
 const indexBody = z
   .object({ ready: z.boolean().default(false).describe('Only those that are ready') })
-  .optional();
+  .nullish();
 const controlBody = z
   .object({
     parameters: z
