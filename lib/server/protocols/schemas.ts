@@ -52,7 +52,11 @@ export const argumentsTextSchema = z
       return z.NEVER;
     }
   })
-  .describe(`${argumentsDescription}. A JSON object`);
+  .meta({
+    description: `${argumentsDescription}. A JSON object`,
+    contentMediaType: 'application/json',
+    format: 'json-object',
+  });
 
 function refuseOddArguments(given: unknown, context: z.RefinementCtx): void {
   try {
@@ -62,12 +66,15 @@ function refuseOddArguments(given: unknown, context: z.RefinementCtx): void {
   }
 }
 
-export const deadlineSchema = z
-  .number()
-  .int()
-  .positive()
-  .max(86_400_000)
-  .describe('Milliseconds from the arrival of the request, after which it is given up with 504');
+const milliseconds = (number: z.ZodNumber | z.ZodCoercedNumber) =>
+  number
+    .int()
+    .positive()
+    .max(86_400_000)
+    .describe('Milliseconds from the arrival of the request, after which it is given up with 504');
+export const deadlineSchema = milliseconds(z.number());
+/** Where a request is made of texts only. */
+export const deadlineTextSchema = milliseconds(z.coerce.number());
 
 export const errorSchema = z
   .object({
@@ -79,6 +86,19 @@ export const errorSchema = z
 
 export const modelParams = z.object({ model: modelName });
 export const versionedParams = z.object({ model: modelName, version: z.string().max(20) });
+
+/** One pixel in base64, for the document's examples. */
+export const examplePicture =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC';
+
+/** Of a body, for the document. */
+export const example = (value: object) => ({ 'x-examples': { one: { value } } });
+
+/** Nested arrays as the document has them; their inside is checked while it is copied. */
+export const nestedNumbers: z.ZodArray = z
+  .array(z.unknown())
+  .min(1)
+  .meta({ items: { $ref: '#/components/schemas/Numbers' } });
 
 /** Large numeric data: described, but not walked through by the validator. */
 export function unchecked(description: string, jsonSchema: Record<string, unknown> = {}): z.ZodUnknown {

@@ -3,10 +3,13 @@ import {
   argumentsTextSchema,
   classSchema,
   deadlineSchema,
+  example,
+  examplePicture,
   methodSchema,
   reshapeSchema,
   unchecked,
 } from '../schemas.js';
+import { inputDatatypes } from './tensors.js';
 
 // What an inference takes and gives.
 
@@ -17,49 +20,61 @@ export const tensorMetadata = z.object({
   shape: z.array(z.number().int()).describe('-1 for any size'),
 });
 
-export const inferBody = z.strictObject({
-  id: z.string().max(200).optional(),
-  parameters: z
-    .looseObject({
-      method: methodSchema.optional(),
-      layer: z.string().min(1).max(2000).optional().describe('Several with commas between them'),
-      class: classSchema.optional().describe('For all images'),
-      reshape: reshapeSchema.optional(),
-      arguments: argumentsTextSchema.optional(),
-      upsample: z.boolean().optional().describe("False: maps of the layer's size"),
-      aug_smooth: z.boolean().optional(),
-      eigen_smooth: z.boolean().optional(),
-      deadline_ms: deadlineSchema.optional(),
-      timeout: z
-        .number()
-        .int()
-        .nonnegative()
-        .max(86_400_000_000)
-        .optional()
-        .describe("As deadline_ms, in microseconds: Triton's name. 0 for none of its own"),
-      binary_data_output: z.boolean().optional(),
-    })
-    .optional(),
-  inputs: z
-    .array(
-      z.strictObject({
-        name: z.string().min(1).max(200),
-        shape: z.array(z.number().int().nonnegative()).min(1).max(8),
-        datatype: z.string().max(20),
-        parameters: parameters.optional(),
-        data: unchecked('Row-major numbers, flat or nested; for BYTES pictures in base64').optional(),
-      }),
-    )
-    .min(1)
-    .max(32)
-    .describe(
-      "The model's inputs in order, and `class`, INT64 [images] or [images, classes], for a class for each image",
-    ),
-  outputs: z
-    .array(z.strictObject({ name: z.string().max(200), parameters: parameters.optional() }))
-    .max(32)
-    .optional(),
-});
+export const inferBody = z
+  .strictObject({
+    id: z.string().max(200).optional(),
+    parameters: z
+      .looseObject({
+        method: methodSchema.optional(),
+        layer: z.string().min(1).max(2000).optional().describe('Several with commas between them'),
+        class: classSchema.optional().describe('For all images'),
+        reshape: reshapeSchema.optional(),
+        arguments: argumentsTextSchema.optional(),
+        upsample: z.boolean().optional().describe("False: maps of the layer's size"),
+        aug_smooth: z.boolean().optional(),
+        eigen_smooth: z.boolean().optional(),
+        deadline_ms: deadlineSchema.optional(),
+        timeout: z
+          .number()
+          .int()
+          .nonnegative()
+          .max(86_400_000_000)
+          .optional()
+          .describe("As deadline_ms, in microseconds: Triton's name. 0 for none of its own"),
+        binary_data_output: z.boolean().optional(),
+      })
+      .optional(),
+    inputs: z
+      .array(
+        z.strictObject({
+          name: z.string().min(1).max(200),
+          shape: z.array(z.number().int().positive()).min(1).max(8),
+          datatype: z.string().max(20).meta({ enum: inputDatatypes }),
+          parameters: parameters.optional(),
+          data: unchecked('Row-major numbers, flat or nested; for BYTES pictures in base64', {
+            type: 'array',
+            minItems: 1,
+            items: { anyOf: [{ $ref: '#/components/schemas/Numbers' }, { type: 'string' }] },
+          }).optional(),
+        }),
+      )
+      .min(1)
+      .max(32)
+      .describe(
+        "The model's inputs in order, and `class`, INT64 [images] or [images, classes], for a class for each image",
+      ),
+    outputs: z
+      .array(z.strictObject({ name: z.string().max(200), parameters: parameters.optional() }))
+      .max(32)
+      .optional(),
+  })
+  .meta(
+    example({
+      inputs: [{ name: 'input', shape: [1], datatype: 'BYTES', data: [examplePicture] }],
+      parameters: { method: 'gradcam', class: 1 },
+      outputs: [{ name: 'scores' }],
+    }),
+  );
 export type InferBody = z.output<typeof inferBody>;
 
 export const inferAnswer = z.object({

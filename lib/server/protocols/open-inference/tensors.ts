@@ -23,6 +23,9 @@ type NumericDatatype = keyof typeof kinds;
 const halfTypes = ['FP16', 'BF16'] as const;
 type HalfType = (typeof halfTypes)[number];
 
+/** All that an input may be. */
+export const inputDatatypes: readonly string[] = [...Object.keys(kinds), ...halfTypes, 'BYTES'];
+
 export interface InferInput {
   readonly name: string;
   readonly shape: readonly number[];
@@ -89,7 +92,7 @@ function kindOf({ name, datatype }: InferInput): (typeof kinds)[NumericDatatype]
   if (Object.hasOwn(kinds, datatype)) return kinds[datatype as NumericDatatype];
   if (isHalf(datatype)) return Float32Array;
   throw invalidRequest(
-    `The input ${name} is ${datatype}, which is not supported. There is: ${[...Object.keys(kinds), ...halfTypes].join(', ')}, BYTES.`,
+    `The input ${name} is ${datatype}, which is not supported. There is: ${inputDatatypes.join(', ')}.`,
   );
 }
 
