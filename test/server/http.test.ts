@@ -3,6 +3,8 @@ import { buffer } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
 import test from 'ava';
+import Fastify from 'fastify';
+import { createServer, explainServer } from 'node-gradcam/server';
 import { noise } from '../helpers/fixtures.js';
 import { fixturePath } from '../helpers/root.js';
 import { binaryInference, photo, type RunningServer, readInference, startServer } from '../helpers/server.js';
@@ -234,4 +236,30 @@ test.serial('every failure has a code of ours', async (t) => {
   const long = await raw(`/explain/${'a'.repeat(2000)}`, { body: photo });
   t.true([400, 404, 414].includes(long.status), String(long.status));
   t.regex(codeOf(long), /^ERR_/);
+});
+
+test.serial('under a prefix, and beside routes of your own, it is the same', async (t) => {
+  const app = Fastify();
+  app.post('/mine', async () => ({ mine: true }));
+  await app.register(explainServer, { prefix: '/explainer', models: { tiny: fixturePath('scripted.pt') } });
+  t.teardown(() => app.close());
+  await app.ready();
+  const statusOf = async (method: 'GET' | 'POST' | 'PUT', url: string) =>
+    (await app.inject({ method, url })).statusCode;
+  for (const path of ['', '/', '/v1/models', '/v2/health/live']) {
+    t.is(await statusOf('GET', `/explainer${path}`), 200, path);
+    const refused = await app.inject({ method: 'PUT', url: `/explainer${path}` });
+    t.is(refused.statusCode, 405, path);
+    t.is(refused.headers.allow, 'GET, HEAD', path);
+  }
+  t.is(await statusOf('POST', '/mine'), 200);
+  t.is(await statusOf('GET', '/mine'), 404);
+  t.is(await statusOf('PUT', '/v1/models'), 404);
+
+  const own = createServer({ models: { tiny: fixturePath('scripted.pt') } });
+  t.teardown(() => own.close());
+  own.post('/v1/models', async () => ({ mine: true }));
+  const answer = await own.inject({ method: 'POST', url: '/v1/models' });
+  t.deepEqual(answer.json(), { mine: true });
+  t.is((await own.inject({ method: 'PUT', url: '/v1/models' })).headers.allow, 'GET, HEAD, POST');
 });

@@ -6,22 +6,18 @@ import { GradCamError } from '../../errors/errors.js';
  * @returns what to call once all routes are made
  */
 export function refuseOtherMethods(scope: FastifyInstance): () => void {
-  const addresses = new Map<string, Set<string>>();
-  scope.addHook('onRoute', ({ url, method }) => {
-    if (url.includes('*')) return;
-    const methods = addresses.get(url) ?? new Set();
-    addresses.set(url, methods);
-    for (const each of [method].flat()) methods.add(each);
+  const addresses = new Set<string>();
+  scope.addHook('onRoute', ({ url }) => {
+    if (!url.includes('*')) addresses.add(url);
   });
   return () => {
-    for (const [address, methods] of [...addresses]) {
-      const allow = [...methods].sort().join(', ');
-      const others = scope.supportedMethods.filter(
-        (method) => !scope.hasRoute({ method: method as HTTPMethods, url: address }),
-      );
+    const all = scope.supportedMethods as HTTPMethods[];
+    for (const url of [...addresses]) {
+      const taken = all.filter((method) => scope.hasRoute({ method, url }));
+      const allow = taken.sort().join(', ');
       scope.route({
-        method: others as HTTPMethods[],
-        url: address.slice(scope.prefix.length),
+        method: all.filter((method) => !taken.includes(method)),
+        url: url.slice(scope.prefix.length),
         prefixTrailingSlash: 'slash',
         schema: { hide: true },
         // Before anything reads a body.
