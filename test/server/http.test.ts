@@ -238,6 +238,17 @@ test.serial('every failure has a code of ours', async (t) => {
   t.regex(codeOf(long), /^ERR_/);
 });
 
+test.serial('arguments whose names no parameter can have are refused', async (t) => {
+  const b64 = photo.toString('base64');
+  for (const given of [{ 'a\0b': 1 }, { 'a\ud800': 1 }, { a: [{ 'b\0': null }] }])
+    for (const verb of ['predict', 'explain']) {
+      const body = Buffer.from(JSON.stringify({ instances: [{ b64 }], arguments: given }));
+      const answer = await raw(`/v1/models/tiny:${verb}`, { headers: json, body });
+      t.is(answer.status, 400, String(answer.body));
+      t.regex(codeOf(answer), /^ERR_/);
+    }
+});
+
 test.serial('under a prefix, and beside routes of your own, it is the same', async (t) => {
   const app = Fastify();
   app.post('/mine', async () => ({ mine: true }));

@@ -6,13 +6,28 @@ const picture = { type: 'string', format: 'binary' } as const;
 const pictures = (names: readonly string[]) =>
   Object.fromEntries(names.map((name) => [name, { schema: picture }]));
 
-/** A tensor in JSON, which no validator walks through. */
-const numbers = {
-  anyOf: [
-    { type: ['number', 'boolean'] },
-    { type: 'array', minItems: 1, items: { $ref: '#/components/schemas/Numbers' } },
-  ],
-} as OpenAPIV3_1.SchemaObject;
+const reference = (name: string) => ({ $ref: `#/components/schemas/${name}` });
+
+/** What the routes' schemas refer to: parts that hold themselves, which no validator walks through. */
+const recursive = {
+  /** A tensor in JSON. */
+  Numbers: {
+    anyOf: [{ type: ['number', 'boolean'] }, { type: 'array', minItems: 1, items: reference('Numbers') }],
+  },
+  /** For a parameter of a model's forward. */
+  Argument: {
+    anyOf: [
+      { type: ['string', 'number', 'boolean', 'null'] },
+      { type: 'array', items: reference('Argument') },
+      {
+        type: 'object',
+        propertyNames: reference('ArgumentName'),
+        additionalProperties: reference('Argument'),
+      },
+    ],
+  },
+  ArgumentName: { type: 'string', pattern: '^[^\\u0000]*$' },
+} as Record<string, OpenAPIV3_1.SchemaObject>;
 
 /** Bodies that are not JSON: the routes' schemas do not describe them, since nothing of them is to be validated. */
 function describeBinaryBodies(document: Partial<OpenAPIV3_1.Document>): void {
@@ -77,7 +92,7 @@ export async function openApi(
       describeBinaryBodies(document);
       document.components = {
         ...document.components,
-        schemas: { ...document.components?.schemas, Numbers: numbers },
+        schemas: { ...document.components?.schemas, ...recursive },
       };
       return document;
     },

@@ -36,7 +36,12 @@ const argumentsDescription =
 export const argumentsSchema: z.ZodType<ModelArguments, ModelArguments> = z
   .custom<ModelArguments>()
   .superRefine(refuseOddArguments)
-  .meta({ type: 'object', description: argumentsDescription });
+  .meta({
+    type: 'object',
+    description: argumentsDescription,
+    propertyNames: { $ref: '#/components/schemas/ArgumentName' },
+    additionalProperties: { $ref: '#/components/schemas/Argument' },
+  });
 
 /** Where a request is made of texts only. */
 export const argumentsTextSchema = z
