@@ -17,8 +17,10 @@ import {
 import type { GrpcEndpoint } from './grpc/endpoint.js';
 import type { GrpcServer } from './grpc/grpc-server.js';
 import { allowOrigins, checkHost, checkOrigin } from './http/callers.js';
+import { compression } from './http/compression.js';
 import { errorHandler } from './http/errors.js';
 import { health } from './http/health.js';
+import { refuseOtherMethods } from './http/methods.js';
 import { openApi } from './http/openapi.js';
 import { alive, pageFiles } from './http/page-files.js';
 import { hidingPlaces } from './http/private-places.js';
@@ -113,9 +115,9 @@ export async function serveModels(
   scope.setValidatorCompiler(validatorCompiler);
   scope.setSerializerCompiler(serializerCompiler);
   scope.setErrorHandler(errorHandler(() => gate.retryAfter, hidePlaces));
-  scope.setNotFoundHandler(async (request, reply) => {
-    const error = `There is nothing at ${request.method} ${request.url.split('?')[0]?.slice(0, 200)}.`;
-    return reply.code(404).send({ error, code: 'ERR_NOT_FOUND', request_id: request.id });
+  scope.setNotFoundHandler(async ({ method, url }) => {
+    const path = url.split('?')[0]?.slice(0, 200);
+    throw new GradCamError('ERR_NOT_FOUND', `There is nothing at ${method} ${path}.`);
   });
   // The server around may allow less.
   scope.addHook('onRoute', (route) => {
@@ -132,7 +134,7 @@ export async function serveModels(
   });
   scope.addHook('onResponse', async (request, reply) => {
     // As the OpenAPI document writes it: without the router's way to say where the name of a model ends.
-    const route = (request.routeOptions.url ?? '(none)').replace('([^/:]+)::', ':');
+    const route = (request.routeOptions.url ?? '(none)').replace('([^/:]+)', '').replace('::', ':');
     metrics.answered(request.method, route, reply.statusCode);
     if (request.routeOptions.logLevel === 'warn') return;
     request.log.info(
@@ -146,12 +148,15 @@ export async function serveModels(
     );
   });
 
+  await compression(scope);
+  const refuse = refuseOtherMethods(scope);
   if (!scope.hasDecorator('swagger'))
     await openApi(scope, { version: packageVersion, secured: options.tokens.length > 0 });
   await scope.register(health, { models });
   if (options.page) await scope.register(pageFiles);
   else scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async () => alive);
   await scope.register(protectedRoutes, { ...parts, grpc });
+  refuse();
 
   let watcher: ReturnType<typeof watchModels> | undefined;
   let executors: ExecutorsByLoad | undefined;
@@ -261,8 +266,8 @@ async function protectedRoutes(
       maxBodyBytes: options.maxBodyBytes,
     });
     await inner.register(kserveV1, { models, calls, workers });
-    await inner.register(openInference, { models, calls, workers, version: packageVersion });
-    await inner.register(modelRepository, { models, modelControl: options.modelControl });
+    await inner.register(openInference, { models, calls, metrics, workers, version: packageVersion });
+    await inner.register(modelRepository, { models, workers, modelControl: options.modelControl });
   });
 }
 

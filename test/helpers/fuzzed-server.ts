@@ -51,7 +51,7 @@ export async function complaint(answer: Response): Promise<string | null> {
   if (answer.status < 400 || answer.status === 500) return told;
   try {
     const { error, code } = JSON.parse(text) as { error: unknown; code: unknown };
-    if (typeof error !== 'string' || typeof code !== 'string' || !/^(ERR|FST)_/.test(code)) return told;
+    if (typeof error !== 'string' || typeof code !== 'string' || !/^ERR_/.test(code)) return told;
   } catch {
     return told;
   }

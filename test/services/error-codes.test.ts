@@ -18,6 +18,8 @@ import { until } from '../helpers/until.js';
 type HttpCode = Extract<
   ServiceCode,
   | 'ERR_INVALID_REQUEST'
+  | 'ERR_NOT_FOUND'
+  | 'ERR_METHOD_NOT_ALLOWED'
   | 'ERR_UNKNOWN_MODEL'
   | 'ERR_MODEL_CONTROL'
   | 'ERR_HOST_NOT_ALLOWED'
@@ -33,6 +35,8 @@ const answers: Record<
   readonly [status: number, ask: (running: RunningServer) => Promise<Response>]
 > = {
   ERR_INVALID_REQUEST: [400, ({ post }) => post('/v1/models/lite:explain', { instances: 7 })],
+  ERR_NOT_FOUND: [404, ({ get }) => get('/v3/models')],
+  ERR_METHOD_NOT_ALLOWED: [405, ({ post }) => post('/v1/models', {})],
   ERR_UNKNOWN_MODEL: [404, ({ post }) => post('/explain/none', photo)],
   ERR_MODEL_CONTROL: [403, ({ post }) => post('/v2/repository/models/lite/load', {})],
   ERR_HOST_NOT_ALLOWED: [

@@ -103,7 +103,9 @@ export class CallRunner {
     if (request.routeOptions.config.computes !== true) return;
     const { model: name, version } = request.params as { model: string; version?: string };
     const model = this.#models.get(name, version);
-    const announced = Number(request.headers['content-length']);
+    const { 'content-length': length, 'content-encoding': encoding = 'identity' } = request.headers;
+    // What a compressed body becomes is not announced.
+    const announced = encoding === 'identity' ? Number(length) : Number.NaN;
     const bytes = Number.isFinite(announced) ? announced : this.#options.maxBodyBytes;
     let ticket: Ticket;
     try {

@@ -1,5 +1,4 @@
 import { GradCamError } from '../../errors/errors.js';
-import { bytesOf } from '../../tensor/typed-array-bytes.js';
 import { invalidRequest } from '../http/errors.js';
 import type { TensorCarrier } from '../protocols/open-inference/infer.js';
 import { type InferBody, inferBody } from '../protocols/open-inference/schemas.js';
@@ -8,6 +7,7 @@ import {
   type InferInput,
   type NamedTensor,
   type ReadInput,
+  rawBytes,
   readBytes,
   readJson,
 } from '../protocols/open-inference/tensors.js';
@@ -116,11 +116,12 @@ export function messageCarrier(
       const { parameters = {}, ...rest } = head;
       const heads = outputs.map(({ tensor: { name, shape, datatype } }) => ({ name, shape, datatype }));
       const answer = { ...rest, parameters: writeParameters(parameters) };
-      if (answersRaw)
+      // Half precision has no typed field.
+      if (answersRaw || outputs.some(({ tensor }) => contentsField[tensor.datatype] === undefined))
         return {
           ...answer,
           outputs: heads,
-          raw_output_contents: outputs.map(({ tensor }) => bytesOf(tensor.values)),
+          raw_output_contents: outputs.map(({ tensor }) => rawBytes(tensor)),
         };
       return {
         ...answer,

@@ -33,7 +33,9 @@ const statusOfCode: Readonly<Record<string, number>> = {
   ERR_HOST_NOT_ALLOWED: 403,
   ERR_ORIGIN_NOT_ALLOWED: 403,
   ERR_RATE_LIMITED: 429,
+  ERR_NOT_FOUND: 404,
   ERR_UNKNOWN_MODEL: 404,
+  ERR_METHOD_NOT_ALLOWED: 405,
   ERR_CLIENT_GONE: 499,
   ERR_UNSUPPORTED: 501,
   ERR_BUSY: 503,
@@ -72,9 +74,10 @@ export function describeFailure(
   const own = statusOfCode[code ?? ''] === undefined ? undefined : (statusCode ?? statusOfCode[code ?? '']);
   if (own !== undefined && (error instanceof GradCamError || code?.startsWith('ERR_')))
     return failure(own, message, code);
-  // Fastify's and its plugins' own: too large, of a wrong media type, too many, not authorised.
-  if (statusCode !== undefined && statusCode >= 400 && (statusCode < 500 || statusCode === 503))
-    return failure(statusCode, message, code?.startsWith('FST_') ? code : 'ERR_INVALID_REQUEST');
+  // Fastify's and its plugins' own: too large, of a wrong media type, too many, not authorised. Their codes are not ours.
+  if (statusCode === 503) return failure(statusCode, message, 'ERR_BUSY');
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
+    return failure(statusCode, message, 'ERR_INVALID_REQUEST');
   if (error instanceof GradCamError && error.code !== 'ERR_INTERNAL') {
     // A model's failure, which may name any file that was looked for.
     const { path } = error.details;
@@ -88,6 +91,9 @@ export function describeFailure(
   );
 }
 
+/** Above 500, and no defect: not there, busy, too late. */
+const clientsBusiness = new Set([501, 503, 504]);
+
 /** Answers with {@link describeFailure}; `retryAfter` gives the seconds for a 503. */
 export function errorHandler(
   retryAfter: () => number,
@@ -95,9 +101,12 @@ export function errorHandler(
 ): (error: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<void> {
   return async (error, request, reply) => {
     const { status, body } = describeFailure(error, request.id, hidePlaces);
-    if (status >= 500 && status !== 503 && status !== 504) request.log.error({ err: error }, body.error);
+    if (status >= 500 && !clientsBusiness.has(status)) request.log.error({ err: error }, body.error);
     else request.log.info({ status, code: body.code }, body.error);
     if (status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', retryAfter());
+    // What is left of the body stays unread, so nothing else can come on this connection.
+    if (status === 413) reply.header('connection', 'close');
+    reply.headers((error as { headers?: Record<string, string> }).headers ?? {});
     await reply.code(status).type('application/json').serializer(JSON.stringify).send(body);
   };
 }

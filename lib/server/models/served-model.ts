@@ -17,7 +17,7 @@ import {
   modelOptions,
   type Sidecar,
 } from '../../sidecar/sidecar.js';
-import { Tensor } from '../../tensor/tensor.js';
+import { type DType, Tensor } from '../../tensor/tensor.js';
 import type { ModelDefinition } from '../configuration/options.js';
 
 /** Reshape transforms that have a name: all that a request may ask for. */
@@ -45,10 +45,24 @@ export interface ModelDefaults {
   readonly maxPending: number;
 }
 
-/** Batches and images that were computed, of all methods and layers. */
+/** Batches and images that were computed: predictions, and explains of all methods and layers. */
 export interface BatchTotals {
   readonly batches: number;
   readonly images: number;
+}
+
+/** One tensor of a model's output. */
+export interface OutputDescription {
+  /** Its key in each tuple and dictionary on the way to it, outermost first. */
+  readonly path: readonly string[];
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+function describeOutput(output: ModelOutput, path: readonly string[] = []): OutputDescription[] {
+  if (output instanceof Tensor) return [{ path, dtype: output.dtype, shape: output.shape }];
+  if (typeof output !== 'object' || output === null) return [];
+  return Object.entries(output).flatMap(([key, inner]) => describeOutput(inner, [...path, key]));
 }
 
 // Each choice of method and layers batches by itself. An Explainer holds no memory, but addresses must not add up.
@@ -65,7 +79,9 @@ export class ServedModel {
   readonly maxBatch: number;
   readonly #explainerOptions: { maxBatch: number; maxDelayMs: number; maxQueue: number };
   readonly #explainers = new Map<string, Explainer>();
-  readonly #retired = { batches: 0, images: 0 };
+  /** Of predictions, and of explainers that are gone. */
+  readonly #computed = { batches: 0, images: 0 };
+  #outputs: readonly OutputDescription[] | null = null;
   #inspection: Promise<Inspection | null> | undefined;
   #users = 0;
   #whenUnused: (() => void) | undefined;
@@ -179,7 +195,20 @@ export class ServedModel {
   async tryOut(signal: AbortSignal): Promise<void> {
     using input = this.#zeros();
     // A class, since which side of one output zeros are on may not be told.
-    using _ = await this.explain(input, { targets: 0 }, signal);
+    try {
+      using explanation = await this.explain(input, { targets: 0 }, signal);
+      this.#outputs = describeOutput(explanation.outputs);
+    } finally {
+      // Nobody asked for it.
+      const { batches, images } = this.totals;
+      this.#computed.batches -= batches;
+      this.#computed.images -= images;
+    }
+  }
+
+  /** The tensors that it gives for one image; null where that was not found out, for no class of zeros is explained. */
+  get outputs(): readonly OutputDescription[] | null {
+    return this.#outputs;
   }
 
   async #suggestedLayer(): Promise<string | undefined> {
@@ -218,10 +247,14 @@ export class ServedModel {
     given: ModelArguments | undefined,
     signal: AbortSignal,
   ): Promise<ModelOutput> {
-    return await this.model.forward(input, {
+    const output = await this.model.forward(input, {
       ...(given === undefined ? {} : { arguments: given }),
       signal,
     });
+    const [first] = [input].flat() as readonly Tensor[];
+    this.#computed.batches++;
+    this.#computed.images += first?.shape[0] ?? 1;
+    return output;
   }
 
   #explainer(choice: ExplainChoice): Explainer {
@@ -242,14 +275,14 @@ export class ServedModel {
       const { waiting, running, batches, images } = explainer.stats;
       if (waiting > 0 || running > 0) continue;
       this.#explainers.delete(key);
-      this.#retired.batches += batches;
-      this.#retired.images += images;
+      this.#computed.batches += batches;
+      this.#computed.images += images;
       return;
     }
   }
 
   get totals(): BatchTotals {
-    const totals = { ...this.#retired };
+    const totals = { ...this.#computed };
     for (const explainer of this.#explainers.values()) {
       const { batches, images } = explainer.stats;
       totals.batches += batches;

@@ -48,14 +48,17 @@ const alignment = 8;
  */
 async function collect(request: FastifyRequest, payload: Readable, jsonLength: number): Promise<Buffer> {
   const limit = request.routeOptions.bodyLimit;
-  const announced = Number(request.headers['content-length'] ?? Number.NaN);
+  // Of a compressed body the length is announced that it has in transit.
+  const isWhole = payload === request.raw;
+  const announced = isWhole ? Number(request.headers['content-length'] ?? Number.NaN) : Number.NaN;
   if (announced > limit) throw new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE();
   const start = jsonLength > 0 ? (alignment - (jsonLength % alignment)) % alignment : 0;
   // Node lets no more through than was announced.
   const memory = Number.isNaN(announced) ? null : Buffer.allocUnsafeSlow(start + announced);
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of payload as AsyncIterable<Buffer>) {
+  // Left, it is not destroyed: that would close the connection before the answer.
+  for await (const chunk of payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     if (length + chunk.length > limit) throw new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE();
     if (memory) chunk.copy(memory, start + length);
     else chunks.push(chunk);

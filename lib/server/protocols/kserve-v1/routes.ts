@@ -18,10 +18,13 @@ import {
   classSchema,
   deadlineSchema,
   errorSchema,
+  example,
+  examplePicture,
   layerReportSchema,
   layerSchema,
   methodSchema,
   modelParams,
+  nestedNumbers,
   reportClass,
   reportLayer,
   reshapeSchema,
@@ -33,25 +36,22 @@ import {
 // of its own for each instance.
 
 const base64 = z.string().min(1);
-// Packed before the body is looked at.
-const nestedNumbers = z.custom<PackedNumbers>(isPackedNumbers, 'Expected nested numbers').meta({
-  type: 'array',
-  minItems: 1,
-  items: {},
+const tensor = nestedNumbers.meta({
+  ...nestedNumbers.meta(),
   description: 'Nested numbers [C, H, W], as the model takes them',
 });
 const classes = z.union([classSchema, z.array(classSchema).min(1).max(100)]);
 const instanceSchema = z.union([
   z
     .strictObject({
-      tensor: nestedNumbers.optional(),
+      tensor: tensor.optional(),
       b64: base64.optional().describe('A picture (JPEG, PNG, ...), in base64'),
       image_bytes: z.strictObject({ b64: base64 }).optional(),
       data: base64.optional().describe("As b64: TorchServe's name"),
       class: classes.optional().describe('For this instance; several are explained from one forward'),
     })
     .meta({ id: 'Instance' }),
-  nestedNumbers,
+  tensor,
 ]);
 
 const common = {
@@ -60,21 +60,26 @@ const common = {
   deadline_ms: deadlineSchema.optional(),
   signature_name: z.string().max(200).optional().describe('Ignored; TensorFlow Serving clients send it'),
 };
-const predictBody = z.strictObject(common);
-const explainBody = z.strictObject({
-  ...common,
-  class: classes.optional().describe('For all instances that have none of their own'),
-  layer: z.union([layerSchema, z.array(layerSchema).min(1).max(100)]).optional(),
-  reshape: reshapeSchema.optional(),
-  method: methodSchema.optional(),
-  upsample: z.boolean().optional().describe("False: maps of the layer's size; default true: of the input's"),
-  aug_smooth: z.boolean().optional(),
-  eigen_smooth: z.boolean().optional(),
-  heatmap: z
-    .enum(['array', 'base64', 'none'])
-    .default('array')
-    .describe('Nested numbers, base64 of little-endian float32, or left out'),
-});
+const predictBody = z.strictObject(common).meta(example({ instances: [{ b64: examplePicture }] }));
+const explainBody = z
+  .strictObject({
+    ...common,
+    class: classes.optional().describe('For all instances that have none of their own'),
+    layer: z.union([layerSchema, z.array(layerSchema).min(1).max(100)]).optional(),
+    reshape: reshapeSchema.optional(),
+    method: methodSchema.optional(),
+    upsample: z
+      .boolean()
+      .optional()
+      .describe("False: maps of the layer's size; default true: of the input's"),
+    aug_smooth: z.boolean().optional(),
+    eigen_smooth: z.boolean().optional(),
+    heatmap: z
+      .enum(['array', 'base64', 'none'])
+      .default('array')
+      .describe('Nested numbers, base64 of little-endian float32, or left out'),
+  })
+  .meta(example({ instances: [{ b64: examplePicture, class: 1 }], method: 'gradcam', heatmap: 'base64' }));
 type ExplainBody = z.output<typeof explainBody>;
 
 const explanationSchema = z.object({
@@ -119,7 +124,7 @@ export async function kserveV1(
   );
 
   server.get(
-    '/v1/models/:model',
+    '/v1/models/:model([^/:]+)',
     {
       schema: {
         summary: 'Is a model ready?',

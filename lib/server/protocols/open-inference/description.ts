@@ -1,85 +1,65 @@
+import type { z } from 'zod';
 import type { ServedModel } from '../../models/served-model.js';
 import { outputNames } from './infer.js';
+import type { modelConfig, modelMetadata, tensorMetadata } from './schemas.js';
+import { datatypeOf } from './tensors.js';
 
-// What the server and its models tell of themselves, over HTTP and gRPC.
+// What the server and its models tell of themselves, over HTTP and gRPC, to clients of the protocol and of Triton.
 
 export function describeServer(version: string) {
-  return { name: 'node-gradcam', version, extensions: ['binary_tensor_data', 'model_repository'] };
+  return {
+    name: 'node-gradcam',
+    version,
+    extensions: ['binary_tensor_data', 'model_configuration', 'model_repository', 'parameters', 'statistics'],
+  };
 }
 
-export interface TensorDescription {
-  readonly name: string;
-  readonly datatype: 'FP32' | 'INT64';
-  /** -1 for any size. */
-  readonly shape: number[];
-}
+export type ModelConfig = z.output<typeof modelConfig>;
 
-export interface ModelDescription {
-  readonly name: string;
-  readonly versions: string[];
-  readonly platform: string;
-  readonly inputs: TensorDescription[];
-  readonly outputs: TensorDescription[];
-}
+type Described = z.output<typeof tensorMetadata>;
 
-export function describeModel(served: ServedModel): ModelDescription {
-  const { sidecar } = served;
-  const [channels, height, width] = sidecar ? served.inputShape : ([-1, -1, -1] as const);
-  const classes = sidecar?.labels?.length ?? -1;
+const platform = 'pytorch_torchscript';
+
+/** -1 stands for any size: the first dimension is the images', or the maps'. */
+function describeTensors(served: ServedModel): { inputs: Described[]; outputs: Described[] } {
+  const { sidecar, outputs } = served;
+  const [channels, height, width] = sidecar ? served.inputShape : [-1, -1, -1];
   const shapes = {
-    output: { datatype: 'FP32', shape: [-1, classes] },
     heatmap: { datatype: 'FP32', shape: [-1, height, width] },
     scores: { datatype: 'FP32', shape: [-1] },
     classes: { datatype: 'INT64', shape: [-1] },
     images: { datatype: 'INT64', shape: [-1] },
-  } as const;
+  };
+  const own = outputs?.map(({ path, dtype, shape }) => ({
+    name: ['output', ...path].join('.'),
+    datatype: datatypeOf(dtype),
+    shape: shape.map((length, index) => (index === 0 && length === 1 ? -1 : length)),
+  })) ?? [{ name: 'output', datatype: 'FP32', shape: [-1, sidecar?.labels?.length ?? -1] }];
   return {
-    name: served.name,
-    versions: [served.version],
-    platform: 'pytorch_torchscript',
     inputs: [{ name: 'input', datatype: 'FP32', shape: [-1, channels, height, width] }],
-    outputs: outputNames.map((name) => {
-      const { datatype, shape } = shapes[name];
-      return { name, datatype, shape: [...shape] };
-    }),
+    outputs: [
+      ...own,
+      ...outputNames.flatMap((name) => (name === 'output' ? [] : [{ name, ...shapes[name] }])),
+    ],
   };
 }
 
-export interface TensorConfig {
-  readonly name: string;
-  readonly data_type: string;
-  /** Without the first, of the images. */
-  readonly dims: number[];
+export function describeModel(served: ServedModel): z.output<typeof modelMetadata> {
+  return { name: served.name, versions: [served.version], platform, ...describeTensors(served) };
 }
 
-/** As much of Triton's ModelConfig as is true here. */
-export interface ModelConfig {
-  readonly name: string;
-  readonly platform: string;
-  readonly backend: string;
-  readonly version_policy: { readonly latest: { readonly num_versions: number } };
-  readonly max_batch_size: number;
-  readonly input: (TensorConfig & { readonly format: 'FORMAT_NCHW' })[];
-  readonly output: TensorConfig[];
-  readonly instance_group: {
-    readonly name: string;
-    readonly kind: string;
-    readonly count: number;
-    readonly gpus: number[];
-  }[];
-  readonly dynamic_batching: { readonly max_queue_delay_microseconds: number };
-}
-
-export function configOf(served: ServedModel): ModelConfig {
-  const { name, platform, inputs, outputs } = describeModel(served);
-  const tensor = ({ name, datatype, shape }: TensorDescription) => ({
+/** As much of Triton's ModelConfig as is true here. Dimensions are without the images'. */
+export function configOf(served: ServedModel): z.output<typeof modelConfig> {
+  const { inputs, outputs } = describeTensors(served);
+  const tensor = ({ name, datatype, shape }: Described) => ({
     name,
     data_type: `TYPE_${datatype}`,
     dims: shape.slice(1),
   });
-  const [kind, index] = served.model.device.split(':');
+  const { device } = served.model;
+  const [kind, index] = device.split(':');
   return {
-    name,
+    name: served.name,
     platform,
     backend: 'node-gradcam',
     version_policy: { latest: { num_versions: 1 } },
@@ -88,7 +68,7 @@ export function configOf(served: ServedModel): ModelConfig {
     output: outputs.map(tensor),
     instance_group: [
       {
-        name,
+        name: served.name,
         kind: kind === 'cpu' ? 'KIND_CPU' : 'KIND_GPU',
         count: 1,
         gpus: kind === 'cpu' ? [] : [Number(index ?? 0)],

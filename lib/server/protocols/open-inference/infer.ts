@@ -1,4 +1,5 @@
 import type { Explanation } from '../../../cam/explanation.js';
+import { GradCamError } from '../../../errors/errors.js';
 import type { ModelArguments } from '../../../model/arguments.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { spellLayer } from '../../../model/target-layers.js';
@@ -53,6 +54,9 @@ interface Part {
   readonly start: number;
 }
 
+/** What Triton's clients can ask of an output besides. */
+const outputExtensions = ['classification', 'shared_memory_region'];
+
 /**
  * Milliseconds that a request gives itself: ours, or Triton's `timeout`, in microseconds and 0 for none. Undefined where it
  * says nothing.
@@ -67,6 +71,10 @@ export async function infer<Answer>(
   body: InferBody,
   carrier: TensorCarrier<Answer>,
 ): Promise<Answer> {
+  for (const { name, parameters = {} } of body.outputs ?? []) {
+    const asked = outputExtensions.find((each) => parameters[each] !== undefined);
+    if (asked) throw new GradCamError('ERR_UNSUPPORTED', `The output ${name} cannot be given with ${asked}.`);
+  }
   const asked = body.parameters ?? {};
   const wanted = body.outputs?.map(({ name }) => name);
   const explains =

@@ -2,15 +2,17 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { CallRunner } from '../../calls/call.js';
+import type { ServerMetrics } from '../../calls/metrics.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { Workers } from '../../workers/workers.js';
 import { readInferenceBodies } from '../inference-body.js';
 import { errorSchema, modelParams, versionedParams } from '../schemas.js';
-import { describeModel, describeServer } from './description.js';
+import { configOf, describeModel, describeServer } from './description.js';
 import { infer, ownDeadline } from './infer.js';
 import { jsonCarrier } from './json-carrier.js';
-import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
+import { inferAnswer, inferBody, modelConfig, modelMetadata, modelStatistics } from './schemas.js';
+import { unsupportedExtensions } from './unsupported.js';
 
 // The Open Inference Protocol, version 2, with Triton's binary tensor extension. It has no explain of its own: an
 // inference that asks for the output `heatmap`, or that has a parameter of explains, is one.
@@ -19,12 +21,14 @@ export interface OpenInferenceOptions {
   readonly models: ModelRegistry;
   readonly calls: CallRunner;
   readonly workers: Workers;
+  readonly metrics: ServerMetrics;
   readonly version: string;
 }
 
 export async function openInference(scope: FastifyInstance, options: OpenInferenceOptions): Promise<void> {
-  const { models, calls, workers, version } = options;
+  const { models, calls, metrics, workers, version } = options;
   readInferenceBodies(scope, workers);
+  unsupportedExtensions(scope);
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
 
@@ -42,6 +46,12 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
     async () => describeServer(version),
   );
 
+  server.get(
+    '/v2/models/stats',
+    { schema: { summary: 'What all models did', response: { 200: modelStatistics, ...errors } } },
+    async () => ({ model_stats: models.loaded().map((served) => metrics.statistics(served)) }),
+  );
+
   for (const versioned of [false, true]) {
     const base = versioned ? '/v2/models/:model/versions/:version' : '/v2/models/:model';
     const params = (versioned ? versionedParams : modelParams) as typeof versionedParams;
@@ -54,18 +64,38 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
           summary: `Inputs and outputs of a model${which}`,
           params,
           response: {
-            200: z.object({
-              name: z.string(),
-              versions: z.array(z.string()),
-              platform: z.string(),
-              inputs: z.array(tensorMetadata),
-              outputs: z.array(tensorMetadata),
-            }),
+            200: modelMetadata,
             ...errors,
           },
         },
       },
-      async (request) => describeModel(models.get(request.params.model, request.params.version)),
+      async ({ params }) => describeModel(models.get(params.model, params.version)),
+    );
+
+    server.get(
+      `${base}/config`,
+      {
+        schema: {
+          summary: `The configuration of a model, in Triton's words${which}`,
+          params,
+          response: { 200: modelConfig, ...errors },
+        },
+      },
+      async ({ params }) => configOf(models.get(params.model, params.version)),
+    );
+
+    server.get(
+      `${base}/stats`,
+      {
+        schema: {
+          summary: `What a model did${which}`,
+          params,
+          response: { 200: modelStatistics, ...errors },
+        },
+      },
+      async ({ params }) => ({
+        model_stats: [metrics.statistics(models.get(params.model, params.version))],
+      }),
     );
 
     server.get(
