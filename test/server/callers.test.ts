@@ -216,7 +216,7 @@ test('without allowed origins there is no CORS', async (t) => {
     method: 'OPTIONS',
     headers,
   });
-  t.is(status, 404);
+  t.is(status, 405);
   t.is(got['access-control-allow-origin'], undefined);
 });
 

@@ -45,6 +45,7 @@ test('what the document says of bodies and bounds is what the server does', asyn
     models: { tiny: fixturePath('scripted.pt') },
     maxBatch: 1,
     modelControl: true,
+    insecure: true,
   });
   interface Operation {
     readonly parameters?: readonly { name: string; schema: Record<string, unknown> }[];

@@ -37,6 +37,7 @@ test.before(async () => {
     logger: { level: 'error', stream: { write: (line: string) => void defects.push(line) } },
     modelRepository: folder,
     modelControl: true,
+    insecure: true,
   });
 });
 test.afterEach((t) => t.deepEqual(defects, []));
