@@ -13,10 +13,10 @@ const indexSchema = z.array(
 
 // Triton's clients send a body, as a rule an empty object; others send none.
 const indexBody = z
-  .object({ ready: z.boolean().default(false).describe('Only those that are ready') })
+  .strictObject({ ready: z.boolean().default(false).describe('Only those that are ready') })
   .nullish();
 const controlBody = z
-  .object({
+  .strictObject({
     parameters: z
       .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
       .optional()
