@@ -1,8 +1,11 @@
+import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { packageVersion } from '../../addon/package-version.js';
 import type { ClassReport } from '../../cam/explanation-report.js';
 import { GradCamError } from '../../errors/errors.js';
+import { linesOf } from '../../files/lines.js';
 import { writeWholeFile } from '../../files/whole-file.js';
 import {
   type BatchFormat,
@@ -143,6 +146,15 @@ function changedError(path: string, reason: string, cause: unknown): GradCamErro
   );
 }
 
+/** Of a file of the batch that this library wrote, and that holds something else by now. */
+function damagedError(path: string, cause: unknown): GradCamError {
+  return new GradCamError(
+    'ERR_BATCH_CHANGED',
+    `'${path}' is damaged. Delete it, and submit the batch, or run it, again.`,
+    { cause, details: { path } },
+  );
+}
+
 /** @throws {GradCamError} `ERR_BATCH_VERSION` */
 export function checkVersion(version: unknown): void {
   if (version === packageVersion) return;
@@ -167,7 +179,16 @@ export async function writeChunkManifest(
   await writing(folder, () => writeWholeFile(chunkManifestPath(folder, batch, chunk), lines.join('')));
 }
 
-/** The entries of a finished chunk; null where it is not finished. */
+/** As much of an entry as is relied on. */
+const entrySchema = z.union([
+  z.looseObject({ input: z.string(), output: z.string(), explained: z.array(z.looseObject({})) }),
+  z.looseObject({ input: z.string(), error: z.looseObject({ code: z.string(), message: z.string() }) }),
+]);
+
+/**
+ * The entries of a finished chunk; null where it is not finished.
+ * @throws {GradCamError} `ERR_BATCH_FOLDER` where the file cannot be read, `ERR_BATCH_CHANGED` where it is damaged
+ */
 export async function readChunkManifest(
   folder: string,
   batch: string,
@@ -179,9 +200,44 @@ export async function readChunkManifest(
     return text
       .trimEnd()
       .split('\n')
-      .map((line) => JSON.parse(line) as ManifestEntry);
+      .map((line) => entrySchema.parse(JSON.parse(line)) as unknown as ManifestEntry);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError || error instanceof z.ZodError) throw damagedError(path, error);
     throw folderError(`Cannot read '${path}': ${(error as Error).message}`, path, error);
+  }
+}
+
+const listedSchema = z.object({
+  chunk: z.string().regex(/^[0-9a-f]{32}$/),
+  images: z.number().int().positive(),
+});
+
+/** Writes which chunks a batch has, in order: that ends its submission. */
+export async function writeChunkList(
+  folder: string,
+  batch: string,
+  chunks: ReadonlyMap<string, number>,
+): Promise<void> {
+  const lines = Array.from(chunks, ([chunk, images]) => `${JSON.stringify({ chunk, images })}\n`);
+  await writing(folder, () => writeWholeFile(chunkListPath(folder, batch), lines.join('')));
+}
+
+/** @throws {GradCamError} `ERR_BATCH_CHANGED` where the list is damaged */
+export async function* readChunkList(
+  folder: string,
+  batch: string,
+): AsyncGenerator<{ chunk: string; images: number }> {
+  const path = chunkListPath(folder, batch);
+  for await (const line of linesOf(createReadStream(path))) {
+    yield parseListed(path, line);
+  }
+}
+
+function parseListed(path: string, line: string): z.infer<typeof listedSchema> {
+  try {
+    return listedSchema.parse(JSON.parse(line));
+  } catch (cause) {
+    throw damagedError(path, cause);
   }
 }

@@ -1,22 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import type { ManifestEntry } from '../output/folder.js';
-
-/** What a finished chunk came to, in images. */
-export interface ChunkSummary {
-  readonly images: number;
-  /** Explained in this chunk. */
-  readonly computed: number;
-  /** Explained before, by another chunk or an earlier submission. */
-  readonly reused: number;
-  /** The same content as another image of this chunk. */
-  readonly duplicates: number;
-  /** Pictures that could not be read; the manifest says why. */
-  readonly failed: number;
-  /** Milliseconds since 1970; 0 for a chunk that was done before it was submitted. */
-  readonly startedAt: number;
-  readonly finishedAt: number;
-}
+import { GradCamError } from '../../errors/errors.js';
+import type { ChunkSummary } from '../output/summary.js';
 
 const headerSchema = z.object({
   model: z.string(),
@@ -30,9 +16,24 @@ const headerSchema = z.object({
 /** What `status` tells of a batch beyond numbers. */
 export type BatchHeader = z.infer<typeof headerSchema>;
 
+const count = z.number().int().nonnegative();
+const summarySchema: z.ZodType<ChunkSummary> = z.object({
+  images: count,
+  computed: count,
+  reused: count,
+  duplicates: count,
+  failed: count,
+  startedAt: z.number(),
+  finishedAt: z.number(),
+});
+
+/** Milliseconds after which a submission that was not heard from is taken for dead, and between its signs of life. */
+const submissionLife = 15_000;
+const submissionBeat = 4_000;
+
 /**
- * The books of a queue, in Redis, for `status` alone. Everything is noted under its chunk's id, so that a chunk that is
- * done twice, as after a stall, is counted once.
+ * The books of a queue, in Redis: for `status`, and for what a worker must know of batches. Everything is noted under its
+ * chunk's id, so that a chunk that is done twice, as after a stall, is counted once.
  * @internal
  */
 export class Ledger {
@@ -45,7 +46,7 @@ export class Ledger {
   }
 
   async openBatch(batch: string, header: BatchHeader): Promise<void> {
-    await this.#redis.hset(`${this.#prefix}:batches`, batch, JSON.stringify(header));
+    await this.#redis.hset(this.#batches, batch, JSON.stringify(header));
   }
 
   /** The number of a submission that begins. */
@@ -58,15 +59,52 @@ export class Ledger {
     return Number(await this.#redis.get(this.#key(batch, 'submissions'))) === submission;
   }
 
-  async isCancelled(batch: string): Promise<boolean> {
-    return (await this.#redis.hexists(`${this.#prefix}:batches`, batch)) === 0;
+  /**
+   * Tells that something is being submitted, until what is returned is disposed of or this process is gone: workers that are to
+   * end when all is done must not do so while more is on its way.
+   */
+  async announceSubmission(): Promise<AsyncDisposable> {
+    const key = this.#submitting;
+    const name = randomUUID();
+    const beat = async () => {
+      const now = await this.#now();
+      await this.#redis
+        .multi()
+        .zremrangebyscore(key, 0, now)
+        .zadd(key, now + submissionLife, name)
+        .exec();
+    };
+    await beat();
+    const timer = setInterval(() => beat().catch(() => {}), submissionBeat).unref();
+    return {
+      [Symbol.asyncDispose]: async () => {
+        clearInterval(timer);
+        await this.#redis.zrem(key, name).catch(() => {});
+      },
+    };
   }
 
-  /** In the order of submission. */
+  /** Submissions that are being made now. */
+  async submissions(): Promise<number> {
+    return await this.#redis.zcount(this.#submitting, await this.#now(), '+inf');
+  }
+
+  async isCancelled(batch: string): Promise<boolean> {
+    return (await this.#redis.hexists(this.#batches, batch)) === 0;
+  }
+
+  async batchNames(): Promise<string[]> {
+    return await this.#redis.hkeys(this.#batches);
+  }
+
+  /**
+   * In the order of submission.
+   * @throws {GradCamError} `ERR_REDIS` where something else is there
+   */
   async batches(): Promise<(BatchHeader & { readonly batch: string })[]> {
-    const all = await this.#redis.hgetall(`${this.#prefix}:batches`);
+    const all = await this.#redis.hgetall(this.#batches);
     return Object.entries(all)
-      .map(([batch, header]) => ({ batch, ...headerSchema.parse(JSON.parse(header)) }))
+      .map(([batch, header]) => ({ batch, ...parse(headerSchema, header, this.#batches) }))
       .sort((a, b) => a.submittedAt - b.submittedAt);
   }
 
@@ -74,10 +112,18 @@ export class Ledger {
     await this.#redis.hset(this.#key(batch, 'chunks'), chunk, images);
   }
 
-  /** Images of each chunk. */
+  /**
+   * Images of each chunk.
+   * @throws {GradCamError} `ERR_REDIS` where something else is there
+   */
   async chunks(batch: string): Promise<Map<string, number>> {
-    const all = await this.#redis.hgetall(this.#key(batch, 'chunks'));
-    return new Map(Object.entries(all).map(([chunk, images]) => [chunk, Number(images)]));
+    const key = this.#key(batch, 'chunks');
+    const all = await this.#redis.hgetall(key);
+    return new Map(Object.entries(all).map(([chunk, images]) => [chunk, parse(count, images, key)]));
+  }
+
+  async chunkNames(batch: string): Promise<string[]> {
+    return await this.#redis.hkeys(this.#key(batch, 'chunks'));
   }
 
   async finishChunk(batch: string, chunk: string, summary: ChunkSummary): Promise<void> {
@@ -89,16 +135,18 @@ export class Ledger {
     return (await this.#redis.hexists(this.#key(batch, 'done'), chunk)) === 1;
   }
 
+  /** @throws {GradCamError} `ERR_REDIS` where something else is there */
   async finished(batch: string): Promise<Map<string, ChunkSummary>> {
-    const all = await this.#redis.hgetall(this.#key(batch, 'done'));
+    const key = this.#key(batch, 'done');
+    const all = await this.#redis.hgetall(key);
     return new Map(
-      Object.entries(all).map(([chunk, summary]) => [chunk, JSON.parse(summary) as ChunkSummary]),
+      Object.entries(all).map(([chunk, summary]) => [chunk, parse(summarySchema, summary, key)]),
     );
   }
 
   /** Forgets a batch. */
   async dropBatch(batch: string): Promise<void> {
-    await this.#redis.hdel(`${this.#prefix}:batches`, batch);
+    await this.#redis.hdel(this.#batches, batch);
     const keys = (['chunks', 'done', 'submissions'] as const).map((what) => this.#key(batch, what));
     await this.#redis.del(...keys);
   }
@@ -108,8 +156,34 @@ export class Ledger {
     await this.#redis.hdel(this.#key(batch, 'done'), chunk);
   }
 
+  get #batches(): string {
+    return `${this.#prefix}:batches`;
+  }
+
+  get #submitting(): string {
+    return `${this.#prefix}:submitting`;
+  }
+
   #key(batch: string, what: 'chunks' | 'done' | 'submissions'): string {
     return `${this.#prefix}:${batch}:${what}`;
+  }
+
+  /** Milliseconds since 1970 by the clock that all share. */
+  async #now(): Promise<number> {
+    const [seconds, microseconds] = await this.#redis.time();
+    return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+  }
+}
+
+function parse<T>(schema: z.ZodType<T>, text: string, key: string): T {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new GradCamError(
+      'ERR_REDIS',
+      `What Redis holds under '${key}' is damaged, or of another program. Give up the queue's batches (cancel --all) and submit them again, or take another queue (--queue).`,
+      { cause },
+    );
   }
 }
 
@@ -123,10 +197,3 @@ export const cancelledSummary: ChunkSummary = {
   startedAt: 0,
   finishedAt: 0,
 };
-
-/** @internal The summary of a chunk whose manifest was there already. */
-export function summaryOfEarlier(entries: readonly ManifestEntry[]): ChunkSummary {
-  const images = entries.length;
-  const failed = entries.filter((entry) => 'error' in entry).length;
-  return { images, computed: 0, reused: images - failed, duplicates: 0, failed, startedAt: 0, finishedAt: 0 };
-}

@@ -58,23 +58,12 @@ export const specificationSchema = z.strictObject({
   drawing: drawingSchema,
   format: z.enum(batchFormats),
   labels: z.array(z.string()).exactOptional(),
-  /** Folders, files and patterns as they were given. */
+  /** Folders, files and patterns as they were given, and the hash of a list. */
   sources: z.array(z.string()),
 });
 
 /** What is computed for every picture of a batch. */
 export type BatchSpecification = z.infer<typeof specificationSchema>;
-
-/** What a worker is given: some pictures of a batch. The specification is in the output folder. */
-export const chunkSchema = z.strictObject({
-  version: z.string(),
-  batch: z.string(),
-  /** Absolute path of the output folder. */
-  folder: z.string(),
-  images: z.array(z.string()).min(1),
-});
-
-export type ChunkData = z.infer<typeof chunkSchema>;
 
 /** Hexadecimal SHA-256 of text or bytes. */
 export function digestOf(content: string | Uint8Array): string {

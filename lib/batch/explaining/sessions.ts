@@ -1,5 +1,6 @@
 import { readSpecification } from '../output/folder.js';
 import { ExplainSession, type SessionOptions } from './explain-session.js';
+import type { Roots } from './roots.js';
 
 interface Opened {
   readonly key: string;
@@ -13,10 +14,12 @@ interface Opened {
  */
 export class Sessions implements AsyncDisposable {
   readonly #options: SessionOptions;
+  readonly #roots: Roots;
   readonly #opened = new Set<Opened>();
 
-  constructor(options: SessionOptions) {
+  constructor(options: SessionOptions, roots: Roots) {
     this.#options = options;
+    this.#roots = roots;
   }
 
   /** Runs `work` with the session of a batch. */
@@ -35,7 +38,7 @@ export class Sessions implements AsyncDisposable {
     const freed = this.#close((each) => each.users === 0);
     const session = freed
       .then(() => readSpecification(folder, batch))
-      .then((specification) => ExplainSession.open(specification, this.#options));
+      .then((specification) => ExplainSession.open(specification, this.#options, this.#roots));
     const opened = { key, session, users: 0 };
     this.#opened.add(opened);
     session.catch(() => this.#opened.delete(opened));

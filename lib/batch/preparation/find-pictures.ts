@@ -1,7 +1,5 @@
-import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import picomatch from 'picomatch';
 import { GradCamError, invalidArgumentType } from '../../errors/errors.js';
 import { isPictureFile } from '../../image/picture-kinds.js';
@@ -11,12 +9,10 @@ import { markOf } from '../specification/specification.js';
 export interface PictureSources {
   /** Files, folders (all pictures below them), and patterns such as `photos/**\/*.jpg`. */
   readonly paths: readonly string[];
-  /** A text file with one path a line, or `-` for standard input. */
-  readonly list?: string;
+  /** More pictures: absolute paths. */
+  readonly listed?: AsyncIterable<string>;
   /** A folder that is not looked into: the output. */
   readonly except: string;
-  /** Ends the waiting for standard input as well. */
-  readonly signal?: AbortSignal;
 }
 
 /**
@@ -25,10 +21,10 @@ export interface PictureSources {
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` for a path that does not exist
  * @throws {GradCamError} `ERR_IMAGE_LOAD` for a folder that cannot be read
  */
-export async function* findPictures({ paths, list, except, signal }: PictureSources): AsyncGenerator<string> {
-  const sources = paths.map((path) => picturesOf(path, resolve(except)));
-  if (list !== undefined) sources.push(listed(list, signal));
-  const seen = sources.length > 1 || list !== undefined ? new Set<string>() : null;
+export async function* findPictures({ paths, listed, except }: PictureSources): AsyncGenerator<string> {
+  const sources: AsyncIterable<string>[] = paths.map((path) => picturesOf(path, resolve(except)));
+  if (listed) sources.push(listed);
+  const seen = sources.length > 1 || listed ? new Set<string>() : null;
   for (const source of sources) {
     for await (const path of source) {
       if (seen) {
@@ -72,19 +68,4 @@ async function* walk(
     else if ((entry.isFile() || (await stat(path).catch(() => null))?.isFile()) && (await matches(path)))
       yield path;
   }
-}
-
-async function* listed(list: string, signal: AbortSignal | undefined): AsyncGenerator<string> {
-  if (list !== '-' && !(await stat(list).catch(() => null))?.isFile())
-    throw invalidArgumentType('list', 'a file with one path a line', list);
-  const input = list === '-' ? process.stdin : createReadStream(list);
-  const lines = createInterface({
-    input,
-    crlfDelay: Number.POSITIVE_INFINITY,
-    ...(signal === undefined ? {} : { signal }),
-  });
-  for await (const line of lines) {
-    if (line.trim() !== '') yield resolve(line.trim());
-  }
-  signal?.throwIfAborted(); // It ends the lines as if there were no more.
 }
