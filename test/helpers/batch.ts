@@ -22,7 +22,7 @@ import { fixturePath, rootPath } from './root.js';
 import { testWith } from './test-with.js';
 import { until } from './until.js';
 
-const program = rootPath('dist/lib/cli/main.js');
+export const program: string = rootPath('dist/lib/cli/main.js');
 
 export interface Ending {
   readonly code: number | null;

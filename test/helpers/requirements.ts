@@ -10,7 +10,7 @@ export interface Requirement {
   readonly enabledBy: string;
 }
 
-export type RequirementName = 'CUDA' | 'torchvision' | 'Chromium' | 'Redis' | 'curl';
+export type RequirementName = 'CUDA' | 'torchvision' | 'Chromium' | 'Redis' | 'curl' | 'namespaces';
 
 /** Debian's Chromium, or the browser that CHROMIUM names. */
 export const chromiumPath: string | undefined = (
@@ -41,4 +41,11 @@ export const requirements: Readonly<Record<RequirementName, Requirement>> = {
   },
   Redis: { missing: program('redis-server'), enabledBy: 'apt-get install redis-server' },
   curl: { missing: program('curl'), enabledBy: 'apt-get install curl' },
+  namespaces: {
+    missing: () =>
+      spawnSync('unshare', ['--map-root-user', '--mount', 'true']).status === 0
+        ? null
+        : 'file systems cannot be mounted in a namespace of its own',
+    enabledBy: 'a Linux that lets users make namespaces (sysctl kernel.unprivileged_userns_clone=1)',
+  },
 };
