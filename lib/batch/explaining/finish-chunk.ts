@@ -8,6 +8,8 @@ import { runChunk } from './run-chunk.js';
 /** A chunk, and the batch and output folder that it belongs to. */
 export interface ChunkOfBatch extends Chunk {
   readonly batch: string;
+  /** The whole hash of the batch. */
+  readonly digest: string;
   /** Absolute. */
   readonly folder: string;
 }

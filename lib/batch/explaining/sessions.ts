@@ -22,10 +22,10 @@ export class Sessions implements AsyncDisposable {
     this.#roots = roots;
   }
 
-  /** Runs `work` with the session of a batch. */
-  async with<T>(folder: string, batch: string, work: (session: ExplainSession) => Promise<T>): Promise<T> {
-    const key = `${folder}\0${batch}`;
-    const opened = [...this.#opened].find((each) => each.key === key) ?? this.#open(key, folder, batch);
+  /** Runs `work` with the session of a batch, of which `digest` is the whole hash. */
+  async with<T>(folder: string, digest: string, work: (session: ExplainSession) => Promise<T>): Promise<T> {
+    const key = `${folder}\0${digest}`;
+    const opened = [...this.#opened].find((each) => each.key === key) ?? this.#open(key, folder, digest);
     opened.users++;
     try {
       return await work(await opened.session);
@@ -34,10 +34,10 @@ export class Sessions implements AsyncDisposable {
     }
   }
 
-  #open(key: string, folder: string, batch: string): Opened {
+  #open(key: string, folder: string, digest: string): Opened {
     const freed = this.#close((each) => each.users === 0);
     const session = freed
-      .then(() => readSpecification(folder, batch))
+      .then(() => readSpecification(folder, digest))
       .then((specification) => ExplainSession.open(specification, this.#options, this.#roots));
     const opened = { key, session, users: 0 };
     this.#opened.add(opened);

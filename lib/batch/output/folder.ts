@@ -10,6 +10,7 @@ import { writeWholeFile } from '../../files/whole-file.js';
 import {
   type BatchFormat,
   type BatchSpecification,
+  batchDigest,
   batchId,
   specificationSchema,
 } from '../specification/specification.js';
@@ -112,10 +113,12 @@ export async function writeSpecification(
 
 /**
  * What a batch computes.
+ * @param digest of the whole batch
  * @throws {GradCamError} `ERR_BATCH_FOLDER` where the folder is not there, `ERR_BATCH_CHANGED` where it is and the batch
  *   was deleted or edited, `ERR_BATCH_VERSION`
  */
-export async function readSpecification(folder: string, batch: string): Promise<BatchSpecification> {
+export async function readSpecification(folder: string, digest: string): Promise<BatchSpecification> {
+  const batch = batchId(digest);
   const path = join(batchFolder(folder, batch), 'batch.json');
   let content: unknown;
   try {
@@ -134,7 +137,7 @@ export async function readSpecification(folder: string, batch: string): Promise<
   checkVersion((content as { version?: unknown } | null)?.version);
   const parsed = specificationSchema.safeParse(content);
   if (!parsed.success) throw changedError(path, parsed.error.issues[0]?.message ?? '', parsed.error);
-  if (batchId(parsed.data, folder) !== batch) throw changedError(path, 'it was edited', null);
+  if (batchDigest(parsed.data, folder) !== digest) throw changedError(path, 'it was edited', null);
   return parsed.data;
 }
 

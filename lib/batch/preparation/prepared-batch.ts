@@ -9,7 +9,12 @@ import { findClass } from '../../sidecar/labels.js';
 import { imageOptions, loadSidecar } from '../../sidecar/sidecar.js';
 import type { ExplainSession } from '../explaining/explain-session.js';
 import { type Chunk, chunksOf } from '../specification/chunks.js';
-import { type BatchSpecification, batchId, specificationSchema } from '../specification/specification.js';
+import {
+  type BatchSpecification,
+  batchDigest,
+  batchId,
+  specificationSchema,
+} from '../specification/specification.js';
 import { findPictures } from './find-pictures.js';
 import type { BatchOptions } from './options.js';
 import { PictureList } from './picture-list.js';
@@ -17,6 +22,8 @@ import { PictureList } from './picture-list.js';
 /** A batch as its options say, and its pictures, before anything of it is done. */
 export class PreparedBatch implements AsyncDisposable {
   readonly id: string;
+  /** The whole hash of what it is, of which the id is the beginning. */
+  readonly digest: string;
   readonly specification: BatchSpecification;
   /** The output folder, absolute. */
   readonly folder: string;
@@ -26,7 +33,8 @@ export class PreparedBatch implements AsyncDisposable {
   private constructor(given: BatchOptions, specification: BatchSpecification, list: PictureList | null) {
     this.specification = specification;
     this.folder = resolve(given.output);
-    this.id = batchId(specification, this.folder);
+    this.digest = batchDigest(specification, this.folder);
+    this.id = batchId(this.digest);
     this.#given = given;
     this.#list = list;
   }

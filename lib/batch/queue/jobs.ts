@@ -6,7 +6,7 @@ import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../../err
 import type { ChunkOfBatch } from '../explaining/finish-chunk.js';
 import { checkVersion } from '../output/folder.js';
 import { chunkId, type PictureFile } from '../specification/chunks.js';
-import { canonicalJson } from '../specification/specification.js';
+import { batchId, canonicalJson } from '../specification/specification.js';
 
 // A job of the queue is a chunk of a batch; what is computed stands in the batch's output folder. Who can write to Redis can
 // make one, so a worker takes nothing of it as it is.
@@ -19,7 +19,8 @@ const file = z.union([z.tuple([path]), z.tuple([path, z.number(), z.number()])])
 /** @internal */
 export const jobSchema = z.strictObject({
   version: z.string(),
-  batch: z.string().regex(/^[0-9a-f]{16}$/),
+  /** The whole hash of the batch: that of all it computes, the model's content included. */
+  batch: z.string().regex(/^[0-9a-f]{64}$/),
   /** Absolute path of the output folder. */
   folder: path,
   files: z.array(file).min(1).max(10_000),
@@ -34,8 +35,13 @@ export const jobSchema = z.strictObject({
 export type JobData = z.infer<typeof jobSchema>;
 
 /** @internal The job of a chunk; its id is the chunk's. */
-export function jobOf({ batch, folder, files }: ChunkOfBatch, secret: Secret | null): JobData {
-  const data = { version: packageVersion, batch, folder, files: files.map((each) => [...each] as const) };
+export function jobOf({ digest, folder, files }: ChunkOfBatch, secret: Secret | null): JobData {
+  const data = {
+    version: packageVersion,
+    batch: digest,
+    folder,
+    files: files.map((each) => [...each] as const),
+  };
   const unsigned = data as unknown as JobData;
   return secret ? { ...unsigned, signature: signatureOf(unsigned, secret) } : unsigned;
 }
@@ -56,10 +62,11 @@ export function chunkOfJob(id: string, data: unknown, secret: Secret | null): Ch
     const [issue] = parsed.error.issues;
     throw noJob(`${issue?.path.join('.') || 'data'} is not as it should be`);
   }
-  const { batch, folder } = parsed.data;
+  const { batch: digest, folder } = parsed.data;
+  const batch = batchId(digest);
   const files: readonly PictureFile[] = parsed.data.files;
   if (chunkId(batch, files) !== id) throw noJob('its id is not that of its pictures');
-  return { id, batch, folder, files };
+  return { id, batch, digest, folder, files };
 }
 
 function noJob(reason: string): GradCamError {

@@ -1,5 +1,6 @@
 import { readOptions } from '../../errors/options.js';
 import type { ChunkSummary } from '../output/summary.js';
+import { batchId } from '../specification/specification.js';
 import { jobSchema } from './jobs.js';
 import { Ledger } from './ledger.js';
 import { type BatchQueueOptions, checkAddress, OpenQueue, orRedisError } from './redis.js';
@@ -148,7 +149,7 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
 function describe(data: unknown): { batch: string; images: number } {
   const parsed = jobSchema.safeParse(data);
   return parsed.success
-    ? { batch: parsed.data.batch, images: parsed.data.files.length }
+    ? { batch: batchId(parsed.data.batch), images: parsed.data.files.length }
     : { batch: 'unknown', images: 0 };
 }
 

@@ -54,8 +54,8 @@ export class FoundChunks implements AsyncDisposable {
   }
 
   #ofBatch(chunk: Chunk): ChunkOfBatch {
-    const { id: batch, folder } = this.#batch;
-    return { ...chunk, batch, folder };
+    const { id: batch, digest, folder } = this.#batch;
+    return { ...chunk, batch, digest, folder };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -92,7 +92,12 @@ export function resultDigest({ sources: _, model, ...rest }: BatchSpecification)
 }
 
 /** The same specification, sources and output folder are the same batch: submitting it again goes on with it. */
-export function batchId(specification: BatchSpecification, folder: string): string {
+export function batchDigest(specification: BatchSpecification, folder: string): string {
   const { sources } = specification;
-  return digestOf(canonicalJson([resultDigest(specification), sources, folder])).slice(0, 16);
+  return digestOf(canonicalJson([resultDigest(specification), sources, folder]));
+}
+
+/** What a batch is called: enough of its hash to tell it from others, not to prove that it is the one. */
+export function batchId(digest: string): string {
+  return digest.slice(0, 16);
 }

@@ -144,9 +144,9 @@ class Submission {
   }
 
   async enqueue(chunk: Chunk): Promise<void> {
-    const { id: batch, folder } = this.#batch;
+    const { id: batch, digest, folder } = this.#batch;
     const { id } = chunk;
-    const ofBatch: ChunkOfBatch = { ...chunk, batch, folder };
+    const ofBatch: ChunkOfBatch = { ...chunk, batch, digest, folder };
     await this.#ledger.addChunk(batch, id, chunk.files.length);
     const earlier = await findFinished(ofBatch);
     if (earlier) {

@@ -211,7 +211,7 @@ class ChunkWorker implements AsyncDisposable {
   }
 
   async #finish(chunk: ChunkOfBatch, job: Job<JobData>, signal: AbortSignal): Promise<ChunkSummary> {
-    const { batch, folder, id, files } = chunk;
+    const { batch, digest, folder, id, files } = chunk;
     await this.#roots.admit(batchFolder(folder, batch));
     const earlier = await findFinished(chunk);
     if (earlier) {
@@ -219,7 +219,7 @@ class ChunkWorker implements AsyncDisposable {
         await this.#ledger.finishChunk(batch, id, earlier.summary);
       return earlier.summary;
     }
-    return await this.#sessions.with(folder, batch, async (session) => {
+    return await this.#sessions.with(folder, digest, async (session) => {
       let toldAt = 0;
       const { summary } = await finishChunk(session, chunk, signal, (done) => {
         this.#options.onEvent({ kind: 'progress', chunk: id, done, images: files.length });

@@ -15,7 +15,7 @@ interface WorkFlags extends QueueFlags {
   readonly batchSize: number;
   readonly device: Device;
   readonly model?: string;
-  readonly root: string[];
+  readonly root?: string[];
   readonly takeOver: number;
   readonly exitWhenDone?: boolean;
 }
@@ -61,7 +61,7 @@ function workCommand(signal: AbortSignal): Command {
     .option('--batch-size <count>', 'images in one forward, at most', parseCount, 8)
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
     .option('--model <file>', 'where the model is here, if not where it was submitted')
-    .option('--root <folder>', 'read and write below it only; repeat for more', collect, [])
+    .option('--root <folder>', 'read and write below it only; repeat for more', collect)
     .option('--take-over <seconds>', 'a worker silent for so long loses its chunk', parseCount, 30)
     .option('--exit-when-done', 'end when the queue is empty instead of waiting')
     .action(async (flags: WorkFlags) => {
@@ -81,10 +81,10 @@ function workCommand(signal: AbortSignal): Command {
           batchSize: flags.batchSize,
           device: flags.device,
           takeOverAfter: flags.takeOver * 1000,
-          roots: flags.root,
           exitWhenDone: flags.exitWhenDone ?? false,
           signal: ending.signal,
           onEvent: (event) => reporter.tell(event),
+          ...(flags.root === undefined ? {} : { roots: flags.root }),
           ...(flags.model === undefined ? {} : { model: flags.model }),
           ...(secret === undefined ? {} : { secret }),
         });

@@ -62,7 +62,7 @@ export class RunReporter {
 
   #drawBar(): void {
     if (!process.stderr.isTTY || this.#total === null) return;
-    const now = this.#done + [...this.#running.values()].reduce((sum, done) => sum + done, 0);
+    const now = this.#doneNow();
     const rate = now / ((performance.now() - this.#startedAt) / 1000);
     const left = describeTime((this.#total - this.#doneBefore - now) / rate);
     const facts = `${rate.toFixed(1)} images/s, ${left} left, ${this.#failed} failed`;
@@ -73,11 +73,16 @@ export class RunReporter {
     this.#bar.update(this.#doneBefore + now, { facts });
   }
 
+  /** Images that this run did, also of chunks that are not finished. */
+  #doneNow(): number {
+    return [...this.#running.values()].reduce((sum, done) => sum + done, this.#done);
+  }
+
   /** The run ended before its end. */
   interrupted(): void {
     this.stop();
     if (this.#total === null || this.#json) return;
-    const done = this.#doneBefore + this.#done;
+    const done = this.#doneBefore + this.#doneNow();
     if (done < this.#total)
       console.log(`${done} of ${count(this.#total, 'image')} are done. The same command goes on from there.`);
   }
