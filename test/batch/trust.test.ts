@@ -1,4 +1,4 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import type { ExecutionContext } from 'ava';
@@ -128,6 +128,16 @@ withRedis('--root: nothing outside is read or written, also through links', asyn
   const trapped = await attempt({ output: trap, images: [join(photos, '0001.png')] }, [root, models]);
   t.regex(trapped ?? '', outside(join(trap, 'results')));
   t.deepEqual(await readdir(aside), []);
+
+  // A file of the batch is a link to one outside.
+  const { address } = newQueue();
+  const output4 = join(root, 'out-4');
+  const { batch } = await submitBatch(submission(root, address, { output: output4 }));
+  const specification = join(output4, 'batches', batch, 'batch.json');
+  await rename(specification, join(aside, 'batch.json'));
+  await symlink(join(aside, 'batch.json'), specification);
+  const [failure] = await failuresOfWorker(address, { roots: [root, models] });
+  t.regex(failure ?? '', /batch\.json' is in none of the folders/);
 });
 
 withRedis(

@@ -17,6 +17,9 @@ import { exists, type ManifestClass, recordPath, resultPath, writing } from '../
 import { type BatchSpecification, digestOf, resultDigest } from '../specification/specification.js';
 import { Roots } from './roots.js';
 
+/** Milliseconds for trying a model's file: it may be large, on a network disk, and read by many workers at once. */
+const longestLoad = 600_000;
+
 /** How the model of a batch is run; no part of what comes out. */
 export interface SessionOptions {
   /** Default `'cpu'`. */
@@ -78,7 +81,7 @@ export class ExplainSession implements AsyncDisposable {
     const model = await loadModel(path, {
       device,
       sha256: specification.model.sha256,
-      preflight: true,
+      preflight: { timeout: longestLoad },
       ...(dtype === undefined ? {} : { dtype }),
       ...(precision === undefined ? {} : { precision }),
       ...(given === undefined ? {} : { arguments: given as ModelArguments }),
@@ -112,7 +115,8 @@ export class ExplainSession implements AsyncDisposable {
   /** The result if it is there, complete; else null. */
   async find(folder: string, key: string): Promise<ManifestClass[] | null> {
     try {
-      const record = JSON.parse(await readFile(join(folder, recordPath(key)), 'utf8')) as ResultRecord;
+      const path = await this.roots.admit(join(folder, recordPath(key)));
+      const record = JSON.parse(await readFile(path, 'utf8')) as ResultRecord;
       return (await exists(join(folder, this.outputOf(key)))) ? manifestClasses(record) : null;
     } catch {
       return null; // Not there, or cut off by a loss of power: explained again.

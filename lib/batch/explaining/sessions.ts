@@ -1,4 +1,5 @@
-import { readSpecification } from '../output/folder.js';
+import { readSpecification, specificationPath } from '../output/folder.js';
+import { batchId } from '../specification/specification.js';
 import { ExplainSession, type SessionOptions } from './explain-session.js';
 import type { Roots } from './roots.js';
 
@@ -37,6 +38,7 @@ export class Sessions implements AsyncDisposable {
   #open(key: string, folder: string, digest: string): Opened {
     const freed = this.#close((each) => each.users === 0);
     const session = freed
+      .then(() => this.#roots.admit(specificationPath(folder, batchId(digest))))
       .then(() => readSpecification(folder, digest))
       .then((specification) => ExplainSession.open(specification, this.#options, this.#roots));
     const opened = { key, session, users: 0 };

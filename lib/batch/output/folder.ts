@@ -49,7 +49,11 @@ export function batchFolder(folder: string, batch: string): string {
   return join(folder, 'batches', batch);
 }
 
-function chunkManifestPath(folder: string, batch: string, chunk: string): string {
+export function specificationPath(folder: string, batch: string): string {
+  return join(batchFolder(folder, batch), 'batch.json');
+}
+
+export function chunkManifestPath(folder: string, batch: string, chunk: string): string {
   return join(batchFolder(folder, batch), `${chunk}.jsonl`);
 }
 
@@ -107,7 +111,7 @@ export async function writeSpecification(
   batch: string,
   specification: BatchSpecification,
 ): Promise<void> {
-  const path = join(batchFolder(folder, batch), 'batch.json');
+  const path = specificationPath(folder, batch);
   await writing(folder, () => writeWholeFile(path, `${JSON.stringify(specification, null, 2)}\n`));
 }
 
@@ -119,7 +123,7 @@ export async function writeSpecification(
  */
 export async function readSpecification(folder: string, digest: string): Promise<BatchSpecification> {
   const batch = batchId(digest);
-  const path = join(batchFolder(folder, batch), 'batch.json');
+  const path = specificationPath(folder, batch);
   let content: unknown;
   try {
     content = JSON.parse(await readFile(path, 'utf8'));

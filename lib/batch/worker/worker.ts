@@ -9,7 +9,7 @@ import { faultOf, reasonOf } from '../explaining/faults.js';
 import { type ChunkOfBatch, findFinished, finishChunk } from '../explaining/finish-chunk.js';
 import { Roots } from '../explaining/roots.js';
 import { Sessions } from '../explaining/sessions.js';
-import { batchFolder } from '../output/folder.js';
+import { chunkManifestPath } from '../output/folder.js';
 import type { ChunkSummary } from '../output/summary.js';
 import { checkSecret, chunkOfJob, type JobData, type Secret } from '../queue/jobs.js';
 import { cancelledSummary, Ledger } from '../queue/ledger.js';
@@ -212,7 +212,7 @@ class ChunkWorker implements AsyncDisposable {
 
   async #finish(chunk: ChunkOfBatch, job: Job<JobData>, signal: AbortSignal): Promise<ChunkSummary> {
     const { batch, digest, folder, id, files } = chunk;
-    await this.#roots.admit(batchFolder(folder, batch));
+    await this.#roots.admit(chunkManifestPath(folder, batch, id));
     const earlier = await findFinished(chunk);
     if (earlier) {
       if (!(await this.#ledger.isFinished(batch, id)))
