@@ -117,7 +117,8 @@ withRedis('--root: nothing outside is read or written, also through links', asyn
   t.is(await attempt(byLink, [linkedRoot, models]), undefined);
   const prefix = join(root, 'out-');
   await mkdir(prefix);
-  t.regex((await attempt({ output: join(root, 'out-3') }, [prefix, photos, models])) ?? '', outside(root));
+  const beside = { images: [join(photos, '0001.png')], output: `${prefix}3` };
+  t.regex((await attempt(beside, [prefix, photos, models])) ?? '', outside(`${prefix}3`));
 
   // The folder of the results is a link to another place.
   const aside = join(elsewhere, 'aside');
