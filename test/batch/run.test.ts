@@ -99,6 +99,7 @@ test.serial('killed in the middle with kill -9, and run again: what is done is n
 
   const { code, stdout, stderr } = await new BatchProcess(t, ...run).ended;
   t.is(code, 0, stderr);
+  t.regex(stdout, /^time {4}\d+ s, \d+\.\d images\/s$/m);
   t.regex(stdout, /^Batch [0-9a-f]{16}: 40 images, of which 30 are done\.$/m);
   t.regex(stdout, /^images {2}40: (10|[0-9]) explained, \d+ there already, 0 repeated$/m);
   const after = await filesBelow(join(output, 'results'));

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { parseCount } from '../options/arguments.js';
 import { addBatchOptions, addChunkOptions, type BatchFlags, batchOptions } from '../options/batch.js';
 import { batchLibrary } from '../options/queue.js';
-import { printRun, RunReporter } from '../terminal/batch-run-report.js';
+import { RunReporter } from '../terminal/batch-run-report.js';
 import { SomeImagesFailed } from '../terminal/exit-codes.js';
 
 interface RunFlags extends BatchFlags {
@@ -37,9 +37,7 @@ export function runCommand(signal: AbortSignal): Command {
           signal,
           onEvent: (event) => reporter.tell(event),
         });
-        reporter.stop();
-        if (flags.json) console.log(JSON.stringify(report, null, 2));
-        else printRun(report);
+        reporter.end(report);
         if (report.failed + report.failedChunks.length > 0) throw new SomeImagesFailed();
       } catch (error) {
         reporter.interrupted();

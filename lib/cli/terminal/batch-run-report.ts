@@ -78,6 +78,20 @@ export class RunReporter {
     return [...this.#running.values()].reduce((sum, done) => sum + done, this.#done);
   }
 
+  /** Tells what it came to, and how fast. */
+  end(report: BatchRunReport): void {
+    this.stop();
+    this.#total = null; // It came to its end.
+    if (this.#json) {
+      console.log(JSON.stringify(report, null, 2));
+      return;
+    }
+    printRun(report);
+    if (this.#done === 0) return;
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    console.log(`time    ${describeTime(seconds)}, ${(this.#done / seconds).toFixed(1)} images/s`);
+  }
+
   /** The run ended before its end. */
   interrupted(): void {
     this.stop();
@@ -94,7 +108,7 @@ export class RunReporter {
   }
 }
 
-export function printRun(report: BatchRunReport): void {
+function printRun(report: BatchRunReport): void {
   const { manifest, images, computed, reused, duplicates, failed, failures, failedChunks } = report;
   const undone = failedChunks.reduce((sum, chunk) => sum + chunk.images, 0);
   console.log(`${manifest}\n`);
