@@ -48,7 +48,7 @@ export interface BatchOptions {
   readonly drawing?: MapDrawing;
   /** How often a chunk is tried that fails for a reason that may pass, such as a network disk. Default 3. */
   readonly attempts?: number;
-  /** Explain the first readable picture first, so that a mistake shows now. Default true. */
+  /** Explain the first readable picture before anything else is done, so that a mistake shows now. Default true. */
   readonly tryOut?: boolean;
   /** Of the model as it is tried out or, without a queue, run. Default `'cpu'`. */
   readonly device?: Device;
