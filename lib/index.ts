@@ -47,7 +47,7 @@ export {
 } from './cam/methods/gradient-methods.js';
 export { LeGrad } from './cam/methods/legrad.js';
 export { RefineCAM, type RefineCAMOptions } from './cam/methods/refine-cam.js';
-export { type MethodName, methodNames } from './cam/methods/registry.js';
+export { type MethodName, type MethodOptions, methodNames } from './cam/methods/registry.js';
 export { ScoreCAM, type ScoreCAMOptions } from './cam/methods/score-cam.js';
 export { SmoothGradCAMPlusPlus, type SmoothGradCAMPlusPlusOptions } from './cam/methods/smooth-grad-cam.js';
 export { ClipExplainer, type ClipExplainerOptions, type ClipExplainOptions } from './clip/explainer.js';
@@ -62,7 +62,12 @@ export {
   type StreamedExplanation,
   type StreamedFailure,
 } from './explainer/explain-stream.js';
-export { Explainer, type ExplainerOptions } from './explainer/explainer.js';
+export {
+  type CamExplainerOptions,
+  Explainer,
+  type ExplainerLimits,
+  type ExplainerOptions,
+} from './explainer/explainer.js';
 export type { ExplainerCounters } from './explainer/statistics.js';
 export {
   DeepFeatureFactorization,
@@ -71,7 +76,7 @@ export {
   type FactorizeOptions,
 } from './factorization/deep-feature-factorization.js';
 export type { Fit, ImageGeometry, ImageSize } from './image/geometry.js';
-export { type LoadedImage, loadImage } from './image/load-image.js';
+export { type ImageSource, type LoadedImage, loadImage } from './image/load-image.js';
 export type { ChannelOrder, Interpolation, LoadImageOptions } from './image/options.js';
 export type { OriginalPhoto } from './image/original-photo.js';
 export * from './metrics/index.js';

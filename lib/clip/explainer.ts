@@ -1,5 +1,10 @@
 import type { BaseCAM } from '../cam/base-cam.js';
-import { type MethodName, methods } from '../cam/methods/registry.js';
+import {
+  checkMethodChoice,
+  createCam,
+  type MethodName,
+  type MethodOptions,
+} from '../cam/methods/registry.js';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { checkSignal, readOptions } from '../errors/options.js';
 import type { LoadImageOptions } from '../image/options.js';
@@ -23,6 +28,8 @@ export interface ClipExplainerOptions {
   readonly targetLayers?: TargetLayer | readonly TargetLayer[];
   /** Default: `'gradcam'` for a ResNet, `'legrad'` for a ViT. */
   readonly method?: MethodName;
+  /** What the method takes beside what all do. Default: its defaults. */
+  readonly options?: MethodOptions;
   /** Default: none for a ResNet; for a ViT the tokens, in whichever order the layer has them. */
   readonly reshapeTransform?: ReshapeTransform;
   /** As in `CAMOptions`. Default true. */
@@ -59,7 +66,7 @@ const mostPrompts = 1000;
 export class ClipExplainer {
   readonly #model: Model;
   readonly #archive: ClipArchive;
-  readonly #method: MethodName;
+  readonly #choice: { readonly method: MethodName; readonly options: MethodOptions };
   readonly #options: Pick<ClipExplainerOptions, 'targetLayers' | 'reshapeTransform' | 'optimize'>;
   readonly #texts: TextEmbeddings;
   #cam: Promise<BaseCAM> | undefined;
@@ -70,16 +77,21 @@ export class ClipExplainer {
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
    */
   constructor(options: ClipExplainerOptions) {
-    const { model, method, ...rest } = readOptions<ClipExplainerOptions>('ClipExplainer options', options, [
+    const {
+      model,
+      method,
+      options: own,
+      ...rest
+    } = readOptions<ClipExplainerOptions>('ClipExplainer options', options, [
       'model',
       'targetLayers',
       'method',
+      'options',
       'reshapeTransform',
       'optimize',
     ]);
     if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
-    if (method !== undefined && !Object.hasOwn(methods, method))
-      throw invalidArgumentType('method', `one of '${Object.keys(methods).join("', '")}'`, method);
+    if (method !== undefined) checkMethodChoice({ method, options: own });
     if (method === 'finercam')
       throw new GradCamError(
         'ERR_UNSUPPORTED',
@@ -89,7 +101,10 @@ export class ClipExplainer {
     checkReshapeTransform(rest.reshapeTransform);
     this.#model = model;
     this.#archive = readClipArchive(model);
-    this.#method = method ?? (this.#archive.imageEncoder === 'vit' ? 'legrad' : 'gradcam');
+    this.#choice = checkMethodChoice({
+      method: method ?? (this.#archive.imageEncoder === 'vit' ? 'legrad' : 'gradcam'),
+      options: own,
+    });
     this.#options = rest;
     this.#texts = new TextEmbeddings(model);
   }
@@ -138,7 +153,8 @@ export class ClipExplainer {
       'truncate',
       'signal',
     ]);
-    const { similarity = 'dot', upsample = this.#method === 'legrad' ? 'bilinear' : 'bicubic' } = given;
+    const { similarity = 'dot', upsample = this.#choice.method === 'legrad' ? 'bilinear' : 'bicubic' } =
+      given;
     if (similarity !== 'dot' && similarity !== 'cosine')
       throw invalidArgumentType('similarity', "'dot' or 'cosine'", similarity);
     const signal = checkSignal(given.signal);
@@ -189,13 +205,8 @@ export class ClipExplainer {
   async #makeCam(): Promise<BaseCAM> {
     const { targetLayers = this.#archive.layer, optimize = true } = this.#options;
     const { reshapeTransform = await this.#findReshape(targetLayers) } = this.#options;
-    return new methods[this.#method]({
-      model: this.#model,
-      modelMethod: imageMethod,
-      targetLayers,
-      optimize,
-      ...(reshapeTransform ? { reshapeTransform } : {}),
-    });
+    const how = { model: this.#model, modelMethod: imageMethod, targetLayers, optimize };
+    return createCam({ ...how, ...(reshapeTransform ? { reshapeTransform } : {}) }, this.#choice);
   }
 
   /** OpenAI's ViTs hold tokens as `[tokens, B, C]`, later ones as `[B, tokens, C]`: one run tells. */
@@ -203,7 +214,7 @@ export class ClipExplainer {
     targetLayers: TargetLayer | readonly TargetLayer[],
   ): Promise<ReshapeTransform | undefined> {
     if (this.#archive.imageEncoder === 'resnet') return undefined;
-    if (this.#method === 'legrad') return { kind: 'tokens', prefixTokens: 1 };
+    if (this.#choice.method === 'legrad') return { kind: 'tokens', prefixTokens: 1 };
     const { imageSize } = this.#archive;
     using nothing = Tensor.from(new Float32Array(3 * imageSize ** 2), [1, 3, imageSize, imageSize]);
     const { layers } = await this.#model.inspect(nothing, { modelMethod: imageMethod });

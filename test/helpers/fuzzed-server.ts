@@ -20,6 +20,7 @@ export function fuzzedServer(): () => RunningServer {
     running = await startServer({
       models: { tiny },
       modelControl: true,
+      insecure: true,
       maxBodyBytes: 2_000_000,
       maxImagePixels: 1_000_000,
       maxBatch: 1,

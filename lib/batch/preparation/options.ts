@@ -1,4 +1,4 @@
-import type { MethodName } from '../../cam/methods/registry.js';
+import { checkMethodChoice, type MethodName, type MethodOptions } from '../../cam/methods/registry.js';
 import { argumentOutOfRange, invalidArgumentType } from '../../errors/errors.js';
 import { checkSignal, readOptions } from '../../errors/options.js';
 import type { LoadImageOptions } from '../../image/options.js';
@@ -13,6 +13,8 @@ import type { BatchFormat } from '../specification/specification.js';
 export interface BatchOptions {
   /** TorchScript file. Its sidecar, if there is one, says what is not said here. */
   readonly model: string;
+  /** A file to take as its sidecar instead; false for none. */
+  readonly sidecar?: string | false;
   /** Files, folders (all pictures below them) and patterns such as `photos/**\/*.jpg`. */
   readonly images?: readonly string[];
   /** A text file with one path a line, or `-` for standard input. */
@@ -23,6 +25,8 @@ export interface BatchOptions {
   readonly chunkSize?: number;
   /** Default `'gradcam'`. */
   readonly method?: MethodName;
+  /** What the method takes beside what all do, in values that JSON holds. Default: its defaults. */
+  readonly options?: MethodOptions;
   /** Default: the sidecar's, or else the suggested one. */
   readonly targetLayers?: TargetLayer | readonly TargetLayer[];
   /** For layers of transformers. Default: the sidecar's; `'none'`: none in spite of it. */
@@ -57,11 +61,13 @@ export interface BatchOptions {
 
 const names = [
   'model',
+  'sidecar',
   'images',
   'list',
   'output',
   'chunkSize',
   'method',
+  'options',
   'targetLayers',
   'reshapeTransform',
   'arguments',
@@ -98,6 +104,10 @@ export function checkBatchOptions<T extends BatchOptions>(
   if (list !== undefined && typeof list !== 'string') throw invalidArgumentType('list', 'a path', list);
   if (images.length === 0 && list === undefined)
     throw invalidArgumentType('images', 'files, folders or patterns (or a list)', images);
+  const { sidecar } = given;
+  if (sidecar !== undefined && sidecar !== false && typeof sidecar !== 'string')
+    throw invalidArgumentType('sidecar', 'a path or false', sidecar);
+  checkMethodChoice(given);
   checkArguments(given.arguments);
   if (given.classes !== undefined && given.top !== undefined)
     throw invalidArgumentType('top', 'nothing where there are classes', given.top);

@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { packageVersion } from '../../addon/package-version.js';
+import { checkMethodChoice } from '../../cam/methods/registry.js';
 import { GradCamError, invalidArgumentType } from '../../errors/errors.js';
+import { findPictures } from '../../image/find-pictures.js';
 import { checkOptions as checkImageOptions } from '../../image/options.js';
 import { checkArguments, type ModelArguments } from '../../model/arguments.js';
 import { modelDigest } from '../../model/file-checks.js';
 import { findClass } from '../../sidecar/labels.js';
-import { imageOptions, loadSidecar } from '../../sidecar/sidecar.js';
+import { imageOptions, loadSidecar, readSidecar, type Sidecar } from '../../sidecar/sidecar.js';
 import type { ExplainSession } from '../explaining/explain-session.js';
 import { type Chunk, chunksOf } from '../specification/chunks.js';
 import {
@@ -15,7 +17,6 @@ import {
   batchId,
   specificationSchema,
 } from '../specification/specification.js';
-import { findPictures } from './find-pictures.js';
 import type { BatchOptions } from './options.js';
 import { PictureList } from './picture-list.js';
 
@@ -67,7 +68,7 @@ export class PreparedBatch implements AsyncDisposable {
       ...(this.#list ? { listed: this.#list.paths() } : {}),
     });
     let isEmpty = true;
-    for await (const chunk of chunksOf(pictures, this.id, chunkSize)) {
+    for await (const chunk of chunksOf(absolute(pictures), this.id, chunkSize)) {
       signal?.throwIfAborted();
       yield chunk;
       isEmpty = false;
@@ -81,12 +82,17 @@ export class PreparedBatch implements AsyncDisposable {
   }
 }
 
+async function* absolute(paths: AsyncIterable<string>): AsyncGenerator<string> {
+  for await (const path of paths) yield resolve(path);
+}
+
 /** Everything that decides what comes out, from the options and the model's sidecar. */
 async function specify(given: BatchOptions, list: PictureList | null): Promise<BatchSpecification> {
   const path = resolve(given.model);
   const sha256 = await modelDigest(path, given.signal);
   if (sha256 === null) throw invalidArgumentType('model', 'a file', given.model);
-  const sidecar = await loadSidecar(path);
+  const sidecar = await sidecarOf(path, given.sidecar);
+  const choice = checkMethodChoice(given);
   const labels = given.labels ?? sidecar?.labels;
   const reshapeTransform = given.reshapeTransform ?? sidecar?.reshapeTransform;
   const image = given.image ?? (sidecar ? imageOptions(sidecar) : {});
@@ -97,7 +103,8 @@ async function specify(given: BatchOptions, list: PictureList | null): Promise<B
     dtype: sidecar?.dtype,
     precision: sidecar?.precision,
     arguments: argumentsInJson({ ...sidecar?.arguments, ...given.arguments }),
-    method: given.method ?? 'gradcam',
+    method: choice.method,
+    options: Object.keys(choice.options).length > 0 ? choice.options : undefined,
     layers: given.targetLayers ?? sidecar?.layer,
     reshapeTransform: reshapeTransform === 'none' ? undefined : reshapeTransform,
     output: sidecar?.output,
@@ -122,6 +129,14 @@ async function specify(given: BatchOptions, list: PictureList | null): Promise<B
   const [issue] = parsed.error.issues;
   const name = issue?.path.join('.') ?? 'options';
   throw invalidArgumentType(name, issue?.message ?? 'valid options', issue?.input);
+}
+
+async function sidecarOf(model: string, sidecar: string | false | undefined): Promise<Sidecar | null> {
+  if (sidecar === false) return null;
+  if (sidecar === undefined) return await loadSidecar(model);
+  const read = await readSidecar(sidecar);
+  if (read === null) throw invalidArgumentType('sidecar', 'a file', sidecar);
+  return read;
 }
 
 /** For a file: what JSON does not hold, or would turn into something else, is refused. */

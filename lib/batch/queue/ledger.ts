@@ -93,18 +93,19 @@ export class Ledger {
     return (await this.#redis.hexists(this.#batches, batch)) === 0;
   }
 
+  /** All batches, also those whose books are damaged. */
   async batchNames(): Promise<string[]> {
     return await this.#redis.hkeys(this.#batches);
   }
 
   /**
    * In the order of submission.
-   * @throws {GradCamError} `ERR_REDIS` where something else is there
+   * @throws {GradCamError} `ERR_REDIS` where the books of a batch are damaged
    */
   async batches(): Promise<(BatchHeader & { readonly batch: string })[]> {
     const all = await this.#redis.hgetall(this.#batches);
     return Object.entries(all)
-      .map(([batch, header]) => ({ batch, ...parse(headerSchema, header, this.#batches) }))
+      .map(([batch, header]) => ({ batch, ...parse(headerSchema, header, batch, this.#batches) }))
       .sort((a, b) => a.submittedAt - b.submittedAt);
   }
 
@@ -114,12 +115,12 @@ export class Ledger {
 
   /**
    * Images of each chunk.
-   * @throws {GradCamError} `ERR_REDIS` where something else is there
+   * @throws {GradCamError} `ERR_REDIS` where the books of the batch are damaged
    */
   async chunks(batch: string): Promise<Map<string, number>> {
     const key = this.#key(batch, 'chunks');
     const all = await this.#redis.hgetall(key);
-    return new Map(Object.entries(all).map(([chunk, images]) => [chunk, parse(count, images, key)]));
+    return new Map(Object.entries(all).map(([chunk, images]) => [chunk, parse(count, images, batch, key)]));
   }
 
   async chunkNames(batch: string): Promise<string[]> {
@@ -135,12 +136,12 @@ export class Ledger {
     return (await this.#redis.hexists(this.#key(batch, 'done'), chunk)) === 1;
   }
 
-  /** @throws {GradCamError} `ERR_REDIS` where something else is there */
+  /** @throws {GradCamError} `ERR_REDIS` where the books of the batch are damaged */
   async finished(batch: string): Promise<Map<string, ChunkSummary>> {
     const key = this.#key(batch, 'done');
     const all = await this.#redis.hgetall(key);
     return new Map(
-      Object.entries(all).map(([chunk, summary]) => [chunk, parse(summarySchema, summary, key)]),
+      Object.entries(all).map(([chunk, summary]) => [chunk, parse(summarySchema, summary, batch, key)]),
     );
   }
 
@@ -175,13 +176,13 @@ export class Ledger {
   }
 }
 
-function parse<T>(schema: z.ZodType<T>, text: string, key: string): T {
+function parse<T>(schema: z.ZodType<T>, text: string, batch: string, key: string): T {
   try {
     return schema.parse(JSON.parse(text));
   } catch (cause) {
     throw new GradCamError(
       'ERR_REDIS',
-      `What Redis holds under '${key}' is damaged, or of another program. Give up the queue's batches (cancel --all) and submit them again, or take another queue (--queue).`,
+      `Under '${key}', what Redis holds of the batch ${batch} is damaged, or of another program. The results are untouched: cancel it (gradcam batch cancel ${batch}) and submit it again, or take another queue (--queue).`,
       { cause },
     );
   }

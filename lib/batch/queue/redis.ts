@@ -97,10 +97,10 @@ export async function connect(address: Address, { patient }: { readonly patient:
 }
 
 function redisError(address: Address, cause: unknown): GradCamError {
+  // ioredis keeps what was refused with the error; of a login that is the password.
+  if (cause instanceof Error) delete (cause as Error & { command?: unknown }).command;
   const { message, code } = cause as Error & { code?: string };
   const reason = message || code || String(cause);
-  // ioredis notes the command that failed, which for AUTH is the password.
-  if (cause instanceof Error && 'command' in cause) delete cause.command;
   return new GradCamError(
     'ERR_REDIS',
     `Redis at ${address.shown} cannot be used: ${reason}. Is it running there, and is the address right (--redis, or REDIS_URL)?`,

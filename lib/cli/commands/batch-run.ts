@@ -21,7 +21,6 @@ export function runCommand(signal: AbortSignal): Command {
     addChunkOptions(command.optionsGroup('The run:'))
       .option('-j, --concurrency <count>', 'chunks at once', parseCount, 1)
       .option('--batch-size <count>', 'images in one forward, at most', parseCount, 8)
-      .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
       .option('--no-try-out', 'do not explain the first image before the others');
   };
   return addBatchOptions(command, { output: 'for the results', addOwn }).action(

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { addBatchOptions, addChunkOptions, type BatchFlags, batchOptions } from '../options/batch.js';
 import { addSecretOption, batchLibrary, type QueueFlags, readSecret, withQueue } from '../options/queue.js';
 import { FoundPictures } from '../terminal/batch-report.js';
+import { printJson } from '../terminal/each-image.js';
 
 /** Checks the options, and puts a batch into the queue. */
 export function submitCommand(signal: AbortSignal): Command {
@@ -12,12 +13,14 @@ export function submitCommand(signal: AbortSignal): Command {
     );
   const addOwn = () => {
     withQueue(command.optionsGroup('The queue:'));
-    addSecretOption(addChunkOptions(command), 'signs the chunks')
-      .option('--no-try-out', 'do not explain the first image before queueing')
-      .option('--device <device>', "for trying out: 'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu');
+    addSecretOption(addChunkOptions(command), 'signs the chunks').option(
+      '--no-try-out',
+      'do not explain the first image before queueing',
+    );
   };
   return addBatchOptions(command, {
     output: 'for the results; at the same path for all workers',
+    device: "for trying out: 'cpu', 'cuda', 'cuda:N' or 'auto'",
     addOwn,
   }).action(async (model: string, images: string[], flags: BatchFlags & QueueFlags) => {
     const options = await batchOptions(command, model, images, flags);
@@ -34,7 +37,7 @@ export function submitCommand(signal: AbortSignal): Command {
         onProgress: (progress) => found.update(progress.images),
       });
       found.stop();
-      if (flags.json) console.log(JSON.stringify(submitted, null, 2));
+      if (flags.json) printJson(submitted);
       else FoundPictures.print(submitted, flags.queue);
     } finally {
       found.stop();

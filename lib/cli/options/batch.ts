@@ -2,15 +2,17 @@ import { type Command, Option } from 'commander';
 import type { BatchFormat, BatchOptions } from '../../batch/index.js';
 import { UsageError } from '../../errors/usage-error.js';
 import type { Device } from '../../model/load-model.js';
-import { loadSidecar } from '../../sidecar/sidecar.js';
 import { mapFormats } from '../../visualization/map-files.js';
-import { argumentOption, type ModelFlags, parseCount, readLabels } from './arguments.js';
+import { addModelOptions, type ModelFlags, parseCount, readLabels, sidecarOf } from './arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from './drawing.js';
 import { addExplainOptions, checkClasses, type ExplainChoiceFlags } from './explain.js';
 import { addPreparationOptions, preparation } from './preparation.js';
 
 /** What a batch is, as the command line says it. */
-export interface BatchFlags extends ExplainChoiceFlags, DrawingFlags, Pick<ModelFlags, 'argument'> {
+export interface BatchFlags
+  extends ExplainChoiceFlags,
+    DrawingFlags,
+    Pick<ModelFlags, 'argument' | 'sidecar'> {
   readonly output: string;
   readonly list?: string;
   readonly chunk: number;
@@ -27,15 +29,23 @@ export interface BatchFlags extends ExplainChoiceFlags, DrawingFlags, Pick<Model
  */
 export function addBatchOptions(
   command: Command,
-  { output, addOwn }: { readonly output: string; readonly addOwn: (command: Command) => void },
+  {
+    output,
+    device,
+    addOwn,
+  }: {
+    readonly output: string;
+    readonly device?: string | undefined;
+    readonly addOwn: (command: Command) => void;
+  },
 ): Command {
   command
     .argument('<model>', 'TorchScript file (.pt); its sidecar (model.json) is read')
     .argument('[images...]', "image files, folders with all below them, or patterns: 'photos/**/*.jpg'")
     .requiredOption('-o, --output <folder>', output)
     .option('--list <file>', 'more images: a text with one path a line; - for standard input')
-    .option('--json', 'print JSON instead of text')
-    .addOption(argumentOption());
+    .option('--json', 'print JSON instead of text');
+  addModelOptions(command, device);
   addOwn(command);
   addPreparationOptions(addExplainOptions(command));
   const format = new Option(
@@ -70,7 +80,7 @@ export async function batchOptions(
     output: flags.output,
     chunkSize: flags.chunk,
     method: flags.method,
-    image: preparation(await loadSidecar(model), flags),
+    image: preparation(await sidecarOf(model, flags), flags),
     augSmooth: flags.augSmooth ?? false,
     eigenSmooth: flags.eigenSmooth ?? false,
     drawing: {
@@ -87,6 +97,8 @@ export async function batchOptions(
     ...(flags.list === undefined ? {} : { list: flags.list }),
     ...(flags.layer === undefined ? {} : { targetLayers: flags.layer }),
     ...(flags.reshape === undefined ? {} : { reshapeTransform: flags.reshape }),
+    ...(flags.sidecar === undefined ? {} : { sidecar: flags.sidecar }),
+    ...(flags.option === undefined ? {} : { options: flags.option }),
     ...(flags.argument === undefined ? {} : { arguments: flags.argument }),
     ...(flags.class === undefined ? {} : { classes: flags.class }),
     ...(flags.top === undefined ? {} : { top: flags.top }),

@@ -2,6 +2,7 @@ import type { SingleBar } from 'cli-progress';
 import type { BatchRunReport, RunEvent } from '../../batch/index.js';
 import { FoundPictures } from './batch-report.js';
 import { count, describeChunk, describeFailure, describeTime, lineOf, printFailures } from './batch-words.js';
+import { printJson } from './each-image.js';
 import { progressBar } from './progress.js';
 
 /**
@@ -83,7 +84,7 @@ export class RunReporter {
     this.stop();
     this.#total = null; // It came to its end.
     if (this.#json) {
-      console.log(JSON.stringify(report, null, 2));
+      printJson(report);
       return;
     }
     printRun(report);

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { GradCamError } from '../../errors/errors.js';
+import { hideEveryPlace } from './private-places.js';
 
 const statusOfCode: Readonly<Record<string, number>> = {
   ERR_INVALID_ARG_TYPE: 400,
@@ -29,6 +30,9 @@ const statusOfCode: Readonly<Record<string, number>> = {
   ERR_OUTPUT_SHAPE: 400,
   ERR_OUTPUT_SELECTOR: 400,
   ERR_MODEL_CONTROL: 403,
+  ERR_HOST_NOT_ALLOWED: 403,
+  ERR_ORIGIN_NOT_ALLOWED: 403,
+  ERR_RATE_LIMITED: 429,
   ERR_UNKNOWN_MODEL: 404,
   ERR_CLIENT_GONE: 499,
   ERR_UNSUPPORTED: 501,
@@ -46,11 +50,15 @@ export interface HttpFailure {
   readonly body: { readonly error: string; readonly code: string; readonly request_id: string };
 }
 
-export function describeFailure(error: unknown, requestId: string): HttpFailure {
+export function describeFailure(
+  error: unknown,
+  requestId: string,
+  hidePlaces: (text: string) => string = hideEveryPlace,
+): HttpFailure {
   const { code, message, statusCode, validation } = error as FastifyError;
   const failure = (status: number, text: string, name: string): HttpFailure => ({
     status,
-    body: { error: text, code: name, request_id: requestId },
+    body: { error: hidePlaces(text), code: name, request_id: requestId },
   });
   if (hasZodFastifySchemaValidationErrors(error)) {
     const where = error.validationContext ?? 'request';
@@ -68,9 +76,10 @@ export function describeFailure(error: unknown, requestId: string): HttpFailure 
   if (statusCode !== undefined && statusCode >= 400 && (statusCode < 500 || statusCode === 503))
     return failure(statusCode, message, code?.startsWith('FST_') ? code : 'ERR_INVALID_REQUEST');
   if (error instanceof GradCamError && error.code !== 'ERR_INTERNAL') {
-    // A model's failure. The file's path is the operator's business.
+    // A model's failure, which may name any file that was looked for.
     const { path } = error.details;
-    return failure(500, path === undefined ? message : message.replaceAll(path, 'the model'), error.code);
+    const told = path === undefined ? message : message.replaceAll(path, 'the model');
+    return failure(500, hideEveryPlace(hidePlaces(told)), error.code);
   }
   return failure(
     500,
@@ -82,9 +91,10 @@ export function describeFailure(error: unknown, requestId: string): HttpFailure 
 /** Answers with {@link describeFailure}; `retryAfter` gives the seconds for a 503. */
 export function errorHandler(
   retryAfter: () => number,
+  hidePlaces: (text: string) => string,
 ): (error: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<void> {
   return async (error, request, reply) => {
-    const { status, body } = describeFailure(error, request.id);
+    const { status, body } = describeFailure(error, request.id, hidePlaces);
     if (status >= 500 && status !== 503 && status !== 504) request.log.error({ err: error }, body.error);
     else request.log.info({ status, code: body.code }, body.error);
     if (status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', retryAfter());

@@ -66,7 +66,7 @@ export class ServedModel {
   readonly #explainerOptions: { maxBatch: number; maxDelayMs: number; maxQueue: number };
   readonly #explainers = new Map<string, Explainer>();
   readonly #retired = { batches: 0, images: 0 };
-  #inspection: Promise<Inspection> | undefined;
+  #inspection: Promise<Inspection | null> | undefined;
   #users = 0;
   #whenUnused: (() => void) | undefined;
 
@@ -113,6 +113,11 @@ export class ServedModel {
     return this.definition.method ?? 'gradcam';
   }
 
+  /** How long an image waits for a fuller batch. */
+  get maxDelayMs(): number {
+    return this.#explainerOptions.maxDelayMs;
+  }
+
   /** The layers when a request names none; undefined where the library chooses. */
   get defaultLayers(): TargetLayer | readonly TargetLayer[] | undefined {
     return this.definition.layer ?? this.sidecar?.layer;
@@ -137,18 +142,23 @@ export class ServedModel {
     return typeof query === 'number' ? query : findClass(this.sidecar?.labels, query);
   }
 
-  /** All layers with their output shapes, from one forward on zeros; found once. */
-  inspect(): Promise<Inspection> {
+  /**
+   * All layers with their output shapes, from one forward on zeros; null where that fails. It is run once, whoever asks and
+   * however it ends, so that asking costs nothing; only after a want of memory it is tried again.
+   */
+  inspect(): Promise<Inspection | null> {
     this.#inspection ??= this.#inspect();
-    this.#inspection.catch(() => {
-      this.#inspection = undefined;
-    });
     return this.#inspection;
   }
 
-  async #inspect(): Promise<Inspection> {
+  async #inspect(): Promise<Inspection | null> {
     using zeros = this.#zeros();
-    return await this.model.inspect(zeros);
+    try {
+      return await this.model.inspect(zeros);
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ERR_OUT_OF_MEMORY') this.#inspection = undefined;
+      return null;
+    }
   }
 
   /** Makes ready what requests will run that choose no layers themselves: one image, and a full batch. */

@@ -4,11 +4,14 @@ import { z } from 'zod';
 import { rankClasses } from '../../../cam/explanation-report.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { Tensor } from '../../../tensor/tensor.js';
-import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
-import { flatten, nest } from '../nested-numbers.js';
+import { AnswerNumbers } from '../../workers/answer-json.js';
+import { isPackedNumbers, type PackedNumbers } from '../../workers/packed-numbers.js';
+import type { Workers } from '../../workers/workers.js';
+import { readInferenceBodies } from '../inference-body.js';
+import { memoryOf } from '../map-memory.js';
 import {
   argumentsSchema,
   classReportSchema,
@@ -30,11 +33,13 @@ import {
 // of its own for each instance.
 
 const base64 = z.string().min(1);
-// Their inside is checked while it is copied.
-const nestedNumbers = z
-  .array(z.unknown())
-  .min(1)
-  .describe('Nested numbers [C, H, W], as the model takes them');
+// Packed before the body is looked at.
+const nestedNumbers = z.custom<PackedNumbers>(isPackedNumbers, 'Expected nested numbers').meta({
+  type: 'array',
+  minItems: 1,
+  items: {},
+  description: 'Nested numbers [C, H, W], as the model takes them',
+});
 const classes = z.union([classSchema, z.array(classSchema).min(1).max(100)]);
 const instanceSchema = z.union([
   z
@@ -91,9 +96,14 @@ type ExplanationAnswer = z.output<typeof explanationSchema>;
 export interface KServeV1Options {
   readonly models: ModelRegistry;
   readonly calls: CallRunner;
+  readonly workers: Workers;
 }
 
-export async function kserveV1(scope: FastifyInstance, { models, calls }: KServeV1Options): Promise<void> {
+export async function kserveV1(
+  scope: FastifyInstance,
+  { models, calls, workers }: KServeV1Options,
+): Promise<void> {
+  readInferenceBodies(scope, workers);
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
 
@@ -139,16 +149,16 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
     },
     async (request, reply) => {
       const { instances, arguments: given, deadline_ms: deadlineMs } = request.body;
-      return await calls.run(request, reply, deadlineMs, async (call) => {
-        call.setImages(instances.length);
-        const predictions = await Promise.all(
-          instances.map(async (instance, index) => {
-            using input = await readInstance(call, instance, index);
-            return plainOutput(await call.predict(input, given));
-          }),
-        );
-        return { predictions };
+      const answer = await calls.run(request, reply, deadlineMs, async (call) => {
+        call.setMaps(instances.length);
+        reserveInputs(call, instances);
+        const predictions = await call.each(instances, async (instance, index) => {
+          using input = await readInstance(call, instance, index);
+          return plainOutput(call, await call.predict(input, given));
+        });
+        return await call.stage('postprocess', () => call.writeJson({ predictions }));
       });
+      return reply.type('application/json').send(answer as never);
     },
   );
 
@@ -165,48 +175,78 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
     },
     async (request, reply) => {
       const { body } = request;
-      return await calls.run(request, reply, body.deadline_ms, async (call) => {
-        call.setImages(body.instances.length);
-        const explanations = await Promise.all(
-          body.instances.map((instance, index) => explainInstance(call, body, instance, index)),
+      const answer = await calls.run(request, reply, body.deadline_ms, async (call) => {
+        reserveInputs(call, body.instances);
+        reserveMaps(call, body);
+        const explanations = await call.each(body.instances, (instance, index) =>
+          explainInstance(call, body, instance, index),
         );
-        return { explanations };
+        return await call.stage('postprocess', () => call.writeJson({ explanations }));
       });
+      // Written with its numbers, it passes the schema by: Fastify sends bytes as they are.
+      return reply.type('application/json').send(answer as never);
     },
   );
 }
 
+type Instance = z.output<typeof instanceSchema>;
+
+function fieldsOf(instance: Instance): Exclude<Instance, PackedNumbers> {
+  return isPackedNumbers(instance) ? { tensor: instance } : instance;
+}
+
+function classesOf(body: ExplainBody, instance: Instance): readonly (string | number)[] | undefined {
+  const asked = fieldsOf(instance).class ?? body.class;
+  return asked === undefined || Array.isArray(asked) ? asked : [asked];
+}
+
+/** Of what the model will see: the numbers that were sent, or pictures as they are prepared. */
+function inputShapeOf(call: Call, instance: Instance): readonly number[] {
+  return fieldsOf(instance).tensor?.shape ?? call.model.inputShape;
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
+
+function reserveInputs(call: Call, instances: readonly Instance[]): void {
+  const values = instances.reduce((sum, instance) => sum + product(inputShapeOf(call, instance)), 0);
+  call.reserve(4 * values, `${instances.length} instances`);
+}
+
+function reserveMaps(call: Call, body: ExplainBody): void {
+  let maps = 0;
+  let values = 0;
+  for (const instance of body.instances) {
+    const own = classesOf(body, instance)?.length ?? 1;
+    maps += own;
+    values += own * product(inputShapeOf(call, instance).slice(1));
+  }
+  call.setMaps(maps);
+  // Maps of the layer's size are known, and counted, when they are there.
+  if (body.upsample !== false) call.reserve(memoryOf(values, body.heatmap), `${maps} maps`);
+}
+
 /** `[1, C, H, W]` from nested numbers or from a picture. */
-async function readInstance(call: Call, instance: unknown, index: number): Promise<Tensor> {
-  const name = `instances[${index}]`;
+async function readInstance(call: Call, instance: Instance, index: number): Promise<Tensor> {
   return await call.stage('preprocess', async () => {
-    const fields = Array.isArray(instance)
-      ? { tensor: instance }
-      : (instance as z.output<typeof instanceSchema>);
-    const { tensor, b64, image_bytes, data } = fields as {
-      tensor?: unknown;
-      b64?: string;
-      image_bytes?: { b64: string };
-      data?: string;
-    };
+    const { tensor, b64, image_bytes, data } = fieldsOf(instance);
     const picture = b64 ?? image_bytes?.b64 ?? data;
     if ((tensor === undefined) === (picture === undefined))
-      throw invalidRequest(`${name} needs nested numbers, or one of tensor, b64, image_bytes and data.`);
+      throw invalidRequest(
+        `instances[${index}] needs nested numbers, or one of tensor, b64, image_bytes and data.`,
+      );
     if (picture !== undefined) return (await call.decode(Buffer.from(picture, 'base64'))).tensor;
-    const flat = flatten(tensor, name, Float32Array);
-    return Tensor.from(flat.data, [1, ...flat.shape]);
+    const { values, shape } = tensor as PackedNumbers;
+    return Tensor.from(values, [1, ...shape]);
   });
 }
 
 async function explainInstance(
   call: Call,
   body: ExplainBody,
-  instance: unknown,
+  instance: Instance,
   index: number,
 ): Promise<ExplanationAnswer> {
-  const own = Array.isArray(instance) ? undefined : (instance as { class?: ExplainBody['class'] }).class;
-  const asked = own ?? body.class;
-  const wanted = asked === undefined || Array.isArray(asked) ? asked : [asked];
+  const wanted = classesOf(body, instance);
   const { model } = call;
   using input = await readInstance(call, instance, index);
   using explanation = await call.explain(input, {
@@ -223,7 +263,9 @@ async function explainInstance(
     const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
     const values = explanation.heatmaps.toTypedArray() as Float32Array;
     const shape = explanation.heatmaps.shape.slice(1);
-    const size = shape.reduce((product, length) => product * length, 1);
+    const size = product(shape);
+    if (body.upsample === false)
+      call.reserve(memoryOf(values.length, body.heatmap), `${explained.length} maps`);
     return {
       method: body.method ?? model.defaultMethod,
       layers: explanation.layers.map(reportLayer),
@@ -245,22 +287,21 @@ function heatmapAs(
   form: ExplainBody['heatmap'],
   values: Float32Array,
   shape: readonly number[],
-): { heatmap?: unknown } {
-  if (form === 'none') return {};
-  return { heatmap: form === 'array' ? nest(values, shape) : bytesOf(values).toString('base64') };
+): { heatmap?: AnswerNumbers } {
+  return form === 'none' ? {} : { heatmap: new AnswerNumbers(values, shape, form) };
 }
 
 /** A model's output for one image as JSON: without the batch's dimension where there is one. */
-function plainOutput(output: ModelOutput): unknown {
+function plainOutput(call: Call, output: ModelOutput): unknown {
   const whole = selectOutput(output, undefined);
   if (whole instanceof Tensor) {
     using tensor = whole;
     const [batch, ...shape] = tensor.shape;
-    const values = Array.from(tensor.toTypedArray() as ArrayLike<number | bigint>, Number);
-    return batch === 1 && shape.length > 0 ? nest(values, shape) : nest(values, tensor.shape);
+    call.reserve(memoryOf(product(tensor.shape), 'array'), `An output of [${tensor.shape.join(', ')}]`);
+    return new AnswerNumbers(tensor.toTypedArray(), batch === 1 && shape.length > 0 ? shape : tensor.shape);
   }
-  if (Array.isArray(whole)) return whole.map(plainOutput);
+  if (Array.isArray(whole)) return whole.map((each) => plainOutput(call, each));
   if (typeof whole === 'object' && whole !== null)
-    return Object.fromEntries(Object.entries(whole).map(([key, value]) => [key, plainOutput(value)]));
+    return Object.fromEntries(Object.entries(whole).map(([key, value]) => [key, plainOutput(call, value)]));
   return whole;
 }

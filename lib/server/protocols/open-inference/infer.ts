@@ -6,16 +6,9 @@ import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
+import { memoryOf, type NumberForm } from '../map-memory.js';
 import type { InferBody } from './schemas.js';
-import {
-  joinTensors,
-  type NamedTensor,
-  nameTensor,
-  type ReadInput,
-  readInputs,
-  type WrittenOutput,
-  writeOutput,
-} from './tensors.js';
+import { joinTensors, type NamedTensor, nameTensor, type ReadInput } from './tensors.js';
 
 /** `output` is the model's own; the others are of explains, one row for each image and class. */
 export const outputNames = ['output', 'heatmap', 'scores', 'classes', 'images'] as const;
@@ -30,16 +23,27 @@ const explainParameters = [
   'eigen_smooth',
 ] as const;
 
-export interface InferAnswer {
-  readonly json: {
+/** What a request asks for of an output. */
+export type AskedOutput = NonNullable<InferBody['outputs']>[number];
+
+/** The answer to an inference, before its tensors are written. */
+export interface InferResult {
+  readonly head: {
     model_name: string;
     model_version: string;
     id?: string;
     parameters?: Record<string, string | number>;
-    outputs: WrittenOutput[];
   };
-  /** What goes behind the JSON, in order; empty where all is in it. */
-  readonly bytes: Buffer[];
+  readonly outputs: readonly { readonly tensor: NamedTensor; readonly asked: AskedOutput }[];
+}
+
+/** How the tensors of a request are carried, over HTTP or gRPC. */
+export interface TensorCarrier<Answer> {
+  /** The inputs of the body, in order. */
+  read(): ReadInput[];
+  /** How the numbers of an output are written. */
+  formOf(output: string): NumberForm;
+  write(result: InferResult): Answer | Promise<Answer>;
 }
 
 /** Images that are explained together, with the position of the first of them in the request. */
@@ -49,7 +53,20 @@ interface Part {
   readonly start: number;
 }
 
-export async function infer(call: Call, body: InferBody, binary: Buffer | null): Promise<InferAnswer> {
+/**
+ * Milliseconds that a request gives itself: ours, or Triton's `timeout`, in microseconds and 0 for none. Undefined where it
+ * says nothing.
+ */
+export function ownDeadline({ parameters }: Pick<InferBody, 'parameters'>): number | undefined {
+  const { deadline_ms: own, timeout = 0 } = parameters ?? {};
+  return own ?? (timeout > 0 ? Math.ceil(timeout / 1000) : undefined);
+}
+
+export async function infer<Answer>(
+  call: Call,
+  body: InferBody,
+  carrier: TensorCarrier<Answer>,
+): Promise<Answer> {
   const asked = body.parameters ?? {};
   const wanted = body.outputs?.map(({ name }) => name);
   const explains =
@@ -57,29 +74,29 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
     explainParameters.some((name) => asked[name] !== undefined) ||
     body.inputs.some(({ name }) => name === 'class');
   const { inputs, classes } = await call.stage('preprocess', () => {
-    const read = readInputs(body.inputs, binary);
+    const read = carrier.read();
     return {
       inputs: read.filter(({ name }) => name !== 'class'),
       classes: read.find(({ name }) => name === 'class'),
     };
   });
   const images = countImages(inputs);
-  call.setImages(images);
-  const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
   const choice = explains ? readChoice(call, asked) : null;
   const targets = explains ? readClasses(call, asked.class, classes, images) : undefined;
-  const results = await Promise.all(
-    parts.map(async (part) => {
-      try {
-        return choice
-          ? await explainPart(call, part, choice, targets)
-          : await predictPart(call, part, asked.arguments);
-      } finally {
-        for (const tensor of part.tensors) tensor.dispose();
-      }
-    }),
-  );
-  return await call.stage('postprocess', () => write(call, body, results));
+  const maps = targets?.reduce((sum, { length }) => sum + length, 0) ?? images;
+  call.setMaps(maps);
+  reserveMemory(call, body, carrier, inputs, explains ? maps : 0);
+  const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
+  const results = await call.each(parts, async (part) => {
+    try {
+      return choice
+        ? await explainPart(call, part, choice, targets)
+        : await predictPart(call, carrier, part, asked.arguments);
+    } finally {
+      for (const tensor of part.tensors) tensor.dispose();
+    }
+  });
+  return await call.stage('postprocess', () => carrier.write(gather(call, body, results)));
 }
 
 function countImages(inputs: readonly ReadInput[]): number {
@@ -94,16 +111,39 @@ function countImages(inputs: readonly ReadInput[]): number {
   return images;
 }
 
+/** For the inputs, and for maps of the inputs' size; smaller ones are counted when they are there. */
+function reserveMemory(
+  call: Call,
+  body: InferBody,
+  carrier: TensorCarrier<unknown>,
+  inputs: readonly ReadInput[],
+  maps: number,
+): void {
+  const [first] = inputs as readonly [ReadInput];
+  const [channels, ...preparedSize] = call.model.inputShape;
+  const prepared = 'elements' in first;
+  const values = prepared ? first.elements.length * channels * product(preparedSize) : 0;
+  call.reserve(4 * values, `${first.shape[0]} pictures`);
+  if (maps === 0 || body.parameters?.upsample === false) return;
+  const size = prepared ? preparedSize : first.shape.slice(2);
+  const bytes = memoryOf(maps * product(size), carrier.formOf('heatmap'));
+  call.reserve(bytes, `${maps} maps of ${[...size].reverse().join(' x ')}`);
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
+
 /** Numbers in slices of the largest batch; of pictures each by itself, so that all share batches with what else waits. */
 async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: number): Promise<Part[]> {
   const [first] = inputs as readonly [ReadInput];
   if ('elements' in first) {
     if (inputs.length > 1) throw invalidRequest('Pictures (BYTES) are for models with one input.');
-    return await Promise.all(
-      first.elements.map(async (element, start) => {
+    return await call.each(
+      first.elements,
+      async (element, start) => {
         const { tensor } = await call.decode(element);
         return { tensors: [tensor], images: 1, start };
-      }),
+      },
+      ({ tensors: [tensor] }) => tensor?.dispose(),
     );
   }
   const parts: Part[] = [];
@@ -114,7 +154,7 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
       if ('elements' in input)
         throw invalidRequest(`The input ${input.name} is BYTES, but ${first.name} is not.`);
       const [, ...inner] = input.shape;
-      const step = inner.reduce((product, size) => product * size, 1);
+      const step = product(inner);
       const values = input.values.subarray(start * step, (start + length) * step) as TensorData;
       return Tensor.from(values, [length, ...inner]);
     });
@@ -217,11 +257,17 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
 
 async function predictPart(
   call: Call,
+  carrier: TensorCarrier<unknown>,
   { tensors }: Part,
   given: ModelArguments | undefined,
 ): Promise<PartResult> {
   const output = await call.predict(tensors, given);
   const named = nameOutputs(output);
+  for (const { name, values, shape } of named)
+    call.reserve(
+      memoryOf(values.length, carrier.formOf(name)),
+      `The output ${name} of [${shape.join(', ')}]`,
+    );
   return { tensors: named, parameters: {} };
 }
 
@@ -232,35 +278,25 @@ function nameOutputs(output: ModelOutput, name = 'output'): NamedTensor[] {
   return Object.entries(output).flatMap(([key, inner]) => nameOutputs(inner, `${name}.${key}`));
 }
 
-function write(
-  call: Call,
-  { id, parameters, outputs }: InferBody,
-  results: readonly PartResult[],
-): InferAnswer {
+/** The outputs that were asked for, each of all parts. */
+function gather(call: Call, { id, outputs }: InferBody, results: readonly PartResult[]): InferResult {
   const names = results[0]?.tensors.map(({ name }) => name) ?? [];
-  const asked: NonNullable<InferBody['outputs']> = outputs ?? names.map((name) => ({ name }));
-  const bytes: Buffer[] = [];
-  const written = asked.map((output) => {
-    if (!names.includes(output.name))
-      throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
-    const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
-    const own = output.parameters?.binary_data;
-    const result = writeOutput(
-      joinTensors(parts),
-      own === undefined ? parameters?.binary_data_output === true : own === true,
-    );
-    if (result.bytes) bytes.push(result.bytes);
-    return result.json;
-  });
+  const asked: readonly AskedOutput[] = outputs ?? names.map((name) => ({ name }));
+  const twice = asked.find(({ name }, index) => asked.findIndex((other) => other.name === name) < index);
+  if (twice) throw invalidRequest(`The output ${twice.name} is asked for twice.`);
   const [first] = results;
   return {
-    json: {
+    head: {
       model_name: call.model.name,
       model_version: call.model.version,
       ...(id === undefined ? {} : { id }),
       ...(first && Object.keys(first.parameters).length > 0 ? { parameters: first.parameters } : {}),
-      outputs: written,
     },
-    bytes,
+    outputs: asked.map((output) => {
+      if (!names.includes(output.name))
+        throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
+      const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
+      return { tensor: joinTensors(parts), asked: output };
+    }),
   };
 }

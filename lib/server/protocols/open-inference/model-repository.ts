@@ -9,6 +9,25 @@ const indexSchema = z.array(
   z.object({ name: z.string(), version: z.string(), state: z.string(), reason: z.string() }),
 );
 
+/** All models that are known, and those that could be loaded. */
+export async function repositoryIndex(models: ModelRegistry): Promise<z.output<typeof indexSchema>> {
+  const known = models.status();
+  const others = (await models.available()).filter((name) => !known.some((each) => each.name === name));
+  return [
+    ...known,
+    ...others.map((name) => ({ name, version: '1', state: 'UNAVAILABLE', reason: 'not loaded' })),
+  ];
+}
+
+/** @throws {GradCamError} `ERR_MODEL_CONTROL` */
+export function refuseUnlessOn(modelControl: boolean): void {
+  if (modelControl) return;
+  throw new GradCamError(
+    'ERR_MODEL_CONTROL',
+    'Loading and unloading by request is not switched on (--model-control).',
+  );
+}
+
 /** Triton's and KServe's model repository extension: which models there are, load one, unload one. */
 export async function modelRepository(
   scope: FastifyInstance,
@@ -16,26 +35,11 @@ export async function modelRepository(
 ): Promise<void> {
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
-  const refuseUnlessOn = async () => {
-    if (!modelControl) {
-      throw new GradCamError(
-        'ERR_MODEL_CONTROL',
-        'Loading and unloading by request is not switched on (--model-control).',
-      );
-    }
-  };
 
   server.post(
     '/v2/repository/index',
     { schema: { summary: 'All models and their states', response: { 200: indexSchema, ...errors } } },
-    async () => {
-      const known = models.status();
-      const others = (await models.available()).filter((name) => !known.some((each) => each.name === name));
-      return [
-        ...known,
-        ...others.map((name) => ({ name, version: '1', state: 'UNAVAILABLE', reason: 'not loaded' })),
-      ];
-    },
+    async () => await repositoryIndex(models),
   );
 
   const summaries = {
@@ -46,7 +50,7 @@ export async function modelRepository(
     server.post(
       `/v2/repository/models/:model/${action}`,
       {
-        onRequest: refuseUnlessOn,
+        onRequest: async () => refuseUnlessOn(modelControl),
         schema: {
           summary: summaries[action],
           params: modelParams,

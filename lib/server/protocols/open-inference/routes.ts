@@ -3,10 +3,12 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { CallRunner } from '../../calls/call.js';
 import type { ModelRegistry } from '../../models/registry.js';
-import type { ServedModel } from '../../models/served-model.js';
-import { readBinaryTail } from '../inference-body.js';
+import type { Workers } from '../../workers/workers.js';
+import { readInferenceBodies } from '../inference-body.js';
 import { errorSchema, modelParams, versionedParams } from '../schemas.js';
-import { infer, outputNames } from './infer.js';
+import { describeModel, describeServer } from './description.js';
+import { infer, ownDeadline } from './infer.js';
+import { jsonCarrier } from './json-carrier.js';
 import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
 
 // The Open Inference Protocol, version 2, with Triton's binary tensor extension. It has no explain of its own: an
@@ -15,12 +17,13 @@ import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
 export interface OpenInferenceOptions {
   readonly models: ModelRegistry;
   readonly calls: CallRunner;
+  readonly workers: Workers;
   readonly version: string;
 }
 
 export async function openInference(scope: FastifyInstance, options: OpenInferenceOptions): Promise<void> {
-  const { models, calls, version } = options;
-  readBinaryTail(scope);
+  const { models, calls, workers, version } = options;
+  readInferenceBodies(scope, workers);
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
 
@@ -35,7 +38,7 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
     },
-    async () => ({ name: 'node-gradcam', version, extensions: ['binary_tensor_data', 'model_repository'] }),
+    async () => describeServer(version),
   );
 
   for (const versioned of [false, true]) {
@@ -61,7 +64,7 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
           },
         },
       },
-      async (request) => describe(models.get(request.params.model, request.params.version)),
+      async (request) => describeModel(models.get(request.params.model, request.params.version)),
     );
 
     server.get(
@@ -91,15 +94,13 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
       async (request, reply) => {
-        const { deadline_ms: deadlineMs } = request.body.parameters ?? {};
-        const binary = request.gradcamBinary;
+        const { body, gradcamBinary: binary } = request;
         request.gradcamBinary = null;
-        const { json, bytes } = await calls.run(request, reply, deadlineMs, (call) =>
-          infer(call, request.body, binary),
+        const { head, bytes } = await calls.run(request, reply, ownDeadline(body), (call) =>
+          infer(call, body, jsonCarrier(call, body, binary)),
         );
-        if (bytes.length === 0) return json;
-        const head = Buffer.from(JSON.stringify(json));
-        // Bytes pass the schema by: Fastify sends them as they are.
+        // Written with its numbers, it passes the schema by: Fastify sends bytes as they are.
+        if (bytes.length === 0) return reply.type('application/json').send(head as never);
         return reply
           .header('inference-header-content-length', head.length)
           .type('application/octet-stream')
@@ -107,24 +108,4 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
       },
     );
   }
-}
-
-function describe(served: ServedModel) {
-  const { sidecar } = served;
-  const [channels, height, width] = sidecar ? served.inputShape : [-1, -1, -1];
-  const classes = sidecar?.labels?.length ?? -1;
-  const shapes = {
-    output: { datatype: 'FP32', shape: [-1, classes] },
-    heatmap: { datatype: 'FP32', shape: [-1, height, width] },
-    scores: { datatype: 'FP32', shape: [-1] },
-    classes: { datatype: 'INT64', shape: [-1] },
-    images: { datatype: 'INT64', shape: [-1] },
-  };
-  return {
-    name: served.name,
-    versions: [served.version],
-    platform: 'pytorch_torchscript',
-    inputs: [{ name: 'input', datatype: 'FP32', shape: [-1, channels, height, width] }],
-    outputs: outputNames.map((name) => ({ name, ...shapes[name] })),
-  };
 }

@@ -30,6 +30,7 @@ export const inferBody = z.strictObject({
       aug_smooth: z.boolean().optional(),
       eigen_smooth: z.boolean().optional(),
       deadline_ms: deadlineSchema.optional(),
+      timeout: z.number().int().nonnegative().optional().describe("As deadline_ms, in Triton's microseconds"),
       binary_data_output: z.boolean().optional(),
     })
     .optional(),

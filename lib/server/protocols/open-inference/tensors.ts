@@ -1,7 +1,8 @@
 import type { Tensor, TensorData } from '../../../tensor/tensor.js';
 import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import { invalidRequest } from '../../http/errors.js';
-import { flatten, nest } from '../nested-numbers.js';
+import { AnswerNumbers } from '../../workers/answer-json.js';
+import { isPackedNumbers, type PackedNumbers } from '../../workers/packed-numbers.js';
 import { widen } from './half-types.js';
 
 // Tensors as the Open Inference Protocol writes them: in JSON, or as bytes behind the JSON (Triton's binary extension).
@@ -53,7 +54,7 @@ export function readInputs(inputs: readonly InferInput[], binary: Buffer | null)
     const { name, parameters, data } = input;
     const announced = parameters?.binary_data_size;
     if (announced === undefined) {
-      if (!Array.isArray(data))
+      if (!Array.isArray(data) && !isPackedNumbers(data))
         throw invalidRequest(`The input ${name} has neither data nor binary_data_size.`);
       return readJson(input, data);
     }
@@ -73,7 +74,8 @@ export function readInputs(inputs: readonly InferInput[], binary: Buffer | null)
   return read;
 }
 
-function countOf({ name, shape }: InferInput): number {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function countOf({ name, shape }: InferInput): number {
   const count = shape.reduce((product, length) => product * length, 1);
   if (!Number.isSafeInteger(count) || count < 1)
     throw invalidRequest(`The shape of the input ${name} is empty or too large.`);
@@ -92,7 +94,8 @@ function isHalf(datatype: string): datatype is HalfType {
   return (halfTypes as readonly string[]).includes(datatype);
 }
 
-function readBytes(input: InferInput, bytes: Buffer): ReadInput {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function readBytes(input: InferInput, bytes: Buffer): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
@@ -134,23 +137,29 @@ function splitElements(name: string, bytes: Buffer): Buffer[] {
   return elements;
 }
 
-function readJson(input: InferInput, data: readonly unknown[]): ReadInput {
+/**
+ * Data of JSON: numbers are packed by now, texts are flat.
+ * @throws {GradCamError} `ERR_INVALID_REQUEST`
+ */
+export function readJson(input: InferInput, data: PackedNumbers | readonly unknown[]): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
-    const texts = data.flat(Number.POSITIVE_INFINITY);
-    if (texts.length !== count || !texts.every((text) => typeof text === 'string'))
+    if (isPackedNumbers(data) || data.length !== count || !data.every((text) => typeof text === 'string'))
       throw invalidRequest(`The input ${name} needs ${count} texts in base64.`);
-    return { name, shape, elements: texts.map((text) => Buffer.from(text as string, 'base64')) };
+    return { name, shape, elements: data.map((text) => Buffer.from(text as string, 'base64')) };
   }
   const Kind = kindOf(input);
-  const { data: numbers } = flatten(data, `The input ${name}`, Float64Array);
-  if (numbers.length !== count)
-    throw invalidRequest(`The input ${name} holds ${numbers.length} numbers, but its shape says ${count}.`);
-  if (Kind !== BigInt64Array) return { name, shape, values: (Kind as typeof Float32Array).from(numbers) };
-  const fraction = numbers.find((value) => !Number.isSafeInteger(value));
+  const { values } = data as PackedNumbers;
+  if (values.length !== count)
+    throw invalidRequest(`The input ${name} holds ${values.length} numbers, but its shape says ${count}.`);
+  if (Kind !== BigInt64Array) {
+    const read = values.constructor === Kind ? values : (Kind as typeof Float32Array).from(values);
+    return { name, shape, values: read };
+  }
+  const fraction = values.find((value) => !Number.isSafeInteger(value));
   if (fraction !== undefined) throw invalidRequest(`The input ${name} is INT64, but holds ${fraction}.`);
-  return { name, shape, values: BigInt64Array.from(numbers, BigInt) };
+  return { name, shape, values: BigInt64Array.from(values, BigInt) };
 }
 
 /** A tensor's elements under the protocol's name of their type. */
@@ -185,7 +194,7 @@ export interface WrittenOutput {
   readonly shape: number[];
   readonly datatype: string;
   readonly parameters?: { readonly binary_data_size: number };
-  readonly data?: unknown;
+  readonly data?: AnswerNumbers;
 }
 
 /** An output for the JSON, and its bytes where they go behind it. */
@@ -198,6 +207,6 @@ export function writeOutput(
     const bytes = bytesOf(values);
     return { json: { ...head, parameters: { binary_data_size: bytes.length } }, bytes };
   }
-  const plain = Array.from<number | bigint, number | boolean>(values, datatype === 'BOOL' ? Boolean : Number);
-  return { json: { ...head, data: nest(plain, [plain.length]) }, bytes: null };
+  const form = datatype === 'BOOL' ? 'booleans' : 'array';
+  return { json: { ...head, data: new AnswerNumbers(values, [values.length], form) }, bytes: null };
 }
