@@ -5,6 +5,8 @@ import { Redis } from 'ioredis';
 import { batchStatus, cancelBatches, collectManifest, submitBatch } from 'node-gradcam/batch';
 import {
   BatchProcess,
+  filesBelow,
+  holdPicture,
   makePictures,
   modelPath,
   newQueue,
@@ -106,3 +108,32 @@ withRedis('a worker that is to end when all is done waits for a submission that 
   t.deepEqual(await workUntilDone(address), { chunks: 0, images: 0, failed: 0 });
   t.is((await batchStatus(address)).submissions, 0);
 });
+
+// Of two submissions of the same batch the later one decides, also where it is over before the other has begun to queue.
+for (const isLost of [false, true]) {
+  withRedis(
+    `a later submission was faster and ${isLost ? 'was lost: all is done, and it is told of' : 'ended: the batch is complete'}`,
+    async (t) => {
+      const { root, photos } = await makePictures(2);
+      const { address } = newQueue();
+      const redis = client(t, address);
+      const paths = [...(await filesBelow(photos)).keys()].sort();
+      const list = join(root, 'list.txt');
+      await writeFile(list, paths.join('\n'));
+      const options = { ...submission(root, address), images: [], list };
+      const begun = async () => await redis.keys(`gradcam-batch:${address.queue}:*:submissions`);
+      // The first one waits for the picture that it tries.
+      const held = await holdPicture(root, paths[0] ?? '');
+      const first = submitBatch(options);
+      await until('the first submission to begin', async () => (await begun()).length === 1);
+      if (isLost) await redis.incr((await begun())[0] ?? '');
+      else await submitBatch({ ...options, tryOut: false });
+      await held.release();
+      const { batch } = await first;
+      const status = await batchStatus(address);
+      t.is(status.batches.length, 1);
+      t.like(status.batches[0], { batch, submissionComplete: !isLost, images: { total: 2 } });
+      t.like(await workUntilDone(address), { images: 2, failed: 0 });
+    },
+  );
+}

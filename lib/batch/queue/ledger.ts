@@ -31,6 +31,11 @@ const summarySchema: z.ZodType<ChunkSummary> = z.object({
 const submissionLife = 15_000;
 const submissionBeat = 4_000;
 
+/** One step, for a later submission may begin and end between two. */
+const noteUnlessOlder = `
+local note = redis.call('get', KEYS[2]) == ARGV[2] and 'hset' or 'hsetnx'
+return redis.call(note, KEYS[1], ARGV[1], ARGV[3])`;
+
 /**
  * The books of a queue, in Redis: for `status`, and for what a worker must know of batches. Everything is noted under its
  * chunk's id, so that a chunk that is done twice, as after a stall, is counted once.
@@ -45,8 +50,15 @@ export class Ledger {
     this.#prefix = `gradcam-batch:${queue}`;
   }
 
-  async openBatch(batch: string, header: BatchHeader): Promise<void> {
-    await this.#redis.hset(this.#batches, batch, JSON.stringify(header));
+  /** Notes a batch as a submission begins to queue it. What a later submission has noted before stays. */
+  async openBatch(batch: string, submission: number, header: BatchHeader): Promise<void> {
+    const keys = [this.#batches, this.#key(batch, 'submissions')];
+    await this.#redis.eval(noteUnlessOlder, keys.length, ...keys, batch, submission, JSON.stringify(header));
+  }
+
+  /** Notes that all images of a batch were found and queued. */
+  async completeBatch(batch: string, header: BatchHeader): Promise<void> {
+    await this.#redis.hset(this.#batches, batch, JSON.stringify({ ...header, complete: true }));
   }
 
   /** The number of a submission that begins. */

@@ -134,7 +134,7 @@ class Submission {
       submittedAt: Date.now(),
       complete: false,
     };
-    await this.#ledger.openBatch(id, this.#header);
+    await this.#ledger.openBatch(id, this.#number, this.#header);
   }
 
   list({ id, files }: Chunk): void {
@@ -183,6 +183,6 @@ class Submission {
       await this.#open.queue.remove(chunk).catch(() => {}); // One that runs ends by itself.
       await this.#ledger.dropChunk(id, chunk);
     }
-    if (this.#header) await this.#ledger.openBatch(id, { ...this.#header, complete: true });
+    if (this.#header) await this.#ledger.completeBatch(id, this.#header);
   }
 }
