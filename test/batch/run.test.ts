@@ -283,3 +283,33 @@ testWith('namespaces')('a disk that is full ends it with 3; with space it goes o
   );
   t.is(successes(await readManifest(copy)).length, 24);
 });
+
+test('options of the method, and a sidecar elsewhere or none, as submit takes them', async (t) => {
+  const { root, photos } = await makePictures(1);
+  const model = join(root, 'net.pt');
+  await cp(modelPath, model);
+  await writeFile(join(root, 'net.json'), '{"epochs": 3}');
+  const labels = Array.from({ length: 5 }, (_, index) => `own ${index}`);
+  await writeFile(join(root, 'own.json'), JSON.stringify({ input: { width: 32, height: 32 }, labels }));
+  const output = join(root, 'out');
+  const run = (...more: string[]) =>
+    gradcam(['batch', 'run', model, photos, '-o', output, '-m', 'ablationcam', '--format', 'npy', ...more]);
+  t.regex((await run()).stderr, /ERR_SIDECAR/, 'another program’s file lies beside the model');
+  const own = await run('--sidecar', join(root, 'own.json'));
+  t.is(own.code, 0, own.stderr);
+  const [explained] = successes(await readManifest(output)).flatMap((entry) => entry.explained);
+  t.is(explained?.label, `own ${explained?.classIndex}`);
+  const none = ['--no-sidecar', '--size', '32'];
+  for (const more of [none, [...none, '--option', 'ratioChannelsToAblate=0.25']]) {
+    const { code, stderr } = await run(...more);
+    t.is(code, 0, stderr);
+  }
+  const maps = [...(await filesBelow(output)).keys()].filter((path) => path.endsWith('.npy'));
+  t.is(maps.length, 3);
+  t.is(new Set(await Promise.all(maps.map((path) => readFile(path, 'hex')))).size, 2);
+  for (const wrong of [
+    ['--option', 'ratio=1'],
+    ['--sidecar', join(root, 'gone.json')],
+  ])
+    t.is((await run(...none, ...wrong)).code, 2, wrong.join(' '));
+});
