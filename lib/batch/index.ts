@@ -1,5 +1,6 @@
 /** Offline jobs over many pictures, for any number of workers: `node-gradcam/batch`. @packageDocumentation */
 
+export type { SessionOptions } from './explaining/explain-session.js';
 export {
   type CollectedEntry,
   type CollectedManifest,
@@ -7,8 +8,9 @@ export {
   collectManifest,
 } from './output/collect.js';
 export type { ManifestClass, ManifestEntry } from './output/folder.js';
+export type { ChunkSummary } from './output/summary.js';
+export type { BatchOptions } from './preparation/options.js';
 export { type CancelBatchOptions, type CancelledBatches, cancelBatches } from './queue/cancel.js';
-export type { ChunkSummary } from './queue/ledger.js';
 export type { BatchQueueOptions } from './queue/redis.js';
 export {
   type BatchProgress,
@@ -17,9 +19,11 @@ export {
   type FailedChunk,
   type RunningChunk,
 } from './queue/status.js';
+export { type BatchRunReport, type RunBatchOptions, runBatch } from './run/run.js';
+export type { FailedRun } from './run/run-chunks.js';
+export type { RunEvent } from './run/run-event.js';
 export { type BatchFormat, batchFormats } from './specification/specification.js';
 export { type SubmitBatchOptions, type SubmittedBatch, submitBatch } from './submit/submit.js';
-export type { SessionOptions } from './worker/explain-session.js';
 export {
   type BatchWorkerOptions,
   type BatchWorkerReport,

@@ -74,7 +74,7 @@ Examples:
   gradcam layers model.pt --input-size 224          the layers to choose from
   gradcam init-sidecar model.pt --labels names.txt  describe the model
   gradcam serve -m model.pt                         over HTTP, with a page
-  gradcam batch submit model.pt photos/ -o out/     a job for many workers
+  gradcam batch run model.pt photos/ -o out/        very many photos
   gradcam doctor                                    is everything in place?`,
     )
     .addHelpText('afterAll', exitCodesHelp);

@@ -56,6 +56,10 @@ export type GradCamErrorCode =
   | 'ERR_BATCH_CHANGED'
   | 'ERR_BATCH_MODEL'
   | 'ERR_BATCH_VERSION'
+  | 'ERR_BATCH_RUNNING'
+  | 'ERR_BATCH_JOB'
+  | 'ERR_BATCH_ROOT'
+  | 'ERR_BATCH_SIGNATURE'
   | 'ERR_INTERNAL';
 
 /** Facts that belong to an error, for programs that handle it. Which are set depends on the code. */

@@ -1,8 +1,6 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative, resolve, sep } from 'node:path';
-import { createInterface } from 'node:readline';
 import picomatch from 'picomatch';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { isPictureFile } from './picture-kinds.js';
@@ -11,12 +9,10 @@ import { isPictureFile } from './picture-kinds.js';
 export interface PictureSources {
   /** Files, folders (all pictures below them), and patterns such as `photos/**\/*.jpg`. */
   readonly paths: readonly string[];
-  /** A text file with one path a line, or `-` for standard input. */
-  readonly list?: string;
+  /** More pictures, as a list has them: paths of files, which are not looked at. */
+  readonly listed?: AsyncIterable<string>;
   /** A folder that is not looked into: the output. */
   readonly except?: string;
-  /** Ends the waiting for standard input as well. */
-  readonly signal?: AbortSignal;
 }
 
 /**
@@ -27,11 +23,11 @@ export interface PictureSources {
  * @throws {GradCamError} `ERR_IMAGE_LOAD` for a folder that cannot be read
  * @internal
  */
-export async function* findPictures({ paths, list, except, signal }: PictureSources): AsyncGenerator<string> {
+export async function* findPictures({ paths, listed, except }: PictureSources): AsyncGenerator<string> {
   const output = except === undefined ? null : resolve(except);
-  const sources = paths.map((path) => picturesOf(path, output));
-  if (list !== undefined) sources.push(listed(list, signal));
-  const seen = sources.length > 1 || list !== undefined ? new Set<string>() : null;
+  const sources: AsyncIterable<string>[] = paths.map((path) => picturesOf(path, output));
+  if (listed) sources.push(listed);
+  const seen = sources.length > 1 || listed ? new Set<string>() : null;
   for (const source of sources) {
     for await (const path of source) {
       if (seen) {
@@ -88,19 +84,4 @@ async function* walk(
     else if ((entry.isFile() || (await stat(path).catch(() => null))?.isFile()) && (await matches(path)))
       yield path;
   }
-}
-
-async function* listed(list: string, signal: AbortSignal | undefined): AsyncGenerator<string> {
-  if (list !== '-' && !(await stat(list).catch(() => null))?.isFile())
-    throw invalidArgumentType('list', 'a file with one path a line', list);
-  const input = list === '-' ? process.stdin : createReadStream(list);
-  const lines = createInterface({
-    input,
-    crlfDelay: Number.POSITIVE_INFINITY,
-    ...(signal === undefined ? {} : { signal }),
-  });
-  for await (const line of lines) {
-    if (line.trim() !== '') yield line.trim();
-  }
-  signal?.throwIfAborted(); // It ends the lines as if there were no more.
 }

@@ -2,14 +2,14 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import test from 'ava';
-import { batchStatus, collectManifest, runBatchWorker } from 'node-gradcam/batch';
+import { batchStatus, collectManifest, runBatchWorker, submitBatch } from 'node-gradcam/batch';
 import {
   BatchProcess,
-  filesBelow,
   makePictures,
   modelPath,
   newQueue,
   readManifest,
+  submission,
   withRedis,
   workUntilDone,
 } from '../helpers/batch.js';
@@ -45,32 +45,42 @@ withRedis('the command line: submit, work, status, collect, in 80 columns', asyn
 });
 
 withRedis('Ctrl-C of submit: what is queued stays, and submitting again goes on', async (t) => {
-  const { root, photos } = await makePictures(40);
-  const paths = [...(await filesBelow(photos)).keys()];
+  const { root } = await makePictures(40);
   const { address, args } = newQueue();
   const output = join(root, 'out');
-  const submit = ['submit', modelPath, '--list', '-', '-o', output, '--size', '32', '--chunk', '1', ...args];
-  const first = new BatchProcess(t, ...submit);
-  for (const path of paths.slice(0, 33)) first.type(path);
-  await until('the first 32', async () => (await batchStatus(address)).chunks.waiting >= 32);
-  first.kill('SIGINT');
-  const { code, stderr } = await first.ended;
-  t.deepEqual([code, stderr], [130, 'interrupted\n']);
+  const options = submission(root, address, { chunkSize: 1 });
+  const interruption = new AbortController();
+  const reason = new Error('interrupted');
+  const onProgress = ({ chunks }: { chunks: number }) => {
+    if (chunks === 33) interruption.abort(reason);
+  };
+  const { signal } = interruption;
+  await t.throwsAsync(submitBatch({ ...options, signal, onProgress }), { is: reason });
+  t.is((await batchStatus(address)).chunks.waiting, 32);
   const status = await new BatchProcess(t, 'status', ...args).ended;
   t.regex(status.stdout, /^ +being submitted; if that was interrupted, submit it again$/m);
   t.is((await workUntilDone(address)).images, 32);
   await t.throwsAsync(collectManifest(output), { code: 'ERR_BATCH_FOLDER', message: /did not end/ });
 
-  const second = new BatchProcess(t, ...submit);
-  for (const path of paths) second.type(path);
-  second.endInput();
-  t.regex((await second.ended).stdout, /^chunks {2}8 added, 0 queued before, 32 done before$/m);
+  t.like(await submitBatch(options), { chunks: 40, chunksQueued: 0, chunksDone: 32 });
   t.is((await workUntilDone(address)).images, 8);
   t.like(await collectManifest(output), { images: 40, results: 40, missingChunks: 0 });
 });
 
+withRedis('Ctrl-C of submit while it waits for standard input: 130, and nothing is queued', async (t) => {
+  const { root, photos } = await makePictures(2);
+  const { address, args } = newQueue();
+  const submit = new BatchProcess(t, 'submit', modelPath, '--list', '-', '-o', join(root, 'out'), ...args);
+  submit.type(join(photos, '0001.png'));
+  await until('it to be announced', async () => (await batchStatus(address)).submissions === 1);
+  submit.kill('SIGINT');
+  const { code, stderr } = await submit.ended;
+  t.deepEqual([code, stderr], [130, 'interrupted\n']);
+  t.like(await batchStatus(address), { batches: [], submissions: 0 });
+});
+
 test.serial('the command line: help in 80 columns, mistakes end with 2, no Redis with 3', async (t) => {
-  for (const command of [[], ['submit'], ['work'], ['status'], ['collect'], ['cancel']]) {
+  for (const command of [[], ['run'], ['submit'], ['work'], ['status'], ['collect'], ['cancel']]) {
     const { code, stdout } = await gradcam(['batch', ...command, '--help']);
     t.is(code, 0);
     fitsColumns(t, stdout);
@@ -78,6 +88,9 @@ test.serial('the command line: help in 80 columns, mistakes end with 2, no Redis
   }
   const mistakes: readonly [args: string[], message: RegExp][] = [
     [['submit', modelPath, '-o', 'out'], /Give images, folders or patterns/],
+    [['run', modelPath, '-o', 'out'], /Give images, folders or patterns/],
+    [['work', '--secret-file', 'nowhere.key'], /Cannot read the secret 'nowhere.key'/],
+    [['work', '--root', 'nowhere'], /folders that exist for roots/],
     [['submit', modelPath, 'photos'], /--output <folder>' not specified/],
     [['submit', modelPath, 'photos', '-o', 'out', '--chunk', '0'], /at least 1/],
     [['submit', modelPath, 'photos', '-o', 'out', '--top', '2', '--class', '1'], /--class or --top/],
@@ -91,14 +104,24 @@ test.serial('the command line: help in 80 columns, mistakes end with 2, no Redis
   await refused(t, ['batch', 'work', '--redis', 'redis://:word@127.0.0.1:1'], 3, noRedis);
 });
 
-test.serial('the library alone loads neither BullMQ nor ioredis', async (t) => {
-  const script = (entry: string) => `
+test.serial('neither BullMQ nor ioredis is loaded before a queue is used', async (t) => {
+  const { root } = await makePictures(1);
+  const script = (work: string) => `
     import { createRequire } from 'node:module';
-    await import('${entry}');
+    ${work}
     const loaded = Object.keys(createRequire(import.meta.url).cache).some((path) => path.includes('ioredis'));
     process.exitCode = loaded ? 7 : 0;`;
-  t.is((await runScript(script('node-gradcam'))).code, 0);
-  t.is((await runScript(script('node-gradcam/batch'))).code, 7);
+  const loads = async (work: string) => (await runScript(script(work))).code === 7;
+  t.false(await loads(`await import('node-gradcam');`));
+  const options = JSON.stringify(submission(root, {}));
+  t.false(
+    await loads(`const { runBatch } = await import('node-gradcam/batch'); await runBatch(${options});`),
+  );
+  t.true(
+    await loads(`
+      const { batchStatus } = await import('node-gradcam/batch');
+      await batchStatus({ redis: 'redis://127.0.0.1:1' }).catch(() => {});`),
+  );
 });
 
 test('something that listens and never answers is no Redis: told in seconds', async (t) => {

@@ -4,6 +4,7 @@ import { link, mkdir, mkdtemp, readdir, readFile, rename, stat } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { Queue } from 'bullmq';
 import {
   type BatchStatus,
   type BatchWorkerReport,
@@ -21,7 +22,7 @@ import { fixturePath, rootPath } from './root.js';
 import { testWith } from './test-with.js';
 import { until } from './until.js';
 
-const program = rootPath('dist/lib/cli/main.js');
+export const program: string = rootPath('dist/lib/cli/main.js');
 
 export interface Ending {
   readonly code: number | null;
@@ -154,9 +155,21 @@ test.after.always(async () => {
 export const withRedis = testWith('Redis');
 
 /** A queue of its own, with the options for everything that takes one. */
-export function newQueue() {
+export interface QueueAddress {
+  readonly redis: string;
+  readonly queue: string;
+}
+
+export function newQueue(): { address: QueueAddress; args: string[] } {
   const queue = `test-${++queues}`;
   return { address: { redis: server.url, queue }, args: ['--redis', server.url, '--queue', queue] };
+}
+
+/** Puts a job into a queue past all that makes one, as whoever can write to Redis may. */
+export async function addJob({ redis, queue }: QueueAddress, id: string, data: unknown): Promise<void> {
+  const jobs = new Queue(queue, { connection: { url: redis }, prefix: 'gradcam' });
+  await jobs.add('explain', data, { jobId: id });
+  await jobs.close();
 }
 
 export type RunningChunk = BatchStatus['running'][number];

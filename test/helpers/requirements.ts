@@ -10,7 +10,14 @@ export interface Requirement {
   readonly enabledBy: string;
 }
 
-export type RequirementName = 'CUDA' | 'torchvision' | 'Chromium' | 'Redis' | 'curl' | 'python3';
+export type RequirementName =
+  | 'CUDA'
+  | 'torchvision'
+  | 'Chromium'
+  | 'Redis'
+  | 'curl'
+  | 'namespaces'
+  | 'python3';
 
 /** Debian's Chromium, or the browser that CHROMIUM names. */
 export const chromiumPath: string | undefined = (
@@ -41,5 +48,12 @@ export const requirements: Readonly<Record<RequirementName, Requirement>> = {
   },
   Redis: { missing: program('redis-server'), enabledBy: 'apt-get install redis-server' },
   curl: { missing: program('curl'), enabledBy: 'apt-get install curl' },
+  namespaces: {
+    missing: () =>
+      spawnSync('unshare', ['--map-root-user', '--mount', 'true']).status === 0
+        ? null
+        : 'file systems cannot be mounted in a namespace of its own',
+    enabledBy: 'a Linux that lets users make namespaces (sysctl kernel.unprivileged_userns_clone=1)',
+  },
   python3: { missing: program('python3'), enabledBy: 'apt-get install python3 python3-pip' },
 };

@@ -17,6 +17,10 @@ export const serviceCodes = [
   'ERR_BATCH_CHANGED',
   'ERR_BATCH_MODEL',
   'ERR_BATCH_VERSION',
+  'ERR_BATCH_RUNNING',
+  'ERR_BATCH_JOB',
+  'ERR_BATCH_ROOT',
+  'ERR_BATCH_SIGNATURE',
 ] as const;
 
 export type ServiceCode = (typeof serviceCodes)[number];

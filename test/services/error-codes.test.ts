@@ -2,9 +2,19 @@ import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { type ExplainErrorMessage, GradCamError } from 'node-gradcam';
-import { batchStatus, collectManifest, submitBatch } from 'node-gradcam/batch';
+import { batchStatus, collectManifest, runBatch, submitBatch } from 'node-gradcam/batch';
 import { createServer } from 'node-gradcam/server';
-import { makePictures, modelPath, newQueue, submission, withRedis, workUntilDone } from '../helpers/batch.js';
+import { packageVersion } from '../../lib/addon/package-version.js';
+import {
+  addJob,
+  makePictures,
+  modelPath,
+  newQueue,
+  type QueueAddress,
+  submission,
+  withRedis,
+  workUntilDone,
+} from '../helpers/batch.js';
 import { holdExecutor } from '../helpers/hold-executor.js';
 import { messagesOf } from '../helpers/messages.js';
 import { rawRequest } from '../helpers/raw-request.js';
@@ -28,7 +38,8 @@ type HttpCode = Extract<
   | 'ERR_DEADLINE_EXCEEDED'
 >;
 type BatchCode = Extract<ServiceCode, 'ERR_BATCH_CHANGED' | 'ERR_BATCH_MODEL' | 'ERR_BATCH_VERSION'>;
-type OtherCode = Exclude<ServiceCode, HttpCode | BatchCode>;
+type JobCode = Extract<ServiceCode, 'ERR_BATCH_JOB' | 'ERR_BATCH_ROOT' | 'ERR_BATCH_SIGNATURE'>;
+type OtherCode = Exclude<ServiceCode, HttpCode | BatchCode | JobCode>;
 
 const answers: Record<
   HttpCode,
@@ -101,10 +112,39 @@ for (const [code, change] of Object.entries(changes)) {
   });
 }
 
+const workers: Record<JobCode, (address: QueueAddress) => object | Promise<object>> = {
+  ERR_BATCH_JOB: async (address) => {
+    await addJob(address, 'f'.repeat(32), { version: packageVersion, batch: '0123456789abcdef' });
+    return {};
+  },
+  ERR_BATCH_ROOT: () => ({ roots: [fixturePath('')] }),
+  ERR_BATCH_SIGNATURE: () => ({ secret: 'a secret of the worker' }),
+};
+
+for (const [code, workerOptions] of Object.entries(workers)) {
+  withRedis(`EXPECTED FAILURE - ${code} is raised`, async (t) => {
+    const { root } = await makePictures(1);
+    const { address } = newQueue();
+    await submitBatch(submission(root, address));
+    await workUntilDone(address, await workerOptions(address));
+    const reasons = (await batchStatus(address)).failedChunks.map(({ reason }) => reason);
+    t.true(
+      reasons.some((reason) => reason.includes(`(${code})`)),
+      reasons.join(),
+    );
+  });
+}
+
 const others: Record<OtherCode, (t: ExecutionContext) => unknown> = {
   ERR_SERVER_CONFIG: () => createServer({ models: {}, port: -1 } as never),
   ERR_REDIS: () => batchStatus({ redis: 'redis://127.0.0.1:1' }),
   ERR_BATCH_FOLDER: () => collectManifest(join(fixturePath(''), 'there-is-none')),
+  ERR_BATCH_RUNNING: async () => {
+    const { root } = await makePictures(2);
+    const options = submission(root, {});
+    const runs = await Promise.allSettled([runBatch(options), runBatch(options)]);
+    for (const run of runs) if (run.status === 'rejected') throw run.reason;
+  },
   ERR_MODEL_NOT_READY: async () => {
     await using _ = await holdExecutor(); // Models are loaded by executors.
     await using early = await startServer({ models: { lite: modelPath } }, { wait: false });

@@ -1,13 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import pMap from 'p-map';
 import { GradCamError, invalidArgumentType } from '../../errors/errors.js';
 import { readOptions } from '../../errors/options.js';
 import { markOf } from '../specification/specification.js';
-import { batchFolder, chunkListPath, exists, type ManifestEntry, readChunkManifest } from './folder.js';
+import {
+  batchFolder,
+  chunkListPath,
+  exists,
+  type ManifestEntry,
+  readChunkList,
+  readChunkManifest,
+  writing,
+} from './folder.js';
 
 export interface CollectedManifest {
   /** The file, absolute. */
@@ -44,14 +50,26 @@ const mostTold = 100;
 /**
  * Puts the manifests of an output folder's finished chunks together, each picture once for every batch it is in, in the
  * order of submission, and checks that every result is there. The file `manifest.jsonl` appears complete or not at all.
- * @throws {GradCamError} `ERR_BATCH_FOLDER` where there is no batch, or a submission that did not end
+ * @throws {GradCamError} `ERR_BATCH_FOLDER` where there is no batch, or a submission that did not end; `ERR_BATCH_CHANGED`
+ *   where a file of a batch is damaged
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_UNKNOWN_OPTION`
  */
 export async function collectManifest(folder: string, options?: CollectOptions): Promise<CollectedManifest> {
   if (typeof folder !== 'string') throw invalidArgumentType('folder', 'a path', folder);
   const { batch: wanted } = readOptions<CollectOptions>('collect options', options, ['batch']);
   const root = resolve(folder);
-  const batches = await batchesIn(root, wanted);
+  return await collect(root, await batchesIn(root, wanted));
+}
+
+/** As `collectManifest`, of those batches of a folder whose submission ended. */
+export async function collectSubmitted(root: string): Promise<CollectedManifest> {
+  const batches: string[] = [];
+  for (const batch of await allBatches(root))
+    if (await exists(chunkListPath(root, batch))) batches.push(batch);
+  return await collect(root, batches.sort());
+}
+
+async function collect(root: string, batches: readonly string[]): Promise<CollectedManifest> {
   const path = join(root, 'manifest.jsonl');
   const unfinished = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   const totals = { images: 0, failed: 0, missingChunks: 0, missingImages: 0 };
@@ -60,10 +78,10 @@ export async function collectManifest(folder: string, options?: CollectOptions):
   const results = new Set<string>();
   // Two batches of the same options may share pictures.
   const seen = batches.length > 1 ? new Set<string>() : null;
-  const file = await open(unfinished, 'w');
+  const file = await writing(root, () => open(unfinished, 'w'));
   try {
     for (const batch of batches) {
-      for await (const { chunk, images } of chunksListed(root, batch)) {
+      for await (const { chunk, images } of readChunkList(root, batch)) {
         const entries = await readChunkManifest(root, batch, chunk);
         if (!entries) {
           totals.missingChunks++;
@@ -71,7 +89,8 @@ export async function collectManifest(folder: string, options?: CollectOptions):
           continue;
         }
         const fresh = entries.filter((entry) => isNew(entry, seen));
-        await file.write(fresh.map((entry) => `${JSON.stringify({ batch, ...entry })}\n`).join(''));
+        const lines = fresh.map((entry) => `${JSON.stringify({ batch, ...entry })}\n`);
+        await writing(root, () => file.appendFile(lines.join('')));
         totals.images += fresh.length;
         for (const entry of fresh) {
           if ('output' in entry) continue;
@@ -90,7 +109,7 @@ export async function collectManifest(folder: string, options?: CollectOptions):
         );
       }
     }
-    await file.sync();
+    await writing(root, () => file.sync());
     await file.close();
     await rename(unfinished, path);
   } catch (error) {
@@ -101,14 +120,18 @@ export async function collectManifest(folder: string, options?: CollectOptions):
   return { manifest: path, ...totals, failures, results: results.size, missingResults };
 }
 
-async function batchesIn(root: string, wanted: string | undefined): Promise<string[]> {
-  const all = await readdir(join(root, 'batches')).catch((cause: Error) => {
+async function allBatches(root: string): Promise<string[]> {
+  return await readdir(join(root, 'batches')).catch((cause: Error) => {
     throw new GradCamError(
       'ERR_BATCH_FOLDER',
       `'${root}' is not the output folder of a batch: ${cause.message}.`,
       { cause, details: { path: root } },
     );
   });
+}
+
+async function batchesIn(root: string, wanted: string | undefined): Promise<string[]> {
+  const all = await allBatches(root);
   const names = wanted === undefined ? all : all.filter((name) => name === wanted);
   if (wanted !== undefined && names.length === 0)
     throw invalidArgumentType('batch', `a batch of the folder (${all.join(', ') || 'it has none'})`, wanted);
@@ -121,11 +144,6 @@ async function batchesIn(root: string, wanted: string | undefined): Promise<stri
     );
   }
   return names.sort();
-}
-
-async function* chunksListed(root: string, batch: string): AsyncGenerator<{ chunk: string; images: number }> {
-  const input = createReadStream(chunkListPath(root, batch));
-  for await (const line of createInterface({ input })) yield JSON.parse(line);
 }
 
 function isNew(entry: ManifestEntry, seen: Set<string> | null): boolean {

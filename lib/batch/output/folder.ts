@@ -1,12 +1,16 @@
+import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { packageVersion } from '../../addon/package-version.js';
 import type { ClassReport } from '../../cam/explanation-report.js';
 import { GradCamError } from '../../errors/errors.js';
+import { linesOf } from '../../files/lines.js';
 import { writeWholeFile } from '../../files/whole-file.js';
 import {
   type BatchFormat,
   type BatchSpecification,
+  batchDigest,
   batchId,
   specificationSchema,
 } from '../specification/specification.js';
@@ -45,7 +49,11 @@ export function batchFolder(folder: string, batch: string): string {
   return join(folder, 'batches', batch);
 }
 
-function chunkManifestPath(folder: string, batch: string, chunk: string): string {
+export function specificationPath(folder: string, batch: string): string {
+  return join(batchFolder(folder, batch), 'batch.json');
+}
+
+export function chunkManifestPath(folder: string, batch: string, chunk: string): string {
   return join(batchFolder(folder, batch), `${chunk}.jsonl`);
 }
 
@@ -103,17 +111,19 @@ export async function writeSpecification(
   batch: string,
   specification: BatchSpecification,
 ): Promise<void> {
-  const path = join(batchFolder(folder, batch), 'batch.json');
+  const path = specificationPath(folder, batch);
   await writing(folder, () => writeWholeFile(path, `${JSON.stringify(specification, null, 2)}\n`));
 }
 
 /**
  * What a batch computes.
+ * @param digest of the whole batch
  * @throws {GradCamError} `ERR_BATCH_FOLDER` where the folder is not there, `ERR_BATCH_CHANGED` where it is and the batch
  *   was deleted or edited, `ERR_BATCH_VERSION`
  */
-export async function readSpecification(folder: string, batch: string): Promise<BatchSpecification> {
-  const path = join(batchFolder(folder, batch), 'batch.json');
+export async function readSpecification(folder: string, digest: string): Promise<BatchSpecification> {
+  const batch = batchId(digest);
+  const path = specificationPath(folder, batch);
   let content: unknown;
   try {
     content = JSON.parse(await readFile(path, 'utf8'));
@@ -131,7 +141,7 @@ export async function readSpecification(folder: string, batch: string): Promise<
   checkVersion((content as { version?: unknown } | null)?.version);
   const parsed = specificationSchema.safeParse(content);
   if (!parsed.success) throw changedError(path, parsed.error.issues[0]?.message ?? '', parsed.error);
-  if (batchId(parsed.data, folder) !== batch) throw changedError(path, 'it was edited', null);
+  if (batchDigest(parsed.data, folder) !== digest) throw changedError(path, 'it was edited', null);
   return parsed.data;
 }
 
@@ -139,6 +149,15 @@ function changedError(path: string, reason: string, cause: unknown): GradCamErro
   return new GradCamError(
     'ERR_BATCH_CHANGED',
     `'${path}' is not as it was submitted: ${reason}. Submit the batch again.`,
+    { cause, details: { path } },
+  );
+}
+
+/** Of a file of the batch that this library wrote, and that holds something else by now. */
+function damagedError(path: string, cause: unknown): GradCamError {
+  return new GradCamError(
+    'ERR_BATCH_CHANGED',
+    `'${path}' is damaged. Delete it, and submit the batch, or run it, again.`,
     { cause, details: { path } },
   );
 }
@@ -167,7 +186,16 @@ export async function writeChunkManifest(
   await writing(folder, () => writeWholeFile(chunkManifestPath(folder, batch, chunk), lines.join('')));
 }
 
-/** The entries of a finished chunk; null where it is not finished. */
+/** As much of an entry as is relied on. */
+const entrySchema = z.union([
+  z.looseObject({ input: z.string(), output: z.string(), explained: z.array(z.looseObject({})) }),
+  z.looseObject({ input: z.string(), error: z.looseObject({ code: z.string(), message: z.string() }) }),
+]);
+
+/**
+ * The entries of a finished chunk; null where it is not finished.
+ * @throws {GradCamError} `ERR_BATCH_FOLDER` where the file cannot be read, `ERR_BATCH_CHANGED` where it is damaged
+ */
 export async function readChunkManifest(
   folder: string,
   batch: string,
@@ -179,9 +207,44 @@ export async function readChunkManifest(
     return text
       .trimEnd()
       .split('\n')
-      .map((line) => JSON.parse(line) as ManifestEntry);
+      .map((line) => entrySchema.parse(JSON.parse(line)) as unknown as ManifestEntry);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError || error instanceof z.ZodError) throw damagedError(path, error);
     throw folderError(`Cannot read '${path}': ${(error as Error).message}`, path, error);
+  }
+}
+
+const listedSchema = z.object({
+  chunk: z.string().regex(/^[0-9a-f]{32}$/),
+  images: z.number().int().positive(),
+});
+
+/** Writes which chunks a batch has, in order: that ends its submission. */
+export async function writeChunkList(
+  folder: string,
+  batch: string,
+  chunks: ReadonlyMap<string, number>,
+): Promise<void> {
+  const lines = Array.from(chunks, ([chunk, images]) => `${JSON.stringify({ chunk, images })}\n`);
+  await writing(folder, () => writeWholeFile(chunkListPath(folder, batch), lines.join('')));
+}
+
+/** @throws {GradCamError} `ERR_BATCH_CHANGED` where the list is damaged */
+export async function* readChunkList(
+  folder: string,
+  batch: string,
+): AsyncGenerator<{ chunk: string; images: number }> {
+  const path = chunkListPath(folder, batch);
+  for await (const line of linesOf(createReadStream(path))) {
+    yield parseListed(path, line);
+  }
+}
+
+function parseListed(path: string, line: string): z.infer<typeof listedSchema> {
+  try {
+    return listedSchema.parse(JSON.parse(line));
+  } catch (cause) {
+    throw damagedError(path, cause);
   }
 }

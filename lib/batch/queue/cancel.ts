@@ -28,7 +28,7 @@ export async function cancelBatches(options?: CancelBatchOptions): Promise<Cance
   await using open = await OpenQueue.open(address);
   const ledger = new Ledger(open.client, address.queue);
   try {
-    const known = await ledger.names();
+    const known = await ledger.batchNames();
     if (given.batch !== undefined && !known.includes(given.batch))
       throw invalidArgumentType(
         'batch',
@@ -39,7 +39,7 @@ export async function cancelBatches(options?: CancelBatchOptions): Promise<Cance
     let removedChunks = 0;
     let runningChunks = 0;
     for (const batch of batches) {
-      for (const chunk of (await ledger.chunks(batch)).keys()) {
+      for (const chunk of await ledger.chunkNames(batch)) {
         const state = await open.queue.getJobState(chunk);
         if (state === 'unknown') continue;
         // A chunk that a worker holds cannot be removed.

@@ -1,25 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { GradCamError } from '../../errors/errors.js';
-import type { ManifestEntry } from '../output/folder.js';
-
-const summarySchema = z.object({
-  images: z.number(),
-  /** Explained in this chunk. */
-  computed: z.number(),
-  /** Explained before, by another chunk or an earlier submission. */
-  reused: z.number(),
-  /** The same content as another image of this chunk. */
-  duplicates: z.number(),
-  /** Pictures that could not be read; the manifest says why. */
-  failed: z.number(),
-  /** Milliseconds since 1970; 0 for a chunk that was done before it was submitted. */
-  startedAt: z.number(),
-  finishedAt: z.number(),
-});
-
-/** What a finished chunk came to, in images. */
-export type ChunkSummary = Readonly<z.infer<typeof summarySchema>>;
+import type { ChunkSummary } from '../output/summary.js';
 
 const headerSchema = z.object({
   model: z.string(),
@@ -33,9 +16,29 @@ const headerSchema = z.object({
 /** What `status` tells of a batch beyond numbers. */
 export type BatchHeader = z.infer<typeof headerSchema>;
 
+const count = z.number().int().nonnegative();
+const summarySchema: z.ZodType<ChunkSummary> = z.object({
+  images: count,
+  computed: count,
+  reused: count,
+  duplicates: count,
+  failed: count,
+  startedAt: z.number(),
+  finishedAt: z.number(),
+});
+
+/** Milliseconds after which a submission that was not heard from is taken for dead, and between its signs of life. */
+const submissionLife = 15_000;
+const submissionBeat = 4_000;
+
+/** One step, for a later submission may begin and end between two. */
+const noteUnlessOlder = `
+local note = redis.call('get', KEYS[2]) == ARGV[2] and 'hset' or 'hsetnx'
+return redis.call(note, KEYS[1], ARGV[1], ARGV[3])`;
+
 /**
- * The books of a queue, in Redis, for `status` alone. Everything is noted under its chunk's id, so that a chunk that is
- * done twice, as after a stall, is counted once.
+ * The books of a queue, in Redis: for `status`, and for what a worker must know of batches. Everything is noted under its
+ * chunk's id, so that a chunk that is done twice, as after a stall, is counted once.
  * @internal
  */
 export class Ledger {
@@ -47,8 +50,15 @@ export class Ledger {
     this.#prefix = `gradcam-batch:${queue}`;
   }
 
-  async openBatch(batch: string, header: BatchHeader): Promise<void> {
-    await this.#redis.hset(`${this.#prefix}:batches`, batch, JSON.stringify(header));
+  /** Notes a batch as a submission begins to queue it. What a later submission has noted before stays. */
+  async openBatch(batch: string, submission: number, header: BatchHeader): Promise<void> {
+    const keys = [this.#batches, this.#key(batch, 'submissions')];
+    await this.#redis.eval(noteUnlessOlder, keys.length, ...keys, batch, submission, JSON.stringify(header));
+  }
+
+  /** Notes that all images of a batch were found and queued. */
+  async completeBatch(batch: string, header: BatchHeader): Promise<void> {
+    await this.#redis.hset(this.#batches, batch, JSON.stringify({ ...header, complete: true }));
   }
 
   /** The number of a submission that begins. */
@@ -61,13 +71,43 @@ export class Ledger {
     return Number(await this.#redis.get(this.#key(batch, 'submissions'))) === submission;
   }
 
+  /**
+   * Tells that something is being submitted, until what is returned is disposed of or this process is gone: workers that are to
+   * end when all is done must not do so while more is on its way.
+   */
+  async announceSubmission(): Promise<AsyncDisposable> {
+    const key = this.#submitting;
+    const name = randomUUID();
+    const beat = async () => {
+      const now = await this.#now();
+      await this.#redis
+        .multi()
+        .zremrangebyscore(key, 0, now)
+        .zadd(key, now + submissionLife, name)
+        .exec();
+    };
+    await beat();
+    const timer = setInterval(() => beat().catch(() => {}), submissionBeat).unref();
+    return {
+      [Symbol.asyncDispose]: async () => {
+        clearInterval(timer);
+        await this.#redis.zrem(key, name).catch(() => {});
+      },
+    };
+  }
+
+  /** Submissions that are being made now. */
+  async submissions(): Promise<number> {
+    return await this.#redis.zcount(this.#submitting, await this.#now(), '+inf');
+  }
+
   async isCancelled(batch: string): Promise<boolean> {
-    return (await this.#redis.hexists(`${this.#prefix}:batches`, batch)) === 0;
+    return (await this.#redis.hexists(this.#batches, batch)) === 0;
   }
 
   /** All batches, also those whose books are damaged. */
-  async names(): Promise<string[]> {
-    return await this.#redis.hkeys(`${this.#prefix}:batches`);
+  async batchNames(): Promise<string[]> {
+    return await this.#redis.hkeys(this.#batches);
   }
 
   /**
@@ -75,9 +115,9 @@ export class Ledger {
    * @throws {GradCamError} `ERR_REDIS` where the books of a batch are damaged
    */
   async batches(): Promise<(BatchHeader & { readonly batch: string })[]> {
-    const all = await this.#redis.hgetall(`${this.#prefix}:batches`);
+    const all = await this.#redis.hgetall(this.#batches);
     return Object.entries(all)
-      .map(([batch, header]) => ({ batch, ...read(headerSchema, header, batch) }))
+      .map(([batch, header]) => ({ batch, ...parse(headerSchema, header, batch, this.#batches) }))
       .sort((a, b) => a.submittedAt - b.submittedAt);
   }
 
@@ -85,10 +125,18 @@ export class Ledger {
     await this.#redis.hset(this.#key(batch, 'chunks'), chunk, images);
   }
 
-  /** Images of each chunk. */
+  /**
+   * Images of each chunk.
+   * @throws {GradCamError} `ERR_REDIS` where the books of the batch are damaged
+   */
   async chunks(batch: string): Promise<Map<string, number>> {
-    const all = await this.#redis.hgetall(this.#key(batch, 'chunks'));
-    return new Map(Object.entries(all).map(([chunk, images]) => [chunk, Number(images)]));
+    const key = this.#key(batch, 'chunks');
+    const all = await this.#redis.hgetall(key);
+    return new Map(Object.entries(all).map(([chunk, images]) => [chunk, parse(count, images, batch, key)]));
+  }
+
+  async chunkNames(batch: string): Promise<string[]> {
+    return await this.#redis.hkeys(this.#key(batch, 'chunks'));
   }
 
   async finishChunk(batch: string, chunk: string, summary: ChunkSummary): Promise<void> {
@@ -102,15 +150,16 @@ export class Ledger {
 
   /** @throws {GradCamError} `ERR_REDIS` where the books of the batch are damaged */
   async finished(batch: string): Promise<Map<string, ChunkSummary>> {
-    const all = await this.#redis.hgetall(this.#key(batch, 'done'));
+    const key = this.#key(batch, 'done');
+    const all = await this.#redis.hgetall(key);
     return new Map(
-      Object.entries(all).map(([chunk, summary]) => [chunk, read(summarySchema, summary, batch)]),
+      Object.entries(all).map(([chunk, summary]) => [chunk, parse(summarySchema, summary, batch, key)]),
     );
   }
 
   /** Forgets a batch. */
   async dropBatch(batch: string): Promise<void> {
-    await this.#redis.hdel(`${this.#prefix}:batches`, batch);
+    await this.#redis.hdel(this.#batches, batch);
     const keys = (['chunks', 'done', 'submissions'] as const).map((what) => this.#key(batch, what));
     await this.#redis.del(...keys);
   }
@@ -120,18 +169,32 @@ export class Ledger {
     await this.#redis.hdel(this.#key(batch, 'done'), chunk);
   }
 
+  get #batches(): string {
+    return `${this.#prefix}:batches`;
+  }
+
+  get #submitting(): string {
+    return `${this.#prefix}:submitting`;
+  }
+
   #key(batch: string, what: 'chunks' | 'done' | 'submissions'): string {
     return `${this.#prefix}:${batch}:${what}`;
   }
+
+  /** Milliseconds since 1970 by the clock that all share. */
+  async #now(): Promise<number> {
+    const [seconds, microseconds] = await this.#redis.time();
+    return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+  }
 }
 
-function read<T>(schema: z.ZodType<T>, text: string, batch: string): T {
+function parse<T>(schema: z.ZodType<T>, text: string, batch: string, key: string): T {
   try {
     return schema.parse(JSON.parse(text));
   } catch (cause) {
     throw new GradCamError(
       'ERR_REDIS',
-      `What Redis holds of the batch ${batch} is damaged. The results are not: cancel it (gradcam batch cancel ${batch}), and submit it again.`,
+      `Under '${key}', what Redis holds of the batch ${batch} is damaged, or of another program. The results are untouched: cancel it (gradcam batch cancel ${batch}) and submit it again, or take another queue (--queue).`,
       { cause },
     );
   }
@@ -147,10 +210,3 @@ export const cancelledSummary: ChunkSummary = {
   startedAt: 0,
   finishedAt: 0,
 };
-
-/** @internal The summary of a chunk whose manifest was there already. */
-export function summaryOfEarlier(entries: readonly ManifestEntry[]): ChunkSummary {
-  const images = entries.length;
-  const failed = entries.filter((entry) => 'error' in entry).length;
-  return { images, computed: 0, reused: images - failed, duplicates: 0, failed, startedAt: 0, finishedAt: 0 };
-}

@@ -1,7 +1,9 @@
-import { Queue } from 'bullmq';
-import { Redis } from 'ioredis';
+import type { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
 import { GradCamError, invalidArgumentType } from '../../errors/errors.js';
-import type { ChunkData } from '../specification/specification.js';
+import type { JobData } from './jobs.js';
+
+// BullMQ and ioredis are loaded when a queue is used, so that batches without one need neither.
 
 /** Where the work is handed out. */
 export interface BatchQueueOptions {
@@ -31,23 +33,27 @@ export function checkAddress({
   queue = 'gradcam',
 }: BatchQueueOptions): Address {
   const parsed = typeof redis === 'string' && URL.canParse(redis) ? new URL(redis) : null;
+  // What is no such URL may hold a password as well, at a place that cannot be told.
   if (!parsed || !['redis:', 'rediss:'].includes(parsed.protocol))
-    throw invalidArgumentType(
-      'redis',
-      'a URL such as redis://127.0.0.1:6379',
-      parsed ? parsed.protocol : withoutSecrets(redis),
+    throw Object.assign(
+      new TypeError(
+        `Expected a URL such as redis://127.0.0.1:6379 for redis, but received ${typeof redis === 'string' ? 'something else' : typeof redis} (not shown, for it may hold a password).`,
+      ),
+      { code: 'ERR_INVALID_ARG_TYPE' },
     );
   if (typeof queue !== 'string' || !/^[\w.-]{1,100}$/.test(queue))
     throw invalidArgumentType('queue', 'a name of letters, digits, dots and hyphens', queue);
-  if (parsed.password) parsed.password = '***';
-  parsed.search = ''; // A password may be among the options, too.
-  return { url: redis, queue, shown: parsed.href };
+  return { url: redis, queue, shown: withoutSecrets(parsed) };
 }
 
-/** Of what is no URL but was meant as one: all that may hold a password becomes stars. */
-function withoutSecrets(redis: unknown): unknown {
-  if (typeof redis !== 'string') return redis;
-  return redis.replace(/^([a-z]+:\/\/)?.*@/is, '$1***@').replace(/\?.*$/s, '');
+/** Options behind a question mark can be a password, as can a user's name that stands alone by mistake. */
+function withoutSecrets(url: URL): string {
+  const shown = new URL(url);
+  if (url.password) shown.password = '***';
+  else if (url.username) shown.username = '***';
+  shown.search = '';
+  shown.hash = '';
+  return shown.href;
 }
 
 /** Milliseconds until a Redis that does not answer is taken for absent. */
@@ -62,7 +68,8 @@ const longestWait = 5_000;
 export async function connect(address: Address, { patient }: { readonly patient: boolean }): Promise<Redis> {
   let connected = false;
   let lastError: Error | undefined;
-  const client = new Redis(address.url, {
+  const { Redis: Client } = await import('ioredis');
+  const client = new Client(address.url, {
     lazyConnect: true,
     connectTimeout: longestWait,
     maxRetriesPerRequest: patient ? null : 3,
@@ -101,6 +108,15 @@ function redisError(address: Address, cause: unknown): GradCamError {
   );
 }
 
+/** BullMQ reads JSON that it wrote, and somebody else may have changed. */
+function damagedError({ shown, queue }: Address, cause: Error): GradCamError {
+  return new GradCamError(
+    'ERR_REDIS',
+    `What Redis at ${shown} holds of the queue '${queue}' is damaged: ${cause.message}. Take another queue (--queue), and submit again.`,
+    { cause },
+  );
+}
+
 const redisFailures = new Set([
   'MaxRetriesPerRequestError',
   'ReplyError',
@@ -110,6 +126,7 @@ const redisFailures = new Set([
 
 /** @internal What Redis or the way to it is to blame for becomes an `ERR_REDIS`. */
 export function orRedisError(address: Address, error: unknown): unknown {
+  if (error instanceof SyntaxError) return damagedError(address, error);
   const { name, message, syscall } = error as Error & { syscall?: string };
   const isRedis =
     redisFailures.has(name) ||
@@ -122,17 +139,22 @@ export function orRedisError(address: Address, error: unknown): unknown {
 
 /** @internal A queue for what is not a worker. */
 export class OpenQueue implements AsyncDisposable {
-  readonly queue: Queue<ChunkData>;
+  readonly queue: Queue<JobData>;
   readonly client: Redis;
 
-  private constructor(address: Address, client: Redis) {
+  private constructor(queue: Queue<JobData>, client: Redis) {
     this.client = client;
-    this.queue = new Queue<ChunkData>(address.queue, { connection: client, prefix: keyPrefix });
+    this.queue = queue;
     this.queue.on('error', () => {}); // The command that met it tells.
   }
 
   static async open(address: Address): Promise<OpenQueue> {
-    return new OpenQueue(address, await connect(address, { patient: false }));
+    const { Queue: JobQueue } = await import('bullmq');
+    const client = await connect(address, { patient: false });
+    return new OpenQueue(
+      new JobQueue<JobData>(address.queue, { connection: client, prefix: keyPrefix }),
+      client,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,8 @@
 import { readOptions } from '../../errors/options.js';
-import { type ChunkSummary, Ledger } from './ledger.js';
+import type { ChunkSummary } from '../output/summary.js';
+import { batchId } from '../specification/specification.js';
+import { jobSchema } from './jobs.js';
+import { Ledger } from './ledger.js';
 import { type BatchQueueOptions, checkAddress, OpenQueue, orRedisError } from './redis.js';
 
 /** How far a batch is. */
@@ -47,6 +50,8 @@ export interface BatchStatus {
   /** Without its password. */
   readonly redis: string;
   readonly workers: number;
+  /** Submissions that are being made: more may come. */
+  readonly submissions: number;
   readonly chunks: {
     readonly waiting: number;
     readonly running: number;
@@ -110,10 +115,9 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
     }
     const running = (await queue.getActive()).map((job) => ({
       chunk: job.id ?? '',
-      batch: job.data.batch,
+      ...describe(job.data),
       worker: job.processedBy ?? 'unknown',
       done: (job.progress as { done?: number } | null)?.done ?? 0,
-      images: job.data.images.length,
     }));
     const rate = rateOf(summaries, Date.now());
     const remaining =
@@ -123,6 +127,7 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
       queue: address.queue,
       redis: address.shown,
       workers: await queue.getWorkersCount(),
+      submissions: await ledger.submissions(),
       chunks: { waiting: wait + prioritized, running: active, delayed, failed },
       running,
       rate,
@@ -130,8 +135,7 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
       batches,
       failedChunks: (await queue.getFailed(0, shownFailures - 1)).map((job) => ({
         chunk: job.id ?? '',
-        batch: job.data.batch,
-        images: job.data.images.length,
+        ...describe(job.data),
         attempts: job.attemptsMade,
         reason: reasonOf(job.failedReason),
       })),
@@ -139,6 +143,14 @@ export async function batchStatus(options?: BatchQueueOptions): Promise<BatchSta
   } catch (error) {
     throw orRedisError(address, error);
   }
+}
+
+/** What a job is for, which may be one that no submission made. */
+function describe(data: unknown): { batch: string; images: number } {
+  const parsed = jobSchema.safeParse(data);
+  return parsed.success
+    ? { batch: batchId(parsed.data.batch), images: parsed.data.files.length }
+    : { batch: 'unknown', images: 0 };
 }
 
 /** In the library's words what BullMQ says in its own. */

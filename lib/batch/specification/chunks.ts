@@ -1,11 +1,14 @@
 import { stat } from 'node:fs/promises';
 import { canonicalJson, digestOf } from './specification.js';
 
-/** Some pictures of a batch that one worker explains. */
+/** A picture's path; where it is there, also its size in bytes and the time of its last change. */
+export type PictureFile = readonly [path: string] | readonly [path: string, size: number, mtimeMs: number];
+
+/** Some pictures of a batch that are explained together. */
 export interface Chunk {
   /** The same pictures, unchanged, always give the same id. */
   readonly id: string;
-  readonly images: readonly string[];
+  readonly files: readonly PictureFile[];
 }
 
 /** Cuts the stream of paths into chunks. */
@@ -24,13 +27,17 @@ export async function* chunksOf(
   if (images.length > 0) yield await toChunk(batch, images);
 }
 
-/** Size and time of change are part of the id: when a picture is replaced, its chunk is another one. */
 async function toChunk(batch: string, images: readonly string[]): Promise<Chunk> {
   const files = await Promise.all(
-    images.map(async (path) => {
+    images.map(async (path): Promise<PictureFile> => {
       const info = await stat(path).catch(() => null);
       return info ? [path, info.size, info.mtimeMs] : [path];
     }),
   );
-  return { id: digestOf(canonicalJson([batch, files])).slice(0, 32), images };
+  return { id: chunkId(batch, files), files };
+}
+
+/** Size and time of change are part of the id: when a picture is replaced, its chunk is another one. */
+export function chunkId(batch: string, files: readonly PictureFile[]): string {
+  return digestOf(canonicalJson([batch, files])).slice(0, 32);
 }

@@ -60,23 +60,12 @@ export const specificationSchema = z.strictObject({
   drawing: drawingSchema,
   format: z.enum(batchFormats),
   labels: z.array(z.string()).exactOptional(),
-  /** Folders, files and patterns as they were given. */
+  /** Folders, files and patterns as they were given, and the hash of a list. */
   sources: z.array(z.string()),
 });
 
 /** What is computed for every picture of a batch. */
 export type BatchSpecification = z.infer<typeof specificationSchema>;
-
-/** What a worker is given: some pictures of a batch. The specification is in the output folder. */
-export const chunkSchema = z.strictObject({
-  version: z.string(),
-  batch: z.string(),
-  /** Absolute path of the output folder. */
-  folder: z.string(),
-  images: z.array(z.string()).min(1),
-});
-
-export type ChunkData = z.infer<typeof chunkSchema>;
 
 /** Hexadecimal SHA-256 of text or bytes. */
 export function digestOf(content: string | Uint8Array): string {
@@ -105,7 +94,12 @@ export function resultDigest({ sources: _, model, ...rest }: BatchSpecification)
 }
 
 /** The same specification, sources and output folder are the same batch: submitting it again goes on with it. */
-export function batchId(specification: BatchSpecification, folder: string): string {
+export function batchDigest(specification: BatchSpecification, folder: string): string {
   const { sources } = specification;
-  return digestOf(canonicalJson([resultDigest(specification), sources, folder])).slice(0, 16);
+  return digestOf(canonicalJson([resultDigest(specification), sources, folder]));
+}
+
+/** What a batch is called: enough of its hash to tell it from others, not to prove that it is the one. */
+export function batchId(digest: string): string {
+  return digest.slice(0, 16);
 }

@@ -1,16 +1,19 @@
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
-import { type Job, Queue, UnrecoverableError, WaitingError, Worker } from 'bullmq';
-import { argumentOutOfRange } from '../../errors/errors.js';
+import type { Job } from 'bullmq';
+import { argumentOutOfRange, invalidArgumentType } from '../../errors/errors.js';
 import { abortWith, checkSignal, readOptions } from '../../errors/options.js';
 import { checkDevice } from '../../model/load-model.js';
-import { checkVersion, readChunkManifest, writeChunkManifest } from '../output/folder.js';
-import { type ChunkSummary, cancelledSummary, Ledger, summaryOfEarlier } from '../queue/ledger.js';
+import type { SessionOptions } from '../explaining/explain-session.js';
+import { faultOf, reasonOf } from '../explaining/faults.js';
+import { type ChunkOfBatch, findFinished, finishChunk } from '../explaining/finish-chunk.js';
+import { Roots } from '../explaining/roots.js';
+import { Sessions } from '../explaining/sessions.js';
+import { chunkManifestPath } from '../output/folder.js';
+import type { ChunkSummary } from '../output/summary.js';
+import { checkSecret, chunkOfJob, type JobData, type Secret } from '../queue/jobs.js';
+import { cancelledSummary, Ledger } from '../queue/ledger.js';
 import { type BatchQueueOptions, checkAddress, connect, keyPrefix } from '../queue/redis.js';
-import { type ChunkData, chunkSchema } from '../specification/specification.js';
-import type { SessionOptions } from './explain-session.js';
-import { runChunk } from './run-chunk.js';
-import { Sessions } from './sessions.js';
 
 export interface BatchWorkerOptions extends BatchQueueOptions, SessionOptions {
   /** Chunks at once. Default 1; the images of a chunk are explained in batches anyway. */
@@ -20,7 +23,14 @@ export interface BatchWorkerOptions extends BatchQueueOptions, SessionOptions {
    * Default 30,000.
    */
   readonly takeOverAfter?: number;
-  /** End when no chunk waits, runs or is to be tried again. Default false: wait for more. */
+  /**
+   * Folders that bound what this worker reads and writes: pictures, models (but for `model`), the output. Links are followed
+   * first. A chunk that leaves them is failed. Default: nothing is bounded.
+   */
+  readonly roots?: readonly string[];
+  /** Take only chunks that were submitted with this secret, of 16 bytes or more; others are failed. Default: take all. */
+  readonly secret?: string | Uint8Array;
+  /** End when no chunk waits, runs or is to be tried again, and none is being submitted. Default false: wait for more. */
   readonly exitWhenDone?: boolean;
   /** Ends the worker: it gives its chunk back, of which what is done stays done. */
   readonly signal?: AbortSignal;
@@ -49,20 +59,6 @@ export interface BatchWorkerReport {
   readonly failed: number;
 }
 
-/** These say that this worker cannot do the chunk; another may. It gives the chunk back and ends. */
-const faultsOfWorker = new Set([
-  'ERR_ADDON_LOAD',
-  'ERR_BATCH_FOLDER',
-  'ERR_BATCH_MODEL',
-  'ERR_BATCH_VERSION',
-  'ERR_CUDA_FAILED',
-  'ERR_CUDA_UNAVAILABLE',
-  'ERR_MODEL_LOAD',
-  'ERR_MODEL_NOT_FOUND',
-]);
-/** These may be gone next time. */
-const passingFaults = new Set(['ERR_OUT_OF_MEMORY', 'ERR_BUSY', 'ERR_DISPOSED', 'ERR_INTERNAL']);
-
 /** A chunk whose workers were lost more often than this is failed: it may well be what ends them. */
 const mostLosses = 2;
 
@@ -80,10 +76,14 @@ const mostPatience = 5_000;
 export async function runBatchWorker(options?: BatchWorkerOptions): Promise<BatchWorkerReport> {
   const given = checkWorkerOptions(options);
   const address = checkAddress(given);
+  const secret = checkSecret(given.secret);
+  const roots = await Roots.of(given.roots);
+  const { Queue, Worker } = await import('bullmq');
   const redis = await connect(address, { patient: true });
-  const chunks = new ChunkWorker(given, new Ledger(redis, address.queue));
+  const ledger = new Ledger(redis, address.queue);
+  const chunks = new ChunkWorker(given, ledger, roots, secret);
   const queueOptions = { connection: redis, prefix: keyPrefix };
-  const worker = new Worker<ChunkData, ChunkSummary>(
+  const worker = new Worker<JobData, ChunkSummary>(
     address.queue,
     (job, token, lost) => chunks.process(job, token, lost),
     {
@@ -114,8 +114,12 @@ export async function runBatchWorker(options?: BatchWorkerOptions): Promise<Batc
   const unlink = abortWith(stop, given.signal);
   const watch = given.exitWhenDone ? setInterval(() => void endIfDone(), 500) : undefined;
   const endIfDone = async () => {
-    const counts = await queue.getJobCounts('wait', 'prioritized', 'active', 'delayed').catch(() => null);
-    if (counts && Object.values(counts).every((count) => count === 0)) stop.abort();
+    try {
+      // Asked in this order: what a submission has queued when it ends is counted.
+      if ((await ledger.submissions()) > 0) return;
+      const counts = await queue.getJobCounts('wait', 'prioritized', 'active', 'delayed');
+      if (Object.values(counts).every((count) => count === 0)) stop.abort();
+    } catch {} // Redis is away, which the worker tells.
   };
   try {
     const stopped = new Promise<void>((resolve) => {
@@ -145,18 +149,23 @@ class ChunkWorker implements AsyncDisposable {
   readonly #options: CheckedOptions;
   readonly #ledger: Ledger;
   readonly #sessions: Sessions;
+  readonly #roots: Roots;
+  readonly #secret: Secret | null;
   report: BatchWorkerReport = { chunks: 0, images: 0, failed: 0 };
   failure: unknown;
 
-  constructor(options: CheckedOptions, ledger: Ledger) {
+  constructor(options: CheckedOptions, ledger: Ledger, roots: Roots, secret: Secret | null) {
     this.#options = options;
     this.#ledger = ledger;
+    this.#roots = roots;
+    this.#secret = secret;
     const { device, batchSize, model } = options;
-    this.#sessions = new Sessions({
+    const sessionOptions = {
       ...(device === undefined ? {} : { device }),
       ...(batchSize === undefined ? {} : { batchSize }),
       ...(model === undefined ? {} : { model }),
-    });
+    };
+    this.#sessions = new Sessions(sessionOptions, roots);
   }
 
   /** Ends the worker with a failure. */
@@ -165,68 +174,60 @@ class ChunkWorker implements AsyncDisposable {
     this.stop.abort();
   }
 
-  async process(job: Job<ChunkData>, token?: string, lost?: AbortSignal): Promise<ChunkSummary> {
+  async process(job: Job<JobData>, token?: string, lost?: AbortSignal): Promise<ChunkSummary> {
+    const { UnrecoverableError, WaitingError } = await import('bullmq');
     const controller = new AbortController();
     const { signal } = controller;
     setMaxListeners(0, signal); // Every image in hand listens.
     const unlink = abortWith(controller, this.stop.signal, lost);
     try {
+      const chunk = chunkOfJob(job.id ?? '', job.data, this.#secret);
       // Its worker had it when the batch was cancelled, and is gone.
-      if (await this.#ledger.isCancelled(job.data.batch)) {
-        this.#options.onEvent({ kind: 'cancelled', chunk: job.id ?? '' });
+      if (await this.#ledger.isCancelled(chunk.batch)) {
+        this.#options.onEvent({ kind: 'cancelled', chunk: chunk.id });
         return cancelledSummary;
       }
-      const summary = await this.#finish(job, signal);
+      const summary = await this.#finish(chunk, job, signal);
       const { chunks, images, failed } = this.report;
       this.report = {
         chunks: chunks + 1,
         images: images + summary.images,
         failed: failed + summary.failed,
       };
-      this.#options.onEvent({ kind: 'finished', chunk: job.id ?? '', summary });
+      this.#options.onEvent({ kind: 'finished', chunk: chunk.id, summary });
       return summary;
     } catch (error) {
-      const { code: given, message } = error as Error & { code?: unknown };
-      const code = typeof given === 'string' ? given : '';
-      const workersFault = faultsOfWorker.has(code);
-      if (workersFault) this.fail(error);
-      if (workersFault || this.stop.signal.aborted) {
+      const fault = faultOf(error);
+      if (fault === 'place') this.fail(error);
+      if (fault === 'place' || this.stop.signal.aborted) {
         await job.moveToWait(token);
         throw new WaitingError();
       }
-      // A wrong layer or class is as wrong the next time.
-      if (code.startsWith('ERR_') && !passingFaults.has(code))
-        throw new UnrecoverableError(`${message} (${code})`);
+      if (fault === 'lasting') throw new UnrecoverableError(reasonOf(error));
       throw error;
     } finally {
       unlink();
     }
   }
 
-  async #finish(job: Job<ChunkData>, signal: AbortSignal): Promise<ChunkSummary> {
-    checkVersion((job.data as { version?: unknown }).version);
-    const data = chunkSchema.safeParse(job.data);
-    if (!data.success) throw new UnrecoverableError('The job is not a chunk of a batch.');
-    const { batch, folder, images } = data.data;
-    const chunk = job.id ?? '';
-    const earlier = await readChunkManifest(folder, batch, chunk);
+  async #finish(chunk: ChunkOfBatch, job: Job<JobData>, signal: AbortSignal): Promise<ChunkSummary> {
+    const { batch, digest, folder, id, files } = chunk;
+    await this.#roots.admit(chunkManifestPath(folder, batch, id));
+    const earlier = await findFinished(chunk);
     if (earlier) {
-      const summary = summaryOfEarlier(earlier);
-      if (!(await this.#ledger.isFinished(batch, chunk)))
-        await this.#ledger.finishChunk(batch, chunk, summary);
-      return summary;
+      if (!(await this.#ledger.isFinished(batch, id)))
+        await this.#ledger.finishChunk(batch, id, earlier.summary);
+      return earlier.summary;
     }
-    return await this.#sessions.with(folder, batch, async (session) => {
+    return await this.#sessions.with(folder, digest, async (session) => {
       let toldAt = 0;
-      const { entries, summary } = await runChunk(session, folder, images, signal, (done) => {
-        this.#options.onEvent({ kind: 'progress', chunk, done, images: images.length });
+      const { summary } = await finishChunk(session, chunk, signal, (done) => {
+        this.#options.onEvent({ kind: 'progress', chunk: id, done, images: files.length });
         if (Date.now() - toldAt < 1000) return;
         toldAt = Date.now();
         job.updateProgress({ done }).catch(() => {}); // Only told to people.
       });
-      signal.throwIfAborted();
-      await writeChunkManifest(folder, batch, chunk, entries);
-      await this.#ledger.finishChunk(batch, chunk, summary);
+      await this.#ledger.finishChunk(batch, id, summary);
       return summary;
     });
   }
@@ -237,7 +238,7 @@ class ChunkWorker implements AsyncDisposable {
 }
 
 type CheckedOptions = BatchWorkerOptions &
-  Required<Pick<BatchWorkerOptions, 'concurrency' | 'takeOverAfter' | 'onEvent'>>;
+  Required<Pick<BatchWorkerOptions, 'concurrency' | 'takeOverAfter' | 'roots' | 'onEvent'>>;
 
 function checkWorkerOptions(options: BatchWorkerOptions | undefined): CheckedOptions {
   const given = readOptions<BatchWorkerOptions>('worker options', options, [
@@ -248,13 +249,15 @@ function checkWorkerOptions(options: BatchWorkerOptions | undefined): CheckedOpt
     'model',
     'concurrency',
     'takeOverAfter',
+    'roots',
+    'secret',
     'exitWhenDone',
     'signal',
     'onEvent',
   ]);
   checkSignal(given.signal);
   if (given.device !== undefined) checkDevice(given.device);
-  const { concurrency = 1, takeOverAfter = 30_000, batchSize = 8, onEvent = () => {} } = given;
+  const { concurrency = 1, takeOverAfter = 30_000, batchSize = 8, roots = [], onEvent = () => {} } = given;
   const integers = { concurrency, batchSize };
   for (const [name, value] of Object.entries(integers)) {
     if (!Number.isInteger(value) || value < 1 || value > 1024)
@@ -262,5 +265,7 @@ function checkWorkerOptions(options: BatchWorkerOptions | undefined): CheckedOpt
   }
   if (!(takeOverAfter >= 1000 && takeOverAfter <= 86_400_000))
     throw argumentOutOfRange('takeOverAfter', 'milliseconds, from 1000 to 86,400,000', takeOverAfter);
-  return { ...given, concurrency, takeOverAfter, batchSize, onEvent };
+  if (!Array.isArray(roots) || roots.some((folder) => typeof folder !== 'string'))
+    throw invalidArgumentType('roots', 'an array of paths', roots);
+  return { ...given, concurrency, takeOverAfter, batchSize, roots, onEvent };
 }

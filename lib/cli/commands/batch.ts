@@ -3,11 +3,12 @@ import { Command } from 'commander';
 import type { BatchStatus } from '../../batch/index.js';
 import { UsageError } from '../../errors/usage-error.js';
 import type { Device } from '../../model/load-model.js';
-import { parseCount } from '../options/arguments.js';
-import { batchLibrary, type QueueFlags, withQueue } from '../options/queue.js';
+import { collect, parseCount } from '../options/arguments.js';
+import { addSecretOption, batchLibrary, type QueueFlags, readSecret, withQueue } from '../options/queue.js';
 import { BatchWatch, printCollected, printStatus, WorkerReporter } from '../terminal/batch-report.js';
 import { printJson } from '../terminal/each-image.js';
 import { SomeImagesFailed } from '../terminal/exit-codes.js';
+import { runCommand } from './batch-run.js';
 import { submitCommand } from './batch-submit.js';
 
 interface WorkFlags extends QueueFlags {
@@ -15,6 +16,7 @@ interface WorkFlags extends QueueFlags {
   readonly batchSize: number;
   readonly device: Device;
   readonly model?: string;
+  readonly root?: string[];
   readonly takeOver: number;
   readonly exitWhenDone?: boolean;
 }
@@ -28,16 +30,21 @@ interface StatusFlags extends QueueFlags {
 export function batchCommand(signal: AbortSignal): Command {
   return new Command('batch')
     .summary('explain very many images')
-    .description('Explains very many images with any number of workers, which share a queue in Redis.')
+    .description(
+      'Explains very many images: on this machine (run), or with any number of workers, which share a queue in Redis (the others).',
+    )
     .addHelpText(
       'after',
       `
 Examples:
+  gradcam batch run model.pt photos/ -o out/     all of it, on this machine
+
   gradcam batch submit model.pt photos/ -o out/  once
   gradcam batch work                             on as many machines as you like
   gradcam batch status --watch                   how far is it?
   gradcam batch collect out/                     writes out/manifest.jsonl`,
     )
+    .addCommand(runCommand(signal))
     .addCommand(submitCommand(signal))
     .addCommand(workCommand(signal))
     .addCommand(statusCommand(signal))
@@ -46,7 +53,7 @@ Examples:
 }
 
 function workCommand(signal: AbortSignal): Command {
-  return withQueue(new Command('work'))
+  return addSecretOption(withQueue(new Command('work')), 'take only chunks that were signed with it')
     .summary('explain chunks from the queue')
     .description(
       'Takes chunks from the queue and explains them, until Ctrl-C or SIGTERM: then it gives its chunk back, of which what is done stays done, and ends with 0.',
@@ -55,9 +62,11 @@ function workCommand(signal: AbortSignal): Command {
     .option('--batch-size <count>', 'images in one forward, at most', parseCount, 8)
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
     .option('--model <file>', 'where the model is here, if not where it was submitted')
+    .option('--root <folder>', 'read and write below it only; repeat for more', collect)
     .option('--take-over <seconds>', 'a worker silent for so long loses its chunk', parseCount, 30)
     .option('--exit-when-done', 'end when the queue is empty instead of waiting')
     .action(async (flags: WorkFlags) => {
+      const secret = await readSecret(flags);
       const { runBatchWorker } = await batchLibrary();
       const ending = new AbortController();
       const end = () => ending.abort();
@@ -76,7 +85,9 @@ function workCommand(signal: AbortSignal): Command {
           exitWhenDone: flags.exitWhenDone ?? false,
           signal: ending.signal,
           onEvent: (event) => reporter.tell(event),
+          ...(flags.root === undefined ? {} : { roots: flags.root }),
           ...(flags.model === undefined ? {} : { model: flags.model }),
+          ...(secret === undefined ? {} : { secret }),
         });
         reporter.end(report);
       } finally {
@@ -117,8 +128,8 @@ function statusCommand(signal: AbortSignal): Command {
     });
 }
 
-function isOver({ chunks }: BatchStatus): boolean {
-  return chunks.waiting + chunks.running + chunks.delayed === 0;
+function isOver({ chunks, submissions }: BatchStatus): boolean {
+  return submissions + chunks.waiting + chunks.running + chunks.delayed === 0;
 }
 
 /** False when it was interrupted. */

@@ -1,12 +1,15 @@
 import { type Command, Option } from 'commander';
+import { UsageError } from '../../errors/usage-error.js';
+import { readTextFile } from '../../files/text-file.js';
 
-/** BullMQ is loaded by the commands that use it, not by every command. */
+/** The library of batches is loaded by the commands that use it, not by every command. */
 export const batchLibrary = () => import('../../batch/index.js');
 
 /** Which queue, as the command line says it. */
 export interface QueueFlags {
   readonly redis: string;
   readonly queue: string;
+  readonly secretFile?: string;
 }
 
 /** Adds the options that say which queue. */
@@ -18,4 +21,19 @@ export function withQueue(command: Command): Command {
         .default('redis://127.0.0.1:6379'),
     )
     .option('--queue <name>', 'workers take the work of one queue', 'gradcam');
+}
+
+/** Adds the option that names the file of the secret. The secret itself would be seen by all who list the processes. */
+export function addSecretOption(command: Command, what: string): Command {
+  return command.option('--secret-file <file>', `${what}; or GRADCAM_BATCH_SECRET`);
+}
+
+/** What chunks are signed with: the file's text without the white space around it, or else the environment's. */
+export async function readSecret({ secretFile }: QueueFlags): Promise<string | undefined> {
+  if (secretFile === undefined) return process.env.GRADCAM_BATCH_SECRET || undefined;
+  try {
+    return (await readTextFile(secretFile)).trim();
+  } catch (cause) {
+    throw new UsageError(`Cannot read the secret '${secretFile}': ${(cause as Error).message}.`);
+  }
 }

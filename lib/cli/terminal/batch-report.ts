@@ -6,6 +6,7 @@ import type {
   SubmittedBatch,
   WorkerEvent,
 } from '../../batch/index.js';
+import { count, describeChunk, describeFailure, describeTime, lineOf, printFailures } from './batch-words.js';
 import { progressBar } from './progress.js';
 
 /** Tells how many pictures were found as a batch is submitted. */
@@ -59,20 +60,11 @@ export class WorkerReporter {
         this.#progress.set(event.chunk, event);
         this.#drawBar();
         return;
-      case 'finished': {
-        const { images, computed, reused, duplicates, failed, startedAt, finishedAt } = event.summary;
-        const parts = [
-          ...(computed ? [`${computed} explained`] : []),
-          ...(reused ? [`${reused} there already`] : []),
-          ...(duplicates ? [`${duplicates} repeated`] : []),
-          ...(failed ? [`${failed} failed`] : []),
-        ];
-        const seconds = ((finishedAt - startedAt) / 1000).toFixed(1);
-        this.#print(event.chunk, `${count(images, 'image')}: ${parts.join(', ')}; ${seconds} s`);
+      case 'finished':
+        this.#print(event.chunk, describeChunk(event.summary));
         break;
-      }
       case 'failed':
-        this.#print(event.chunk, `failed${event.willRetry ? ', will be tried again' : ''}: ${event.reason}`);
+        this.#print(event.chunk, describeFailure(event));
         break;
       case 'taken-back':
         this.#print(event.chunk, 'taken back from a worker that is gone');
@@ -115,7 +107,7 @@ export class WorkerReporter {
   #print(chunk: string, line: string): void {
     this.stop();
     const write = line.startsWith('warning') ? console.error : console.log;
-    write(chunk === '' ? line : `${chunk.slice(0, 8)}  ${line}`);
+    write(lineOf(chunk, line));
   }
 }
 
@@ -133,7 +125,9 @@ export function printStatus(status: BatchStatus): void {
   ];
   print(rows);
   for (const { chunk, worker, done, images } of status.running)
-    console.log(`  ${''.padEnd(9)}${chunk.slice(0, 8)}: ${done} of ${count(images, 'image')}, by ${worker}`);
+    console.log(
+      `  ${''.padEnd(9)}${lineOf('', `${chunk.slice(0, 8)}: ${done} of ${count(images, 'image')}, by ${worker}`)}`,
+    );
   if (status.batches.length === 0) console.log('\nNothing was submitted to this queue.');
   for (const each of status.batches) {
     const { batch, model, method, output, submittedAt, submissionComplete, chunks, images } = each;
@@ -154,13 +148,8 @@ export function printStatus(status: BatchStatus): void {
   }
   if (status.failedChunks.length > 0) console.log('\nfailed chunks (submit again to try them again)');
   for (const { chunk, images, attempts, reason } of status.failedChunks)
-    console.log(
-      `  ${chunk.slice(0, 8)}  ${count(images, 'image')}, ${count(attempts, 'attempt')}: ${reason}`,
-    );
+    console.log(`  ${lineOf(chunk, `${count(images, 'image')}, ${count(attempts, 'attempt')}: ${reason}`)}`);
 }
-
-/** Failures are shown up to this many; the manifest has all. */
-const shownFailures = 10;
 
 export function printCollected(collected: CollectedManifest): void {
   const { manifest, images, failed, failures, results, missingChunks, missingImages, missingResults } =
@@ -168,8 +157,7 @@ export function printCollected(collected: CollectedManifest): void {
   console.log(`${manifest}\n`);
   console.log(`images   ${images}, of which ${failed} could not be explained`);
   console.log(`results  ${results}; images of the same content share one`);
-  for (const { message } of failures.slice(0, shownFailures)) console.log(`failed   ${message}`);
-  if (failed > shownFailures) console.log(`         and ${failed - shownFailures} more`);
+  printFailures(failures, failed);
   if (missingChunks > 0)
     console.log(`missing  ${count(missingImages, 'image')} of ${count(missingChunks, 'unfinished chunk')}`);
   for (const path of missingResults) console.log(`missing  ${path}`);
@@ -184,12 +172,6 @@ function print(rows: readonly (readonly [string, string])[]): void {
 function describeRate({ rate, secondsLeft }: BatchStatus): string {
   if (rate === null) return secondsLeft === 0 ? 'all done' : 'not known yet';
   return `${rate.toFixed(1)} images/s${secondsLeft === null || secondsLeft === 0 ? '' : `, ${describeTime(secondsLeft)} left`}`;
-}
-
-function describeTime(seconds: number): string {
-  if (seconds < 90) return `${Math.ceil(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
 }
 
 /** The status again and again: a bar on a terminal, else a line each time. */
@@ -229,8 +211,4 @@ export class BatchWatch {
 
 function runningImages({ running }: BatchStatus): number {
   return running.reduce((total, { done }) => total + done, 0);
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

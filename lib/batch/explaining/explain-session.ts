@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Explanation } from '../../cam/explanation.js';
 import { captionOf, describeClasses, type SuccessReport } from '../../cam/explanation-report.js';
 import type { MethodOptions } from '../../cam/methods/registry.js';
@@ -16,8 +16,12 @@ import { topClassTargets } from '../../targets/class-targets.js';
 import { writeMaps } from '../../visualization/map-files.js';
 import { exists, type ManifestClass, recordPath, resultPath, writing } from '../output/folder.js';
 import { type BatchSpecification, digestOf, resultDigest } from '../specification/specification.js';
+import { Roots } from './roots.js';
 
-/** How a worker runs the model of a batch; no part of what comes out. */
+/** Milliseconds for trying a model's file: it may be large, on a network disk, and read by many workers at once. */
+const longestLoad = 600_000;
+
+/** How the model of a batch is run; no part of what comes out. */
 export interface SessionOptions {
   /** Default `'cpu'`. */
   readonly device?: Device;
@@ -35,17 +39,20 @@ type ResultRecord = Pick<SuccessReport, 'scores' | 'note' | 'top' | 'explained' 
 /** A loaded model that explains pictures as a batch's specification says, and keeps the results by content. */
 export class ExplainSession implements AsyncDisposable {
   readonly batchSize: number;
+  /** What bounds the pictures that are read and the results that are written. */
+  readonly roots: Roots;
   readonly #specification: BatchSpecification;
   readonly #digest: string;
   readonly #model: Model;
   readonly #explainer: Explainer;
 
-  private constructor(specification: BatchSpecification, model: Model, batchSize: number) {
+  private constructor(specification: BatchSpecification, model: Model, batchSize: number, roots: Roots) {
     const { layers, reshapeTransform, output, scores, labels, method, options } = specification;
     this.#specification = specification;
     this.#digest = resultDigest(specification);
     this.#model = model;
     this.batchSize = batchSize;
+    this.roots = roots;
     this.#explainer = new Explainer({
       model,
       method,
@@ -61,16 +68,22 @@ export class ExplainSession implements AsyncDisposable {
   }
 
   /**
-   * The file's hash is checked before it is loaded: a TorchScript file holds code.
-   * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_BATCH_MODEL`, `ERR_UNKNOWN_LAYER`, and those of `loadModel`
+   * The file's hash is checked before it is loaded, for a TorchScript file holds code, and the file is loaded in a process
+   * of its own first: one that crashes LibTorch's loader must not end a worker.
+   * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_BATCH_MODEL`, `ERR_BATCH_ROOT`, `ERR_UNKNOWN_LAYER`, and those of `loadModel`
    */
-  static async open(specification: BatchSpecification, options: SessionOptions): Promise<ExplainSession> {
+  static async open(
+    specification: BatchSpecification,
+    options: SessionOptions,
+    roots: Roots = Roots.none,
+  ): Promise<ExplainSession> {
     const { device = 'cpu', batchSize = 8, signal } = options;
-    const path = options.model ?? specification.model.path;
+    const path = options.model ?? (await roots.admit(specification.model.path));
     const { dtype, precision, arguments: given } = specification;
     const model = await loadModel(path, {
       device,
       sha256: specification.model.sha256,
+      preflight: { timeout: longestLoad },
       ...(dtype === undefined ? {} : { dtype }),
       ...(precision === undefined ? {} : { precision }),
       ...(given === undefined ? {} : { arguments: given as ModelArguments }),
@@ -84,7 +97,7 @@ export class ExplainSession implements AsyncDisposable {
       );
     });
     try {
-      return new ExplainSession(specification, model, batchSize);
+      return new ExplainSession(specification, model, batchSize, roots);
     } catch (error) {
       await model.dispose();
       throw error;
@@ -104,7 +117,8 @@ export class ExplainSession implements AsyncDisposable {
   /** The result if it is there, complete; else null. */
   async find(folder: string, key: string): Promise<ManifestClass[] | null> {
     try {
-      const record = JSON.parse(await readFile(join(folder, recordPath(key)), 'utf8')) as ResultRecord;
+      const path = await this.roots.admit(join(folder, recordPath(key)));
+      const record = JSON.parse(await readFile(path, 'utf8')) as ResultRecord;
       return (await exists(join(folder, this.outputOf(key)))) ? manifestClasses(record) : null;
     } catch {
       return null; // Not there, or cut off by a loss of power: explained again.
@@ -128,10 +142,12 @@ export class ExplainSession implements AsyncDisposable {
     const key = this.keyOf(sha256);
     const captions = described.explained.map(captionOf);
     const record: ResultRecord = { sha256, ...described, layers: explanation.layers };
+    const path = join(folder, recordPath(key));
+    await this.roots.admit(dirname(path));
     await writing(folder, async () => {
       if (format !== 'none')
         await writeMaps(image, explanation, captions, drawing, join(folder, this.outputOf(key)));
-      await writeWholeFile(join(folder, recordPath(key)), `${JSON.stringify(record)}\n`);
+      await writeWholeFile(path, `${JSON.stringify(record)}\n`);
     });
     return manifestClasses(record);
   }

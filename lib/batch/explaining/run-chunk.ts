@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises';
 import pMap from 'p-map';
 import { GradCamError } from '../../errors/errors.js';
 import type { ManifestClass, ManifestEntry } from '../output/folder.js';
-import type { ChunkSummary } from '../queue/ledger.js';
+import type { ChunkSummary } from '../output/summary.js';
 import { digestOf } from '../specification/specification.js';
 import type { ExplainSession } from './explain-session.js';
+import type { Roots } from './roots.js';
 
 type Outcome = 'computed' | 'reused' | 'duplicates' | 'failed';
 
@@ -35,7 +36,7 @@ export async function runChunk(
 
   const entryOf = async (input: string): Promise<ManifestEntry> => {
     try {
-      const content = await readPicture(input);
+      const content = await readPicture(input, session.roots);
       signal.throwIfAborted();
       const sha256 = digestOf(content);
       const earlier = byContent.get(sha256);
@@ -70,9 +71,9 @@ export async function runChunk(
 /** What is wrong with a path is the picture's fault; a file system that fails is not, and the chunk is tried again. */
 const pictureFaults = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES', 'EPERM', 'ELOOP', 'ENAMETOOLONG']);
 
-async function readPicture(path: string): Promise<Buffer> {
+async function readPicture(path: string, roots: Roots): Promise<Buffer> {
   try {
-    return await readFile(path);
+    return await readFile(await roots.admit(path));
   } catch (cause) {
     const { code = '', message } = cause as NodeJS.ErrnoException;
     if (!pictureFaults.has(code)) throw cause;

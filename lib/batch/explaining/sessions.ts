@@ -1,5 +1,7 @@
-import { readSpecification } from '../output/folder.js';
+import { readSpecification, specificationPath } from '../output/folder.js';
+import { batchId } from '../specification/specification.js';
 import { ExplainSession, type SessionOptions } from './explain-session.js';
+import type { Roots } from './roots.js';
 
 interface Opened {
   readonly key: string;
@@ -13,16 +15,18 @@ interface Opened {
  */
 export class Sessions implements AsyncDisposable {
   readonly #options: SessionOptions;
+  readonly #roots: Roots;
   readonly #opened = new Set<Opened>();
 
-  constructor(options: SessionOptions) {
+  constructor(options: SessionOptions, roots: Roots) {
     this.#options = options;
+    this.#roots = roots;
   }
 
-  /** Runs `work` with the session of a batch. */
-  async with<T>(folder: string, batch: string, work: (session: ExplainSession) => Promise<T>): Promise<T> {
-    const key = `${folder}\0${batch}`;
-    const opened = [...this.#opened].find((each) => each.key === key) ?? this.#open(key, folder, batch);
+  /** Runs `work` with the session of a batch, of which `digest` is the whole hash. */
+  async with<T>(folder: string, digest: string, work: (session: ExplainSession) => Promise<T>): Promise<T> {
+    const key = `${folder}\0${digest}`;
+    const opened = [...this.#opened].find((each) => each.key === key) ?? this.#open(key, folder, digest);
     opened.users++;
     try {
       return await work(await opened.session);
@@ -31,11 +35,12 @@ export class Sessions implements AsyncDisposable {
     }
   }
 
-  #open(key: string, folder: string, batch: string): Opened {
+  #open(key: string, folder: string, digest: string): Opened {
     const freed = this.#close((each) => each.users === 0);
     const session = freed
-      .then(() => readSpecification(folder, batch))
-      .then((specification) => ExplainSession.open(specification, this.#options));
+      .then(() => this.#roots.admit(specificationPath(folder, batchId(digest))))
+      .then(() => readSpecification(folder, digest))
+      .then((specification) => ExplainSession.open(specification, this.#options, this.#roots));
     const opened = { key, session, users: 0 };
     this.#opened.add(opened);
     session.catch(() => this.#opened.delete(opened));
