@@ -13,6 +13,7 @@ import type { DrawingTask } from '../workers/tasks.js';
 import type { ClientPicture, Workers } from '../workers/workers.js';
 import type { AdmissionGate, Ticket } from './admission.js';
 import type { FailureReason, ServerMetrics, Stage } from './metrics.js';
+import { type Trace, traceRequest } from './tracing.js';
 
 /** What a request that computes holds from before its body is read. */
 export interface Admission {
@@ -39,6 +40,8 @@ export interface Asker {
   readonly elapsed: number;
   /** Aborted when the client has gone. */
   readonly gone: AbortSignal;
+  /** Of the request, or the metadata of a call: they may hold a `traceparent`. */
+  readonly headers: Readonly<Record<string, unknown>>;
 }
 
 /** One request to a model, from the parsed body to the answer: its model, its deadline, its times. */
@@ -142,6 +145,7 @@ export class CallRunner {
     else reply.raw.once('close', onClose);
     const asker = {
       gone: gone.signal,
+      headers: request.headers,
       get elapsed() {
         return reply.elapsedTime;
       },
@@ -187,15 +191,18 @@ export class CallRunner {
     });
     given.catch(() => {});
     // The answer waits for no work that is given up, but its model and its place in the queue do.
-    const working = this.#start(ticket, asker, model, end, work);
+    const trace = traceRequest(model, asker.headers, asker.elapsed);
+    const working = this.#start(ticket, asker, model, end, trace, work);
     working.then(leave, leave);
     try {
       const answer = await Promise.race([working, given]);
       this.#metrics.succeeded(labels, asker.elapsed);
+      trace.end();
       return answer;
     } catch (error) {
       end.abort(error); // what is under way for other images of the request
       this.#metrics.failed(labels, reasonOf(error), asker.elapsed);
+      trace.end(error);
       throw error;
     } finally {
       clearTimeout(timer);
@@ -208,6 +215,7 @@ export class CallRunner {
     asker: Asker,
     model: ServedModel,
     end: AbortController,
+    trace: Trace,
     work: (call: Call) => Promise<T>,
   ): Promise<T> {
     const { signal } = end;
@@ -216,7 +224,7 @@ export class CallRunner {
     const timed = async <R>(name: Stage, inner: () => Promise<R> | R): Promise<R> => {
       signal.throwIfAborted();
       const started = performance.now();
-      const result = await inner();
+      const result = await trace.stage(name, async () => await inner());
       const took = performance.now() - started;
       this.#metrics.stage(name, model.name, took);
       if (name === 'preprocess') this.#metrics.compute('compute_input', labels, took);
@@ -240,6 +248,7 @@ export class CallRunner {
       explain: async (input, choice) => {
         const explanation = await timed('explain', () => model.explain(input, choice, signal));
         this.#metrics.timings(labels, explanation.timings);
+        trace.explained(explanation.timings, explanation.batchSize);
         return explanation;
       },
       predict: (input, given) => timed('predict', () => model.predict(input, given, signal)),

@@ -16,6 +16,7 @@ export class IncomingCall implements Asker {
   readonly log: FastifyBaseLogger;
   /** Milliseconds from its arrival to the deadline that its client set; Infinity where it set none. */
   readonly budget: number;
+  readonly headers: Readonly<Record<string, unknown>>;
   /** The messages of a stream. */
   readonly messages: PacedCall;
   /** Its room in the queue, if it has one message that computes. */
@@ -35,6 +36,7 @@ export class IncomingCall implements Asker {
     this.id = requestIdOf(metadata.get('x-request-id')[0]) ?? randomUUID();
     this.log = log.child({ request_id: this.id });
     this.budget = Number(messages.getDeadline()) - Date.now();
+    this.headers = metadata.getMap();
     this.messages = messages;
   }
 

@@ -131,6 +131,7 @@ export class Inference {
     const deadline = Math.min(ownDeadline(body) ?? Number.POSITIVE_INFINITY, incoming.budget - started);
     const asker = {
       gone: incoming.gone,
+      headers: incoming.headers,
       get elapsed() {
         return incoming.elapsed - started;
       },
