@@ -7,6 +7,8 @@ import test from 'ava';
 import { createServer } from 'node-gradcam/server';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
+import { asStored, describeIn } from '../helpers/dense-server.js';
+import { liteModel } from '../helpers/fixtures.js';
 import { rootPath } from '../helpers/root.js';
 import { photoPath, type RunningServer, startServer } from '../helpers/server.js';
 import { testWith } from '../helpers/test-with.js';
@@ -23,8 +25,24 @@ const withCurl = testWith('curl');
 let running: RunningServer;
 const folder = mkdtempSync(join(tmpdir(), 'gradcam-docs-'));
 test.before(async () => {
-  running = await startServer({ maxBatch: 2, modelControl: true });
+  const dense = await describeIn(folder, {
+    segmenter: {
+      file: 'detection/deeplabv3.pt',
+      sidecar: {
+        task: 'segmentation',
+        output: 'out',
+        labels: ['background', 'car', 'bus', 'cat'],
+        input: { width: 64, height: 48, ...asStored },
+      },
+    },
+    detector: {
+      file: 'box-targets/finds.pt',
+      sidecar: { task: 'detection', layer: 'conv', input: { width: 24, height: 24, ...asStored } },
+    },
+  });
+  running = await startServer({ models: { lite: liteModel, ...dense }, maxBatch: 2, modelControl: true });
   copyFileSync(photoPath, join(folder, 'cat.png'));
+  copyFileSync(photoPath, join(folder, 'street.jpg'));
 });
 test.after.always(async () => {
   await running.server.close();

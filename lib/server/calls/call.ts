@@ -10,6 +10,8 @@ import type { Tensor } from '../../tensor/tensor.js';
 import type { CheckedServerOptions } from '../configuration/options.js';
 import type { ModelRegistry } from '../models/registry.js';
 import type { ExplainChoice, ServedModel } from '../models/served-model.js';
+import type { AskedImage, ChosenTargets } from '../targets/choice.js';
+import { chooseTargets } from '../targets/choose-targets.js';
 import type { AdmissionGate, Ticket } from './admission.js';
 import type { FailureReason, ServerMetrics, Stage } from './metrics.js';
 
@@ -42,6 +44,12 @@ export interface Call {
   decode(bytes: Uint8Array): Promise<LoadedImage>;
   explain(input: Tensor | readonly Tensor[], choice: ExplainChoice): Promise<Explanation>;
   predict(input: Tensor | readonly Tensor[], given: ModelArguments | undefined): Promise<ModelOutput>;
+  /** What to explain of each image, as it is asked for. */
+  choose(
+    input: readonly Tensor[],
+    images: readonly AskedImage[],
+    given: ModelArguments | undefined,
+  ): Promise<ChosenTargets[]>;
   /** Runs a stage and takes its time. */
   stage<T>(name: 'preprocess' | 'postprocess', work: () => Promise<T> | T): Promise<T>;
   /** Milliseconds since the request came. */
@@ -168,6 +176,8 @@ export class CallRunner {
       if (name === 'postprocess') this.#metrics.compute('compute_output', labels, took);
       return result;
     };
+    const predict: Call['predict'] = (input, given) =>
+      timed('predict', () => model.predict(input, given, signal));
     return await work({
       model,
       signal,
@@ -181,7 +191,9 @@ export class CallRunner {
         this.#metrics.timings(labels, explanation.timings);
         return explanation;
       },
-      predict: (input, given) => timed('predict', () => model.predict(input, given, signal)),
+      predict,
+      choose: (input, images, given) =>
+        chooseTargets({ sidecar: model.sidecar, predict }, input, images, given),
       stage: timed,
       get elapsed() {
         return reply.elapsedTime;

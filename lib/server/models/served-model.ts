@@ -9,16 +9,18 @@ import { type Device, loadModel } from '../../model/load-model.js';
 import { type Inspection, Model } from '../../model/model.js';
 import type { ModelOutput } from '../../model/output.js';
 import type { TargetLayer } from '../../model/target-layers.js';
-import { findClass } from '../../sidecar/labels.js';
 import {
   explainedPart,
   imageOptions,
   loadSidecar,
   modelOptions,
   type Sidecar,
+  type Task,
 } from '../../sidecar/sidecar.js';
 import { Tensor } from '../../tensor/tensor.js';
 import type { ModelDefinition } from '../configuration/options.js';
+import { chooseTargets, targetsOf } from '../targets/choose-targets.js';
+import { inputFrame } from '../targets/picture-frame.js';
 
 /** Reshape transforms that have a name: all that a request may ask for. */
 export const reshapeNames = ['tokens', 'nhwc', 'featurePyramid', 'none'] as const;
@@ -109,6 +111,11 @@ export class ServedModel {
     return this.model.takesImageList || Model.runsImagesAlone(this.model, 'forward') ? 1 : this.maxBatch;
   }
 
+  /** What the model does, and so what of it is explained. */
+  get task(): Task {
+    return this.sidecar?.task ?? 'classification';
+  }
+
   get defaultMethod(): MethodName {
     return this.definition.method ?? 'gradcam';
   }
@@ -127,14 +134,6 @@ export class ServedModel {
   get inputShape(): readonly [number, number, number] {
     const { channels = 3, height = 224, width = 224 } = this.sidecar?.input ?? {};
     return [channels, height, width];
-  }
-
-  /**
-   * The class that a client means by an index or a label.
-   * @throws {GradCamError} `ERR_UNKNOWN_LABEL`
-   */
-  findClass(query: string | number): number {
-    return typeof query === 'number' ? query : findClass(this.sidecar?.labels, query);
   }
 
   /** All layers with their output shapes, from one forward on zeros; found once. */
@@ -169,7 +168,18 @@ export class ServedModel {
   async tryOut(signal: AbortSignal): Promise<void> {
     using input = this.#zeros();
     // A class, since which side of one output zeros are on may not be told.
-    using _ = await this.explain(input, { targets: 0 }, signal);
+    const wish = this.task === 'classification' ? { classes: [0] } : {};
+    const source = {
+      sidecar: this.sidecar,
+      predict: (tensors: readonly Tensor[]) => this.predict(tensors, undefined, signal),
+    };
+    try {
+      const chosen = await chooseTargets(source, [input], [{ wish, frame: inputFrame }], undefined);
+      using _ = await this.explain(input, { targets: targetsOf(chosen) }, signal);
+    } catch (error) {
+      // In zeros there is nothing to detect.
+      if ((error as { code?: string }).code !== 'ERR_NO_DETECTION') throw error;
+    }
   }
 
   async #suggestedLayer(): Promise<string | undefined> {

@@ -1,13 +1,16 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { rankClasses } from '../../../cam/explanation-report.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { Tensor } from '../../../tensor/tensor.js';
 import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
+import { type ChosenTargets, checkWish, type TargetWish } from '../../targets/choice.js';
+import { targetsOf } from '../../targets/choose-targets.js';
+import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
+import { reportTargets } from '../../targets/report.js';
 import { flatten, nest } from '../nested-numbers.js';
 import {
   argumentsSchema,
@@ -25,6 +28,15 @@ import {
   scoresReport,
   unchecked,
 } from '../schemas.js';
+import {
+  boxSchema,
+  cornersSchema,
+  explainedSchema,
+  foundReport,
+  reportExplained,
+  reportFound,
+  taskSchema,
+} from '../target-schemas.js';
 
 // KServe's first protocol. Its :explain has no standard body: ours takes the options beside `instances`, and a class
 // of its own for each instance.
@@ -36,6 +48,7 @@ const nestedNumbers = z
   .min(1)
   .describe('Nested numbers [C, H, W], as the model takes them');
 const classes = z.union([classSchema, z.array(classSchema).min(1).max(100)]);
+const boxes = z.union([boxSchema, z.array(cornersSchema).min(1).max(100)]);
 const instanceSchema = z.union([
   z
     .strictObject({
@@ -44,6 +57,7 @@ const instanceSchema = z.union([
       image_bytes: z.strictObject({ b64: base64 }).optional(),
       data: base64.optional().describe("As b64: TorchServe's name"),
       class: classes.optional().describe('For this instance; several are explained from one forward'),
+      box: boxes.optional().describe('For this instance, of a detector'),
     })
     .meta({ id: 'Instance' }),
   nestedNumbers,
@@ -59,6 +73,8 @@ const predictBody = z.strictObject(common);
 const explainBody = z.strictObject({
   ...common,
   class: classes.optional().describe('For all instances that have none of their own'),
+  box: boxes.optional().describe('Instead, of a detector: a box that it finds, or several by their corners'),
+  top: z.number().int().min(1).max(20).optional().describe('Instead: so many of what the model is surest of'),
   layer: z.union([layerSchema, z.array(layerSchema).min(1).max(100)]).optional(),
   reshape: reshapeSchema.optional(),
   method: methodSchema.optional(),
@@ -77,10 +93,10 @@ const explanationSchema = z.object({
   layers: z.array(layerReportSchema),
   ...scoresReport,
   top: z.array(classReportSchema),
+  task: taskSchema,
+  ...foundReport,
   maps: z.array(
-    classReportSchema.extend({
-      score: z.number(),
-      has_positive_evidence: z.boolean(),
+    explainedSchema.extend({
       shape: z.array(z.number().int()),
       heatmap: unchecked('Nested numbers, or base64 of float32, 0 to 1').optional(),
     }),
@@ -143,7 +159,8 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
         call.setImages(instances.length);
         const predictions = await Promise.all(
           instances.map(async (instance, index) => {
-            using input = await readInstance(call, instance, index);
+            const { tensor } = await readInstance(call, instance, index);
+            using input = tensor;
             return plainOutput(await call.predict(input, given));
           }),
         );
@@ -176,8 +193,12 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
   );
 }
 
-/** `[1, C, H, W]` from nested numbers or from a picture. */
-async function readInstance(call: Call, instance: unknown, index: number): Promise<Tensor> {
+/** `[1, C, H, W]` from nested numbers or from a picture, and where it lies in that. */
+async function readInstance(
+  call: Call,
+  instance: unknown,
+  index: number,
+): Promise<{ tensor: Tensor; frame: PictureFrame }> {
   const name = `instances[${index}]`;
   return await call.stage('preprocess', async () => {
     const fields = Array.isArray(instance)
@@ -192,10 +213,32 @@ async function readInstance(call: Call, instance: unknown, index: number): Promi
     const picture = b64 ?? image_bytes?.b64 ?? data;
     if ((tensor === undefined) === (picture === undefined))
       throw invalidRequest(`${name} needs nested numbers, or one of tensor, b64, image_bytes and data.`);
-    if (picture !== undefined) return (await call.decode(Buffer.from(picture, 'base64'))).tensor;
+    if (picture !== undefined) {
+      const image = await call.decode(Buffer.from(picture, 'base64'));
+      return { tensor: image.tensor, frame: frameOf(image.geometry) };
+    }
     const flat = flatten(tensor, name, Float32Array);
-    return Tensor.from(flat.data, [1, ...flat.shape]);
+    return { tensor: Tensor.from(flat.data, [1, ...flat.shape]), frame: inputFrame };
   });
+}
+
+/** What is wanted of an instance: its own, else what is wanted of all. */
+function wishOf(body: ExplainBody, instance: unknown): TargetWish {
+  const own = Array.isArray(instance) ? {} : (instance as Pick<ExplainBody, 'class' | 'box'>);
+  const {
+    class: asked,
+    box,
+    top,
+  } = own.class !== undefined || own.box !== undefined ? { ...own, top: undefined } : body;
+  return {
+    classes: asked === undefined || Array.isArray(asked) ? asked : [asked],
+    boxes: box === undefined ? undefined : isSeveral(box) ? box : [box],
+    top,
+  };
+}
+
+function isSeveral(box: NonNullable<ExplainBody['box']>): box is [number, number, number, number][] {
+  return Array.isArray(box) && Array.isArray(box[0]);
 }
 
 async function explainInstance(
@@ -204,36 +247,37 @@ async function explainInstance(
   instance: unknown,
   index: number,
 ): Promise<ExplanationAnswer> {
-  const own = Array.isArray(instance) ? undefined : (instance as { class?: ExplainBody['class'] }).class;
-  const asked = own ?? body.class;
-  const wanted = asked === undefined || Array.isArray(asked) ? asked : [asked];
   const { model } = call;
-  using input = await readInstance(call, instance, index);
+  const wish = wishOf(body, instance);
+  checkWish(wish, model.task);
+  const { tensor, frame } = await readInstance(call, instance, index);
+  using input = tensor;
+  const [chosen] = (await call.choose([input], [{ wish, frame }], body.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
     method: body.method,
     layers: typeof body.layer === 'string' ? [body.layer] : body.layer,
     reshape: body.reshape,
     arguments: body.arguments,
     upsample: body.upsample,
-    targets: wanted === undefined ? undefined : [wanted.map((each) => model.findClass(each))],
+    targets: targetsOf([chosen]),
     augSmooth: body.aug_smooth,
     eigenSmooth: body.eigen_smooth,
   });
   return await call.stage('postprocess', () => {
-    const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
+    const { scores, note, top, explained } = reportTargets(explanation, chosen, model.sidecar);
     const values = explanation.heatmaps.toTypedArray() as Float32Array;
     const shape = explanation.heatmaps.shape.slice(1);
     const size = shape.reduce((product, length) => product * length, 1);
     return {
       method: body.method ?? model.defaultMethod,
       layers: explanation.layers.map(reportLayer),
+      task: model.task,
       scores,
       note,
+      ...reportFound(chosen),
       top: top.map(reportClass),
       maps: explained.map((each, position) => ({
-        ...reportClass(each),
-        score: each.score,
-        has_positive_evidence: each.hasPositiveEvidence,
+        ...reportExplained(each),
         shape,
         ...heatmapAs(body.heatmap, values.subarray(position * size, (position + 1) * size), shape),
       })),

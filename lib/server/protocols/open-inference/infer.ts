@@ -2,11 +2,16 @@ import type { Explanation } from '../../../cam/explanation.js';
 import type { ModelArguments } from '../../../model/arguments.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { spellLayer } from '../../../model/target-layers.js';
+import { pathToDetections } from '../../../targets/detections.js';
 import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
+import type { ChosenTargets, TargetWish } from '../../targets/choice.js';
+import { targetsOf } from '../../targets/choose-targets.js';
+import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
 import type { InferBody } from './schemas.js';
+import { isTargetInput, readWishes } from './target-inputs.js';
 import {
   joinTensors,
   type NamedTensor,
@@ -17,13 +22,15 @@ import {
   writeOutput,
 } from './tensors.js';
 
-/** `output` is the model's own; the others are of explains, one row for each image and class. */
-export const outputNames = ['output', 'heatmap', 'scores', 'classes', 'images'] as const;
+/** `output` is the model's own; the others are of explains, one row for each image and target. `boxes` are detectors'. */
+export const outputNames = ['output', 'heatmap', 'scores', 'classes', 'images', 'boxes'] as const;
 const ofExplains: readonly string[] = outputNames.filter((name) => name !== 'output');
 const explainParameters = [
   'method',
   'layer',
   'class',
+  'box',
+  'top',
   'reshape',
   'upsample',
   'aug_smooth',
@@ -47,6 +54,7 @@ interface Part {
   readonly tensors: readonly Tensor[];
   readonly images: number;
   readonly start: number;
+  readonly frame: PictureFrame;
 }
 
 export async function infer(call: Call, body: InferBody, binary: Buffer | null): Promise<InferAnswer> {
@@ -55,24 +63,24 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
   const explains =
     wanted?.some((name) => ofExplains.includes(name)) ||
     explainParameters.some((name) => asked[name] !== undefined) ||
-    body.inputs.some(({ name }) => name === 'class');
-  const { inputs, classes } = await call.stage('preprocess', () => {
+    body.inputs.some(({ name }) => isTargetInput(name));
+  const { inputs, wanted: wantedInputs } = await call.stage('preprocess', () => {
     const read = readInputs(body.inputs, binary);
     return {
-      inputs: read.filter(({ name }) => name !== 'class'),
-      classes: read.find(({ name }) => name === 'class'),
+      inputs: read.filter(({ name }) => !isTargetInput(name)),
+      wanted: read.filter(({ name }) => isTargetInput(name)),
     };
   });
   const images = countImages(inputs);
   call.setImages(images);
-  const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
   const choice = explains ? readChoice(call, asked) : null;
-  const targets = explains ? readClasses(call, asked.class, classes, images) : undefined;
+  const wishes = explains ? readWishes(call, asked, wantedInputs, images) : [];
+  const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
   const results = await Promise.all(
     parts.map(async (part) => {
       try {
         return choice
-          ? await explainPart(call, part, choice, targets)
+          ? await explainPart(call, part, choice, wishes)
           : await predictPart(call, part, asked.arguments);
       } finally {
         for (const tensor of part.tensors) tensor.dispose();
@@ -101,8 +109,8 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
     if (inputs.length > 1) throw invalidRequest('Pictures (BYTES) are for models with one input.');
     return await Promise.all(
       first.elements.map(async (element, start) => {
-        const { tensor } = await call.decode(element);
-        return { tensors: [tensor], images: 1, start };
+        const { tensor, geometry } = await call.decode(element);
+        return { tensors: [tensor], images: 1, start, frame: frameOf(geometry) };
       }),
     );
   }
@@ -118,7 +126,7 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
       const values = input.values.subarray(start * step, (start + length) * step) as TensorData;
       return Tensor.from(values, [length, ...inner]);
     });
-    parts.push({ tensors, images: length, start });
+    parts.push({ tensors, images: length, start, frame: inputFrame });
   }
   return parts;
 }
@@ -136,35 +144,6 @@ function readChoice(call: Call, asked: NonNullable<InferBody['parameters']>): Ex
   };
 }
 
-/** For each image its classes, from the input `class`, or from the parameter for all; undefined for those predicted. */
-function readClasses(
-  call: Call,
-  forAll: number | string | undefined,
-  input: ReadInput | undefined,
-  images: number,
-): number[][] | undefined {
-  if (input === undefined) {
-    if (forAll === undefined) return undefined;
-    const category = call.model.findClass(forAll);
-    return Array.from({ length: images }, () => [category]);
-  }
-  if (forAll !== undefined) throw invalidRequest('Give class as a parameter or as an input, not both.');
-  if (
-    'elements' in input ||
-    input.shape[0] !== images ||
-    input.shape.length > 2 ||
-    input.values.length < images
-  )
-    throw invalidRequest(`The input class needs numbers of shape [${images}] or [${images}, classes].`);
-  const perImage = input.values.length / images;
-  return Array.from({ length: images }, (_, index) =>
-    Array.from(
-      input.values.subarray(index * perImage, (index + 1) * perImage) as ArrayLike<number | bigint>,
-      Number,
-    ),
-  );
-}
-
 interface PartResult {
   readonly tensors: readonly NamedTensor[];
   readonly parameters: Record<string, string | number>;
@@ -172,15 +151,17 @@ interface PartResult {
 
 async function explainPart(
   call: Call,
-  { tensors, images, start }: Part,
+  { tensors, images, start, frame }: Part,
   choice: ExplainChoice,
-  classes: number[][] | undefined,
+  wishes: readonly TargetWish[],
 ): Promise<PartResult> {
-  const targets = classes?.slice(start, start + images);
-  using explanation = await call.explain(tensors, { ...choice, targets });
-  const output = selectOutput(explanation.outputs, call.model.sidecar?.output);
+  const { model } = call;
+  const asking = wishes.slice(start, start + images).map((wish) => ({ wish, frame }));
+  const chosen = await call.choose(tensors, asking, choice.arguments);
+  using explanation = await call.explain(tensors, { ...choice, targets: targetsOf(chosen) });
+  const output = selectOutput(explanation.outputs, model.sidecar?.output);
   return {
-    tensors: [...nameOutputs(output), ...nameMaps(explanation, start)],
+    tensors: [...nameOutputs(call, output, start), ...nameMaps(explanation, chosen, start)],
     parameters: {
       method: choice.method ?? '',
       layer: explanation.layers.map(({ path, output }) => spellLayer(path, output)).join(','),
@@ -195,8 +176,14 @@ function computeTime({ timings: { plan, forward, backward, cam } }: Explanation)
   return plan + forward + backward + cam;
 }
 
-function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[] {
+function nameMaps(
+  { heatmaps, maps }: Explanation,
+  chosen: readonly ChosenTargets[],
+  start: number,
+): NamedTensor[] {
   const shape = [maps.length];
+  const targets = maps.map(({ imageIndex, targetIndex }) => chosen[imageIndex]?.explained?.[targetIndex]);
+  const boxes = targets.flatMap((target) => target?.box?.corners ?? []);
   return [
     nameTensor('heatmap', heatmaps),
     { name: 'scores', shape, datatype: 'FP32', values: Float32Array.from(maps, ({ score }) => score) },
@@ -204,7 +191,9 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
       name: 'classes',
       shape,
       datatype: 'INT64',
-      values: BigInt64Array.from(maps, ({ classIndex }) => BigInt(classIndex ?? -1)),
+      values: BigInt64Array.from(maps, ({ classIndex }, index) =>
+        BigInt(classIndex ?? targets[index]?.classIndex ?? -1),
+      ),
     },
     {
       name: 'images',
@@ -212,24 +201,49 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
       datatype: 'INT64',
       values: BigInt64Array.from(maps, ({ imageIndex }) => BigInt(start + imageIndex)),
     },
+    ...(boxes.length === 4 * maps.length
+      ? [
+          {
+            name: 'boxes',
+            shape: [maps.length, 4],
+            datatype: 'FP32',
+            values: Float32Array.from(boxes),
+          } as const,
+        ]
+      : []),
   ];
 }
 
 async function predictPart(
   call: Call,
-  { tensors }: Part,
+  { tensors, start }: Part,
   given: ModelArguments | undefined,
 ): Promise<PartResult> {
   const output = await call.predict(tensors, given);
-  const named = nameOutputs(output);
+  const named = nameOutputs(call, output, start);
   return { tensors: named, parameters: {} };
 }
 
-/** The tensors of a model's output: `output`, or for several `output.KEY`. */
-function nameOutputs(output: ModelOutput, name = 'output'): NamedTensor[] {
-  if (output instanceof Tensor) return [nameTensor(name, output)];
-  if (typeof output !== 'object' || output === null) return [];
-  return Object.entries(output).flatMap(([key, inner]) => nameOutputs(inner, `${name}.${key}`));
+/**
+ * The tensors of a model's output: `output`, or for several `output.KEY`. What a model gives for each image of a list, as
+ * detectors do, bears the image's position in the request.
+ */
+function nameOutputs({ model }: Call, output: ModelOutput, start: number): NamedTensor[] {
+  const listed = model.model.takesImageList ? pathToDetections(output) : null;
+  const name = (
+    value: ModelOutput,
+    path: string,
+    list: readonly (string | number)[] | null,
+  ): NamedTensor[] => {
+    if (value instanceof Tensor) return [nameTensor(path, value)];
+    if (typeof value !== 'object' || value === null) return [];
+    return Object.entries(value).flatMap(([key, inner]) => {
+      const position = list?.length === 0 ? start + Number(key) : key;
+      const inside = list !== null && String(list[0]) === key ? list.slice(1) : null;
+      return name(inner, `${path}.${position}`, inside);
+    });
+  };
+  return name(output, 'output', listed);
 }
 
 function write(
@@ -237,7 +251,7 @@ function write(
   { id, parameters, outputs }: InferBody,
   results: readonly PartResult[],
 ): InferAnswer {
-  const names = results[0]?.tensors.map(({ name }) => name) ?? [];
+  const names = [...new Set(results.flatMap(({ tensors }) => tensors.map(({ name }) => name)))];
   const asked: NonNullable<InferBody['outputs']> = outputs ?? names.map((name) => ({ name }));
   const bytes: Buffer[] = [];
   const written = asked.map((output) => {

@@ -119,12 +119,14 @@ function describe(served: ServedModel) {
     scores: { datatype: 'FP32', shape: [-1] },
     classes: { datatype: 'INT64', shape: [-1] },
     images: { datatype: 'INT64', shape: [-1] },
+    boxes: { datatype: 'FP32', shape: [-1, 4] },
   };
+  const given = outputNames.filter((name) => name !== 'boxes' || served.task === 'detection');
   return {
     name: served.name,
     versions: [served.version],
     platform: 'pytorch_torchscript',
     inputs: [{ name: 'input', datatype: 'FP32', shape: [-1, channels, height, width] }],
-    outputs: outputNames.map((name) => ({ name, ...shapes[name] })),
+    outputs: given.map((name) => ({ name, ...shapes[name] })),
   };
 }

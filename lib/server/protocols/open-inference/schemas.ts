@@ -7,6 +7,7 @@ import {
   reshapeSchema,
   unchecked,
 } from '../schemas.js';
+import { boxTextSchema } from '../target-schemas.js';
 
 // What an inference takes and gives.
 
@@ -24,6 +25,8 @@ export const inferBody = z.strictObject({
       method: methodSchema.optional(),
       layer: z.string().min(1).max(2000).optional().describe('Several with commas between them'),
       class: classSchema.optional().describe('For all images'),
+      box: boxTextSchema.optional(),
+      top: z.number().int().min(1).max(20).optional().describe('So many of what the model is surest of'),
       reshape: reshapeSchema.optional(),
       arguments: argumentsTextSchema.optional(),
       upsample: z.boolean().optional().describe("False: maps of the layer's size"),
@@ -46,7 +49,7 @@ export const inferBody = z.strictObject({
     .min(1)
     .max(32)
     .describe(
-      "The model's inputs in order, and `class`, INT64 [images] or [images, classes], for a class for each image",
+      "The model's inputs in order, and for a target for each image `class`, INT64 [images] or [images, classes], or of detectors `box`, FP32 [images, 4] or [images, boxes, 4]",
     ),
   outputs: z
     .array(z.strictObject({ name: z.string().max(200), parameters: parameters.optional() }))

@@ -2,12 +2,11 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import type { Explanation } from '../../../cam/explanation.js';
-import { captionOf, rankClasses, statisticsOf } from '../../../cam/explanation-report.js';
+import { statisticsOf } from '../../../cam/explanation-report.js';
 import { methodNames } from '../../../cam/methods/registry.js';
 import type { LoadedImage } from '../../../image/load-image.js';
 import type { InspectedLayer, Layer } from '../../../model/model.js';
 import { spellLayer } from '../../../model/target-layers.js';
-import { topClassTargets } from '../../../targets/class-targets.js';
 import { tensorToNpy } from '../../../tensor/files.js';
 import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import { drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../../visualization/draw-maps.js';
@@ -15,7 +14,12 @@ import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { ServedModel } from '../../models/served-model.js';
+import { type ChosenTargets, checkWish } from '../../targets/choice.js';
+import { targetsOf } from '../../targets/choose-targets.js';
+import { frameOf } from '../../targets/picture-frame.js';
+import { reportTargets, targetCaption } from '../../targets/report.js';
 import { errorSchema, modelParams, reportClass, reportLayer } from '../schemas.js';
+import { reportExplained, reportFound } from '../target-schemas.js';
 import {
   type Answer,
   answerSchema,
@@ -115,6 +119,7 @@ async function describeModel(served: ServedModel): Promise<z.output<typeof descr
     name: served.name,
     version: served.version,
     title: sidecar?.name ?? served.name,
+    task: served.task,
     description: sidecar?.description ?? null,
     input: { width, height, channels },
     labels: sidecar?.labels ? [...sidecar.labels] : null,
@@ -193,32 +198,33 @@ async function explainPicture(
   format: Format,
   now: () => Pick<Answer, 'pending' | 'request_id'>,
 ): Promise<{ batchSize: number; body: Buffer | Answer }> {
-  if (asked.class && asked.top) throw invalidRequest('Give class or top, not both.');
+  const wish = { classes: asked.class, boxes: asked.box, top: asked.top };
+  checkWish(wish, call.model.task);
   const drawing = readDrawing(asked);
   const { model } = call;
-  const classes = asked.class?.map((each) => model.findClass(each));
-  const targets = classes ? [classes] : [topClassTargets(asked.top ?? 1)];
   const started = performance.now();
   const image = await call.stage('preprocess', () => call.decode(bytes));
   const decode = performance.now() - started;
   using input = image.tensor;
+  const asking = [{ wish, frame: frameOf(image.geometry) }];
+  const [chosen] = (await call.choose([input], asking, asked.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
     method: asked.method,
     layers: asked.layer,
     reshape: asked.reshape,
-    targets,
+    targets: targetsOf([chosen]),
     arguments: asked.arguments,
     augSmooth: asked.aug_smooth,
     eigenSmooth: asked.eigen_smooth,
   });
   const { batchSize } = explanation;
   const body = await call.stage('postprocess', async () => {
-    if (format === 'json') return describe(call, asked, image, explanation, decode, now());
+    if (format === 'json') return describe(call, asked, image, { explanation, chosen }, decode, now());
     const maps = explanation.maps.map((_, index) => explanation.heatmaps.at(index));
     if (format === 'npy')
       return tensorToNpy(asked.original ? mapsOfOriginal(image, maps) : explanation.heatmaps);
-    const { explained } = rankClasses(explanation, model.sidecar ?? {});
-    const captions = explained.map(captionOf);
+    const { explained } = reportTargets(explanation, chosen, model.sidecar);
+    const captions = explained.map(targetCaption);
     const picture = await drawMaps(image, maps, captions, drawing);
     return await picture.toBuffer(format, asked.quality === undefined ? {} : { quality: asked.quality });
   });
@@ -229,27 +235,27 @@ function describe(
   { model, elapsed }: Call,
   { method }: Query,
   image: LoadedImage,
-  explanation: Explanation,
+  { explanation, chosen }: { readonly explanation: Explanation; readonly chosen: ChosenTargets },
   decode: number,
   now: Pick<Answer, 'pending' | 'request_id'>,
 ): Answer {
-  const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
+  const { scores, note, top, explained } = reportTargets(explanation, chosen, model.sidecar);
   const { geometry } = image;
   return {
     model: model.name,
     version: model.version,
     method: method ?? model.defaultMethod,
     layers: explanation.layers.map(reportLayer),
+    task: model.task,
     scores,
     note,
+    ...reportFound(chosen),
     top: top.map(reportClass),
     explained: explained.map((each, index) => {
       using heatmap = explanation.heatmaps.at(index);
       const map = statisticsOf(heatmap);
       return {
-        ...reportClass(each),
-        score: each.score,
-        has_positive_evidence: each.hasPositiveEvidence,
+        ...reportExplained(each),
         mean: map.mean,
         hot_share: map.hotShare,
         peak: map.peak,

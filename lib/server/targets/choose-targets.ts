@@ -1,0 +1,49 @@
+import type { ModelArguments } from '../../model/arguments.js';
+import { disposeOutput } from '../../model/output.js';
+import { findClass } from '../../sidecar/labels.js';
+import { topClassTargets } from '../../targets/class-targets.js';
+import type { TargetLike } from '../../targets/target.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import { chooseBoxes } from './boxes.js';
+import { chooseCategories } from './categories.js';
+import { type AskedImage, type ChosenTargets, checkWish, type TargetSource } from './choice.js';
+
+/**
+ * What is explained of each image. A class is known before the model has run; pixels and boxes are found in what it gives,
+ * so that it runs once without gradients first.
+ * @param input - the model's inputs for the images
+ * @throws {GradCamError} `ERR_INVALID_REQUEST`, `ERR_UNKNOWN_LABEL`, `ERR_NO_DETECTION`, and as `Model.forward`
+ */
+export async function chooseTargets(
+  source: TargetSource,
+  input: readonly Tensor[],
+  images: readonly AskedImage[],
+  given: ModelArguments | undefined,
+): Promise<ChosenTargets[]> {
+  const { sidecar } = source;
+  const task = sidecar?.task ?? 'classification';
+  for (const { wish } of images) checkWish(wish, task);
+  if (task === 'classification')
+    return images.map(({ wish: { classes, top } }) => ({
+      targets:
+        classes?.map((query) => (typeof query === 'number' ? query : findClass(sidecar?.labels, query))) ??
+        (top === undefined ? undefined : topClassTargets(top)),
+      explained: null,
+      boxes: null,
+      categories: null,
+    }));
+  const output = await source.predict(input, given);
+  try {
+    return task === 'segmentation'
+      ? chooseCategories(output, images, sidecar)
+      : chooseBoxes(output, images, sidecar);
+  } finally {
+    disposeOutput(output);
+  }
+}
+
+/** For an explain of these images; undefined where nothing is asked of any. */
+export function targetsOf(chosen: readonly ChosenTargets[]): (readonly TargetLike[])[] | undefined {
+  if (chosen.every(({ targets }) => targets === undefined)) return undefined;
+  return chosen.map(({ targets }) => targets ?? topClassTargets(1));
+}
