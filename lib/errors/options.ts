@@ -14,7 +14,7 @@ export function readOptions<T extends object>(
   const unknown = Object.keys(copy).find((key) => !(known as readonly string[]).includes(key));
   if (unknown !== undefined) {
     const error = new TypeError(
-      `Unknown option '${unknown}' in ${name}. The options are: ${known.join(', ')}.`,
+      `Unknown option '${unknown}' in ${name}. ${known.length === 0 ? 'There are none.' : `The options are: ${known.join(', ')}.`}`,
     );
     throw Object.assign(error, { code: 'ERR_UNKNOWN_OPTION' });
   }

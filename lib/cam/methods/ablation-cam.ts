@@ -1,7 +1,6 @@
-import { argumentOutOfRange } from '../../errors/errors.js';
 import { ownOptions } from '../../errors/options.js';
 import { BaseCAM, type CAMOptions } from '../base-cam.js';
-import { checkBatchSize } from './score-cam.js';
+import { readMethodOptions } from './method-options.js';
 
 export interface AblationCAMOptions extends CAMOptions {
   /** Channels that are left out in one run of the model's tail, each in a row of its own. Default 64. */
@@ -20,16 +19,11 @@ export interface AblationCAMOptions extends CAMOptions {
 export class AblationCAM extends BaseCAM {
   protected override readonly method: { name: 'AblationCAM'; batchSize: number; ratioToAblate: number };
 
-  /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
+  /** @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
   constructor(options: AblationCAMOptions) {
     const { batchSize = 64, ratioChannelsToAblate = 1, ...common } = ownOptions(options);
     super(common);
-    if (!(ratioChannelsToAblate > 0 && ratioChannelsToAblate <= 1))
-      throw argumentOutOfRange('ratioChannelsToAblate', 'a number above 0, up to 1', ratioChannelsToAblate);
-    this.method = {
-      name: 'AblationCAM',
-      batchSize: checkBatchSize(batchSize),
-      ratioToAblate: ratioChannelsToAblate,
-    };
+    readMethodOptions('ablationcam', { batchSize, ratioChannelsToAblate });
+    this.method = { name: 'AblationCAM', batchSize, ratioToAblate: ratioChannelsToAblate };
   }
 }

@@ -1,6 +1,6 @@
-import { argumentOutOfRange, invalidArgumentType } from '../../errors/errors.js';
 import { ownOptions } from '../../errors/options.js';
 import { BaseCAM, type CAMOptions } from '../base-cam.js';
+import { readMethodOptions } from './method-options.js';
 
 // Methods that project or select activations. The formulas are in native/core/cam/cam_methods.cc.
 
@@ -33,12 +33,11 @@ export interface FEMOptions extends CAMOptions {
 export class FEM extends BaseCAM {
   protected override readonly method: { name: 'FEM'; femDeviations: number };
 
-  /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
+  /** @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
   constructor(options: FEMOptions) {
     const { k = 2, ...common } = ownOptions(options);
     super(common);
-    if (typeof k !== 'number') throw invalidArgumentType('k', 'a number', k);
-    if (!Number.isFinite(k)) throw argumentOutOfRange('k', 'a finite number', k);
+    readMethodOptions('fem', { k });
     this.method = { name: 'FEM', femDeviations: k };
   }
 }
@@ -52,12 +51,11 @@ export interface RandomCAMOptions extends CAMOptions {
 export class RandomCAM extends BaseCAM {
   protected override readonly method: { name: 'RandomCAM'; seed: number };
 
-  /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
+  /** @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
   constructor(options: RandomCAMOptions) {
     const { seed = 0, ...common } = ownOptions(options);
     super(common);
-    if (!Number.isSafeInteger(seed) || seed < 0)
-      throw argumentOutOfRange('seed', 'an integer of at least 0', seed);
+    readMethodOptions('randomcam', { seed });
     this.method = { name: 'RandomCAM', seed };
   }
 }

@@ -1,6 +1,6 @@
-import { invalidArgumentType } from '../../errors/errors.js';
 import { ownOptions } from '../../errors/options.js';
 import { BaseCAM, type CAMOptions } from '../base-cam.js';
+import { readMethodOptions } from './method-options.js';
 
 export interface ClassActivationMappingOptions extends CAMOptions {
   /**
@@ -22,7 +22,7 @@ export class CAM extends BaseCAM {
   constructor(options: ClassActivationMappingOptions) {
     const { linear = '', ...common } = ownOptions(options);
     super(common);
-    if (typeof linear !== 'string') throw invalidArgumentType('linear', "a linear layer's path", linear);
+    readMethodOptions('cam', { linear });
     this.method = { name: 'CAM', linear };
   }
 }

@@ -1,18 +1,11 @@
 import type { NativeTarget } from '../../addon/addon.js';
-import { argumentOutOfRange, invalidArgumentType } from '../../errors/errors.js';
 import { ownOptions } from '../../errors/options.js';
 import { BaseCAM, type CAMOptions } from '../base-cam.js';
-
-const bases = {
-  gradcam: 'GradCAM',
-  layercam: 'LayerCAM',
-  'gradcam++': 'GradCAMPlusPlus',
-  hirescam: 'HiResCAM',
-} as const;
+import { finerBases, readMethodOptions } from './method-options.js';
 
 export interface FinerCAMOptions extends CAMOptions {
   /** The method that explains the difference. Default `'gradcam'`. */
-  readonly base?: keyof typeof bases;
+  readonly base?: keyof typeof finerBases;
   /** How strongly the compared classes count. Default 1. */
   readonly alpha?: number;
   /** Which classes to compare with, as ranks of nearness of their outputs; 1 is the nearest. Default `[1, 2, 3]`. */
@@ -35,16 +28,8 @@ export class FinerCAM extends BaseCAM {
   constructor(options: FinerCAMOptions) {
     const { base = 'gradcam', alpha = 1, comparisonCategories = [1, 2, 3], ...common } = ownOptions(options);
     super(common);
-    if (!Object.hasOwn(bases, base))
-      throw invalidArgumentType('base', `one of '${Object.keys(bases).join("', '")}'`, base);
-    if (!Number.isFinite(alpha)) throw argumentOutOfRange('alpha', 'a finite number', alpha);
-    if (!Array.isArray(comparisonCategories) || comparisonCategories.length === 0)
-      throw invalidArgumentType('comparisonCategories', 'an array of ranks', comparisonCategories);
-    for (const rank of comparisonCategories) {
-      if (!Number.isInteger(rank) || rank < 0)
-        throw argumentOutOfRange('comparisonCategories', 'ranks of at least 0', rank);
-    }
-    this.method = { name: bases[base] };
+    readMethodOptions('finercam', { base, alpha, comparisonCategories });
+    this.method = { name: finerBases[base] };
     this.#alpha = alpha;
     this.#ranks = [...comparisonCategories];
   }

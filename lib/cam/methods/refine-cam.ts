@@ -1,18 +1,10 @@
-import { invalidArgumentType } from '../../errors/errors.js';
 import { ownOptions } from '../../errors/options.js';
 import { BaseCAM, type CAMOptions } from '../base-cam.js';
-
-const bases = {
-  gradcam: 'GradCAM',
-  'gradcam++': 'GradCAMPlusPlus',
-  hirescam: 'HiResCAM',
-  xgradcam: 'XGradCAM',
-  layercam: 'LayerCAM',
-} as const;
+import { readMethodOptions, refineBases } from './method-options.js';
 
 export interface RefineCAMOptions extends CAMOptions {
   /** The method whose maps are refined. Default `'gradcam++'`. */
-  readonly base?: keyof typeof bases;
+  readonly base?: keyof typeof refineBases;
 }
 
 /**
@@ -26,8 +18,7 @@ export class RefineCAM extends BaseCAM {
   constructor(options: RefineCAMOptions) {
     const { base = 'gradcam++', ...common } = ownOptions(options);
     super(common);
-    if (!Object.hasOwn(bases, base))
-      throw invalidArgumentType('base', `one of '${Object.keys(bases).join("', '")}'`, base);
-    this.method = { name: bases[base], multiplyLayers: true };
+    readMethodOptions('refinecam', { base });
+    this.method = { name: refineBases[base], multiplyLayers: true };
   }
 }

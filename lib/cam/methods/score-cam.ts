@@ -1,6 +1,6 @@
-import { argumentOutOfRange } from '../../errors/errors.js';
 import { ownOptions } from '../../errors/options.js';
 import { BaseCAM, type CAMOptions } from '../base-cam.js';
+import { readMethodOptions } from './method-options.js';
 
 export interface ScoreCAMOptions extends CAMOptions {
   /** Masked copies of an image in one run of the model. Default 16. */
@@ -14,17 +14,11 @@ export interface ScoreCAMOptions extends CAMOptions {
 export class ScoreCAM extends BaseCAM {
   protected override readonly method: { name: 'ScoreCAM'; batchSize: number };
 
-  /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
+  /** @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
   constructor(options: ScoreCAMOptions) {
     const { batchSize = 16, ...common } = ownOptions(options);
     super(common);
-    this.method = { name: 'ScoreCAM', batchSize: checkBatchSize(batchSize) };
+    readMethodOptions('scorecam', { batchSize });
+    this.method = { name: 'ScoreCAM', batchSize };
   }
-}
-
-/** @internal */
-export function checkBatchSize(batchSize: unknown): number {
-  if (!Number.isInteger(batchSize) || (batchSize as number) < 1 || (batchSize as number) > 65_536)
-    throw argumentOutOfRange('batchSize', 'an integer from 1 to 65536', batchSize);
-  return batchSize as number;
 }

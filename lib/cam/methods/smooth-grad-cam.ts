@@ -1,7 +1,7 @@
-import { argumentOutOfRange } from '../../errors/errors.js';
 import { ownOptions } from '../../errors/options.js';
 import { Tensor, type TensorLike } from '../../tensor/tensor.js';
 import { BaseCAM, type CAMOptions } from '../base-cam.js';
+import { readMethodOptions } from './method-options.js';
 
 export interface SmoothGradCAMPlusPlusOptions extends CAMOptions {
   /** Noisy copies of the input. Default 4. */
@@ -21,15 +21,11 @@ export interface SmoothGradCAMPlusPlusOptions extends CAMOptions {
 export class SmoothGradCAMPlusPlus extends BaseCAM {
   protected override readonly method;
 
-  /** @throws {RangeError} `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
+  /** @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and all of {@link BaseCAM} */
   constructor(options: SmoothGradCAMPlusPlusOptions) {
     const { samples = 4, std = 0.3, seed = 0, noise, ...common } = ownOptions(options);
     super(common);
-    if (!Number.isInteger(samples) || samples < 1 || samples > 10_000)
-      throw argumentOutOfRange('samples', 'an integer from 1 to 10000', samples);
-    if (!(std >= 0 && Number.isFinite(std))) throw argumentOutOfRange('std', 'a number of at least 0', std);
-    if (!Number.isSafeInteger(seed) || seed < 0)
-      throw argumentOutOfRange('seed', 'an integer of at least 0', seed);
+    readMethodOptions('smoothgradcam++', { samples, std, seed });
     const given = noise === undefined ? {} : { noise: Tensor.reference(Tensor.fromLike(noise, 'noise')) };
     this.method = { name: 'SmoothGradCAMPlusPlus', samples, deviation: std, seed, ...given };
   }
