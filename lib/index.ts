@@ -47,7 +47,7 @@ export {
 } from './cam/methods/gradient-methods.js';
 export { LeGrad } from './cam/methods/legrad.js';
 export { RefineCAM, type RefineCAMOptions } from './cam/methods/refine-cam.js';
-export { type MethodName, methodNames } from './cam/methods/registry.js';
+export { type MethodName, type MethodOptions, methodNames } from './cam/methods/registry.js';
 export { ScoreCAM, type ScoreCAMOptions } from './cam/methods/score-cam.js';
 export { SmoothGradCAMPlusPlus, type SmoothGradCAMPlusPlusOptions } from './cam/methods/smooth-grad-cam.js';
 export { ClipExplainer, type ClipExplainerOptions, type ClipExplainOptions } from './clip/explainer.js';
@@ -62,7 +62,12 @@ export {
   type StreamedExplanation,
   type StreamedFailure,
 } from './explainer/explain-stream.js';
-export { Explainer, type ExplainerOptions } from './explainer/explainer.js';
+export {
+  type CamExplainerOptions,
+  Explainer,
+  type ExplainerLimits,
+  type ExplainerOptions,
+} from './explainer/explainer.js';
 export type { ExplainerCounters } from './explainer/statistics.js';
 export {
   DeepFeatureFactorization,

@@ -81,6 +81,12 @@ export abstract class BaseCAM {
   /** @internal The method as the native module knows it. */
   protected abstract readonly method: Omit<NativeMethodRequest, 'eigenSmooth'>;
 
+  /**
+   * @internal Refuses what this method cannot do, however it is called.
+   * @throws {GradCamError} `ERR_UNSUPPORTED`
+   */
+  protected checkArguments(_how: Omit<ExplainArguments, 'inputs'>): void {}
+
   /** @internal What a target becomes for this method. */
   protected adjustTarget(target: NativeTarget): NativeTarget {
     return target;
@@ -175,6 +181,7 @@ export abstract class BaseCAM {
   ): Promise<Explanation[]> {
     if (this.#disposed) throw new GradCamError('ERR_DISPOSED', `This ${this.constructor.name} was disposed.`);
     how.signal?.throwIfAborted();
+    for (const cam of cams) cam.checkArguments(how);
     const apart = this.takesImageList && differInSize(inputs.flat());
     const looks = this.#looksForSides;
     if (this.#layers && !apart && !looks) {
@@ -312,6 +319,11 @@ export abstract class BaseCAM {
    */
   get runsImagesAlone(): boolean {
     return this.takesImageList || Model.runsImagesAlone(this.#model, this.#modelMethod);
+  }
+
+  /** @internal */
+  get model(): Model {
+    return this.#model;
   }
 
   /** @internal */

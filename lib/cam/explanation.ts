@@ -1,6 +1,6 @@
 import type { NativeExplanation, StageTimings } from '../addon/addon.js';
 import { argumentOutOfRange, GradCamError } from '../errors/errors.js';
-import { disposeOutput, joinOutputs, type ModelOutput, outputOfImages, wrapOutput } from '../model/output.js';
+import { disposeOutput, joinOutputs, type ModelOutput, shareOutput, wrapOutput } from '../model/output.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /** One heatmap: what it belongs to and what was explained. */
@@ -68,9 +68,10 @@ export class Explanation {
   static fromNative(native: NativeExplanation, index: number, layerReason: string | null): Explanation {
     const method = native.methods[index];
     if (method === undefined) throw new GradCamError('ERR_INTERNAL', 'An explanation without a map.');
+    const outputs = wrapOutput(native.outputs);
     return new Explanation({
       heatmaps: Tensor.fromNative(method.heatmaps),
-      outputs: wrapOutput(native.outputs),
+      outputs: index === 0 ? outputs : shareOutput(outputs), // each method's to dispose of
       maps: native.maps.map((map, index) => ({
         ...map,
         hasPositiveEvidence: method.hasPositiveEvidence[index] ?? false,
@@ -137,19 +138,25 @@ export class Explanation {
   /**
    * What belongs to `length` images of the batch from `start` on, as if they had been explained alone. Shares memory
    * with this explanation, but is disposed of on its own.
+   * @param batch - how many images the batch has
+   * @param outputs - those of these images, which become the part's
    * @internal
    */
-  ofImages(start: number, length: number): Explanation {
+  ofImages(start: number, length: number, batch: number, outputs: ModelOutput): Explanation {
     const isOurs = ({ imageIndex }: ExplainedMap) => imageIndex >= start && imageIndex < start + length;
-    const batch = this.layers[0]?.shape[0] ?? length;
     const maps = this.maps.filter(isOurs);
+    // Layers that run on windows of the images have several rows for each.
+    const rows = (count = 0) => (count * length) / batch;
     return new Explanation({
       heatmaps: this.heatmaps.narrow(this.maps.findIndex(isOurs), maps.length),
-      outputs: outputOfImages(this.outputs, batch, start, length),
+      outputs,
       maps: maps.map((map) => ({ ...map, imageIndex: map.imageIndex - start })),
-      layers: this.layers.map((layer) => ({ ...layer, shape: [length, ...layer.shape.slice(1)] })),
+      layers: this.layers.map((layer) => ({
+        ...layer,
+        shape: [rows(layer.shape[0]), ...layer.shape.slice(1)],
+      })),
       timings: this.timings,
-      batchSize: this.batchSize,
+      batchSize: batch,
     });
   }
 

@@ -1,9 +1,9 @@
 import { threads } from '../addon/threads.js';
-import type { BaseCAM, CAMOptions } from '../cam/base-cam.js';
+import { BaseCAM, type CAMOptions } from '../cam/base-cam.js';
 import type { ExplainOptions } from '../cam/explain-arguments.js';
 import { checkExplainArguments } from '../cam/explain-arguments.js';
 import { Explanation } from '../cam/explanation.js';
-import { type MethodName, methods } from '../cam/methods/registry.js';
+import { createCam, type MethodName, type MethodOptions } from '../cam/methods/registry.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
 import { observeExplain } from '../model/diagnostics.js';
@@ -12,9 +12,8 @@ import { SharedBatches } from './shared-batches.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
 import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-images.js';
 
-export interface ExplainerOptions extends CAMOptions {
-  /** Name of the method. Default `'gradcam'`. */
-  readonly method?: MethodName;
+/** How many images an Explainer takes at once. */
+export interface ExplainerLimits {
   /** Most images in one batch. Default {@link defaultMaxBatch}: 8 on the CPU, 32 on a GPU. */
   readonly maxBatch?: number;
   /**
@@ -25,6 +24,21 @@ export interface ExplainerOptions extends CAMOptions {
   /** Most images that may wait; more are refused with `ERR_BUSY`. Default 256. */
   readonly maxQueue?: number;
 }
+
+export interface ExplainerOptions extends CAMOptions, ExplainerLimits {
+  /** Name of the method. Default `'gradcam'`. */
+  readonly method?: MethodName;
+  /** What the method takes beside what all do: of `'ablationcam'` `{ ratioChannelsToAblate: 0.1 }`. Default: its defaults. */
+  readonly options?: MethodOptions;
+}
+
+/** An Explainer of a CAM that is there already, such as one of a class of your own. */
+export interface CamExplainerOptions extends ExplainerLimits {
+  /** What explains. It and its model stay the caller's. */
+  readonly cam: BaseCAM;
+}
+
+const limits = ['maxBatch', 'maxDelayMs', 'maxQueue'] as const;
 
 /** How many images a device wants at once: a GPU is not filled by those that a CPU computes. */
 export function defaultMaxBatch({ device }: Model): number {
@@ -39,6 +53,7 @@ export function defaultMaxBatch({ device }: Model): number {
  * @example
  * const explainer = new Explainer({ model, targetLayers: 'layer4' });
  * const explanation = await explainer.explain(image.tensor, { targets: 281, signal });
+ * new Explainer({ cam: new AblationCAM({ model, ratioChannelsToAblate: 0.1 }), maxBatch: 4 });
  */
 export class Explainer {
   readonly #cam: BaseCAM;
@@ -58,11 +73,12 @@ export class Explainer {
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
    * @throws {GradCamError} `ERR_UNKNOWN_LAYER`
    */
-  constructor(options: ExplainerOptions) {
-    const { method, maxBatch, maxDelayMs, maxQueue, ...camOptions } = readOptions<ExplainerOptions>(
+  constructor(options: ExplainerOptions | CamExplainerOptions) {
+    const { maxBatch, maxDelayMs, maxQueue, ...how } = readOptions<ExplainerOptions & CamExplainerOptions>(
       'Explainer options',
       options,
       [
+        'cam',
         'model',
         'targetLayers',
         'modelMethod',
@@ -72,13 +88,12 @@ export class Explainer {
         'optimize',
         'reshapeTransform',
         'method',
-        'maxBatch',
-        'maxDelayMs',
-        'maxQueue',
+        'options',
+        ...limits,
       ],
     );
-    this.#cam = new (checkMethod(method ?? 'gradcam'))(camOptions);
-    this.#maxBatch = checkNumber('maxBatch', maxBatch ?? defaultMaxBatch(camOptions.model), 1, 4096, true);
+    this.#cam = camOf(how);
+    this.#maxBatch = checkNumber('maxBatch', maxBatch ?? defaultMaxBatch(this.#cam.model), 1, 4096, true);
     this.#maxDelayMs = checkNumber('maxDelayMs', maxDelayMs ?? 0, 0, 60_000, false);
     this.#maxQueue = checkNumber('maxQueue', maxQueue ?? 256, 1, 1_000_000, true);
   }
@@ -199,25 +214,35 @@ export class Explainer {
 
   #startBatches(): void {
     clearTimeout(this.#delay);
-    const { executors } = threads();
     while (this.#waiting.images > 0) {
-      const most = this.#mostTogether();
-      const full = this.#waiting.images >= most;
-      // One full batch more than runs, so that no executor waits for the event loop; what is not full may still fill.
-      if (this.#runningBatches >= executors + (full ? 1 : 0)) return;
-      const remainingDelay = this.#waiting.oldest + this.#maxDelayMs - performance.now();
-      if (!full && remainingDelay > 0) {
-        this.#delay = setTimeout(() => this.#startBatches(), remainingDelay);
+      const next = this.#nextBatch();
+      if (next === null) return;
+      if (typeof next === 'number') {
+        this.#delay = setTimeout(() => this.#startBatches(), next);
         return;
       }
-      void this.#run(this.#waiting.takeBatch(most));
+      void this.#run(this.#waiting.takeBatch(next, this.#mostTogether(next)));
     }
   }
 
+  /** An item of the batch to start now, the oldest before one that is full; or in how many milliseconds; null: later. */
+  #nextBatch(): WaitingItem | number | null {
+    const oldest = this.#waiting.oldest;
+    const [first] = oldest;
+    const isFull = (item: WaitingItem) => this.#waiting.imagesLike(item) >= this.#mostTogether(item);
+    const remainingDelay = (first?.since ?? 0) + this.#maxDelayMs - performance.now();
+    // One full batch more than runs, so that no executor waits for the event loop; what is not full may still fill.
+    const { executors } = threads();
+    if (this.#runningBatches > executors) return null;
+    const full = first && isFull(first) ? first : oldest.find(isFull);
+    if (this.#runningBatches === executors && full === undefined) return null;
+    if (first && remainingDelay <= 0) return first;
+    return full ?? remainingDelay;
+  }
+
   /** A batch of one call where calls must not share one. */
-  #mostTogether(): number {
-    const { first } = this.#waiting;
-    return this.#cam.runsImagesAlone || (first && !this.#shared.mayShare(first)) ? 1 : this.#maxBatch;
+  #mostTogether(item: WaitingItem): number {
+    return this.#cam.runsImagesAlone || !this.#shared.mayShare(item) ? 1 : this.#maxBatch;
   }
 
   async #run(items: readonly WaitingItem[]): Promise<void> {
@@ -231,7 +256,8 @@ export class Explainer {
     }
   }
 
-  async #explainTogether(items: readonly WaitingItem[]): Promise<void> {
+  /** Answers the calls of a batch; whether all were answered with an explanation. */
+  async #explainTogether(items: readonly WaitingItem[]): Promise<boolean> {
     const started = performance.now();
     const everyoneLeft = new AbortController();
     for (const item of items) {
@@ -249,24 +275,49 @@ export class Explainer {
         onProgress: undefined,
         signal: everyoneLeft.signal,
       });
-      if (!this.#shared.areRowsOf(items, whole.outputs)) {
+      if (items.length === 1) {
+        this.#shared.learn(items[0] as WaitingItem, whole.outputs);
+        this.#statistics.addBatch(items, whole.timings, started);
+        answer(items[0] as WaitingItem, whole, started);
+        return true;
+      }
+      const outputs = this.#shared.partsOf(items, whole.outputs);
+      if (outputs === null) {
         whole.dispose();
-        throw new GradCamError('ERR_OUTPUT_SHAPE', 'The rows of a batch are not those of its calls.');
+        await this.#explainEach(items, true);
+        return true;
       }
       this.#statistics.addBatch(items, whole.timings, started);
-      shareOut(whole, items, started);
-    } catch (error) {
-      if (items.length === 1) {
-        if (!items[0]?.aborted) {
-          this.#statistics.failed++;
-          items[0]?.reject(error);
-        }
-        return;
+      const batch = items.reduce((sum, { images }) => sum + images, 0);
+      let start = 0;
+      for (const [index, item] of items.entries()) {
+        answer(item, whole.ofImages(start, item.images, batch, outputs[index] ?? null), started);
+        start += item.images;
       }
-      if (items[0]) this.#shared.forbid(items[0]);
-      // Whose fault it is cannot be told from the batch: each once more, alone.
-      for (const item of items) if (!item.aborted) await this.#explainTogether([item]);
+      whole.dispose();
+      return true;
+    } catch (error) {
+      if (items.length > 1) await this.#explainEach(items, (items[0]?.inputs.length ?? 0) > 1);
+      else if (!items[0]?.aborted) {
+        this.#statistics.failed++;
+        items[0]?.reject(error);
+      }
+      return false;
     }
+  }
+
+  /**
+   * The calls of a batch each once more, alone: whose fault a failure is, or whose an output, cannot be told from the batch.
+   * @param mayForbid - whether such calls run alone from now on if each of these succeeds and nothing is learned from them
+   */
+  async #explainEach(items: readonly WaitingItem[], mayForbid: boolean): Promise<void> {
+    const [first] = items as readonly [WaitingItem];
+    const known = this.#shared.known(first);
+    let allSucceed = true;
+    for (const item of items) {
+      if (item.aborted || !(await this.#explainTogether([item]))) allSucceed = false;
+    }
+    if (mayForbid && allSucceed && this.#shared.known(first) === known) this.#shared.forbid(first);
   }
 
   #settleIfIdle(): void {
@@ -277,23 +328,26 @@ export class Explainer {
   }
 }
 
-function shareOut(whole: Explanation, items: readonly WaitingItem[], started: number): void {
-  let start = 0;
-  const batchSize = items.reduce((sum, { images }) => sum + images, 0);
-  for (const item of items) {
-    if (!item.aborted) {
-      const part = whole.ofImages(start, item.images);
-      const queue = part.timings.queue + started - item.since;
-      item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue }, batchSize }));
-    }
-    start += item.images;
+function answer(item: WaitingItem, part: Explanation, started: number): void {
+  if (item.aborted) {
+    part.dispose();
+    return;
   }
-  whole.dispose();
+  const queue = part.timings.queue + started - item.since;
+  item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue } }));
 }
 
-function checkMethod(method: unknown): (typeof methods)[MethodName] {
-  if (typeof method === 'string' && Object.hasOwn(methods, method)) return methods[method as MethodName];
-  throw invalidArgumentType('method', `one of '${Object.keys(methods).join("', '")}'`, method);
+function camOf({
+  cam,
+  method,
+  options,
+  ...common
+}: Partial<ExplainerOptions & CamExplainerOptions>): BaseCAM {
+  if (cam === undefined) return createCam(common as CAMOptions, { method, options });
+  if (!(cam instanceof BaseCAM)) throw invalidArgumentType('cam', 'a CAM method, such as new GradCAM()', cam);
+  const given = Object.entries({ method, options, ...common }).find(([, value]) => value !== undefined);
+  if (given) throw invalidArgumentType(given[0], 'nothing beside a cam, which has it', given[1]);
+  return cam;
 }
 
 function checkNumber(name: string, value: unknown, least: number, most: number, integer: boolean): number {

@@ -1,48 +1,54 @@
 import type { ModelOutput } from '../model/output.js';
 import { Tensor } from '../tensor/tensor.js';
+import { keepOutputs, type OutputsAlone, outputParts } from './output-parts.js';
 import type { WaitingItem } from './waiting-images.js';
 
 const mostRemembered = 64;
 
 /**
- * @internal Which calls of a model with several inputs can share a batch. The first axis of a further input need not be the
- * images: of a CLIP it is the prompts, and those of two calls in one batch would make twice as many classes. So the first
- * call runs alone, and the outputs of a batch must have rows as its.
+ * @internal Which calls can share a batch, and what of its outputs is whose. The first axis of a further input need not be the
+ * images: of a CLIP it is the prompts, and those of two calls in one batch would make twice as many classes. So of a model with
+ * several inputs the first call runs alone; of one that gives more than a tensor each call of the first batch does.
  */
 export class SharedBatches {
-  /** By compatibility the shapes of one call's rows; null where calls must not share a batch. */
-  readonly #rows = new Map<string, string | null>();
+  /** By compatibility what one call gave alone; null where calls must not share a batch. */
+  readonly #alone = new Map<string, OutputsAlone | null>();
 
   mayShare({ inputs, images, compatibility }: WaitingItem): boolean {
-    if (inputs.length === 1) return true;
-    return inputs.every(({ shape }) => shape[0] === images) && this.#rows.get(compatibility) != null;
+    const alone = this.#alone.get(compatibility);
+    if (inputs.length === 1) return alone !== null;
+    return inputs.every(({ shape }) => shape[0] === images) && alone != null;
   }
 
-  /** Whether the outputs of a batch have the rows of its calls; what a call alone gave is remembered. */
-  areRowsOf(items: readonly WaitingItem[], outputs: ModelOutput): boolean {
-    const [{ inputs, compatibility }] = items as [WaitingItem];
-    if (inputs.length === 1) return true;
-    const rows = rowShapes(outputs);
-    if (items.length > 1) return this.#rows.get(compatibility) === rows;
-    if (!this.#rows.has(compatibility)) this.#remember(compatibility, rows);
-    return true;
+  /** What is known of such calls; another value once more is. */
+  known({ compatibility }: WaitingItem): OutputsAlone | null | undefined {
+    return this.#alone.get(compatibility);
   }
 
-  /** A batch failed, or gave other rows than a call alone. */
-  forbid({ inputs, compatibility }: WaitingItem): void {
-    if (inputs.length > 1) this.#remember(compatibility, null);
+  /** Remembers what a call alone gave, where that is needed. */
+  learn({ inputs, images, compatibility }: WaitingItem, outputs: ModelOutput): void {
+    if (inputs.length === 1 && outputs instanceof Tensor) return;
+    const known = this.#alone.get(compatibility);
+    if (known === null || (known !== undefined && known.images <= images)) return;
+    this.#remember(compatibility, keepOutputs(outputs, images));
   }
 
-  #remember(compatibility: string, rows: string | null): void {
-    this.#rows.delete(compatibility);
-    this.#rows.set(compatibility, rows);
-    const [oldest] = this.#rows.keys();
-    if (this.#rows.size > mostRemembered && oldest !== undefined) this.#rows.delete(oldest);
+  /** Of each call of a batch its outputs; null where they cannot be told apart. */
+  partsOf(items: readonly WaitingItem[], outputs: ModelOutput): ModelOutput[] | null {
+    const [{ compatibility }] = items as [WaitingItem];
+    const counts = items.map(({ images }) => images);
+    return outputParts(outputs, counts, this.#alone.get(compatibility) ?? undefined);
   }
-}
 
-function rowShapes(output: ModelOutput): string {
-  if (output instanceof Tensor) return output.shape.slice(1).join('x');
-  if (typeof output !== 'object' || output === null) return typeof output;
-  return `(${Object.values(output).map(rowShapes).join(', ')})`;
+  /** A batch gave other outputs than its calls alone, or failed where they did not. */
+  forbid({ compatibility }: WaitingItem): void {
+    this.#remember(compatibility, null);
+  }
+
+  #remember(compatibility: string, alone: OutputsAlone | null): void {
+    this.#alone.delete(compatibility);
+    this.#alone.set(compatibility, alone);
+    const [oldest] = this.#alone.keys();
+    if (this.#alone.size > mostRemembered && oldest !== undefined) this.#alone.delete(oldest);
+  }
 }

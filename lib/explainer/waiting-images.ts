@@ -30,55 +30,55 @@ export function compatibilityOf(
   return `${JSON.stringify(how)} ${modelArguments.key} ${inputs.map(({ shape, dtype }) => `${dtype} ${shape.slice(1).join('x')}`).join(', ')}`;
 }
 
-/** @internal What waits, in the order it came. */
+/** @internal What waits: of each kind that can share batches, in the order it came. */
 export class WaitingImages {
-  #items: WaitingItem[] = [];
+  readonly #kinds = new Map<string, { readonly items: WaitingItem[]; images: number }>();
   #images = 0;
 
   get images(): number {
     return this.#images;
   }
 
-  /** The oldest. */
-  get first(): WaitingItem | undefined {
-    return this.#items[0];
+  /** The oldest of each kind, the oldest of all first. */
+  get oldest(): WaitingItem[] {
+    const firsts = [...this.#kinds.values()].flatMap(({ items: [first] }) => first ?? []);
+    return firsts.sort((a, b) => a.since - b.since);
   }
 
-  /** When the oldest came. */
-  get oldest(): number {
-    return this.#items[0]?.since ?? Number.POSITIVE_INFINITY;
+  /** How many images wait of an item's kind. */
+  imagesLike({ compatibility }: WaitingItem): number {
+    return this.#kinds.get(compatibility)?.images ?? 0;
   }
 
   add(item: WaitingItem): void {
-    this.#items.push(item);
+    const kind = this.#kinds.get(item.compatibility) ?? { items: [], images: 0 };
+    this.#kinds.set(item.compatibility, kind);
+    kind.items.push(item);
+    kind.images += item.images;
     this.#images += item.images;
   }
 
   remove(item: WaitingItem): void {
-    const position = this.#items.indexOf(item);
-    if (position < 0) return;
-    this.#items.splice(position, 1);
+    const kind = this.#kinds.get(item.compatibility);
+    const position = kind?.items.indexOf(item) ?? -1;
+    if (kind === undefined || position < 0) return;
+    kind.items.splice(position, 1);
+    kind.images -= item.images;
     this.#images -= item.images;
+    if (kind.items.length === 0) this.#kinds.delete(item.compatibility);
   }
 
-  /** The oldest, with as many more that can share its batch as fit; at least one, however large. */
-  takeBatch(maxImages: number): WaitingItem[] {
+  /** The oldest of a kind, with as many more that fit; at least one, however large. */
+  takeBatch({ compatibility }: WaitingItem, maxImages: number): WaitingItem[] {
     const batch: WaitingItem[] = [];
-    const left: WaitingItem[] = [];
     let images = 0;
-    for (const item of this.#items) {
-      const fits =
-        batch.length === 0 ||
-        (item.compatibility === batch[0]?.compatibility && images + item.images <= maxImages);
-      if (!fits) {
-        left.push(item);
-        continue;
-      }
+    for (const item of this.#kinds.get(compatibility)?.items ?? []) {
+      if (batch.length > 0 && images + item.images > maxImages) continue;
       batch.push(item);
       images += item.images;
+      if (images >= maxImages) break;
     }
-    this.#items = left;
-    this.#images -= images;
+    for (const item of batch) this.remove(item);
     return batch;
   }
 }

@@ -33,24 +33,16 @@ export function wrapOutput(output: NativeOutput): ModelOutput {
 }
 
 /**
- * The part of an output that belongs to some images of a batch: of every tensor whose first dimension is the batch
- * those slices; the rest as it is.
+ * The same output in tensors of its own, which share memory with those of this one.
  * @internal
  */
-export function outputOfImages(
-  output: ModelOutput,
-  batch: number,
-  start: number,
-  length: number,
-): ModelOutput {
+export function shareOutput(output: ModelOutput): ModelOutput {
   if (typeof output !== 'object' || output === null) return output;
-  if (output instanceof Tensor) {
-    return output.shape[0] === batch ? output.narrow(start, length) : output;
-  }
-  if (Array.isArray(output)) return output.map((each) => outputOfImages(each, batch, start, length));
-  const part: { [key: string]: ModelOutput } = Object.create(null);
-  for (const [key, value] of Object.entries(output)) part[key] = outputOfImages(value, batch, start, length);
-  return part;
+  if (output instanceof Tensor) return output.share();
+  if (Array.isArray(output)) return output.map(shareOutput);
+  const shared: { [key: string]: ModelOutput } = Object.create(null);
+  for (const [key, value] of Object.entries(output)) shared[key] = shareOutput(value);
+  return shared;
 }
 
 /**

@@ -148,6 +148,24 @@ test.serial('with maxDelayMs an image waits for company, and a full batch starts
   );
 });
 
+test.serial('images of another size do not make a batch full', async (t) => {
+  await using executor = await holdExecutor();
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2, maxDelayMs: 60_000 });
+  const leaving = new AbortController();
+  const lone = explainer.explain(image(0, 64), { signal: leaving.signal }).catch((reason) => reason);
+  const pair = [image(1), image(2)].map((each) => explainer.explain(each));
+  await turns();
+  t.like(explainer.stats, { waiting: 1, running: 1 });
+  await executor.release();
+  t.deepEqual(
+    (await Promise.all(pair)).map(({ batchSize }) => batchSize),
+    [2, 2],
+  );
+  t.like(explainer.stats, { waiting: 1, batches: 1 });
+  leaving.abort('gone');
+  t.is(await lone, 'gone');
+});
+
 test.serial('an image that gets no company starts after maxDelayMs', async (t) => {
   const explainer = new Explainer({ model, targetLayers, maxBatch: 2, maxDelayMs: 50 });
   const { batchSize, timings } = await explainer.explain(image(3));

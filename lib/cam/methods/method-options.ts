@@ -128,7 +128,12 @@ export function readMethodOptions<T extends object>(method: keyof typeof methodO
   const name = String(issue.path[0]);
   const actual = (given as Record<string, unknown>)[name];
   const what = issue.message.replace(/^Expected /, '');
-  if (issue.code === 'invalid_value' || (issue.code === 'invalid_type' && typeof actual !== 'number'))
+  const isNumber = issue.code === 'invalid_type' && ['number', 'int'].includes(issue.expected);
+  const found = issue.path.reduce<unknown>((value, step) => Object(value)[step], given);
+  if (
+    issue.code === 'invalid_value' ||
+    (issue.code === 'invalid_type' && !(isNumber && typeof found === 'number'))
+  )
     throw invalidArgumentType(name, what, actual);
   throw argumentOutOfRange(name, what, Array.isArray(actual) ? `[${actual.join(', ')}]` : actual);
 }
