@@ -9,7 +9,7 @@ import { parse } from 'npyjs';
 import sharp from 'sharp';
 import { asStored, describeIn } from '../helpers/dense-server.js';
 import { liteModel } from '../helpers/fixtures.js';
-import { rootPath } from '../helpers/root.js';
+import { fixturePath, rootPath } from '../helpers/root.js';
 import { photoPath, type RunningServer, startServer } from '../helpers/server.js';
 import { testWith } from '../helpers/test-with.js';
 
@@ -40,7 +40,11 @@ test.before(async () => {
       sidecar: { task: 'detection', layer: 'conv', input: { width: 24, height: 24, ...asStored } },
     },
   });
-  running = await startServer({ models: { lite: liteModel, ...dense }, maxBatch: 2, modelControl: true });
+  running = await startServer({
+    models: { lite: liteModel, clip: fixturePath('clip/resnet.pt'), ...dense },
+    maxBatch: 2,
+    modelControl: true,
+  });
   copyFileSync(photoPath, join(folder, 'cat.png'));
   copyFileSync(photoPath, join(folder, 'street.jpg'));
 });

@@ -176,8 +176,11 @@ export class CallRunner {
       if (name === 'postprocess') this.#metrics.compute('compute_output', labels, took);
       return result;
     };
-    const predict: Call['predict'] = (input, given) =>
-      timed('predict', () => model.predict(input, given, signal));
+    const predict: Call['predict'] = async (input, given) => {
+      const { outputs, timings } = await timed('predict', () => model.predict(input, given, signal));
+      this.#metrics.timings(labels, timings);
+      return outputs;
+    };
     return await work({
       model,
       signal,
@@ -193,7 +196,17 @@ export class CallRunner {
       },
       predict,
       choose: (input, images, given) =>
-        chooseTargets({ sidecar: model.sidecar, predict }, input, images, given),
+        chooseTargets(
+          {
+            sidecar: model.sidecar,
+            task: model.task,
+            predict,
+            embed: (texts) => timed('predict', () => model.embed(texts, signal)),
+          },
+          input,
+          images,
+          given,
+        ),
       stage: timed,
       get elapsed() {
         return reply.elapsedTime;

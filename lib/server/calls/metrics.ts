@@ -93,10 +93,10 @@ export class ServerMetrics {
             this.inc({ model, version }, totals[key]);
         },
       });
-    ofModels('nv_inference_count', 'Images that were explained', 'images');
+    ofModels('nv_inference_count', 'Images that were explained or predicted', 'images');
     ofModels(
       'nv_inference_exec_count',
-      'Batches that were explained; nv_inference_count divided by it is the mean batch size',
+      'Batches that were explained or predicted; nv_inference_count divided by it is the mean batch size',
       'batches',
     );
     const gauge = (name: string, help: string, value: () => number) =>

@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { tasks } from '../../sidecar/schema.js';
-import type { ChosenTargets, FoundBox } from '../targets/choice.js';
+import { type ChosenTargets, type FoundBox, servedTasks } from '../targets/choice.js';
 import type { Corners } from '../targets/picture-frame.js';
 import type { TargetReport } from '../targets/report.js';
 import { classReportSchema, reportClass } from './schemas.js';
@@ -8,9 +7,9 @@ import { classReportSchema, reportClass } from './schemas.js';
 // What is explained, as all protocols ask for it and tell it.
 
 export const taskSchema = z
-  .enum(tasks)
+  .enum(servedTasks)
   .describe(
-    "What the model does, by its sidecar, and so what can be asked for: 'class' of all, 'box' of detection",
+    "What the model does, by its sidecar, and so what can be asked for: 'class' of all, 'box' of detection, 'texts' of a CLIP",
   );
 
 /** More than one picture holds; of a detector's, some have thousands. */
@@ -54,6 +53,28 @@ function parseBox(text: string, context: z.RefinementCtx): number | Corners {
   return z.NEVER;
 }
 
+const text = z.string().min(1).max(2000);
+const severalTexts = z.union([text, z.array(text).min(1).max(100)]);
+export const textsSchema = severalTexts
+  .transform((given) => [given].flat())
+  .describe('Of a CLIP: what to look for; several are explained from one run of the image encoder');
+
+/** Where parameters are texts. */
+export const textsTextSchema = z
+  .string()
+  .min(1)
+  .max(50_000)
+  .transform((given, context): string[] => {
+    if (!given.trimStart().startsWith('[')) return [given];
+    try {
+      return textsSchema.parse(JSON.parse(given));
+    } catch {
+      context.addIssue({ code: 'custom', message: 'Expected a text, or a JSON array of 1 to 100 texts' });
+      return z.NEVER;
+    }
+  })
+  .describe('Of a CLIP: what to look for, a text or a JSON array of texts');
+
 /** What an explained target is, beside its class. */
 export const targetReport = {
   rank: z.number().int().nullable().describe('Of a box: 0 for the surest; null of what is no box'),
@@ -62,6 +83,12 @@ export const targetReport = {
     .number()
     .nullable()
     .describe('Of a category: its share of the pixels, 0 to 1; null of what is none'),
+  similarity: z
+    .number()
+    .nullable()
+    .describe(
+      "Of a text, which `label` holds: the cosine of its embedding with the image's; null of what is none",
+    ),
 };
 export const explainedSchema = classReportSchema.extend({
   ...targetReport,
@@ -81,12 +108,13 @@ export const foundReport = {
 };
 
 export function reportExplained(target: TargetReport['explained'][number]): z.output<typeof explainedSchema> {
-  const { box, share, score, hasPositiveEvidence } = target;
+  const { box, share, similarity, score, hasPositiveEvidence } = target;
   return {
     ...reportClass(target),
     rank: box?.rank ?? null,
     box: box ? cornersOf(box) : null,
     share,
+    similarity,
     score,
     has_positive_evidence: hasPositiveEvidence,
   };

@@ -72,10 +72,11 @@ function chooseOfImage(
     explained: ranks.map((rank) => {
       const box = found[rank] as FoundBox;
       const { classIndex, label, probability } = box;
-      return { classIndex, label, probability, box, share: null };
+      return { classIndex, label, probability, box, share: null, similarity: null };
     }),
     boxes: found,
     categories: null,
+    texts: null,
   };
 }
 

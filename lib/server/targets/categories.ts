@@ -61,9 +61,10 @@ function chooseOfImage(
     targets: chosen.map(
       ({ classIndex }) => new SemanticSegmentationTarget(classIndex, assigned.mask(classIndex)),
     ),
-    explained: chosen.map((each) => ({ ...each, box: null })),
+    explained: chosen.map((each) => ({ ...each, box: null, similarity: null })),
     boxes: null,
     categories: found,
+    texts: null,
   };
 }
 

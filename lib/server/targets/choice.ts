@@ -2,12 +2,17 @@ import type { ClassReport } from '../../cam/explanation-report.js';
 import { GradCamError } from '../../errors/errors.js';
 import type { ModelArguments } from '../../model/arguments.js';
 import type { ModelOutput } from '../../model/output.js';
+import { tasks } from '../../sidecar/schema.js';
 import type { Sidecar } from '../../sidecar/sidecar.js';
 import type { TargetLike } from '../../targets/target.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { Corners, PictureFrame } from './picture-frame.js';
 
 // What is asked of one image, and what is made of it, whatever the protocol and the model's task.
+
+/** What a served model does: what its sidecar says, or explains texts, as a CLIP. */
+export const servedTasks = [...tasks, 'clip'] as const;
+export type ServedTask = (typeof servedTasks)[number];
 
 /** What a request wants explained of an image; where nothing is said, what the model is surest of. */
 export interface TargetWish {
@@ -17,6 +22,8 @@ export interface TargetWish {
   readonly boxes?: readonly (number | Corners)[] | undefined;
   /** Instead: so many of what the model is surest of. */
   readonly top?: number | undefined;
+  /** Of a CLIP: what to look for. */
+  readonly texts?: readonly string[] | undefined;
 }
 
 /** An image of a request: what is wanted of it, and where its input lies in the picture. */
@@ -43,6 +50,15 @@ export interface FoundCategory extends ClassReport {
 export interface ExplainedTarget extends ClassReport {
   readonly box: FoundBox | null;
   readonly share: number | null;
+  /** Of a text: the cosine of its embedding with the image's; null of what is none. */
+  readonly similarity: number | null;
+}
+
+/** Texts with what a CLIP makes of them. */
+export interface EmbeddedTexts {
+  readonly prompts: readonly string[];
+  readonly textEmbeddings: readonly Float32Array[];
+  readonly logitScale: number;
 }
 
 /** What is explained of one image, and what else could have been asked for. */
@@ -55,23 +71,33 @@ export interface ChosenTargets {
   readonly boxes: readonly FoundBox[] | null;
   /** All that a segmentation model found, the largest first; null of other models. */
   readonly categories: readonly FoundCategory[] | null;
+  /** What a CLIP looks for; null of other models. The explanation tells how much the image resembles each. */
+  readonly texts: EmbeddedTexts | null;
 }
 
 /** The part of a served model that targets are chosen with. */
 export interface TargetSource {
   readonly sidecar: Sidecar | null;
+  readonly task: ServedTask;
+  embed(texts: readonly string[]): Promise<EmbeddedTexts>;
   predict(input: readonly Tensor[], given: ModelArguments | undefined): Promise<ModelOutput>;
 }
 
 /** @throws {GradCamError} `ERR_INVALID_REQUEST` for wishes that exclude each other, or that models of the task have no answer to */
-export function checkWish({ classes, boxes, top }: TargetWish, task: string): void {
-  const given = Object.entries({ class: classes, box: boxes, top }).flatMap(([name, wish]) =>
+export function checkWish({ classes, boxes, top, texts }: TargetWish, task: ServedTask): void {
+  const given = Object.entries({ class: classes, box: boxes, top, texts }).flatMap(([name, wish]) =>
     wish === undefined ? [] : [name],
   );
-  if (given.length > 1)
-    throw new GradCamError('ERR_INVALID_REQUEST', `Give ${given.join(' or ')}, not both.`);
-  if (boxes !== undefined && task !== 'detection') {
-    const message = `A box is explained of detectors only; the task of this model is ${task} (its sidecar says otherwise with \`task\`).`;
+  const refuse = (message: string): never => {
     throw new GradCamError('ERR_INVALID_REQUEST', message);
-  }
+  };
+  if (given.length > 1) refuse(`Give ${given.join(' or ')}, not both.`);
+  if (boxes !== undefined && task !== 'detection')
+    refuse(
+      `A box is explained of detectors only; the task of this model is ${task} (its sidecar says otherwise with \`task\`).`,
+    );
+  if (texts !== undefined && task !== 'clip')
+    refuse('Texts are explained of a CLIP only, which this model is not.');
+  if (texts === undefined && task === 'clip')
+    refuse('This model is a CLIP: say what to look for, `text` in a query, else `texts`.');
 }

@@ -3,10 +3,13 @@ import { disposeOutput } from '../../model/output.js';
 import { findClass } from '../../sidecar/labels.js';
 import { topClassTargets } from '../../targets/class-targets.js';
 import type { TargetLike } from '../../targets/target.js';
+import { VectorTarget } from '../../targets/vector-targets.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { chooseBoxes } from './boxes.js';
 import { chooseCategories } from './categories.js';
 import { type AskedImage, type ChosenTargets, checkWish, type TargetSource } from './choice.js';
+
+const nothingFound = { explained: null, boxes: null, categories: null, texts: null } as const;
 
 /**
  * What is explained of each image. A class is known before the model has run; pixels and boxes are found in what it gives,
@@ -20,18 +23,16 @@ export async function chooseTargets(
   images: readonly AskedImage[],
   given: ModelArguments | undefined,
 ): Promise<ChosenTargets[]> {
-  const { sidecar } = source;
-  const task = sidecar?.task ?? 'classification';
+  const { sidecar, task } = source;
   for (const { wish } of images) checkWish(wish, task);
   if (task === 'classification')
     return images.map(({ wish: { classes, top } }) => ({
       targets:
         classes?.map((query) => (typeof query === 'number' ? query : findClass(sidecar?.labels, query))) ??
         (top === undefined ? undefined : topClassTargets(top)),
-      explained: null,
-      boxes: null,
-      categories: null,
+      ...nothingFound,
     }));
+  if (task === 'clip') return await Promise.all(images.map(({ wish }) => chooseTexts(source, wish)));
   const output = await source.predict(input, given);
   try {
     return task === 'segmentation'
@@ -40,6 +41,16 @@ export async function chooseTargets(
   } finally {
     disposeOutput(output);
   }
+}
+
+/** Texts of a CLIP, which one run of the text encoder makes targets of. */
+async function chooseTexts(source: TargetSource, { texts = [] }: AskedImage['wish']): Promise<ChosenTargets> {
+  const embedded = await source.embed(texts);
+  return {
+    ...nothingFound,
+    targets: embedded.textEmbeddings.map((text) => new VectorTarget(text)),
+    texts: embedded,
+  };
 }
 
 /** For an explain of these images; undefined where nothing is asked of any. */

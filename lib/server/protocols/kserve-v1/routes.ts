@@ -11,6 +11,7 @@ import { type ChosenTargets, checkWish, type TargetWish } from '../../targets/ch
 import { targetsOf } from '../../targets/choose-targets.js';
 import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
 import { reportTargets } from '../../targets/report.js';
+import { optionsSchema, readMethodChoice } from '../method-options.js';
 import { flatten, nest } from '../nested-numbers.js';
 import {
   argumentsSchema,
@@ -36,6 +37,7 @@ import {
   reportExplained,
   reportFound,
   taskSchema,
+  textsSchema,
 } from '../target-schemas.js';
 
 // KServe's first protocol. Its :explain has no standard body: ours takes the options beside `instances`, and a class
@@ -58,6 +60,7 @@ const instanceSchema = z.union([
       data: base64.optional().describe("As b64: TorchServe's name"),
       class: classes.optional().describe('For this instance; several are explained from one forward'),
       box: boxes.optional().describe('For this instance, of a detector'),
+      texts: textsSchema.optional().describe('For this instance, of a CLIP'),
     })
     .meta({ id: 'Instance' }),
   nestedNumbers,
@@ -74,10 +77,12 @@ const explainBody = z.strictObject({
   ...common,
   class: classes.optional().describe('For all instances that have none of their own'),
   box: boxes.optional().describe('Instead, of a detector: a box that it finds, or several by their corners'),
+  texts: textsSchema.optional(),
   top: z.number().int().min(1).max(20).optional().describe('Instead: so many of what the model is surest of'),
   layer: z.union([layerSchema, z.array(layerSchema).min(1).max(100)]).optional(),
   reshape: reshapeSchema.optional(),
   method: methodSchema.optional(),
+  options: optionsSchema.optional(),
   upsample: z.boolean().optional().describe("False: maps of the layer's size; default true: of the input's"),
   aug_smooth: z.boolean().optional(),
   eigen_smooth: z.boolean().optional(),
@@ -224,16 +229,16 @@ async function readInstance(
 
 /** What is wanted of an instance: its own, else what is wanted of all. */
 function wishOf(body: ExplainBody, instance: unknown): TargetWish {
-  const own = Array.isArray(instance) ? {} : (instance as Pick<ExplainBody, 'class' | 'box'>);
-  const {
-    class: asked,
-    box,
-    top,
-  } = own.class !== undefined || own.box !== undefined ? { ...own, top: undefined } : body;
+  const own: Pick<ExplainBody, 'class' | 'box' | 'texts'> = Array.isArray(instance)
+    ? {}
+    : (instance as object);
+  const hasOwn = own.class !== undefined || own.box !== undefined || own.texts !== undefined;
+  const { class: asked, box, top, texts } = hasOwn ? { ...own, top: undefined } : body;
   return {
     classes: asked === undefined || Array.isArray(asked) ? asked : [asked],
     boxes: box === undefined ? undefined : isSeveral(box) ? box : [box],
     top,
+    texts,
   };
 }
 
@@ -250,11 +255,12 @@ async function explainInstance(
   const { model } = call;
   const wish = wishOf(body, instance);
   checkWish(wish, model.task);
+  const method = readMethodChoice(body.method ?? model.defaultMethod, body.options);
   const { tensor, frame } = await readInstance(call, instance, index);
   using input = tensor;
   const [chosen] = (await call.choose([input], [{ wish, frame }], body.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
-    method: body.method,
+    ...method,
     layers: typeof body.layer === 'string' ? [body.layer] : body.layer,
     reshape: body.reshape,
     arguments: body.arguments,

@@ -10,6 +10,8 @@ import type { ExplainChoice } from '../../models/served-model.js';
 import type { ChosenTargets, TargetWish } from '../../targets/choice.js';
 import { targetsOf } from '../../targets/choose-targets.js';
 import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
+import { similaritiesOf } from '../../targets/report.js';
+import { readMethodChoice } from '../method-options.js';
 import type { InferBody } from './schemas.js';
 import { isTargetInput, readWishes } from './target-inputs.js';
 import {
@@ -22,14 +24,24 @@ import {
   writeOutput,
 } from './tensors.js';
 
-/** `output` is the model's own; the others are of explains, one row for each image and target. `boxes` are detectors'. */
-export const outputNames = ['output', 'heatmap', 'scores', 'classes', 'images', 'boxes'] as const;
+/** `output` is the model's own; the others are of explains, one row for each image and target. `boxes` are detectors', `similarities` of CLIPs. */
+export const outputNames = [
+  'output',
+  'heatmap',
+  'scores',
+  'classes',
+  'images',
+  'boxes',
+  'similarities',
+] as const;
 const ofExplains: readonly string[] = outputNames.filter((name) => name !== 'output');
 const explainParameters = [
   'method',
+  'options',
   'layer',
   'class',
   'box',
+  'texts',
   'top',
   'reshape',
   'upsample',
@@ -135,7 +147,7 @@ function readChoice(call: Call, asked: NonNullable<InferBody['parameters']>): Ex
   const { method, layer, reshape, upsample, aug_smooth: augSmooth, eigen_smooth: eigenSmooth } = asked;
   return {
     arguments: asked.arguments,
-    method: method ?? call.model.defaultMethod,
+    ...readMethodChoice(method ?? call.model.defaultMethod, asked.options),
     reshape,
     upsample,
     layers: layer?.split(',').map((path) => path.trim()),
@@ -161,7 +173,7 @@ async function explainPart(
   using explanation = await call.explain(tensors, { ...choice, targets: targetsOf(chosen) });
   const output = selectOutput(explanation.outputs, model.sidecar?.output);
   return {
-    tensors: [...nameOutputs(call, output, start), ...nameMaps(explanation, chosen, start)],
+    tensors: [...nameOutputs(call, output, start), ...nameMaps(explanation, call, chosen, start)],
     parameters: {
       method: choice.method ?? '',
       layer: explanation.layers.map(({ path, output }) => spellLayer(path, output)).join(','),
@@ -177,13 +189,20 @@ function computeTime({ timings: { plan, forward, backward, cam } }: Explanation)
 }
 
 function nameMaps(
-  { heatmaps, maps }: Explanation,
+  explanation: Explanation,
+  { model }: Call,
   chosen: readonly ChosenTargets[],
   start: number,
 ): NamedTensor[] {
+  const { heatmaps, maps } = explanation;
   const shape = [maps.length];
   const targets = maps.map(({ imageIndex, targetIndex }) => chosen[imageIndex]?.explained?.[targetIndex]);
   const boxes = targets.flatMap((target) => target?.box?.corners ?? []);
+  const similarities = model.task === 'clip' ? similaritiesOf(explanation, chosen) : [];
+  const ofMaps = (name: string, values: readonly number[], more: readonly number[] = []): NamedTensor[] =>
+    values.length === 0
+      ? []
+      : [{ name, shape: [...shape, ...more], datatype: 'FP32', values: Float32Array.from(values) }];
   return [
     nameTensor('heatmap', heatmaps),
     { name: 'scores', shape, datatype: 'FP32', values: Float32Array.from(maps, ({ score }) => score) },
@@ -191,8 +210,8 @@ function nameMaps(
       name: 'classes',
       shape,
       datatype: 'INT64',
-      values: BigInt64Array.from(maps, ({ classIndex }, index) =>
-        BigInt(classIndex ?? targets[index]?.classIndex ?? -1),
+      values: BigInt64Array.from(maps, ({ classIndex, targetIndex }, index) =>
+        BigInt(classIndex ?? targets[index]?.classIndex ?? (model.task === 'clip' ? targetIndex : -1)),
       ),
     },
     {
@@ -201,16 +220,8 @@ function nameMaps(
       datatype: 'INT64',
       values: BigInt64Array.from(maps, ({ imageIndex }) => BigInt(start + imageIndex)),
     },
-    ...(boxes.length === 4 * maps.length
-      ? [
-          {
-            name: 'boxes',
-            shape: [maps.length, 4],
-            datatype: 'FP32',
-            values: Float32Array.from(boxes),
-          } as const,
-        ]
-      : []),
+    ...ofMaps('boxes', boxes, [4]),
+    ...ofMaps('similarities', similarities),
   ];
 }
 

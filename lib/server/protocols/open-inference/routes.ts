@@ -111,7 +111,7 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
 
 function describe(served: ServedModel) {
   const { sidecar } = served;
-  const [channels, height, width] = sidecar ? served.inputShape : [-1, -1, -1];
+  const [channels, height, width] = sidecar || served.task === 'clip' ? served.inputShape : [-1, -1, -1];
   const classes = sidecar?.labels?.length ?? -1;
   const shapes = {
     output: { datatype: 'FP32', shape: [-1, classes] },
@@ -120,8 +120,13 @@ function describe(served: ServedModel) {
     classes: { datatype: 'INT64', shape: [-1] },
     images: { datatype: 'INT64', shape: [-1] },
     boxes: { datatype: 'FP32', shape: [-1, 4] },
+    similarities: { datatype: 'FP32', shape: [-1] },
   };
-  const given = outputNames.filter((name) => name !== 'boxes' || served.task === 'detection');
+  const ofTask = { boxes: 'detection', similarities: 'clip' };
+  const given = outputNames.filter(
+    (name) =>
+      (ofTask as Record<string, string>)[name] === undefined || served.task === ofTask[name as 'boxes'],
+  );
   return {
     name: served.name,
     versions: [served.version],

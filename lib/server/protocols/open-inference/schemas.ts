@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optionsTextSchema } from '../method-options.js';
 import {
   argumentsTextSchema,
   classSchema,
@@ -7,7 +8,7 @@ import {
   reshapeSchema,
   unchecked,
 } from '../schemas.js';
-import { boxTextSchema } from '../target-schemas.js';
+import { boxTextSchema, textsTextSchema } from '../target-schemas.js';
 
 // What an inference takes and gives.
 
@@ -23,9 +24,11 @@ export const inferBody = z.strictObject({
   parameters: z
     .looseObject({
       method: methodSchema.optional(),
+      options: optionsTextSchema.optional(),
       layer: z.string().min(1).max(2000).optional().describe('Several with commas between them'),
       class: classSchema.optional().describe('For all images'),
       box: boxTextSchema.optional(),
+      texts: textsTextSchema.optional(),
       top: z.number().int().min(1).max(20).optional().describe('So many of what the model is surest of'),
       reshape: reshapeSchema.optional(),
       arguments: argumentsTextSchema.optional(),
@@ -49,7 +52,7 @@ export const inferBody = z.strictObject({
     .min(1)
     .max(32)
     .describe(
-      "The model's inputs in order, and for a target for each image `class`, INT64 [images] or [images, classes], or of detectors `box`, FP32 [images, 4] or [images, boxes, 4]",
+      "The model's inputs in order, and for a target for each image `class`, INT64 [images] or [images, classes], or of detectors `box`, FP32 [images, 4] or [images, boxes, 4]; of a CLIP `texts`, BYTES [texts], for all images",
     ),
   outputs: z
     .array(z.strictObject({ name: z.string().max(200), parameters: parameters.optional() }))

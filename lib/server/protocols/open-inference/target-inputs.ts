@@ -2,13 +2,14 @@ import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import { checkWish, type TargetWish } from '../../targets/choice.js';
 import type { Corners } from '../../targets/picture-frame.js';
+import { textsSchema } from '../target-schemas.js';
 import type { InferBody } from './schemas.js';
 import type { ReadInput } from './tensors.js';
 
 // What is explained of each image: by parameters, for all of them, or by an input of the target's name, which is none of the
 // model's.
 
-const targetInputs = ['class', 'box'];
+const targetInputs = ['class', 'box', 'texts'];
 
 export function isTargetInput(name: string): boolean {
   return targetInputs.includes(name);
@@ -25,6 +26,7 @@ export function readWishes(
     classes: asked.class === undefined ? undefined : [asked.class],
     boxes: asked.box === undefined ? undefined : [asked.box],
     top: asked.top,
+    texts: asked.texts,
   };
   const twice = inputs.find(({ name }, index) => inputs.findIndex((other) => other.name === name) < index);
   if (twice) throw invalidRequest(`There are two inputs ${twice.name}.`);
@@ -35,10 +37,13 @@ export function readWishes(
   const boxes = inputs.find(({ name }) => name === 'box');
   const classesOf = classes ? readClasses(classes, images) : undefined;
   const boxesOf = boxes ? readBoxes(boxes, images) : undefined;
+  const texts = inputs.find(({ name }) => name === 'texts');
+  const textsOfAll = texts ? readTexts(texts) : undefined;
   return Array.from({ length: images }, (_, index) => {
     const wish = {
       ...forAll,
       ...(classesOf ? { classes: classesOf[index] } : {}),
+      ...(textsOfAll ? { texts: textsOfAll } : {}),
       ...(boxesOf ? { boxes: boxesOf[index] } : {}),
     };
     checkWish(wish, model.task);
@@ -70,6 +75,14 @@ function readBoxes(input: ReadInput, images: number): Corners[][] {
       throw invalidRequest('The input box holds something that is not finite.');
     return Array.from({ length: row.length / 4 }, (_, index) => row.slice(4 * index, 4 * index + 4) as never);
   });
+}
+
+function readTexts(input: ReadInput): string[] {
+  if (!('elements' in input) || input.shape.length !== 1)
+    throw invalidRequest('The input texts needs texts, BYTES of shape [texts].');
+  const parsed = textsSchema.safeParse(input.elements.map((element) => element.toString('utf8')));
+  if (parsed.success) return parsed.data;
+  throw invalidRequest('The input texts needs 1 to 100 texts of 1 to 2000 characters.');
 }
 
 function rowsOf(values: ArrayLike<number | bigint>, images: number): number[][] {

@@ -141,7 +141,9 @@ function readJson(input: InferInput, data: readonly unknown[]): ReadInput {
     const texts = data.flat(Number.POSITIVE_INFINITY);
     if (texts.length !== count || !texts.every((text) => typeof text === 'string'))
       throw invalidRequest(`The input ${name} needs ${count} texts in base64.`);
-    return { name, shape, elements: texts.map((text) => Buffer.from(text as string, 'base64')) };
+    // Pictures are bytes; texts are themselves.
+    const encoding = name === 'texts' ? 'utf8' : 'base64';
+    return { name, shape, elements: texts.map((text) => Buffer.from(text as string, encoding)) };
   }
   const Kind = kindOf(input);
   const { data: numbers } = flatten(data, `The input ${name}`, Float64Array);

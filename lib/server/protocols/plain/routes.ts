@@ -18,6 +18,7 @@ import { type ChosenTargets, checkWish } from '../../targets/choice.js';
 import { targetsOf } from '../../targets/choose-targets.js';
 import { frameOf } from '../../targets/picture-frame.js';
 import { reportTargets, targetCaption } from '../../targets/report.js';
+import { readMethodChoice, reportMethodOptions } from '../method-options.js';
 import { errorSchema, modelParams, reportClass, reportLayer } from '../schemas.js';
 import { reportExplained, reportFound } from '../target-schemas.js';
 import {
@@ -125,6 +126,7 @@ async function describeModel(served: ServedModel): Promise<z.output<typeof descr
     labels: sidecar?.labels ? [...sidecar.labels] : null,
     method: served.defaultMethod,
     methods: methodNames,
+    method_options: reportMethodOptions(),
     layers: layers.map((layer: Layer | InspectedLayer) => {
       const { path, type, depth } = layer;
       const shape = 'calls' in layer ? layer.outputShapes.at(-1) : null;
@@ -198,10 +200,11 @@ async function explainPicture(
   format: Format,
   now: () => Pick<Answer, 'pending' | 'request_id'>,
 ): Promise<{ batchSize: number; body: Buffer | Answer }> {
-  const wish = { classes: asked.class, boxes: asked.box, top: asked.top };
+  const wish = { classes: asked.class, boxes: asked.box, top: asked.top, texts: asked.text };
   checkWish(wish, call.model.task);
   const drawing = readDrawing(asked);
   const { model } = call;
+  const method = readMethodChoice(asked.method ?? model.defaultMethod, asked.options);
   const started = performance.now();
   const image = await call.stage('preprocess', () => call.decode(bytes));
   const decode = performance.now() - started;
@@ -209,7 +212,7 @@ async function explainPicture(
   const asking = [{ wish, frame: frameOf(image.geometry) }];
   const [chosen] = (await call.choose([input], asking, asked.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
-    method: asked.method,
+    ...method,
     layers: asked.layer,
     reshape: asked.reshape,
     targets: targetsOf([chosen]),

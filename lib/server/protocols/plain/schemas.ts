@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type ColormapName, colormapNames } from '../../../visualization/colours/colormaps.js';
 import { mapStyles } from '../../../visualization/draw-maps.js';
+import { methodOptionsReport, optionsTextSchema } from '../method-options.js';
 import {
   argumentsTextSchema,
   classReportSchema,
@@ -12,7 +13,7 @@ import {
   scoresReport,
   timingsSchema,
 } from '../schemas.js';
-import { boxTextsSchema, explainedSchema, foundReport, taskSchema } from '../target-schemas.js';
+import { boxTextsSchema, explainedSchema, foundReport, taskSchema, textsSchema } from '../target-schemas.js';
 
 // What the plain protocol takes and gives.
 
@@ -33,6 +34,7 @@ const flag = z.enum(['true', 'false', '1', '0', '']).transform((value) => value 
 
 export const query = z.strictObject({
   method: methodSchema.optional(),
+  options: optionsTextSchema.optional(),
   layer: severalTexts(layerSchema).optional(),
   class: severalTexts(z.string().min(1).max(200))
     .optional()
@@ -40,6 +42,7 @@ export const query = z.strictObject({
       'Index or label; several are explained from one forward. Of a detector: the surest box of the label',
     ),
   box: boxTextsSchema.optional(),
+  text: textsSchema.optional(),
   top: z.coerce
     .number()
     .int()
@@ -138,6 +141,7 @@ export const descriptionSchema = z
     labels: z.array(z.string()).nullable(),
     method: z.string(),
     methods: z.array(z.string()),
+    method_options: methodOptionsReport,
     layers: z.array(
       z.object({
         path: z.string(),
