@@ -76,7 +76,7 @@ export {
   type FactorizeOptions,
 } from './factorization/deep-feature-factorization.js';
 export type { Fit, ImageGeometry, ImageSize } from './image/geometry.js';
-export { type LoadedImage, loadImage } from './image/load-image.js';
+export { type ImageSource, type LoadedImage, loadImage } from './image/load-image.js';
 export type { ChannelOrder, Interpolation, LoadImageOptions } from './image/options.js';
 export type { OriginalPhoto } from './image/original-photo.js';
 export * from './metrics/index.js';

@@ -12,9 +12,25 @@ export type * from './types.js';
 
 /** The package's root, from lib/ as well as from dist/lib/. */
 function findPackageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
-  return folder;
+  const start = dirname(fileURLToPath(import.meta.url));
+  for (let folder = start; ; folder = dirname(folder)) {
+    if (isOurs(join(folder, 'package.json'))) return folder;
+    if (folder !== dirname(folder)) continue;
+    throw new GradCamError(
+      'ERR_ADDON_LOAD',
+      `node-gradcam runs from ${start}, which is not within its package, so that its native addon cannot be found. ` +
+        "If a bundler put it there, leave it out of the bundle: mark 'node-gradcam' as external, and install it where the bundle runs.",
+      { details: { path: start } },
+    );
+  }
+}
+
+function isOurs(file: string): boolean {
+  try {
+    return (JSON.parse(readFileSync(file, 'utf8')) as { name?: unknown }).name === 'node-gradcam';
+  } catch {
+    return false; // not there, or of no package
+  }
 }
 
 /** @internal */

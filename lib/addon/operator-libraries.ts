@@ -1,9 +1,8 @@
-import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { GradCamError } from '../errors/errors.js';
 import { native, packageRoot, readLibTorchRecord } from './addon.js';
+import { packageFolder, packageFolderSync, pythonCommands } from './python.js';
 
 /**
  * Custom operators live in libraries of their own. torchvision's (`torchvision::nms`, `torchvision::roi_align`) is looked
@@ -21,13 +20,6 @@ export interface TorchvisionLibrary {
   readonly problem: string | null;
 }
 
-// Not imported, which would take seconds and torch.
-const findInPython = [
-  'import importlib.util',
-  "spec = importlib.util.find_spec('torchvision')",
-  "print(spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else '')",
-].join('\n');
-
 /**
  * Looks for torchvision's library: the file or folder in `TORCHVISION_LIBRARY`, what scripts/fetch-torchvision.mjs
  * fetched, beside LibTorch, the active Python's. Null where there is none.
@@ -37,8 +29,7 @@ export async function findTorchvision(): Promise<TorchvisionLibrary | null> {
   const known = findInKnownPlaces();
   if (known) return known;
   for (const command of pythonCommands()) {
-    const found = await promisify(execFile)(command, ['-c', findInPython], pythonOptions).catch(() => null);
-    const folder = found?.stdout.trim();
+    const folder = await packageFolder(command, 'torchvision');
     if (folder && libraryIn(folder)) return describe(folder, 'python');
   }
   return null;
@@ -49,21 +40,10 @@ export function findTorchvisionSync(): TorchvisionLibrary | null {
   const known = findInKnownPlaces();
   if (known) return known;
   for (const command of pythonCommands()) {
-    let folder = '';
-    try {
-      folder = execFileSync(command, ['-c', findInPython], { ...pythonOptions, stdio: 'pipe' }).trim();
-    } catch {
-      // not there, or broken: try the next
-    }
+    const folder = packageFolderSync(command, 'torchvision');
     if (folder && libraryIn(folder)) return describe(folder, 'python');
   }
   return null;
-}
-
-const pythonOptions = { encoding: 'utf8', timeout: 30_000 } as const;
-
-function pythonCommands(): string[] {
-  return [...new Set([process.env.PYTHON, 'python3', 'python'])].filter((command) => command !== undefined);
 }
 
 function findInKnownPlaces(): TorchvisionLibrary | null {

@@ -151,6 +151,12 @@ export abstract class BaseCAM {
     };
   }
 
+  /**
+   * Refuses what the method does not have; whatever way an explain takes, it passes here.
+   * @internal
+   */
+  checkSupported(_how: Pick<ExplainArguments, 'eigenSmooth'>): void {}
+
   #count(inputs: readonly (readonly Tensor[])[]): number {
     const counts = this.takesImageList
       ? inputs.flat().map(imageCount)

@@ -163,7 +163,8 @@ export function statisticsOf(map: Tensor): MapStatistics {
   let hottest = 0;
   let hot = 0;
   let sum = 0;
-  for (const [index, value] of values.entries()) {
+  for (let index = 0; index < values.length; index++) {
+    const value = values[index] as number;
     sum += value;
     if (value >= 0.5) hot++;
     if (value > (values[hottest] ?? 0)) hottest = index;

@@ -14,6 +14,7 @@ import {
   exitCodeOf,
   exitCodes,
   exitCodesHelp,
+  isReaderGone,
   reportError,
   SomeImagesFailed,
 } from './terminal/exit-codes.js';
@@ -33,8 +34,9 @@ export async function run(
 ): Promise<number> {
   try {
     await createProgram(signal).parseAsync(argv, { from: 'user' });
-    return exitCodes.ok;
+    return isReaderGone(signal.reason) ? exitCodes.readerGone : exitCodes.ok;
   } catch (error) {
+    if (isReaderGone(error) || isReaderGone(signal.reason)) return exitCodes.readerGone;
     if (error instanceof SomeImagesFailed) return exitCodes.someImagesFailed;
     if (signal.aborted) {
       console.error('interrupted');
@@ -64,6 +66,7 @@ Examples:
   gradcam explain model.pt photos/ -o out/ --top 3  three classes for each photo
   gradcam explain model.pt cat.jpg -m layercam      another method
   gradcam explain model.pt cat.jpg --original       heat over the whole photo
+  curl -s URL | gradcam explain model.pt - -o - >heat.png
   gradcam clip RN50.pt cat.jpg "the cat" "a sofa"   where is what texts say?
   gradcam attribute model.pt cat.jpg                which pixels speak for it?
   gradcam factorize model.pt cat.jpg -k 5           what does a layer see?

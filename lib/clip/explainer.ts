@@ -1,5 +1,10 @@
 import type { BaseCAM, CAMOptions } from '../cam/base-cam.js';
-import { type MethodName, methods } from '../cam/methods/registry.js';
+import {
+  checkMethodChoice,
+  createCam,
+  type MethodName,
+  type MethodOptions,
+} from '../cam/methods/registry.js';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { checkSignal, readOptions } from '../errors/options.js';
 import type { LoadImageOptions } from '../image/options.js';
@@ -23,6 +28,8 @@ export interface ClipExplainerOptions {
   readonly targetLayers?: TargetLayer | readonly TargetLayer[];
   /** Default: `'gradcam'` for a ResNet, `'legrad'` for a ViT. */
   readonly method?: MethodName;
+  /** What the method takes beside what all do. Default: its defaults. */
+  readonly options?: MethodOptions;
   /** Default: none for a ResNet; for a ViT the tokens, in whichever order the layer has them. */
   readonly reshapeTransform?: ReshapeTransform;
   /** As in `CAMOptions`. Default true. */
@@ -59,7 +66,7 @@ const mostPrompts = 1000;
 export class ClipExplainer {
   readonly #model: Model;
   readonly #archive: ClipArchive;
-  readonly #method: MethodName;
+  readonly #choice: { readonly method: MethodName; readonly options: MethodOptions };
   readonly #options: Pick<ClipExplainerOptions, 'targetLayers' | 'reshapeTransform' | 'optimize'>;
   readonly #texts: TextEmbeddings;
   #cam: Promise<BaseCAM> | undefined;
@@ -70,22 +77,30 @@ export class ClipExplainer {
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
    */
   constructor(options: ClipExplainerOptions) {
-    const { model, method, ...rest } = readOptions<ClipExplainerOptions>('ClipExplainer options', options, [
+    const {
+      model,
+      method,
+      options: own,
+      ...rest
+    } = readOptions<ClipExplainerOptions>('ClipExplainer options', options, [
       'model',
       'targetLayers',
       'method',
+      'options',
       'reshapeTransform',
       'optimize',
     ]);
     if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
-    if (method !== undefined && !Object.hasOwn(methods, method))
-      throw invalidArgumentType('method', `one of '${Object.keys(methods).join("', '")}'`, method);
+    if (method !== undefined) checkMethodChoice({ method, options: own });
     refuseComparing(method);
     if (rest.targetLayers !== undefined) checkTargetLayers(rest.targetLayers, model);
     checkReshapeTransform(rest.reshapeTransform);
     this.#model = model;
     this.#archive = readClipArchive(model);
-    this.#method = method ?? (this.#archive.imageEncoder === 'vit' ? 'legrad' : 'gradcam');
+    this.#choice = checkMethodChoice({
+      method: method ?? (this.#archive.imageEncoder === 'vit' ? 'legrad' : 'gradcam'),
+      options: own,
+    });
     this.#options = rest;
     this.#texts = new TextEmbeddings(model);
   }
@@ -134,7 +149,8 @@ export class ClipExplainer {
       'truncate',
       'signal',
     ]);
-    const { similarity = 'dot', upsample = this.#method === 'legrad' ? 'bilinear' : 'bicubic' } = given;
+    const { similarity = 'dot', upsample = this.#choice.method === 'legrad' ? 'bilinear' : 'bicubic' } =
+      given;
     if (similarity !== 'dot' && similarity !== 'cosine')
       throw invalidArgumentType('similarity', "'dot' or 'cosine'", similarity);
     const signal = checkSignal(given.signal);
@@ -169,7 +185,7 @@ export class ClipExplainer {
 
   /** @internal By default, of the encoder that it is. */
   get method(): MethodName {
-    return this.#method;
+    return this.#choice.method;
   }
 
   /** @internal The layer that is explained when none is named. */
@@ -211,7 +227,7 @@ export class ClipExplainer {
   }
 
   async #makeCam(): Promise<BaseCAM> {
-    return new methods[this.#method](await this.camOptions());
+    return createCam(await this.camOptions(), this.#choice);
   }
 
   /**
@@ -220,7 +236,7 @@ export class ClipExplainer {
    * @internal
    */
   async camOptions(
-    method = this.#method,
+    method = this.#choice.method,
     asked: Pick<ClipExplainerOptions, 'targetLayers' | 'reshapeTransform'> = {},
   ): Promise<CAMOptions> {
     refuseComparing(method);

@@ -190,7 +190,8 @@ export class BatchQueue<How, Result extends BatchResult<Result>> {
     try {
       const whole = await this.#work.compute(items, everyoneLeft.signal);
       if (items.length === 1) {
-        this.#shared.learn(items[0] as WaitingItem<How, Result>, whole.outputs);
+        if (!this.#work.runsImagesAlone())
+          this.#shared.learn(items[0] as WaitingItem<How, Result>, whole.outputs);
         this.#statistics.addBatch(items, whole.timings, started);
         answer(items[0] as WaitingItem<How, Result>, whole, started);
         return true;

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { ExplainOptions } from '../cam/explain-arguments.js';
 import type { Explanation } from '../cam/explanation.js';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
-import { abortWith, checkSignal, readOptions } from '../errors/options.js';
+import { abortWith, checkSignal, readOptions, unlessAborted } from '../errors/options.js';
 import type { ModelInput } from '../model/model.js';
 
 /** What explains: an `Explainer`, or one of the CAM methods. */
@@ -50,8 +50,9 @@ type Outcome<Item, Input> = StreamedExplanation<Item, Input> | StreamedFailure<I
 
 /**
  * Explains a stream of items, such as the frames of a video or many files: several at a time, results in the order of the
- * items, no more taken from the source than are needed. With an `Explainer` they share batches. Leaving the loop aborts
- * what is under way.
+ * items, no more taken from the source than are needed. With an `Explainer` they share batches. Leaving the loop, or the
+ * signal, ends it at once, also while the source or `prepare` waits for something; the source's `return()` is called then, and
+ * awaited unless an item of it is still to come.
  * @param source - inputs, or anything that `options.prepare` makes one of
  * @throws what the source throws, what `prepare` and `explain` throw (unless `errors` is `'yield'`), the signal's reason
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
@@ -77,15 +78,27 @@ export function explainStream<Item, Input extends Prepared>(
   // Checked here, not at the first turn of the loop, where a mistake would surface late.
   if (typeof explains?.explain !== 'function')
     throw invalidArgumentType('explains', 'an Explainer or a CAM method', explains);
-  return stream(explains, iteratorOf(source), checkOptions(options));
+  const controller = new AbortController();
+  const outcomes = stream(explains, iteratorOf(source), checkOptions(options), controller);
+  // A generator ends only where it stands still: what it waits for is given up first.
+  const end = outcomes.return.bind(outcomes);
+  return Object.assign(outcomes, {
+    return: (value: undefined) => {
+      controller.abort(left);
+      return end(value);
+    },
+  });
 }
+
+/** Why what is under way is aborted: nobody wants it any more. */
+const left = Symbol('left');
 
 async function* stream<Item, Input extends Prepared>(
   explains: Explains,
   iterator: AsyncIterator<Item> | Iterator<Item>,
   { prepare, concurrency, errors, signal, how }: CheckedOptions<Item, Input>,
+  controller: AbortController,
 ): AsyncGenerator<Outcome<Item, Input>, void, undefined> {
-  const controller = new AbortController();
   const { signal: own } = controller;
   setMaxListeners(concurrency + 10, own); // every item under way listens: no leak
   const unlink = abortWith(controller, signal);
@@ -110,26 +123,42 @@ async function* stream<Item, Input extends Prepared>(
         pulling ??= Promise.resolve(iterator.next());
         // A slow source must not hold back a result that is ready.
         const oldest = underWay[0];
-        if (oldest && (await Promise.race([oldest.then(() => true), pulling.then(() => false)]))) break;
-        const next = await pulling;
+        const item = pulling;
+        if (oldest) {
+          const isReady = Promise.race([oldest.then(() => true), item.then(() => false)]);
+          if (await unlessAborted(own, () => isReady)) break;
+        }
+        const next = await unlessAborted(own, () => item);
         pulling = undefined;
         if (next.done) ended = true;
         else underWay.push(begin(next.value, index++));
       }
-      const oldest = underWay.shift();
+      const [oldest] = underWay;
       if (!oldest) return;
-      const outcome = await oldest;
-      signal?.throwIfAborted();
+      const outcome = await unlessAborted(own, () => oldest);
+      own.throwIfAborted();
+      underWay.shift();
       if (outcome.error !== undefined && errors === 'throw') throw outcome.error;
       yield outcome;
     }
+  } catch (error) {
+    if (error !== left) throw error;
   } finally {
     unlink();
-    controller.abort();
-    pulling?.catch(() => {});
+    controller.abort(left);
     for (const outcome of underWay) outcome.then(({ explanation }) => explanation?.dispose());
-    if (!ended) await iterator.return?.();
+    if (!ended) await close(iterator, pulling);
   }
+}
+
+/** Tells the source that no more is taken. A generator that is still to give an item ends behind it, which may never come. */
+async function close<Item>(
+  iterator: AsyncIterator<Item> | Iterator<Item>,
+  pulling: Promise<unknown> | undefined,
+): Promise<void> {
+  const closing = (async () => await iterator.return?.())();
+  if (pulling === undefined) await closing;
+  else for (const late of [pulling, closing]) late.catch(() => {});
 }
 
 function modelInputOf(input: Prepared): ModelInput {

@@ -1,19 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
  * Writes a file that appears complete or not at all, also after a loss of power; missing folders are made.
+ * @param overwrite - default true; false refuses with `EEXIST` where there is a file of the name, whenever it came
  * @internal
  */
-export async function writeWholeFile(path: string, content: Uint8Array | string): Promise<void> {
+export async function writeWholeFile(
+  path: string,
+  content: Uint8Array | string,
+  { overwrite = true } = {},
+): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const unfinished = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
     await writeFile(unfinished, content, { flush: true });
-    await rename(unfinished, path);
-  } catch (error) {
+    if (overwrite) await rename(unfinished, path);
+    else await link(unfinished, path);
+  } finally {
     await rm(unfinished, { force: true });
-    throw error;
   }
 }

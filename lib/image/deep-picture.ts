@@ -59,18 +59,22 @@ export async function decodeDeep(
   channels: 1 | 3,
   what: string,
 ): Promise<Pixels<Float32Array>> {
+  // Large photos are of this kind, and would take four times the memory.
+  const stored16 = metadata.depth === 'ushort';
   const { data, info } = await image
     .autoOrient()
     .toColourspace(colourspaceOf(metadata, channels))
-    .raw({ depth: 'double' })
+    .raw({ depth: stored16 ? 'ushort' : 'double' })
     .toBuffer({ resolveWithObject: true });
   const { width, height, channels: stored } = info;
   const colours = stored >= 3 ? 3 : 1;
   if (stored > 4 || (stored !== colours && !metadata.hasAlpha))
     throw refused(what, `it has ${stored} channels, which are neither gray nor colours`);
+  const Kind = stored16 ? Uint16Array : Float64Array;
   // A view where it is aligned, as it is unless sharp changes.
-  const bytes = data.byteOffset % 8 === 0 ? data : Buffer.from(new Uint8Array(data).buffer);
-  const raw = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8);
+  const bytes =
+    data.byteOffset % Kind.BYTES_PER_ELEMENT === 0 ? data : Buffer.from(new Uint8Array(data).buffer);
+  const raw = new Kind(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length / Kind.BYTES_PER_ELEMENT);
   checkValues(raw, stored, colours, depth, what);
   const values = new Float32Array(width * height * channels);
   const [low, high] = depth.range;
@@ -99,7 +103,7 @@ function colourspaceOf({ depth, space, channels: stored = 1 }: Metadata, channel
 }
 
 function checkValues(
-  raw: Float64Array,
+  raw: Uint16Array | Float64Array,
   stored: number,
   colours: number,
   { range: [low, high], strict }: Depth,

@@ -1,12 +1,17 @@
 import sharp, { type KernelEnum, type Sharp } from 'sharp';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { filePath } from '../files/file-path.js';
 import { Tensor } from '../tensor/tensor.js';
+import { bytesFrom } from '../tensor/typed-array-bytes.js';
 import { type Depth, decodeDeep, depthOf, placeDeep, toBytes } from './deep-picture.js';
 import { fitGeometry, type ImageGeometry } from './geometry.js';
 import { type CheckedOptions, checkOptions, type Interpolation, type LoadImageOptions } from './options.js';
 import { decodeOriginal, type OriginalPhoto, sameSize } from './original-photo.js';
 import { unreadableKind } from './picture-kinds.js';
 import { resample } from './resample.js';
+
+/** A picture's file, as a path or a `file:` URL, or its bytes. */
+export type ImageSource = string | URL | ArrayBuffer | SharedArrayBuffer | ArrayBufferView;
 
 /** A picture as a model sees it. */
 export interface LoadedImage {
@@ -31,6 +36,18 @@ export interface LoadedImage {
   original(): Promise<OriginalPhoto>;
 }
 
+/** What drawing needs of a decoded picture, as plain data that can go from one thread to another. */
+export interface DecodedPixels extends Pick<LoadedImage, 'rgb' | 'width' | 'height' | 'geometry'> {
+  readonly depth: Depth;
+}
+
+/** A picture decoded and prepared. */
+export interface DecodedImage extends DecodedPixels {
+  /** `[1, C, H, W]`, normalised. */
+  readonly values: Float32Array<ArrayBuffer>;
+  readonly shape: readonly number[];
+}
+
 const kernels: Record<Interpolation, keyof KernelEnum> = {
   nearest: 'nearest',
   bilinear: 'linear',
@@ -43,26 +60,73 @@ const kernels: Record<Interpolation, keyof KernelEnum> = {
  * resize the shorter side, cut out the centre, scale to 0..1, subtract the mean, divide by the standard deviation.
  * EXIF orientation is applied, colours become sRGB (see `colorProfile`), and what is transparent becomes white. Files of 16 bits and floats keep
  * their depth: `range` says which of their values become 0 and 1.
- * @param source - a file's path, or its bytes
+ * @param source - a file's path or `file:` URL, or its bytes: a buffer, or any view of one
  * @throws {GradCamError} `ERR_IMAGE_LOAD`, which names the kinds that are known and not read: HEIC, DICOM, JPEG 2000, BMP
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example const image = await loadImage('cat.jpg', { size: 224 });
  */
-export async function loadImage(
+export async function loadImage(source: ImageSource, options?: LoadImageOptions): Promise<LoadedImage> {
+  const path = filePath(source, 'source');
+  const given = typeof path === 'string' ? path : bytesFrom(path);
+  if (given === null) throw invalidArgumentType('source', "a file's path or URL, or its bytes", source);
+  return await loadGiven(given, options);
+}
+
+async function loadGiven(
+  source: string | Uint8Array,
+  options: LoadImageOptions | undefined,
+): Promise<LoadedImage> {
+  return imageOf(await decodeImage(source, options), source, options);
+}
+
+/**
+ * The work of {@link loadImage}, without a tensor.
+ * @internal
+ */
+export async function decodeImage(
   source: string | Uint8Array,
   options?: LoadImageOptions,
-): Promise<LoadedImage> {
-  if (typeof source !== 'string' && !(source instanceof Uint8Array)) {
-    throw invalidArgumentType('source', "a file's path or its bytes", source);
-  }
+): Promise<DecodedImage> {
   const checked = checkOptions(options);
   const { pixels, geometry, depth } = await readable(source, () => decode(source, checked));
   const { width, height } = checked.size;
   const bytes = pixels instanceof Float32Array ? toBytes(pixels) : pixels;
+  return {
+    values: normalize(pixels, checked),
+    shape: [1, checked.channels, height, width],
+    rgb: checked.channels === 3 ? bytes : grayToRgb(bytes),
+    width,
+    height,
+    geometry,
+    depth,
+  };
+}
+
+/**
+ * What {@link loadImage} gives, of what {@link decodeImage} made of the same source with the same options.
+ * @internal
+ */
+export function imageOf(
+  decoded: DecodedImage,
+  source: string | Uint8Array,
+  options?: LoadImageOptions,
+): LoadedImage {
+  return { ...photoOf(decoded, source, options), tensor: Tensor.from(decoded.values, decoded.shape) };
+}
+
+/**
+ * As {@link imageOf}, for drawing only.
+ * @internal
+ */
+export function photoOf(
+  { rgb, width, height, geometry, depth }: DecodedPixels,
+  source: string | Uint8Array,
+  options?: LoadImageOptions,
+): Omit<LoadedImage, 'tensor'> {
+  const checked = checkOptions(options);
   const { bits, range } = depth;
   return {
-    tensor: normalize(pixels, checked),
-    rgb: checked.channels === 3 ? bytes : grayToRgb(bytes),
+    rgb,
     width,
     height,
     geometry,
@@ -72,9 +136,9 @@ export async function loadImage(
     original: () =>
       readable(source, async () => {
         const what = describeSource(source);
-        if (!depth.isDeep) return await decodeOriginal(openImage(source, checked), geometry, what);
-        const image = openImage(source, checked);
-        const deep = await decodeDeep(image, await image.metadata(), depth, 3, what);
+        const opened = openImage(source, checked);
+        if (!depth.isDeep) return await decodeOriginal(opened, geometry, what);
+        const deep = await decodeDeep(opened, await opened.metadata(), depth, 3, what);
         return sameSize({ rgb: toBytes(deep.data), width: deep.width, height: deep.height }, geometry, what);
       }),
   };
@@ -101,8 +165,8 @@ async function readable<T>(source: string | Uint8Array, read: () => Promise<T>):
     const kind = await unreadableKind(source);
     const reason = kind
       ? `it is ${kind.name}, which sharp cannot read here: ${kind.cure}`
-      : (cause as Error).message.split('\n')[0];
-    const message = `Cannot read ${describeSource(source)}: ${reason}.`.replace('..', '.');
+      : (cause as Error).message.split('\n')[0]?.replace(/\.$/, '');
+    const message = `Cannot read ${describeSource(source)}: ${reason}.`;
     throw new GradCamError('ERR_IMAGE_LOAD', message, {
       cause,
       details: typeof source === 'string' ? { path: source } : {},
@@ -167,11 +231,11 @@ function placeIn(image: Sharp, geometry: ImageGeometry, { size, fit, paddingColo
   });
 }
 
-/** Interleaved bytes, or floats from 0 to 1, to float32 `[1, C, H, W]`. */
+/** Interleaved bytes, or floats from 0 to 1, to the values of float32 `[1, C, H, W]`. */
 function normalize(
   pixels: Uint8Array | Float32Array,
   { size, mean, std, channels, channelOrder, valueRange }: CheckedOptions,
-): Tensor {
+): Float32Array<ArrayBuffer> {
   const area = size.width * size.height;
   const data = newValues(area * channels);
   const [black, white] = valueRange;
@@ -185,7 +249,7 @@ function normalize(
       data[channel * area + index] = (pixels[index * channels + stored] ?? 0) * scale - shift;
     }
   }
-  return Tensor.from(data, [1, channels, size.height, size.width]);
+  return data;
 }
 
 function newValues(count: number): Float32Array<ArrayBuffer> {

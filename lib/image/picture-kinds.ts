@@ -41,6 +41,33 @@ const kinds: readonly UnreadableKind[] = [
   },
 ];
 
+/** What pictures of pixels begin with, of the kinds that are read. */
+const rasterKinds: readonly ((start: Uint8Array) => boolean)[] = [
+  (start) => text(start, 0, 3) === '\xff\xd8\xff', // JPEG
+  (start) => text(start, 0, 8) === '\x89PNG\r\n\x1a\n',
+  (start) => text(start, 0, 4) === 'RIFF' && text(start, 8, 12) === 'WEBP',
+  (start) => /^GIF8[79]a$/.test(text(start, 0, 6)),
+  (start) => /^(II[*+]\0|MM\0[*+])$/.test(text(start, 0, 4)), // TIFF and BigTIFF
+  isAvif,
+];
+
+/** AVIF names itself first, or among the brands that it can be read as. */
+function isAvif(start: Uint8Array): boolean {
+  if (text(start, 4, 8) !== 'ftyp') return false;
+  const length = Buffer.from(start.subarray(0, 4)).readUInt32BE();
+  const brands = text(start, 8, 12) + text(start, 16, Math.min(length, startLength));
+  return /^(.{4})*(avif|avis)/s.test(brands);
+}
+
+/**
+ * Whether a file's first bytes are those of JPEG, PNG, WebP, GIF, TIFF or AVIF: what may come from strangers. SVG is not
+ * among them: it is a program for a renderer, and not pixels.
+ * @internal
+ */
+export function isRasterPicture(bytes: Uint8Array): boolean {
+  return rasterKinds.some((matches) => matches(bytes.subarray(0, startLength)));
+}
+
 /** So many bytes of a file tell its kind. */
 const startLength = 132;
 

@@ -1,7 +1,7 @@
-import { argumentOutOfRange } from '../errors/errors.js';
+import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import type { Model, ModelInput } from '../model/model.js';
-import type { Tensor } from '../tensor/tensor.js';
-import { type MetricOptions, perturbedScores } from './perturbed-scores.js';
+import { Tensor } from '../tensor/tensor.js';
+import { type MetricOptions, perturbedScores, readMetricOptions } from './perturbed-scores.js';
 
 export interface CurveOptions extends MetricOptions {
   /** Pixels changed in one step. Default: a hundredth of the image. */
@@ -15,12 +15,19 @@ async function areaUnderCurve(
   model: Model,
   input: ModelInput,
   heatmaps: Tensor,
-  { pixelsPerStep, baseline = 0, ...options }: CurveOptions,
+  given: CurveOptions,
 ): Promise<number[]> {
+  const {
+    pixelsPerStep,
+    baseline = 0,
+    ...options
+  } = readMetricOptions<CurveOptions>(`${kind}Auc`, given, ['pixelsPerStep', 'baseline']);
+  if (!(heatmaps instanceof Tensor)) throw invalidArgumentType('heatmaps', 'a Tensor', heatmaps);
   const pixels = heatmaps.shape.slice(1).reduce((product, length) => product * length, 1);
   const step = pixelsPerStep ?? Math.max(1, Math.ceil(pixels / 100));
   if (!Number.isInteger(step) || step < 1)
     throw argumentOutOfRange('pixelsPerStep', 'an integer of at least 1', step);
+  if (!Number.isFinite(baseline)) throw argumentOutOfRange('baseline', 'a finite number', baseline);
   const { scores, points } = await perturbedScores(model, input, heatmaps, options, {
     kind,
     pixelsPerStep: step,

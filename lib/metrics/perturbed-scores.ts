@@ -1,6 +1,6 @@
 import { callNativeAsync, type NativePerturbation } from '../addon/addon.js';
-import { invalidArgumentType } from '../errors/errors.js';
-import { checkSignal } from '../errors/options.js';
+import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { checkSignal, readOptions } from '../errors/options.js';
 import { checkArguments, type ModelArguments } from '../model/arguments.js';
 import { checkModelMethod, Model, type ModelInput, nativeInputs } from '../model/model.js';
 import type { OutputSelector } from '../model/output.js';
@@ -20,6 +20,45 @@ export interface MetricOptions {
   /** The explained part of the model's output, for models that return several. */
   readonly output?: OutputSelector;
   readonly signal?: AbortSignal;
+}
+
+/**
+ * The options of a metric, unknown names refused.
+ * @param own - what it takes beside {@link MetricOptions}
+ * @internal
+ */
+export function readMetricOptions<T extends MetricOptions>(
+  metric: string,
+  options: unknown,
+  own: readonly (keyof T & string)[] = [],
+): T {
+  return readOptions<T>(`${metric} options`, options, [
+    'targets',
+    'modelMethod',
+    'arguments',
+    'output',
+    'signal',
+    ...own,
+  ]);
+}
+
+/**
+ * The values of heatmaps, `[B, ...space]` of floating point; those of float64 read alike.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ * @throws {GradCamError} `ERR_INPUT_SHAPE`
+ * @internal
+ */
+export function checkHeatmaps(heatmaps: unknown, dimensions?: number): Float32Array {
+  if (!(heatmaps instanceof Tensor)) throw invalidArgumentType('heatmaps', 'a Tensor', heatmaps);
+  const { shape } = heatmaps;
+  if (dimensions === undefined ? shape.length < 2 : shape.length !== dimensions)
+    throw new GradCamError(
+      'ERR_INPUT_SHAPE',
+      `Expected heatmaps of the shape ${dimensions === 3 ? '[B, H, W]' : '[B, ...space]'}, but they have [${shape.join(', ')}].`,
+    );
+  const values = heatmaps.toTypedArray();
+  if (values instanceof Float32Array || values instanceof Float64Array) return values as Float32Array;
+  throw invalidArgumentType('heatmaps', 'floating-point values', heatmaps.dtype);
 }
 
 /** @internal */
@@ -62,15 +101,22 @@ export async function perturbedScores(
   return { scores: scores.toTypedArray() as Float64Array, points: scores.shape[1] ?? 1 };
 }
 
-/** @internal Of each image how much the score changes as it is perturbed: after minus before. */
-export async function scoreChange(
+/**
+ * For each perturbation, of each image how much the score changes: after minus before. The images as they are run once.
+ * @internal
+ */
+export async function scoreChanges(
   model: Model,
   input: ModelInput,
   heatmaps: Tensor,
   options: MetricOptions,
-  perturbation: Partial<NativePerturbation>,
-): Promise<number[]> {
+  perturbations: readonly Partial<NativePerturbation>[],
+): Promise<number[][]> {
   const before = await perturbedScores(model, input, heatmaps, options, {});
-  const after = await perturbedScores(model, input, heatmaps, options, perturbation);
-  return Array.from(after.scores, (score, image) => score - (before.scores[image] ?? 0));
+  const changes: number[][] = [];
+  for (const perturbation of perturbations) {
+    const after = await perturbedScores(model, input, heatmaps, options, perturbation);
+    changes.push(Array.from(after.scores, (score, image) => score - (before.scores[image] ?? 0)));
+  }
+  return changes;
 }

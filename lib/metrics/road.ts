@@ -1,7 +1,7 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import type { Model, ModelInput } from '../model/model.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type MetricOptions, scoreChange } from './perturbed-scores.js';
+import { type MetricOptions, readMetricOptions, scoreChanges } from './perturbed-scores.js';
 
 export interface RoadOptions extends MetricOptions {
   /** Share of pixels that stay, in percent, or `'auto'` for Otsu's threshold of each map. Default 80. */
@@ -17,14 +17,22 @@ export interface RoadAverageOptions extends Omit<RoadOptions, 'percentile'> {
   readonly percentiles?: readonly number[];
 }
 
-async function removal(
-  kind: 'remove-most' | 'remove-least',
-  model: Model,
-  input: ModelInput,
-  heatmaps: Tensor,
-  { percentile = 80, noise = 0.01, seed = 0, ...options }: RoadOptions,
-): Promise<number[]> {
-  if (percentile !== 'auto') {
+type Kind = 'remove-most' | 'remove-least';
+const kinds = {
+  most: ['remove-most'],
+  least: ['remove-least'],
+  both: ['remove-most', 'remove-least'],
+} as const;
+
+/** For each kind and, within it, each percentile, of each image how much the score changes. */
+async function removals(
+  [model, input, heatmaps]: readonly [Model, ModelInput, Tensor],
+  removed: readonly Kind[],
+  percentiles: readonly (number | 'auto')[],
+  { noise = 0.01, seed = 0, ...options }: Omit<RoadOptions, 'percentile'>,
+): Promise<number[][]> {
+  for (const percentile of percentiles) {
+    if (percentile === 'auto') continue;
     if (typeof percentile !== 'number')
       throw invalidArgumentType('percentile', "a number or 'auto'", percentile);
     if (!(percentile >= 0 && percentile <= 100))
@@ -32,12 +40,27 @@ async function removal(
   }
   if (!(noise >= 0 && Number.isFinite(noise)))
     throw argumentOutOfRange('noise', 'a number of at least 0', noise);
-  return await scoreChange(model, input, heatmaps, options, {
-    kind,
-    percentile: percentile === 'auto' ? null : percentile,
-    noise,
-    seed,
-  });
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw argumentOutOfRange('seed', 'an integer of at least 0', seed);
+  const perturbations = removed.flatMap((kind) =>
+    percentiles.map((each) => ({ kind, percentile: each === 'auto' ? null : each, noise, seed })),
+  );
+  return await scoreChanges(model, input, heatmaps, options, perturbations);
+}
+
+async function removal(
+  metric: string,
+  of: readonly [Model, ModelInput, Tensor],
+  removed: readonly Kind[],
+  options: RoadOptions,
+): Promise<number[]> {
+  const { percentile = 80, ...given } = readMetricOptions<RoadOptions>(metric, options, [
+    'percentile',
+    'noise',
+    'seed',
+  ]);
+  const [changes = []] = await removals(of, removed, [percentile], given);
+  return changes;
 }
 
 /**
@@ -46,6 +69,8 @@ async function removal(
  * Methods", 2022.
  * @param heatmaps - `[B, H, W]`, values 0 to 1
  * @returns after minus before, for each image
+ * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
+ * @throws {GradCamError} as `explain()`, and `ERR_INPUT_SHAPE` where heatmaps and images do not fit
  */
 export function roadMostRelevantFirst(
   model: Model,
@@ -53,7 +78,7 @@ export function roadMostRelevantFirst(
   heatmaps: Tensor,
   options: RoadOptions = {},
 ): Promise<number[]> {
-  return removal('remove-most', model, input, heatmaps, options);
+  return removal('roadMostRelevantFirst', [model, input, heatmaps], kinds.most, options);
 }
 
 /** ROAD, least relevant first: the same with what is least relevant removed. Higher is better. */
@@ -63,45 +88,58 @@ export function roadLeastRelevantFirst(
   heatmaps: Tensor,
   options: RoadOptions = {},
 ): Promise<number[]> {
-  return removal('remove-least', model, input, heatmaps, options);
+  return removal('roadLeastRelevantFirst', [model, input, heatmaps], kinds.least, options);
 }
 
 const deciles = [10, 20, 30, 40, 50, 60, 70, 80, 90];
 
-async function averaged(
-  kind: 'remove-most' | 'remove-least',
-  model: Model,
-  input: ModelInput,
-  heatmaps: Tensor,
-  { percentiles = deciles, ...options }: RoadAverageOptions,
-): Promise<number[]> {
+/** For each kind, of each image the mean over the percentiles. */
+async function averages(
+  metric: string,
+  of: readonly [Model, ModelInput, Tensor],
+  removed: readonly Kind[],
+  options: RoadAverageOptions,
+): Promise<number[][]> {
+  const { percentiles = deciles, ...given } = readMetricOptions<RoadAverageOptions>(metric, options, [
+    'percentiles',
+    'noise',
+    'seed',
+  ]);
+  if (!Array.isArray(percentiles))
+    throw invalidArgumentType('percentiles', 'an array of numbers', percentiles);
   if (percentiles.length === 0) throw argumentOutOfRange('percentiles', 'at least one', 'an empty array');
-  const sums: number[] = [];
-  for (const percentile of percentiles) {
-    const values = await removal(kind, model, input, heatmaps, { ...options, percentile });
-    for (const [image, value] of values.entries()) sums[image] = (sums[image] ?? 0) + value;
-  }
-  return sums.map((sum) => sum / percentiles.length);
+  const changes = await removals(of, removed, percentiles, given);
+  return removed.map((_, kind) => {
+    const ofKind = changes.slice(kind * percentiles.length, (kind + 1) * percentiles.length);
+    const sums = (ofKind[0] ?? []).map((_, image) =>
+      ofKind.reduce((sum, values) => sum + (values[image] ?? 0), 0),
+    );
+    return sums.map((sum) => sum / percentiles.length);
+  });
 }
 
 /** {@link roadMostRelevantFirst}, averaged over percentiles. */
-export function roadMostRelevantFirstAverage(
+export async function roadMostRelevantFirstAverage(
   model: Model,
   input: ModelInput,
   heatmaps: Tensor,
   options: RoadAverageOptions = {},
 ): Promise<number[]> {
-  return averaged('remove-most', model, input, heatmaps, options);
+  const of = [model, input, heatmaps] as const;
+  const [most = []] = await averages('roadMostRelevantFirstAverage', of, kinds.most, options);
+  return most;
 }
 
 /** {@link roadLeastRelevantFirst}, averaged over percentiles. */
-export function roadLeastRelevantFirstAverage(
+export async function roadLeastRelevantFirstAverage(
   model: Model,
   input: ModelInput,
   heatmaps: Tensor,
   options: RoadAverageOptions = {},
 ): Promise<number[]> {
-  return averaged('remove-least', model, input, heatmaps, options);
+  const of = [model, input, heatmaps] as const;
+  const [least = []] = await averages('roadLeastRelevantFirstAverage', of, kinds.least, options);
+  return least;
 }
 
 /** Half the difference of the two averages, least minus most relevant first. Higher is better. */
@@ -111,7 +149,7 @@ export async function roadCombined(
   heatmaps: Tensor,
   options: RoadAverageOptions = {},
 ): Promise<number[]> {
-  const most = await averaged('remove-most', model, input, heatmaps, options);
-  const least = await averaged('remove-least', model, input, heatmaps, options);
+  const of = [model, input, heatmaps] as const;
+  const [most = [], least = []] = await averages('roadCombined', of, kinds.both, options);
   return least.map((value, image) => (value - (most[image] ?? 0)) / 2);
 }

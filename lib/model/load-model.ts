@@ -2,6 +2,7 @@ import { callNativeAsync, type DType, type NativeLoadOptions, type NativeModel }
 import { findTorchvision, missingOperator, type TorchvisionLibrary } from '../addon/operator-libraries.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { checkBoolean, checkSignal, readOptions } from '../errors/options.js';
+import { filePath } from '../files/file-path.js';
 import { checkArguments, type ModelArguments } from './arguments.js';
 import { debug } from './diagnostics.js';
 import { withFileChecks } from './file-checks.js';
@@ -49,10 +50,10 @@ export interface LoadModelOptions {
    */
   readonly arguments?: ModelArguments;
   /**
-   * Libraries of custom operators that the model uses: paths of files, loaded before it, once for the whole process. They
+   * Libraries of custom operators that the model uses: paths of files or `file:` URLs, loaded before it, once for the whole process. They
    * are code: load only those you trust. torchvision's is found by itself, see docs/segmentation-and-detection.md.
    */
-  readonly libraries?: readonly string[];
+  readonly libraries?: readonly (string | URL)[];
   /**
    * The SHA-256 of the file, as 64 hexadecimal digits. Where it is another, nothing is loaded and the error is
    * `ERR_MODEL_CHECKSUM`. Default: not checked.
@@ -71,13 +72,15 @@ export interface LoadModelOptions {
 /**
  * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
  * eval mode. A TorchScript file holds code: load only files you trust.
+ * @param file - its path, or a `file:` URL
  * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_MODEL_ARGUMENTS`,
  *   `ERR_MISSING_OPERATOR`, `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`,
  *   `ERR_UNSUPPORTED` for a precision that the processor or the model does not have, `ERR_OUT_OF_MEMORY`, `ERR_ADDON_LOAD`
  * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
  * @example await using model = await loadModel('resnet50.pt', { device: 'auto' });
  */
-export async function loadModel(path: string, options?: LoadModelOptions): Promise<Model> {
+export async function loadModel(file: string | URL, options?: LoadModelOptions): Promise<Model> {
+  const path = filePath(file);
   if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
   if (path.includes('\0')) throw argumentOutOfRange('path', 'a path without null characters', path);
   const given = readOptions<LoadModelOptions>('loadModel options', options, [
@@ -151,11 +154,11 @@ function missingOperatorOf(error: unknown): string | null {
 
 function checkLibraries(libraries: unknown = []): readonly string[] {
   if (!Array.isArray(libraries)) throw invalidArgumentType('libraries', 'an array of paths', libraries);
-  for (const [index, library] of libraries.entries()) {
-    if (typeof library !== 'string' || library === '')
-      throw invalidArgumentType(`libraries[${index}]`, 'the path of a library', library);
-  }
-  return [...libraries];
+  return libraries.map((library, index) => {
+    const path = filePath(library, `libraries[${index}]`);
+    if (typeof path === 'string' && path !== '') return path;
+    throw invalidArgumentType(`libraries[${index}]`, 'the path of a library', library);
+  });
 }
 
 /** @internal */

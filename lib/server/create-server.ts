@@ -8,8 +8,9 @@ import Fastify, {
 } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import { checkServerOptions, type ExplainServerOptions } from './configuration/options.js';
-import { explainServer } from './explain-server.js';
+import { decorateWithGrpc, makeParts, serveModels } from './explain-server.js';
 import { answerParserFailure, describeFailure } from './http/errors.js';
+import { requestIdOf } from './http/request-id.js';
 import type { ModelRegistry } from './models/registry.js';
 
 export interface CreateServerOptions extends ExplainServerOptions {
@@ -36,9 +37,11 @@ export type ExplainServer = FastifyInstance & {
 export function createServer(options: CreateServerOptions): ExplainServer {
   const { logger = false, ...given } = options ?? {};
   const checked = checkServerOptions(given);
+  const parts = makeParts(checked);
   const server = Fastify({
     logger,
     bodyLimit: checked.maxBodyBytes,
+    trustProxy: checked.trustProxy,
     // A body that trickles in is given up with 408.
     requestTimeout: checked.deadlineMs,
     // Node takes the larger of the two for bodies, so headers may not have more.
@@ -56,16 +59,20 @@ export function createServer(options: CreateServerOptions): ExplainServer {
     requestIdHeader: false,
     // What is wrong before any route is found is answered as all other failures are.
     frameworkErrors: (error, request, reply) => {
-      const { status, body } = describeFailure(error, request.id);
+      const { status, body } = describeFailure(error, request.id, parts.hidePlaces);
       void (reply as FastifyReply).code(status).send(body);
     },
     clientErrorHandler: answerParserFailure,
-    genReqId: ({ headers }) => clientsId(headers['x-request-id']) ?? randomUUID(),
+    genReqId: ({ headers }) => requestIdOf(headers['x-request-id']) ?? randomUUID(),
   });
   closeSilentConnections(server);
+  server.decorate('gradcamModels', parts.models);
   // Not encapsulated: what it decorates and handles is the whole server's.
   server.register(
-    fastifyPlugin(async (scope: FastifyInstance) => explainServer(scope, given), { name: 'gradcam' }),
+    fastifyPlugin(
+      async (scope: FastifyInstance) => serveModels(scope, parts, await decorateWithGrpc(scope, parts)),
+      { name: 'gradcam' },
+    ),
   );
   return server as ExplainServer;
 }
@@ -87,9 +94,4 @@ function closeSilentConnections(server: FastifyInstance): void {
       for (const socket of connections) if (socket.bytesRead === 0) socket.destroy();
     }, silence).unref();
   });
-}
-
-/** A client's own id for its request, where it cannot harm a log. */
-function clientsId(header: unknown): string | undefined {
-  return typeof header === 'string' && /^[\w.:-]{1,128}$/.test(header) ? header : undefined;
 }

@@ -1,4 +1,4 @@
-/** The explain server: Grad-CAM over HTTP. @packageDocumentation */
+/** The explain server: Grad-CAM over HTTP and gRPC. @packageDocumentation */
 
 export {
   type ExplainServerOptions,
@@ -9,4 +9,5 @@ export {
 export { type CreateServerOptions, createServer, type ExplainServer } from './create-server.js';
 export { drain } from './drain.js';
 export { explainServer } from './explain-server.js';
+export type { GrpcEndpoint } from './grpc/endpoint.js';
 export type { ModelRegistry, ModelState, ModelStatus } from './models/registry.js';

@@ -15,6 +15,18 @@ export function parseLabels(text: string): string[] | null {
   }
 }
 
+const indexed = new WeakMap<readonly string[], readonly (readonly string[])[]>();
+
+/** Each label and its parts between commas as they are compared; found once, since labels are many and asked for often. */
+function namesOfLabels(labels: readonly string[]): readonly (readonly string[])[] {
+  let names = indexed.get(labels);
+  if (!names) {
+    names = labels.map((label) => [label, ...label.split(',')].map((name) => name.trim().toLowerCase()));
+    indexed.set(labels, names);
+  }
+  return names;
+}
+
 /**
  * The index of a class from what a person types: the index, the label, one of its names between commas, or the beginning
  * of just one label. Upper and lower case are the same.
@@ -29,9 +41,7 @@ export function findClass(labels: readonly string[] | undefined, query: string):
       `The class '${query}' is not an index, and there are no labels to look it up in: the model has no sidecar with labels.`,
     );
   }
-  const namesOf = labels.map((label) =>
-    [label, ...label.split(',')].map((name) => name.trim().toLowerCase()),
-  );
+  const namesOf = namesOfLabels(labels);
   const exact = namesOf.flatMap((names, index) => (names.includes(wanted) ? [index] : []));
   const matches =
     exact.length > 0

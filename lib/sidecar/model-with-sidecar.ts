@@ -1,6 +1,7 @@
 import type { CAMOptions } from '../cam/base-cam.js';
-import { GradCamError } from '../errors/errors.js';
-import { type LoadedImage, loadImage } from '../image/load-image.js';
+import { GradCamError, invalidArgumentType } from '../errors/errors.js';
+import { filePath } from '../files/file-path.js';
+import { type ImageSource, type LoadedImage, loadImage } from '../image/load-image.js';
 import type { LoadImageOptions } from '../image/options.js';
 import { type LoadModelOptions, loadModel } from '../model/load-model.js';
 import type { Model } from '../model/model.js';
@@ -18,6 +19,7 @@ import {
 /**
  * Loads a model together with its sidecar (`model.json` beside `model.pt`, docs/sidecar.md), which says how pictures are
  * prepared, which layer to explain, and what the classes are called. `gradcam init-sidecar model.pt` writes one.
+ * @param file - the model's path, or a `file:` URL
  * @param options - as for {@link loadModel}; `dtype`, `precision` and each of `arguments` go before the sidecar's
  * @throws {GradCamError} `ERR_SIDECAR` where there is none or it is not valid, and as {@link loadModel}
  * @example
@@ -27,11 +29,13 @@ import {
  * console.log(described.labels?.[maps[0]?.classIndex ?? -1]);
  */
 export async function loadModelWithSidecar(
-  path: string,
+  file: string | URL,
   options?: LoadModelOptions,
 ): Promise<ModelWithSidecar> {
-  const sidecar = typeof path === 'string' ? await loadSidecar(path) : null;
-  if (typeof path === 'string' && !sidecar) {
+  const path = filePath(file);
+  if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
+  const sidecar = await loadSidecar(path);
+  if (!sidecar) {
     const missing = sidecarPath(path);
     throw new GradCamError(
       'ERR_SIDECAR',
@@ -40,7 +44,7 @@ export async function loadModelWithSidecar(
     );
   }
   const model = await loadModel(path, modelOptions(sidecar, options));
-  return new ModelWithSidecar(model, sidecar as Sidecar);
+  return new ModelWithSidecar(model, sidecar);
 }
 
 /** A model, and what its sidecar says of it. */
@@ -69,7 +73,7 @@ export class ModelWithSidecar {
    * @param options - what shall be other than the sidecar says
    * @throws as {@link loadImage}
    */
-  loadImage(source: string | Uint8Array, options?: LoadImageOptions): Promise<LoadedImage> {
+  loadImage(source: ImageSource, options?: LoadImageOptions): Promise<LoadedImage> {
     return loadImage(source, adjusted(imageOptions(this.sidecar), options ?? {}));
   }
 

@@ -2,6 +2,7 @@ import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { CAMOptions } from '../cam/base-cam.js';
 import { GradCamError } from '../errors/errors.js';
+import { filePath } from '../files/file-path.js';
 import { readTextFile } from '../files/text-file.js';
 import type { LoadImageOptions } from '../image/options.js';
 import type { ModelArguments } from '../model/arguments.js';
@@ -45,16 +46,25 @@ export interface Sidecar {
 }
 
 /** The file that describes a model: the model's name with .json instead of its extension. */
-export function sidecarPath(modelPath: string): string {
-  return `${modelPath.replace(/\.[^./\\]+$/, '')}.json`;
+export function sidecarPath(modelPath: string | URL): string {
+  return `${filePath(modelPath).replace(/\.[^./\\]+$/, '')}.json`;
 }
 
 /**
  * Reads a model's sidecar; null where there is none.
+ * @param modelPath - the model's path, or a `file:` URL of it
  * @throws {GradCamError} `ERR_SIDECAR` for one that is not valid, or whose file of labels is not
  */
-export async function loadSidecar(modelPath: string): Promise<Sidecar | null> {
-  const path = sidecarPath(modelPath);
+export async function loadSidecar(modelPath: string | URL): Promise<Sidecar | null> {
+  return await readSidecar(sidecarPath(modelPath));
+}
+
+/**
+ * Reads a sidecar of any name; null where there is no such file.
+ * @throws as {@link loadSidecar}
+ * @internal
+ */
+export async function readSidecar(path: string): Promise<Sidecar | null> {
   let text: string;
   try {
     text = await readTextFile(path);

@@ -1,5 +1,6 @@
 import { callNativeAsync, type NativeTarget, type ScriptedTargetReference } from '../addon/addon.js';
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
+import { filePath } from '../files/file-path.js';
 import { Tensor, type TensorLike } from '../tensor/tensor.js';
 import type { DetectedBox } from './detections.js';
 import { checkIndex, Target } from './target.js';
@@ -95,10 +96,11 @@ export class TorchScriptTarget extends Target {
   }
 
   /**
-   * @param path - a file written by `torch.jit.save`; it holds code: load only files you trust
+   * @param file - path or `file:` URL of what `torch.jit.save` wrote; it holds code: load only files you trust
    * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`
    */
-  static async load(path: string): Promise<TorchScriptTarget> {
+  static async load(file: string | URL): Promise<TorchScriptTarget> {
+    const path = filePath(file);
     if (typeof path !== 'string') throw invalidArgumentType('path', 'a string', path);
     const load = callNativeAsync(undefined, (module, cancellation) => module.loadTarget(path, cancellation));
     return new TorchScriptTarget(await load);

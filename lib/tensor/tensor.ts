@@ -9,13 +9,17 @@ import {
 } from '../addon/addon.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
+import { bytesFrom } from './typed-array-bytes.js';
 
 export type { DType, TensorData } from '../addon/addon.js';
 
 /** Anything that can stand for a tensor: a {@link Tensor}, or data with its shape. */
 export type TensorLike =
   | Tensor
-  | { readonly data: TensorData | readonly number[]; readonly shape: readonly number[] };
+  | {
+      readonly data: TensorData | readonly number[] | ArrayBuffer | SharedArrayBuffer | DataView;
+      readonly shape: readonly number[];
+    };
 
 export interface ReductionOptions {
   /** Leave the reduced dimensions in the shape, with length 1. Default false. */
@@ -56,14 +60,19 @@ export class Tensor {
   /**
    * A tensor from a typed array or numbers, copied: later changes of `data` do not show. The element type is the
    * array's; plain numbers become float32.
-   * @param data - row-major elements
+   * @param data - row-major elements: a typed array, numbers, or bytes in this machine's order, as a buffer or a DataView
    * @param shape - its product must be the number of elements
+   * @param dtype - of bytes that are no typed array: what they hold. Default `'float32'`
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
    * @throws {RangeError} `ERR_OUT_OF_RANGE` when shape and data do not fit
    * @example Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224])
    */
-  static from(data: TensorData | readonly number[], shape: readonly number[]): Tensor {
-    const elements = checkData(data);
+  static from(
+    data: TensorData | readonly number[] | ArrayBuffer | SharedArrayBuffer | DataView,
+    shape: readonly number[],
+    dtype?: Exclude<DType, 'float16' | 'bfloat16' | 'bool'>,
+  ): Tensor {
+    const elements = checkData(data, dtype);
     const sizes = checkShape(shape, elements.length);
     return new Tensor(callNative((module) => module.tensorFromTypedArray(elements, sizes)));
   }
@@ -315,7 +324,33 @@ const kindOf = Object.getOwnPropertyDescriptor(
   Symbol.toStringTag,
 )?.get as (this: unknown) => string | undefined;
 
-function checkData(data: unknown): TensorData {
+/** What bytes that are no typed array may hold. */
+const byteKinds = {
+  float32: Float32Array,
+  float64: Float64Array,
+  uint8: Uint8Array,
+  int8: Int8Array,
+  int16: Int16Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+} as const;
+
+function fromBytes(bytes: Uint8Array, dtype: unknown = 'float32'): TensorData {
+  if (typeof dtype !== 'string' || !Object.hasOwn(byteKinds, dtype))
+    throw invalidArgumentType('dtype', `one of '${Object.keys(byteKinds).join("', '")}'`, dtype);
+  const kind = byteKinds[dtype as keyof typeof byteKinds];
+  if (bytes.byteLength % kind.BYTES_PER_ELEMENT !== 0)
+    throw argumentOutOfRange('data', `bytes of whole ${dtype} elements`, `${bytes.byteLength} bytes`);
+  // A view may begin anywhere; an array of elements must not.
+  const { buffer, byteOffset } = bytes.byteOffset % kind.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+  return new kind(buffer as ArrayBuffer, byteOffset, bytes.byteLength / kind.BYTES_PER_ELEMENT);
+}
+
+function checkData(data: unknown, dtype: unknown): TensorData {
+  if (types.isAnyArrayBuffer(data) || types.isDataView(data))
+    return fromBytes(bytesFrom(data) as Uint8Array, dtype);
+  if (dtype !== undefined)
+    throw invalidArgumentType('dtype', 'nothing where the data is a typed array or numbers', dtype);
   if (Array.isArray(data)) {
     const position = data.findIndex((value) => typeof value !== 'number');
     if (position >= 0) throw invalidArgumentType(`data[${position}]`, 'a number', data[position]);
@@ -323,7 +358,7 @@ function checkData(data: unknown): TensorData {
   }
   const kind = kindOf.call(data);
   if (kind === undefined || !Object.hasOwn(typedArrayKinds, kind)) {
-    throw invalidArgumentType('data', 'a Float32Array (or another typed array, or numbers)', data);
+    throw invalidArgumentType('data', 'a Float32Array (or another typed array, numbers, or a buffer)', data);
   }
   const elements = data as TensorData;
   if (!types.isSharedArrayBuffer(elements.buffer)) return elements;

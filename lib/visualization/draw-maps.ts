@@ -1,11 +1,11 @@
 import type { LoadedImage } from '../image/load-image.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { ColormapName } from './colours/colormaps.js';
 import { binaryMask } from './maps/binary-mask.js';
 import { boxFromMap } from './maps/box-from-map.js';
 import { gaussianBlur } from './maps/gaussian-blur.js';
 import { applyColormap } from './overlays/apply-colormap.js';
-import { drawOnOriginal, mapOfOriginal } from './overlays/draw-on-original.js';
+import { drawOnOriginal, enlargeOnto } from './overlays/draw-on-original.js';
 import { showAttentionMap } from './overlays/show-attention-map.js';
 import { showBoxesOnImage } from './overlays/show-boxes-on-image.js';
 import { showCamOnImage } from './overlays/show-cam-on-image.js';
@@ -16,6 +16,9 @@ import type { RgbImage } from './pictures/rgb-image.js';
 import { type Panel, sideBySide } from './pictures/side-by-side.js';
 
 export const mapStyles = ['overlay', 'attention', 'heat', 'contour', 'box', 'mask'] as const;
+
+/** The image under the maps; a `LoadedImage` fits. */
+export type DrawnImage = Omit<LoadedImage, 'tensor' | 'bits' | 'range' | 'path'>;
 
 /** How maps are drawn. */
 export interface MapDrawing {
@@ -50,7 +53,7 @@ export function uselessFor({
  * @param beside - put the image itself to the left of its maps
  */
 export async function drawMaps(
-  image: LoadedImage,
+  image: DrawnImage,
   maps: readonly Tensor[],
   captions: readonly string[],
   drawing: MapDrawing,
@@ -71,8 +74,16 @@ export async function drawMaps(
 }
 
 /** `[maps, H, W]` of the whole photo, 0 where the model saw nothing. */
-export function mapsOfOriginal(image: LoadedImage, maps: readonly Tensor[]): Tensor {
-  return stack(maps.map((map) => mapOfOriginal(image, map)));
+export function mapsOfOriginal(
+  image: DrawnImage,
+  maps: readonly Tensor[],
+): { values: Float32Array<ArrayBuffer>; shape: number[] } {
+  const { originalHeight, originalWidth } = image.geometry;
+  const size = originalHeight * originalWidth;
+  const values = new Float32Array(maps.length * size);
+  for (const [index, map] of maps.entries())
+    enlargeOnto(image, map, values.subarray(index * size, (index + 1) * size));
+  return { values, shape: [maps.length, originalHeight, originalWidth] };
 }
 
 /** The blur of an attention map belongs to the model's view, also where the photo is much larger. */
@@ -92,12 +103,4 @@ async function draw(image: RgbImage, map: Tensor, drawing: MapDrawing): Promise<
     return await showBoxesOnImage(image, box ? [box] : []);
   }
   return showCamOnImage(image, map, { imageWeight, ...colours });
-}
-
-function stack(maps: readonly Tensor[]): Tensor {
-  const shape = maps[0]?.shape ?? [];
-  const size = shape.reduce((product, length) => product * length, 1);
-  const values = new Float32Array(size * maps.length);
-  for (const [index, map] of maps.entries()) values.set(map.toTypedArray() as Float32Array, index * size);
-  return Tensor.from(values, [maps.length, ...shape]);
 }

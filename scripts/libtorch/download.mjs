@@ -9,6 +9,11 @@ import { promisify } from 'node:util';
 /** How archives are fetched; milliseconds until a server that does not answer, or stops sending, is given up. */
 export const defaultNetwork = { fetch: globalThis.fetch, connectTimeout: 10_000, stallTimeout: 60_000 };
 
+/** What came is not what was to come: whoever changed it, nothing that came that way is to be trusted. */
+export class WrongArchiveError extends Error {
+  name = 'WrongArchiveError';
+}
+
 /**
  * Downloads an archive, checks its size and checksum and unpacks it into `folder`.
  * @param {{ url: string, sha256?: string, bytes?: number }} archive
@@ -18,17 +23,18 @@ export const defaultNetwork = { fetch: globalThis.fetch, connectTimeout: 10_000,
  */
 export async function downloadArchive({ url, sha256, bytes }, folder, { log, signal, network }) {
   if (!URL.canParse(url)) throw new Error('it is not a URL');
+  if (!sha256) refuseUnlessSafe(url);
   const file = join(folder, 'download.zip');
   // The query may hold a token.
   const shownUrl = new URL(url).origin + new URL(url).pathname;
   log(`Downloading LibTorch from ${shownUrl}${bytes ? ` (${megabytes(bytes)})` : ''}`);
   if (!sha256) log('Warning: this archive is not verified; set LIBTORCH_SHA256 to its SHA-256 to check it.');
-  const received = await fetchFile(url, file, { log, signal, network });
+  const received = await fetchFile(url, file, { log, signal, network, verified: Boolean(sha256) });
   if (bytes && received.bytes !== bytes) {
-    throw new Error(`the file has the wrong size (${received.bytes} instead of ${bytes} bytes)`);
+    throw new WrongArchiveError(`the file has the wrong size (${received.bytes} instead of ${bytes} bytes)`);
   }
   if (sha256 && received.sha256 !== sha256.toLowerCase()) {
-    throw new Error(
+    throw new WrongArchiveError(
       `WRONG CHECKSUM: SHA-256 ${received.sha256} instead of ${sha256}; the file was thrown away`,
     );
   }
@@ -37,7 +43,15 @@ export async function downloadArchive({ url, sha256, bytes }, folder, { log, sig
   rmSync(file);
 }
 
-async function fetchFile(url, file, { log, signal, network }) {
+/** What comes over plain HTTP, anybody on the way can change. */
+function refuseUnlessSafe(url) {
+  if (new URL(url).protocol === 'https:') return;
+  throw new Error(
+    'an archive that is not fetched by https needs its SHA-256 in LIBTORCH_SHA256, since it can be changed on its way',
+  );
+}
+
+async function fetchFile(url, file, { log, signal, network, verified }) {
   const giveUp = new AbortController();
   const options = { signal: AbortSignal.any([signal, giveUp.signal]) };
   const connecting = setTimeout(() => giveUp.abort(), network.connectTimeout);
@@ -52,6 +66,7 @@ async function fetchFile(url, file, { log, signal, network }) {
   } finally {
     clearTimeout(connecting);
   }
+  if (response.redirected && !verified) refuseUnlessSafe(response.url);
   if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`.trim());
 
   const stalling = setTimeout(() => giveUp.abort(), network.stallTimeout);

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve as resolvePath, sep } from 'node:path';
 import { pinnedVersion } from './versions.mjs';
 
 /**
@@ -18,7 +18,7 @@ export async function installWithPip(python, folder, { env, log, signal }) {
   const wheel = `torch==${pinnedVersion}`;
   const temporary = join(folder, 'pip-temporary');
   mkdirSync(temporary);
-  const pip = (...what) => pipInstall(python, folder, what, pipEnvironment(env, temporary), signal);
+  const pip = (...what) => pipInstall(python, folder, what, { env, temporary, signal });
 
   const size = complete ? 'with CUDA, a few GB' : 'up to 550 MB';
   log(`Downloading ${wheel} with ${python} -m pip from ${packageIndex(env)} (${size})`);
@@ -48,16 +48,24 @@ function pipEnvironment(env, temporary) {
 export async function installWheel(python, folder, what, { env, signal }) {
   const temporary = join(folder, 'pip-temporary');
   mkdirSync(temporary);
-  await pipInstall(python, folder, what, pipEnvironment(env, temporary), signal);
+  await pipInstall(python, folder, what, { env, temporary, signal });
   rmSync(temporary, { recursive: true, force: true });
 }
 
-function pipInstall(python, folder, what, env, signal) {
+/** Only wheels: what is built on the machine runs code of its own for that. */
+function pipInstall(python, folder, what, { env, temporary, signal }) {
   const options = ['--disable-pip-version-check', '--no-warn-conflicts', '--no-compile', '--upgrade'];
+  options.push('--only-binary=:all:');
   const args = ['-m', 'pip', 'install', ...options, '--target', folder, ...what];
   return new Promise((resolve, reject) => {
     // pip shows its own progress; standard output belongs to whoever called us.
-    const child = spawn(python, args, { env, stdio: ['ignore', 2, 2], signal });
+    // Python imports from the current folder first, which may be anybody's: pip itself, too.
+    const child = spawn(python.includes(sep) ? resolvePath(python) : python, args, {
+      cwd: temporary,
+      env: pipEnvironment(env, temporary),
+      stdio: ['ignore', 2, 2],
+      signal,
+    });
     child.once('error', (cause) => {
       // When interrupted, wait for the exit: a living pip would write into the folder that is being removed.
       if (!signal.aborted) reject(new Error(`${python} could not be started`, { cause }));

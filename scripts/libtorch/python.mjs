@@ -1,7 +1,11 @@
 import { execFileSync } from 'node:child_process';
 
-// find_spec does not import torch, which would take seconds.
+// find_spec does not import torch, which would take seconds. Python looks into the current folder first, which may be
+// anybody's, and so that is left out; what PYTHONPATH names and what `pip install --user` put there is not.
 const findTorch = [
+  'import os, sys',
+  'here = os.path.realpath(os.getcwd())',
+  'sys.path[:] = [each for each in sys.path if each and os.path.realpath(each) != here]',
   'import importlib.util',
   "spec = importlib.util.find_spec('torch')",
   "print(spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else '')",

@@ -1,6 +1,6 @@
 import { cachedLibTorch, fillCache } from './cache.mjs';
 import { checkLibTorch } from './check.mjs';
-import { defaultNetwork, downloadArchive } from './download.mjs';
+import { defaultNetwork, downloadArchive, WrongArchiveError } from './download.mjs';
 import { offlineReason } from './offline.mjs';
 import { installWithPip } from './pip.mjs';
 import { askPythons, pythonCommands } from './python.mjs';
@@ -67,6 +67,7 @@ export async function resolveLibTorch({
       return { ...checkVersion(target, needsCuda), source };
     } catch (error) {
       if (source === 'LIBTORCH_URL') throw namedButUnusable(source, error.message);
+      if (error instanceof WrongArchiveError) throw wrongArchive(source, error.message);
       log(`${source}: ${error.message}`);
       tried.push(`${source}: ${error.message}`);
     }
@@ -114,6 +115,18 @@ function namedButUnusable(variable, problem) {
     [
       `LibTorch ${supportedRange} cannot be taken from ${variable}: ${problem}`,
       `Correct ${variable}, or remove it to have LibTorch found or fetched, then run (in a clone: npm run build):`,
+      '  npm rebuild node-gradcam',
+    ].join('\n'),
+  );
+}
+
+/** Whoever can change one download can change the next: pip does not take its place. */
+function wrongArchive(source, problem) {
+  return new LibTorchNotFoundError(
+    [
+      `LibTorch was fetched from the ${source}, but ${problem}.`,
+      'It was changed on its way or at its place, or something between answered instead of it. Try again later, or from another network.',
+      'Otherwise unpack a LibTorch that you trust and set LIBTORCH to its folder, then run (in a clone: npm run build):',
       '  npm rebuild node-gradcam',
     ].join('\n'),
   );

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { fitsColumns, gradcam } from '../helpers/cli.js';
-import { liteModel } from '../helpers/fixtures.js';
+import { liteModel, noise } from '../helpers/fixtures.js';
+import { grpcClient, holdCall, inferBytes, raw } from '../helpers/grpc-client.js';
+import { rawRequest } from '../helpers/raw-request.js';
 import { fixturePath, rootPath } from '../helpers/root.js';
 import { photo } from '../helpers/server.js';
 import { formOf, holdRequest, image, untilPending } from '../helpers/server-requests.js';
@@ -131,6 +133,32 @@ test.serial('a configuration file, and flags that win over it', async (t) => {
   t.is(await run.exited, 0);
 });
 
+test.serial('gRPC on a second port: told at the start, and ended without losing a call', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gradcam-serve-'));
+  const file = join(folder, 'server.json');
+  await writeFile(file, JSON.stringify({ models: { lite: fixturePath('scripted.pt') }, grpcPort: 1 }));
+  const run = gradcamServe(['--config', file, '--port', '0', '--grpc-port', '0', '--host', '127.0.0.2']);
+  const url = await addressOf(run);
+  const [, address = ''] = await run.says(/ for gRPC on (127\.0\.0\.2:\d+),/);
+  await run.says(/^Ready: lite$/m);
+  const image = {
+    model_name: 'lite',
+    inputs: [{ name: 'x', shape: [1, 3, 16, 16], datatype: 'FP32' }],
+    raw_input_contents: [raw(noise(3 * 16 * 16))],
+  };
+  const held = holdCall(address, 'ModelInfer', inferBytes(image));
+  await untilPending({ get: (path) => fetch(url + path) }, 1);
+  run.child.kill('SIGTERM');
+  await until('no more calls to be taken', async () => {
+    using client = grpcClient(address);
+    return (await client.call('ServerLive')).status === 'UNAVAILABLE';
+  });
+  held.finish();
+  t.is((await held.ended)['grpc-status'], '0');
+  held.close();
+  t.is(await run.exited, 0, run.output().stderr + run.output().stdout.slice(-3000));
+});
+
 test.serial('the help fits 80 columns', async (t) => {
   for (const args of [['serve', '--help'], ['--help']]) {
     const { stdout } = await gradcam(args);
@@ -162,3 +190,43 @@ test.serial(
   /--token-file: cannot read 'none'/,
 );
 test.serial('refused: a name that is none', refused, ['-m', `a/b=${liteModel}`], 2, /named with letters/);
+test.serial(
+  'refused: loading by request without tokens',
+  refused,
+  [...tiny, '--model-control'],
+  2,
+  /no tokens.*--token-file.*--insecure.*\(ERR_SERVER_CONFIG\)/,
+);
+test.serial('refused: a proxy that is none', refused, [...tiny, '--trust-proxy', 'nginx'], 2, /trustProxy/);
+
+test.serial('it warns when everybody may use it, an empty list of tokens included', async (t) => {
+  const file = join(await mkdtemp(join(tmpdir(), 'gradcam-serve-')), 'server.json');
+  await writeFile(file, JSON.stringify({ models: { tiny: fixturePath('scripted.pt') }, tokens: [] }));
+  const run = gradcamServe(['--config', file, '--port', '0', '--host', '0.0.0.0']);
+  await run.says(/everybody who reaches 0\.0\.0\.0 may use this server/);
+  run.child.kill('SIGINT');
+  t.is(await run.exited, 0);
+});
+
+test.serial('who may call is told by flags', async (t) => {
+  const run = gradcamServe([
+    ...tiny,
+    ...['--allowed-host', 'a.example', '--allowed-host', '.b.example'],
+    ...['--allowed-origin', 'https://app.example.com', '--trust-proxy', '127.0.0.1', '--rate-limit', '1'],
+    ...['--model-control', '--insecure'],
+  ]);
+  const url = await addressOf(run);
+  await run.says(/^Ready: lite$/m);
+  const ask = (headers: Record<string, string>, path = '/v1/models', method = 'GET') =>
+    rawRequest(url, path, { headers, method });
+  for (const [index, host] of ['a.example', 'x.b.example', '127.0.0.1'].entries())
+    t.is((await ask({ host, 'x-forwarded-for': `203.0.113.${index}` })).status, 200, host);
+  t.is((await ask({ host: 'c.example' })).code, 'ERR_HOST_NOT_ALLOWED');
+  t.is((await ask({ 'x-forwarded-for': '203.0.113.0' })).code, 'ERR_RATE_LIMITED');
+  const origin = 'https://app.example.com';
+  const load = '/v2/repository/models/lite/load';
+  const loaded = await ask({ origin, 'x-forwarded-for': '203.0.113.50' }, load, 'POST');
+  t.deepEqual([loaded.status, loaded.headers['access-control-allow-origin']], [200, origin]);
+  run.child.kill('SIGINT');
+  t.is(await run.exited, 0);
+});

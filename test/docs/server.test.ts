@@ -23,6 +23,8 @@ const blocks = (language: string) =>
 const withCurl = testWith('curl');
 
 let running: RunningServer;
+let controlled: RunningServer;
+const token = 'correct horse';
 const folder = mkdtempSync(join(tmpdir(), 'gradcam-docs-'));
 test.before(async () => {
   const dense = await describeIn(folder, {
@@ -43,22 +45,23 @@ test.before(async () => {
   running = await startServer({
     models: { lite: liteModel, clip: fixturePath('clip/resnet.pt'), ...dense },
     maxBatch: 2,
-    modelControl: true,
   });
+  controlled = await startServer({ maxBatch: 1, modelControl: true, tokens: [token] });
   copyFileSync(photoPath, join(folder, 'cat.png'));
   copyFileSync(photoPath, join(folder, 'street.jpg'));
 });
 test.after.always(async () => {
-  await running.server.close();
+  await Promise.all([running.server.close(), controlled.server.close()]);
 });
 
 const commands = blocks('sh').filter((block) => block.includes('curl '));
 for (const [index, block] of commands.entries()) {
   withCurl(`the commands with curl, ${index + 1} of ${commands.length}`, async (t) => {
-    const address = new URL(running.url).host;
+    const address = new URL((block.includes('$GRADCAM_TOKEN') ? controlled : running).url).host;
     const script = `set -eo pipefail; curl() { command curl -sS --fail-with-body "$@"; }\n${block.replaceAll('localhost:8080', address)}`;
     const { stderr } = await promisify(execFile)('bash', ['-c', script], {
       cwd: folder,
+      env: { ...process.env, GRADCAM_TOKEN: token },
       maxBuffer: 2 ** 26,
     });
     t.is(stderr, '');
@@ -95,7 +98,7 @@ test('its configuration is one, and its table has every option', async (t) => {
     });
     t.notRegex(error?.message ?? '', /Unrecognized key/, key);
   }
-  t.is(new Set(keys).size, 21);
+  t.is(new Set(keys).size, 29);
 });
 
 test('its metrics are there', async (t) => {
@@ -104,7 +107,7 @@ test('its metrics are there', async (t) => {
   const table = guide.slice(guide.indexOf('**Metrics**'), guide.indexOf('## More than one machine'));
   const names = [...table.matchAll(/`([a-z_{},]+)`/g)]
     .map(([, name]) => name ?? '')
-    .filter((name) => /^(request|nv|gradcam|http)_/.test(name));
+    .filter((name) => /^(request|nv|gradcam|http|grpc)_/.test(name));
   t.true(names.length >= 13);
   for (const name of names.flatMap((each) => {
     const [, head, choices, tail] = /^(.*)\{(.*)\}(.*)$/.exec(each) ?? [];

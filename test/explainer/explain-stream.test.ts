@@ -1,10 +1,11 @@
 import { EventEmitter, getEventListeners, once } from 'node:events';
+import { PassThrough } from 'node:stream';
 import test from 'ava';
 import { Explainer, explainStream, GradCAM, loadModel, type Model, Tensor } from 'node-gradcam';
 import { noise } from '../helpers/fixtures.js';
 import { asCloseAs, yardstick } from '../helpers/float64-result.js';
 import { fixturePath } from '../helpers/root.js';
-import { turns } from '../helpers/until.js';
+import { turns, until } from '../helpers/until.js';
 
 const modelPath = fixturePath('family/resnet.pt');
 const targetLayers = 'layer2.1';
@@ -120,6 +121,77 @@ test('an abort ends the stream with its reason', async (t) => {
       if (index === 3) controller.abort(new Error('enough'));
   };
   await t.throwsAsync(run(), { message: 'enough' });
+});
+
+/** A camera that shows some frames and then hangs; nothing but an item ends its waiting. */
+function stalled(count: number) {
+  const camera = new EventEmitter();
+  async function* source() {
+    for (let index = 0; index < count; index++) yield frame(index);
+    camera.emit('hangs');
+    await new Promise(() => {});
+  }
+  return { hangs: once(camera, 'hangs'), source: source() };
+}
+
+test('a signal ends a stream whose source hangs, at its start and behind some items', async (t) => {
+  t.timeout(60_000);
+  const cam = new GradCAM({ model, targetLayers });
+  for (const count of [0, 3]) {
+    const { hangs, source } = stalled(count);
+    const controller = new AbortController();
+    const seen: number[] = [];
+    const run = async () => {
+      for await (const { index } of explainStream(cam, source, { signal: controller.signal }))
+        seen.push(index);
+    };
+    const ended = t.throwsAsync(run(), { message: 'enough' });
+    await hangs;
+    if (count > 0) await until('all frames', () => seen.length === count);
+    controller.abort(new Error('enough'));
+    await ended;
+    t.is(seen.length, count);
+  }
+});
+
+test('leaving the loop ends a stream whose source hangs', async (t) => {
+  t.timeout(60_000);
+  const explainer = new Explainer({ model, targetLayers, maxBatch: 2 });
+  for await (const { index } of explainStream(explainer, stalled(3).source)) if (index === 2) break;
+  const results = explainStream(explainer, stalled(1).source);
+  t.is((await results.next()).value?.index, 0);
+  const waiting = results.next(); // would never come
+  t.true((await results.return()).done);
+  t.true((await waiting).done);
+  await explainer.dispose();
+});
+
+test('what prepares an item may hang as well', async (t) => {
+  t.timeout(60_000);
+  const cam = new GradCAM({ model, targetLayers });
+  const controller = new AbortController();
+  const preparing = new EventEmitter();
+  const started = once(preparing, 'started');
+  const prepare = (): Promise<Tensor> => {
+    preparing.emit('started');
+    return new Promise(() => {});
+  };
+  const run = async () => {
+    for await (const _ of explainStream(cam, [1, 2], { prepare, signal: controller.signal }));
+  };
+  const ended = t.throwsAsync(run(), { message: 'enough' });
+  await started;
+  controller.abort(new Error('enough'));
+  await ended;
+});
+
+test('a source that is read by stream events is closed without waiting for its next item', async (t) => {
+  t.timeout(60_000);
+  const cam = new GradCAM({ model, targetLayers });
+  const source = new PassThrough({ objectMode: true });
+  source.write(frame(1));
+  for await (const _ of explainStream(cam, source as AsyncIterable<Tensor>)) break;
+  t.pass();
 });
 
 test('a stream listens to its signal itself, and only while it runs', async (t) => {

@@ -10,7 +10,7 @@ export interface Requirement {
   readonly enabledBy: string;
 }
 
-export type RequirementName = 'CUDA' | 'torchvision' | 'Chromium' | 'Redis' | 'curl';
+export type RequirementName = 'CUDA' | 'torchvision' | 'Chromium' | 'Redis' | 'curl' | 'python3';
 
 /** Debian's Chromium, or the browser that CHROMIUM names. */
 export const chromiumPath: string | undefined = (
@@ -41,4 +41,5 @@ export const requirements: Readonly<Record<RequirementName, Requirement>> = {
   },
   Redis: { missing: program('redis-server'), enabledBy: 'apt-get install redis-server' },
   curl: { missing: program('curl'), enabledBy: 'apt-get install curl' },
+  python3: { missing: program('python3'), enabledBy: 'apt-get install python3 python3-pip' },
 };

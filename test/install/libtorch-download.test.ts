@@ -46,6 +46,11 @@ test('a good download lands in the cache; the next run does not use the network'
   t.is(requests, 1);
 });
 
+/** A network in which a name with https is the server of a test. */
+const httpsTo = (url: string): typeof fetch => {
+  return (asked, init) => fetch(String(asked).replace('https://mirror.example', new URL(url).origin), init);
+};
+
 test('LIBTORCH_URL replaces the official archive; without LIBTORCH_SHA256 there is a warning', async (t) => {
   const { folder, env, cached } = sandbox(t);
   const { content, sha256 } = makeArchive(folder);
@@ -55,8 +60,13 @@ test('LIBTORCH_URL replaces the official archive; without LIBTORCH_SHA256 there 
     rmSync(cached, { recursive: true, force: true });
     const lines: string[] = [];
     const libtorch = await resolveLibTorch({
-      env: { ...env, LIBTORCH_URL: `${url}?token=secret`, LIBTORCH_SHA256: checksum },
+      env: {
+        ...env,
+        LIBTORCH_URL: 'https://mirror.example/libtorch.zip?token=secret',
+        LIBTORCH_SHA256: checksum,
+      },
       officialArchive,
+      network: { fetch: httpsTo(url) },
       log: (line) => lines.push(line),
     });
     t.is(libtorch.source, 'LIBTORCH_URL');
@@ -73,18 +83,19 @@ test('a LIBTORCH_URL that fails is an error: pip does not take its place', async
     if (request.url === '/missing.zip') response.writeHead(404).end();
     else response.end(request.url === '/text.zip' ? 'this is not an archive' : content);
   });
-  const at = (name: string) => ({ ...env, LIBTORCH_URL: new URL(name, url).href });
+  const at = (name: string) => ({ ...env, LIBTORCH_URL: `https://mirror.example/${name}` });
   const cases: [env: NodeJS.ProcessEnv, problem: RegExp][] = [
     [at('missing.zip'), /from LIBTORCH_URL: the server answered 404 Not Found/],
     [at('text.zip'), /from LIBTORCH_URL: the archive could not be unpacked/],
     [{ ...at('libtorch.zip'), LIBTORCH_SHA256: 'ab'.repeat(32) }, /from LIBTORCH_URL: WRONG CHECKSUM/],
     [
-      { ...env, LIBTORCH_URL: await unreachableUrl() },
+      { ...env, LIBTORCH_URL: await unreachableUrl(), LIBTORCH_SHA256: 'ab'.repeat(32) },
       /127\.0\.0\.1:\d+ could not be reached \(ECONNREFUSED\)/,
     ],
     [{ ...env, LIBTORCH_URL: 'libtorch.zip' }, /it is not a URL/],
   ];
-  for (const [given, problem] of cases) t.regex(await failure(t, { env: given }), problem);
+  const network = { fetch: httpsTo(url) };
+  for (const [given, problem] of cases) t.regex(await failure(t, { env: given, network }), problem);
   t.false(existsSync(join(bin, 'pip.log')), 'pip was not called');
 });
 
@@ -98,27 +109,44 @@ test('an archive of another version, or of something else, does not reach the ca
   );
 });
 
-test('a download with the wrong checksum or size is reported, removed and followed by pip', async (t) => {
-  const { folder, bin, env, cache, cached } = sandbox(t);
+test('an archive that anybody can change on its way needs its checksum', async (t) => {
+  const { folder, bin, env } = sandbox(t);
+  const { content, sha256 } = makeArchive(folder);
+  makePython(bin, 'python3', { wheels: { torch: makeWheel(folder, false) } });
+  let requests = 0;
+  const url = await serve(t, (request, response) => {
+    requests++;
+    if (request.url === '/elsewhere') response.writeHead(302, { location: '/libtorch.zip' }).end();
+    else response.end(content);
+  });
+  t.regex(await failure(t, { env: { ...env, LIBTORCH_URL: url } }), /not fetched by https needs its SHA-256/);
+  t.is(requests, 0);
+  // From https to http, on the way.
+  const redirected = { ...env, LIBTORCH_URL: 'https://mirror.example/elsewhere' };
+  const network = { fetch: httpsTo(url) };
+  t.regex(await failure(t, { env: redirected, network }), /not fetched by https needs its SHA-256/);
+  t.is(
+    (await resolveLibTorch({ env: { ...env, LIBTORCH_URL: url, LIBTORCH_SHA256: sha256 } })).source,
+    'LIBTORCH_URL',
+  );
+  t.false(existsSync(join(bin, 'pip.log')), 'pip was not called');
+});
+
+test('a download with the wrong checksum or size stops the install: pip does not take its place', async (t) => {
+  const { folder, bin, env } = sandbox(t);
   const archive = makeArchive(folder);
   const url = await serve(t, (_, response) => response.end(archive.content));
   makePython(bin, 'python3', { wheels: { torch: makeWheel(folder, false) } });
   const cases = [
-    [{ url, sha256: '00'.repeat(32) }, /official archive: WRONG CHECKSUM/],
-    [{ url, ...archive, bytes: archive.bytes + 1 }, /official archive: the file has the wrong size/],
+    [{ url, sha256: '00'.repeat(32) }, /official archive, but WRONG CHECKSUM/],
+    [{ url, ...archive, bytes: archive.bytes + 1 }, /official archive, but the file has the wrong size/],
   ] as const;
   for (const [officialArchive, complaint] of cases) {
-    const lines: string[] = [];
-    const libtorch = await resolveLibTorch({ env, officialArchive, log: (line) => lines.push(line) });
-    t.is(libtorch.source, 'pip');
-    t.regex(
-      lines.join('\n'),
-      /Downloading torch==2\.13\.0 with python3 -m pip from the index .* \(up to 550 MB\)/,
-    );
-    t.regex(lines.join('\n'), complaint);
-    t.deepEqual(readdirSync(cache), [cacheEntry]);
-    rmSync(cached, { recursive: true });
+    const message = await failure(t, { env, officialArchive });
+    t.regex(message, complaint);
+    t.regex(message, /set LIBTORCH to its folder[\s\S]*npm rebuild node-gradcam/);
   }
+  t.false(existsSync(join(bin, 'pip.log')), 'pip was not called');
 });
 
 test('a download that breaks off, ends early or stops is an error and leaves nothing', async (t) => {
@@ -151,7 +179,7 @@ test('with the official server out of reach, pip installs torch alone into the c
   const lines: string[] = [];
   const libtorch = await resolveLibTorch({
     env,
-    officialArchive: { url: await unreachableUrl(), sha256: '' },
+    officialArchive: { url: await unreachableUrl(), sha256: 'ab'.repeat(32) },
     log: (line) => lines.push(line),
   });
   t.deepEqual(libtorch, { root: join(cached, 'torch'), version: '2.13.0', cuda: false, source: 'pip' });
@@ -181,7 +209,7 @@ test('GRADCAM_CUDA=1 installs everything with pip, next to a CPU-only cache', as
   makeLibTorch(cached);
   const torch = makeLibTorch(join(folder, 'torch'));
   makePython(bin, 'python3', { torch, wheels: { torch: makeWheel(folder, true) } });
-  const officialArchive = { url: await unreachableUrl(), sha256: '' };
+  const officialArchive = { url: await unreachableUrl(), sha256: 'ab'.repeat(32) };
   const lines: string[] = [];
   const log = (line: string) => lines.push(line);
   const options = { env: { ...env, GRADCAM_CUDA: '1' }, officialArchive, log };
@@ -197,7 +225,7 @@ test('when nothing works the message lists every place and ends with the command
   const { bin, env, cached } = sandbox(t);
   makePython(bin, 'python3');
   const url = await serve(t, (_, response) => response.writeHead(404).end());
-  const message = await failure(t, { env, officialArchive: { url, sha256: '' } });
+  const message = await failure(t, { env, officialArchive: { url, sha256: 'ab'.repeat(32) } });
   t.deepEqual(message.split('\n'), [
     'LibTorch 2.11.x to 2.15.x was not found. Tried:',
     "  - python3's torch: it is not installed",

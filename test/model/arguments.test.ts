@@ -340,3 +340,12 @@ test('a list of images may have arguments beside it', async (t) => {
     message: /nothing for the parameter 'exponent' \(float\)/,
   });
 });
+
+test('names that no parameter can have are refused before the model is asked', async (t) => {
+  const model = await sharedModel(pathOf('list-of-images'));
+  for (const name of ['exponent\0', '\ud800'])
+    await t.throwsAsync(() => model.forward([image(1).at(0)], { arguments: { exponent: 1.5, [name]: 1 } }), {
+      code: 'ERR_OUT_OF_RANGE',
+      message: /no NUL for a name in arguments/,
+    });
+});

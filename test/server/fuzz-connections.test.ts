@@ -29,7 +29,7 @@ test.serial('what is not HTTP, headers that are huge, bodies that are slow or ne
     };
     return error !== '' && /^ERR_/.test(code);
   };
-  const head = 'POST /explain/tiny HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\n';
+  const head = 'POST /explain/tiny HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\n';
   const cases: [RegExp, Parameters<typeof raw>[1]][] = [
     [/^HTTP\/1\.1 400 /, (socket) => void socket.write('\x16\x03\x01\x02\x00 this is TLS\r\n\r\n')],
     [/^HTTP\/1\.1 400 /, (socket) => void socket.write('GET / HTTP/9.9\r\n\r\n')],
@@ -41,9 +41,10 @@ test.serial('what is not HTTP, headers that are huge, bodies that are slow or ne
     [/^HTTP\/1\.1 400 /, (socket) => void socket.write(`${head}transfer-encoding: chunked\r\n\r\nzz\r\n`)],
     [
       /^HTTP\/1\.1 431 /,
-      (socket) => void socket.write(`GET / HTTP/1.1\r\nhost: x\r\nx-large: ${'y'.repeat(100_000)}\r\n\r\n`),
+      (socket) =>
+        void socket.write(`GET / HTTP/1.1\r\nhost: localhost\r\nx-large: ${'y'.repeat(100_000)}\r\n\r\n`),
     ],
-    [/^HTTP\/1\.1 408 /, (socket) => void socket.write('GET / HTTP/1.1\r\nhost: x\r\nx-slow: ')],
+    [/^HTTP\/1\.1 408 /, (socket) => void socket.write('GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ')],
     [
       /^HTTP\/1\.1 408 /,
       async (socket) => {
@@ -72,7 +73,7 @@ test.serial('connections that end in the middle of a body', async (t) => {
   const sockets = Array.from({ length: 30 }, (_, index) => {
     const socket = connect(Number(port), hostname);
     socket.on('error', () => {});
-    socket.write(`POST /explain/tiny HTTP/1.1\r\nhost: x\r\ncontent-length: ${length}\r\n\r\n`);
+    socket.write(`POST /explain/tiny HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${length}\r\n\r\n`);
     socket.write(photo.subarray(0, (length * index) / 30));
     return socket;
   });

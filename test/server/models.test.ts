@@ -50,7 +50,7 @@ test.serial('a model that is no classifier predicts, and says why it does not ex
   // More in one request than there will ever be room for: trying again would not help.
   const many = await running.post('/v1/models/dense:predict', { instances: Array(11).fill({ b64 }) });
   t.is(many.status, 413);
-  t.regex(((await many.json()) as { error: string }).error, /11 images, but at most 10/);
+  t.regex(((await many.json()) as { error: string }).error, /11 maps or predictions, but at most 10/);
 });
 
 test.serial('requests find plans and packed weights as the warm-up left them', async (t) => {
@@ -86,6 +86,7 @@ test.serial('models are loaded and unloaded by request', async (t) => {
     ...served,
     modelRepository: folder,
     modelControl: true,
+    insecure: true,
   });
   const control = (path: string) => running.post(`/v2/repository/models/${path}`, {});
   t.is((await running.get('/v1/models/tiny')).status, 404);
@@ -115,7 +116,7 @@ test.serial('models are loaded and unloaded by request', async (t) => {
 });
 
 test.serial('a model is unloaded when all that was accepted is answered, whatever its stage', async (t) => {
-  await using running = await startServer({ ...served, modelControl: true });
+  await using running = await startServer({ ...served, modelControl: true, insecure: true });
   const explains = messagesOf(t, 'gradcam:explain:start');
   const handlers = messagesOf(t, 'tracing:fastify.request.handler:start');
   await using executor = await holdExecutor();
@@ -149,7 +150,7 @@ test.serial('a model is unloaded when all that was accepted is answered, whateve
 });
 
 test.serial('a new version takes new requests, the old one answers what it accepted', async (t) => {
-  await using running = await startServer({ ...served, modelControl: true });
+  await using running = await startServer({ ...served, modelControl: true, insecure: true });
   t.is((await infer(running, 3)).status, 200);
   const accepted = holdRequest(running.url, '/v2/models/lite/versions/1/infer', image(1));
   await untilPending(running, 1);
@@ -157,7 +158,7 @@ test.serial('a new version takes new requests, the old one answers what it accep
   const versionOf = async (response: Response) => (await readInference(response)).json.model_version;
   t.is(await versionOf(await infer(running, 2)), '2');
   const old = /^nv_inference_count\{model="lite",version="1"\} (\d+)$/m;
-  t.is(await metric(running, old), 1, 'its counters stay');
+  t.is(await metric(running, old), 1, 'its counters stay, and count no warm-up');
   const answer = await accepted.finish();
   t.is(answer.status, 200);
   t.is(await versionOf(answer), '1');

@@ -1,7 +1,7 @@
 import { Validator } from '@seriousme/openapi-schema-validator';
 import test from 'ava';
 import { fixturePath } from '../helpers/root.js';
-import { startServer } from '../helpers/server.js';
+import { photo, startServer } from '../helpers/server.js';
 
 test('the OpenAPI document is valid and describes every protocol', async (t) => {
   await using running = await startServer({
@@ -38,4 +38,80 @@ test('the OpenAPI document is valid and describes every protocol', async (t) => 
       'application/octet-stream',
     ),
   );
+});
+
+test('what the document says of bodies and bounds is what the server does', async (t) => {
+  await using running = await startServer({
+    models: { tiny: fixturePath('scripted.pt') },
+    maxBatch: 1,
+    modelControl: true,
+    insecure: true,
+  });
+  interface Operation {
+    readonly parameters?: readonly { name: string; schema: Record<string, unknown> }[];
+    readonly requestBody?: {
+      required: boolean;
+      content: Record<string, { schema: object; examples?: Record<string, { value: unknown }> }>;
+    };
+  }
+  const { paths } = (await (await running.get('/openapi.json')).json()) as {
+    paths: Record<string, Record<string, Operation>>;
+  };
+  const post = (path: string) => paths[path]?.post as Operation & Required<Pick<Operation, 'requestBody'>>;
+
+  // Bodies that may be left out.
+  for (const path of ['/v2/repository/index', '/v2/repository/models/{model}/load']) {
+    t.false(post(path).requestBody.required, path);
+    t.is((await running.get(path.replace('{model}', 'tiny'), { method: 'POST' })).status, 200, path);
+  }
+  // A picture is taken whatever it is called.
+  t.truthy(post('/explain/{model}').requestBody.content['*/*']);
+  t.is((await running.post('/explain/tiny', photo, { 'content-type': 'text/x-what' })).status, 200);
+  // The bounds of numbers in texts.
+  const deadline = post('/explain/{model}').parameters?.find(({ name }) => name === 'deadline_ms');
+  t.like(deadline?.schema, { type: 'integer', exclusiveMinimum: 0, maximum: 86_400_000 });
+  for (const wrong of ['0', '-1', '1.5', '86400001', 'soon'])
+    t.is((await running.post(`/explain/tiny?deadline_ms=${wrong}`, photo)).status, 400, wrong);
+  // What it gives as examples works.
+  for (const path of [
+    '/v1/models/{model}:predict',
+    '/v1/models/{model}:explain',
+    '/v2/models/{model}/infer',
+  ]) {
+    const examples = Object.values(post(path).requestBody.content['application/json']?.examples ?? {});
+    t.true(examples.length > 0, path);
+    for (const { value } of examples) {
+      const answer = await running.post(path.replace('{model}', 'tiny'), value);
+      t.is(answer.status, 200, `${path}: ${await answer.text()}`);
+    }
+  }
+  // Every type that it names is read; another is refused.
+  const { content } = post('/v2/models/{model}/infer').requestBody;
+  const described = JSON.stringify(content['application/json']?.schema);
+  for (const datatype of [
+    'FP32',
+    'FP64',
+    'FP16',
+    'BF16',
+    'INT8',
+    'INT16',
+    'INT32',
+    'INT64',
+    'UINT8',
+    'BOOL',
+  ]) {
+    t.true(described.includes(`"${datatype}"`), datatype);
+    const inputs = [{ name: 'x', shape: [1, 3, 16, 16], datatype, data: Array(768).fill(1) }];
+    const answer = (await (await running.post('/v2/models/tiny/infer', { inputs })).json()) as {
+      code?: string;
+    };
+    // Read, and then refused by the model where it takes no such type.
+    t.true([undefined, 'ERR_INPUT_DTYPE'].includes(answer.code), `${datatype}: ${answer.code}`);
+  }
+  for (const [field, value] of Object.entries({ datatype: 'UINT16', shape: [1, 0, 16, 16], data: [] })) {
+    const inputs = [
+      { name: 'x', shape: [1, 3, 16, 16], datatype: 'FP32', data: Array(768).fill(1), [field]: value },
+    ];
+    t.is((await running.post('/v2/models/tiny/infer', { inputs })).status, 400, field);
+  }
 });

@@ -24,7 +24,7 @@ test.serial("metrics have KServe's and Triton's names", async (t) => {
     /^request_preprocess_seconds_count\{model_name="lite"\} 3$/m,
     /^request_explain_seconds_count\{model_name="lite"\} 1$/m,
     /^request_predict_seconds_count\{model_name="lite"\} 1$/m,
-    /^request_postprocess_seconds_count\{model_name="lite"\} 1$/m,
+    /^request_postprocess_seconds_count\{model_name="lite"\} 2$/m,
     /^nv_inference_request_success\{model="lite",version="1"\} 2$/m,
     /^nv_inference_request_failure\{model="lite",version="1",reason="OTHER"\} 1$/m,
     /^nv_inference_count\{model="lite",version="1"\} \d+$/m,

@@ -5,6 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import axe from 'axe-core';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
 import sharp from 'sharp';
+import { liteModel } from '../helpers/fixtures.js';
 import { chromiumPath } from '../helpers/requirements.js';
 import { photoPath, type RunningServer, startServer } from '../helpers/server.js';
 import { testWith } from '../helpers/test-with.js';
@@ -252,4 +253,34 @@ inBrowser('a failure is told, and a token is asked for', async (t) => {
     },
     guarded.url,
   );
+});
+
+inBrowser('of two models that are chosen one after the other, the second stays', async (t) => {
+  const two = await startServer({ models: { first: liteModel, second: liteModel, third: liteModel } });
+  t.teardown(() => two.server.close());
+  const work = async (page: Page) => {
+    const select = page.locator('label.model select');
+    t.is(await select.inputValue(), 'first');
+    // What the server says of the second is held back until the third is shown.
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await page.route('**/explain/second', async (route) => {
+      await held;
+      await route.continue();
+    });
+    const late = page.waitForResponse('**/explain/second');
+    await select.selectOption('second');
+    await select.selectOption('third');
+    await until('the third model', async () => (await select.inputValue()) === 'third');
+    release();
+    await (await late).finished();
+    await rendered(page);
+    const asked = page.waitForRequest((request) => request.method() === 'POST');
+    await page.setInputFiles('input[type=file]', photoPath);
+    t.regex((await asked).url(), /\/explain\/third\?/);
+    await settled(page, 1);
+  };
+  await withPage(t, { viewport: { width: 1280, height: 860 } }, work, two.url);
 });

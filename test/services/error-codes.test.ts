@@ -7,6 +7,7 @@ import { createServer } from 'node-gradcam/server';
 import { makePictures, modelPath, newQueue, submission, withRedis, workUntilDone } from '../helpers/batch.js';
 import { holdExecutor } from '../helpers/hold-executor.js';
 import { messagesOf } from '../helpers/messages.js';
+import { rawRequest } from '../helpers/raw-request.js';
 import { fixturePath } from '../helpers/root.js';
 import { photo, type RunningServer, startServer } from '../helpers/server.js';
 import type { ServiceCode } from '../helpers/service-codes.js';
@@ -16,7 +17,15 @@ import { until } from '../helpers/until.js';
 
 type HttpCode = Extract<
   ServiceCode,
-  `ERR_INVALID_REQUEST` | `ERR_UNKNOWN_MODEL` | `ERR_MODEL_CONTROL` | `ERR_DEADLINE_EXCEEDED`
+  | 'ERR_INVALID_REQUEST'
+  | 'ERR_NOT_FOUND'
+  | 'ERR_METHOD_NOT_ALLOWED'
+  | 'ERR_UNKNOWN_MODEL'
+  | 'ERR_MODEL_CONTROL'
+  | 'ERR_HOST_NOT_ALLOWED'
+  | 'ERR_ORIGIN_NOT_ALLOWED'
+  | 'ERR_RATE_LIMITED'
+  | 'ERR_DEADLINE_EXCEEDED'
 >;
 type BatchCode = Extract<ServiceCode, 'ERR_BATCH_CHANGED' | 'ERR_BATCH_MODEL' | 'ERR_BATCH_VERSION'>;
 type OtherCode = Exclude<ServiceCode, HttpCode | BatchCode>;
@@ -26,8 +35,31 @@ const answers: Record<
   readonly [status: number, ask: (running: RunningServer) => Promise<Response>]
 > = {
   ERR_INVALID_REQUEST: [400, ({ post }) => post('/v1/models/lite:explain', { instances: 7 })],
+  ERR_NOT_FOUND: [404, ({ get }) => get('/v3/models')],
+  ERR_METHOD_NOT_ALLOWED: [405, ({ post }) => post('/v1/models', {})],
   ERR_UNKNOWN_MODEL: [404, ({ post }) => post('/explain/none', photo)],
   ERR_MODEL_CONTROL: [403, ({ post }) => post('/v2/repository/models/lite/load', {})],
+  ERR_HOST_NOT_ALLOWED: [
+    403,
+    async ({ url }) => {
+      const { status, text } = await rawRequest(url, '/v2', { headers: { host: 'evil.example' } });
+      return new Response(text, { status });
+    },
+  ],
+  ERR_RATE_LIMITED: [
+    429,
+    async () => {
+      const options = { models: { lite: modelPath }, rateLimit: { max: 1 } };
+      await using limited = await startServer(options, { wait: false });
+      await limited.get('/v1/models');
+      const refused = await limited.get('/v1/models');
+      return new Response(await refused.text(), refused);
+    },
+  ],
+  ERR_ORIGIN_NOT_ALLOWED: [
+    403,
+    ({ post }) => post('/explain/lite', photo, { origin: 'https://evil.example' }),
+  ],
   ERR_DEADLINE_EXCEEDED: [504, ({ post }) => post('/explain/lite?deadline_ms=40', photo)],
 };
 

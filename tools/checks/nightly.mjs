@@ -33,6 +33,14 @@ const parts = [
     command: ['npx', 'ava', '--timeout=30m', 'test/sidecar/fuzz.test.ts'],
     env: { GRADCAM_SIDECARS: '20000' },
   },
+  {
+    name: "the protocols' own clients (GRADCAM_CLIENTS_PYTHON)",
+    command: ['npm', 'run', '--silent', 'test:clients'],
+  },
+  {
+    name: 'the OpenAPI document, 1000 cases for each route (GRADCAM_SCHEMATHESIS)',
+    command: ['npm', 'run', '--silent', 'test:schema', '--', '--cases', '1000', '--seed', 'N'],
+  },
   { name: 'CUDA build of LibTorch', command: ['npm', 'run', '--silent', 'test:cuda-library'] },
   { name: 'sanitizers', command: ['npm', 'run', '--silent', 'test:sanitizers', '--', '--size', '20'] },
   {

@@ -28,7 +28,7 @@ export async function cancelBatches(options?: CancelBatchOptions): Promise<Cance
   await using open = await OpenQueue.open(address);
   const ledger = new Ledger(open.client, address.queue);
   try {
-    const known = (await ledger.batches()).map(({ batch }) => batch);
+    const known = await ledger.names();
     if (given.batch !== undefined && !known.includes(given.batch))
       throw invalidArgumentType(
         'batch',

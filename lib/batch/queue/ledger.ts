@@ -1,22 +1,25 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import { GradCamError } from '../../errors/errors.js';
 import type { ManifestEntry } from '../output/folder.js';
 
-/** What a finished chunk came to, in images. */
-export interface ChunkSummary {
-  readonly images: number;
+const summarySchema = z.object({
+  images: z.number(),
   /** Explained in this chunk. */
-  readonly computed: number;
+  computed: z.number(),
   /** Explained before, by another chunk or an earlier submission. */
-  readonly reused: number;
+  reused: z.number(),
   /** The same content as another image of this chunk. */
-  readonly duplicates: number;
+  duplicates: z.number(),
   /** Pictures that could not be read; the manifest says why. */
-  readonly failed: number;
+  failed: z.number(),
   /** Milliseconds since 1970; 0 for a chunk that was done before it was submitted. */
-  readonly startedAt: number;
-  readonly finishedAt: number;
-}
+  startedAt: z.number(),
+  finishedAt: z.number(),
+});
+
+/** What a finished chunk came to, in images. */
+export type ChunkSummary = Readonly<z.infer<typeof summarySchema>>;
 
 const headerSchema = z.object({
   model: z.string(),
@@ -62,11 +65,19 @@ export class Ledger {
     return (await this.#redis.hexists(`${this.#prefix}:batches`, batch)) === 0;
   }
 
-  /** In the order of submission. */
+  /** All batches, also those whose books are damaged. */
+  async names(): Promise<string[]> {
+    return await this.#redis.hkeys(`${this.#prefix}:batches`);
+  }
+
+  /**
+   * In the order of submission.
+   * @throws {GradCamError} `ERR_REDIS` where the books of a batch are damaged
+   */
   async batches(): Promise<(BatchHeader & { readonly batch: string })[]> {
     const all = await this.#redis.hgetall(`${this.#prefix}:batches`);
     return Object.entries(all)
-      .map(([batch, header]) => ({ batch, ...headerSchema.parse(JSON.parse(header)) }))
+      .map(([batch, header]) => ({ batch, ...read(headerSchema, header, batch) }))
       .sort((a, b) => a.submittedAt - b.submittedAt);
   }
 
@@ -89,10 +100,11 @@ export class Ledger {
     return (await this.#redis.hexists(this.#key(batch, 'done'), chunk)) === 1;
   }
 
+  /** @throws {GradCamError} `ERR_REDIS` where the books of the batch are damaged */
   async finished(batch: string): Promise<Map<string, ChunkSummary>> {
     const all = await this.#redis.hgetall(this.#key(batch, 'done'));
     return new Map(
-      Object.entries(all).map(([chunk, summary]) => [chunk, JSON.parse(summary) as ChunkSummary]),
+      Object.entries(all).map(([chunk, summary]) => [chunk, read(summarySchema, summary, batch)]),
     );
   }
 
@@ -110,6 +122,18 @@ export class Ledger {
 
   #key(batch: string, what: 'chunks' | 'done' | 'submissions'): string {
     return `${this.#prefix}:${batch}:${what}`;
+  }
+}
+
+function read<T>(schema: z.ZodType<T>, text: string, batch: string): T {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new GradCamError(
+      'ERR_REDIS',
+      `What Redis holds of the batch ${batch} is damaged. The results are not: cancel it (gradcam batch cancel ${batch}), and submit it again.`,
+      { cause },
+    );
   }
 }
 

@@ -35,12 +35,19 @@ export function checkAddress({
     throw invalidArgumentType(
       'redis',
       'a URL such as redis://127.0.0.1:6379',
-      parsed ? parsed.protocol : redis,
+      parsed ? parsed.protocol : withoutSecrets(redis),
     );
   if (typeof queue !== 'string' || !/^[\w.-]{1,100}$/.test(queue))
     throw invalidArgumentType('queue', 'a name of letters, digits, dots and hyphens', queue);
   if (parsed.password) parsed.password = '***';
+  parsed.search = ''; // A password may be among the options, too.
   return { url: redis, queue, shown: parsed.href };
+}
+
+/** Of what is no URL but was meant as one: all that may hold a password becomes stars. */
+function withoutSecrets(redis: unknown): unknown {
+  if (typeof redis !== 'string') return redis;
+  return redis.replace(/^([a-z]+:\/\/)?.*@/is, '$1***@').replace(/\?.*$/s, '');
 }
 
 /** Milliseconds until a Redis that does not answer is taken for absent. */
@@ -83,6 +90,8 @@ export async function connect(address: Address, { patient }: { readonly patient:
 }
 
 function redisError(address: Address, cause: unknown): GradCamError {
+  // ioredis keeps what was refused with the error; of a login that is the password.
+  if (cause instanceof Error) delete (cause as Error & { command?: unknown }).command;
   const { message, code } = cause as Error & { code?: string };
   const reason = message || code || String(cause);
   return new GradCamError(

@@ -44,6 +44,8 @@ export const specificationSchema = z.strictObject({
   precision: precision.unwrap().exactOptional(),
   arguments: modelArguments.unwrap().exactOptional(),
   method: z.enum(methodNames as [MethodName, ...MethodName[]]),
+  /** Of the method, as its class checks them. */
+  options: z.record(z.string(), z.json()).exactOptional(),
   layers: layer.unwrap().exactOptional(),
   reshapeTransform: reshapeTransform.unwrap().exactOptional(),
   output: output.unwrap().exactOptional(),

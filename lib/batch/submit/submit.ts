@@ -2,10 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { JobsOptions } from 'bullmq';
 import { packageVersion } from '../../addon/package-version.js';
-import type { MethodName } from '../../cam/methods/registry.js';
+import { checkMethodChoice, type MethodName, type MethodOptions } from '../../cam/methods/registry.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../../errors/errors.js';
 import { checkSignal, readOptions } from '../../errors/options.js';
 import { writeWholeFile } from '../../files/whole-file.js';
+import { findPictures } from '../../image/find-pictures.js';
 import { checkOptions as checkImageOptions, type LoadImageOptions } from '../../image/options.js';
 import { checkArguments, type ModelArguments } from '../../model/arguments.js';
 import { modelDigest } from '../../model/file-checks.js';
@@ -13,7 +14,7 @@ import type { Device } from '../../model/load-model.js';
 import type { ReshapeTransform } from '../../model/reshape-transform.js';
 import type { TargetLayer } from '../../model/target-layers.js';
 import { findClass } from '../../sidecar/labels.js';
-import { imageOptions, loadSidecar } from '../../sidecar/sidecar.js';
+import { imageOptions, loadSidecar, readSidecar, type Sidecar } from '../../sidecar/sidecar.js';
 import type { MapDrawing } from '../../visualization/draw-maps.js';
 import { chunkListPath, readChunkManifest, writeSpecification, writing } from '../output/folder.js';
 import { type BatchHeader, Ledger, summaryOfEarlier } from '../queue/ledger.js';
@@ -26,11 +27,12 @@ import {
   specificationSchema,
 } from '../specification/specification.js';
 import { ExplainSession } from '../worker/explain-session.js';
-import { findPictures } from './find-pictures.js';
 
 export interface SubmitBatchOptions extends BatchQueueOptions {
   /** TorchScript file. Its sidecar, if there is one, says what is not said here. */
   readonly model: string;
+  /** A file to take as its sidecar instead; false for none. */
+  readonly sidecar?: string | false;
   /** Files, folders (all pictures below them) and patterns such as `photos/**\/*.jpg`. */
   readonly images?: readonly string[];
   /** A text file with one path a line, or `-` for standard input. */
@@ -41,6 +43,8 @@ export interface SubmitBatchOptions extends BatchQueueOptions {
   readonly chunkSize?: number;
   /** Default `'gradcam'`. */
   readonly method?: MethodName;
+  /** What the method takes beside what all do, in values that JSON holds. Default: its defaults. */
+  readonly options?: MethodOptions;
   /** Default: the sidecar's, or else the suggested one. */
   readonly targetLayers?: TargetLayer | readonly TargetLayer[];
   /** For layers of transformers. Default: the sidecar's; `'none'`: none in spite of it. */
@@ -118,7 +122,7 @@ export async function submitBatch(options: SubmitBatchOptions): Promise<Submitte
   try {
     await submission.enrol();
     let group: Chunk[] = [];
-    for await (const chunk of chunksOf(pictures, batch, chunkSize)) {
+    for await (const chunk of chunksOf(absolute(pictures), batch, chunkSize)) {
       signal?.throwIfAborted();
       if (submission.counts.chunks === 0) {
         if (given.tryOut ?? true) await tryOut(specification, chunk.images, given);
@@ -227,12 +231,17 @@ class Submission {
   }
 }
 
+async function* absolute(paths: AsyncIterable<string>): AsyncGenerator<string> {
+  for await (const path of paths) yield resolve(path);
+}
+
 /** Everything that decides what comes out, from the options and the model's sidecar. */
 async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
   const path = resolve(given.model);
   const sha256 = await modelDigest(path, given.signal);
   if (sha256 === null) throw invalidArgumentType('model', 'a file', given.model);
-  const sidecar = await loadSidecar(path);
+  const sidecar = await sidecarOf(path, given.sidecar);
+  const choice = checkMethodChoice(given);
   const labels = given.labels ?? sidecar?.labels;
   const reshapeTransform = given.reshapeTransform ?? sidecar?.reshapeTransform;
   const image = given.image ?? (sidecar ? imageOptions(sidecar) : {});
@@ -243,7 +252,8 @@ async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
     dtype: sidecar?.dtype,
     precision: sidecar?.precision,
     arguments: argumentsInJson({ ...sidecar?.arguments, ...given.arguments }),
-    method: given.method ?? 'gradcam',
+    method: choice.method,
+    options: Object.keys(choice.options).length > 0 ? choice.options : undefined,
     layers: given.targetLayers ?? sidecar?.layer,
     reshapeTransform: reshapeTransform === 'none' ? undefined : reshapeTransform,
     output: sidecar?.output,
@@ -265,6 +275,14 @@ async function specify(given: SubmitBatchOptions): Promise<BatchSpecification> {
   const [issue] = parsed.error.issues;
   const name = issue?.path.join('.') ?? 'options';
   throw invalidArgumentType(name, issue?.message ?? 'valid options', issue?.input);
+}
+
+async function sidecarOf(model: string, sidecar: string | false | undefined): Promise<Sidecar | null> {
+  if (sidecar === false) return null;
+  if (sidecar === undefined) return await loadSidecar(model);
+  const read = await readSidecar(sidecar);
+  if (read === null) throw invalidArgumentType('sidecar', 'a file', sidecar);
+  return read;
 }
 
 function listSource(list: string | undefined): string[] {
@@ -308,11 +326,13 @@ function checkSubmitOptions(options: SubmitBatchOptions): SubmitBatchOptions {
     'redis',
     'queue',
     'model',
+    'sidecar',
     'images',
     'list',
     'output',
     'chunkSize',
     'method',
+    'options',
     'targetLayers',
     'reshapeTransform',
     'arguments',
@@ -340,6 +360,10 @@ function checkSubmitOptions(options: SubmitBatchOptions): SubmitBatchOptions {
   if (list !== undefined && typeof list !== 'string') throw invalidArgumentType('list', 'a path', list);
   if (images.length === 0 && list === undefined)
     throw invalidArgumentType('images', 'files, folders or patterns (or a list)', images);
+  const { sidecar } = given;
+  if (sidecar !== undefined && sidecar !== false && typeof sidecar !== 'string')
+    throw invalidArgumentType('sidecar', 'a path or false', sidecar);
+  checkMethodChoice(given);
   checkArguments(given.arguments);
   if (given.classes !== undefined && given.top !== undefined)
     throw invalidArgumentType('top', 'nothing where there are classes', given.top);

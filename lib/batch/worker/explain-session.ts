@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Explanation } from '../../cam/explanation.js';
 import { captionOf, describeClasses, type SuccessReport } from '../../cam/explanation-report.js';
+import type { MethodOptions } from '../../cam/methods/registry.js';
 import { GradCamError } from '../../errors/errors.js';
 import { Explainer } from '../../explainer/explainer.js';
 import { writeWholeFile } from '../../files/whole-file.js';
@@ -40,7 +41,7 @@ export class ExplainSession implements AsyncDisposable {
   readonly #explainer: Explainer;
 
   private constructor(specification: BatchSpecification, model: Model, batchSize: number) {
-    const { layers, reshapeTransform, output, scores, labels, method } = specification;
+    const { layers, reshapeTransform, output, scores, labels, method, options } = specification;
     this.#specification = specification;
     this.#digest = resultDigest(specification);
     this.#model = model;
@@ -48,6 +49,7 @@ export class ExplainSession implements AsyncDisposable {
     this.#explainer = new Explainer({
       model,
       method,
+      ...(options === undefined ? {} : { options: options as MethodOptions }),
       maxBatch: batchSize,
       maxQueue: 1_000_000,
       ...(layers === undefined ? {} : { targetLayers: layers as TargetLayer[] }),

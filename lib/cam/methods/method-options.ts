@@ -21,7 +21,7 @@ function oneOf<Names extends object>(names: Names) {
   return z.enum(keys, expected(`one of '${keys.join("', '")}'`));
 }
 
-/** @internal The methods that FinerCAM may explain a difference by, as the native module names them. */
+/** The methods that FinerCAM may explain a difference by, as the native module names them. */
 export const finerBases = {
   gradcam: 'GradCAM',
   layercam: 'LayerCAM',
@@ -29,7 +29,7 @@ export const finerBases = {
   hirescam: 'HiResCAM',
 } as const;
 
-/** @internal The methods whose maps RefineCAM may multiply, as the native module names them. */
+/** The methods whose maps RefineCAM may multiply, as the native module names them. */
 export const refineBases = {
   gradcam: 'GradCAM',
   'gradcam++': 'GradCAMPlusPlus',

@@ -55,8 +55,15 @@ export const methodNames = Object.keys(methods) as MethodName[];
  * docs/methods.md lists them. Of those of {@link SmoothGradCAMPlusPlus} all but `noise`.
  */
 export type MethodOptions<Name extends MethodName = MethodName> = Name extends MethodName
-  ? Omit<ConstructorParameters<(typeof methods)[Name]>[0], keyof CAMOptions | 'noise'>
+  ? keyof OwnOptions<Name> extends never
+    ? Record<string, never>
+    : OwnOptions<Name>
   : never;
+
+type OwnOptions<Name extends MethodName> = Omit<
+  ConstructorParameters<(typeof methods)[Name]>[0],
+  keyof CAMOptions | 'noise'
+>;
 
 /**
  * The name of a method, refused unless there is one of it.

@@ -3,28 +3,35 @@ import { GuidedBackprop, Saliency } from '../../attribution/gradient-attribution
 import { guidedGradCam } from '../../attribution/guided-grad-cam.js';
 import { IntegratedGradients } from '../../attribution/integrated-gradients.js';
 import { GradCAM } from '../../cam/methods/gradient-methods.js';
-import { loadImage } from '../../image/load-image.js';
 import type { Model } from '../../model/model.js';
 import { findClass } from '../../sidecar/labels.js';
 import { explainedPart, type Sidecar } from '../../sidecar/sidecar.js';
 import type { Targets } from '../../targets/target.js';
-import { writeTensor } from '../../tensor/files.js';
+import { encodeTensor } from '../../tensor/files.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import { isRaw } from '../../visualization/map-files.js';
 import { signedMap } from '../../visualization/maps/signed-map.js';
 import { applyColormap } from '../../visualization/overlays/apply-colormap.js';
 import { deprocessImage } from '../../visualization/overlays/deprocess-image.js';
 import type { Picture } from '../../visualization/pictures/picture.js';
 import {
-  argumentOption,
+  addModelOptions,
   collect,
   type LayerFlags,
   type ModelFlags,
   parseCount,
   readLabels,
 } from '../options/arguments.js';
-import { findImages, outputFiles } from '../options/image-files.js';
+import {
+  findImages,
+  imagesHelp,
+  outputFiles,
+  readImage,
+  resultsHelp,
+  standardStream,
+  writeResult,
+} from '../options/image-files.js';
 import { addPreparationOptions, openForPictures, type PreparationFlags } from '../options/preparation.js';
+import { eachImage, finish } from '../terminal/each-image.js';
 import { ProgressReporter } from '../terminal/progress.js';
 import { sideTarget } from './probability-targets.js';
 
@@ -53,19 +60,15 @@ export function attributeCommand(signal: AbortSignal): Command {
       "Draws which pixels of an image speak for a class, from gradients of the model's input. No layer is needed.",
     )
     .argument('<model>', 'TorchScript file (.pt)')
-    .argument('<images...>', 'image files, or folders of them')
+    .argument('<images...>', imagesHelp)
     .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('guidedbackprop'))
     .option('--steps <count>', 'points of integrated gradients', parseCount, 50)
     .option('-l, --layer <path>', 'target layer of guidedgradcam; default: the suggested one', collect)
     .option('-c, --class <index-or-label>', 'class to explain; default: the most likely one')
-    .option(
-      '-o, --output <path>',
-      'file to write (.png .jpg .webp .avif, raw values: .npy .json) or folder; default: this folder',
-    )
+    .option('-o, --output <path>', resultsHelp)
     .option('--json', 'print JSON instead of text')
-    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .addOption(argumentOption())
     .option('--labels <file>', 'class names: a JSON array, or one a line');
+  addModelOptions(command);
   return addPreparationOptions(command).action(
     async (modelPath: string, images: string[], flags: AttributeFlags) => {
       await attributeImages(modelPath, images, flags, signal);
@@ -80,32 +83,29 @@ async function attributeImages(
   signal: AbortSignal,
 ): Promise<void> {
   const images = await findImages(paths);
-  const outputs = outputFiles(images, flags.output);
+  const outputs = outputFiles(images, flags.output, flags);
   const { model, sidecar, prepare } = await openForPictures(modelPath, flags, signal);
   await using _ = model;
   const labels = flags.labels ? await readLabels(flags.labels) : sidecar?.labels;
   const wanted = flags.class === undefined ? undefined : findClass(labels, flags.class);
-  const progress = new ProgressReporter(images.length, { json: flags.json ?? false });
-  const reports: { path: string; output: string }[] = [];
-  try {
-    for (const [index, path] of images.entries()) {
-      const output = outputs[index] ?? '';
-      const { tensor } = await loadImage(path, prepare);
-      const target = await sideTarget(model, sidecar ?? {}, labels, wanted, tensor, signal);
-      const targets = target === undefined ? {} : { targets: target };
-      const onProgress = (done: number, total: number) => progress.within(done, total);
-      using values = await attributed(tensor, { model, sidecar, flags, signal }, targets, onProgress);
-      if (isRaw(output)) await writeTensor(values, output);
-      else await picture(values.at(0), flags.method).toFile(output);
-      reports.push({ path, output });
-      if (!flags.json) console.log(`${path}  -> ${output}`);
-      progress.advance();
-    }
-  } finally {
-    progress.stop();
-  }
-  if (flags.json)
-    console.log(JSON.stringify({ model: modelPath, method: flags.method, images: reports }, null, 2));
+  const told = flags.output === standardStream ? 'stderr' : 'stdout';
+  const progress = new ProgressReporter(images.length, { json: flags.json ?? false, told });
+  const outcomes = await eachImage(images, { progress, signal }, async (path, index) => {
+    const output = outputs[index] ?? '';
+    const { tensor } = await readImage(path, prepare, signal);
+    const target = await sideTarget(model, sidecar ?? {}, labels, wanted, tensor, signal);
+    const targets = target === undefined ? {} : { targets: target };
+    const onProgress = (done: number, total: number) => progress.within(done, total);
+    using values = await attributed(tensor, { model, sidecar, flags, signal }, targets, onProgress);
+    await writeResult(output, undefined, async (format) =>
+      format === 'npy' || format === 'json'
+        ? encodeTensor(values, format)
+        : await picture(values.at(0), flags.method).toBuffer(format === 'jpg' ? 'jpeg' : (format as 'png')),
+    );
+    progress.advance(`${path}  -> ${output}`);
+    return { path, output };
+  });
+  finish(outcomes, flags.json ? { model: modelPath, method: flags.method, images: outcomes.all } : null);
 }
 
 /** `[1, C, H, W]`, signed. */

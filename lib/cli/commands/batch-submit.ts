@@ -2,16 +2,20 @@ import { Command, Option } from 'commander';
 import type { BatchFormat, SubmitBatchOptions } from '../../batch/index.js';
 import { UsageError } from '../../errors/usage-error.js';
 import type { Device } from '../../model/load-model.js';
-import { loadSidecar } from '../../sidecar/sidecar.js';
 import { mapFormats } from '../../visualization/map-files.js';
-import { argumentOption, type ModelFlags, parseCount, readLabels } from '../options/arguments.js';
+import { addModelOptions, type ModelFlags, parseCount, readLabels, sidecarOf } from '../options/arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from '../options/drawing.js';
 import { addExplainOptions, checkClasses, type ExplainChoiceFlags } from '../options/explain.js';
 import { addPreparationOptions, preparation } from '../options/preparation.js';
 import { batchLibrary, type QueueFlags, withQueue } from '../options/queue.js';
 import { FoundPictures } from '../terminal/batch-report.js';
+import { printJson } from '../terminal/each-image.js';
 
-interface SubmitFlags extends ExplainChoiceFlags, DrawingFlags, QueueFlags, Pick<ModelFlags, 'argument'> {
+interface SubmitFlags
+  extends ExplainChoiceFlags,
+    DrawingFlags,
+    QueueFlags,
+    Pick<ModelFlags, 'argument' | 'sidecar'> {
   readonly output: string;
   readonly list?: string;
   readonly chunk: number;
@@ -33,14 +37,12 @@ export function submitCommand(signal: AbortSignal): Command {
     .argument('[images...]', "image files, folders with all below them, or patterns: 'photos/**/*.jpg'")
     .requiredOption('-o, --output <folder>', 'for the results; at the same path for all workers')
     .option('--list <file>', 'more images: a text with one path a line; - for standard input')
-    .option('--json', 'print JSON instead of text')
-    .addOption(argumentOption())
-    .optionsGroup('The queue:');
+    .option('--json', 'print JSON instead of text');
+  addModelOptions(command, "for trying out: 'cpu', 'cuda', 'cuda:N' or 'auto'").optionsGroup('The queue:');
   withQueue(command)
     .option('--chunk <count>', 'images in a chunk', parseCount, 64)
     .option('--attempts <count>', 'how often a chunk is tried that fails', parseCount, 3)
-    .option('--no-try-out', 'do not explain the first image before queueing')
-    .option('--device <device>', "for trying out: 'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu');
+    .option('--no-try-out', 'do not explain the first image before queueing');
   addPreparationOptions(addExplainOptions(command));
   const format = new Option(
     '--format <name>',
@@ -61,7 +63,7 @@ export function submitCommand(signal: AbortSignal): Command {
           onProgress: (progress) => found.update(progress.images),
         });
         found.stop();
-        if (flags.json) console.log(JSON.stringify(submitted, null, 2));
+        if (flags.json) printJson(submitted);
         else FoundPictures.print(submitted, flags.queue);
       } finally {
         found.stop();
@@ -80,7 +82,7 @@ async function submission(model: string, images: string[], flags: SubmitFlags): 
     queue: flags.queue,
     chunkSize: flags.chunk,
     method: flags.method,
-    image: preparation(await loadSidecar(model), flags),
+    image: preparation(await sidecarOf(model, flags), flags),
     augSmooth: flags.augSmooth ?? false,
     eigenSmooth: flags.eigenSmooth ?? false,
     drawing: {
@@ -97,6 +99,8 @@ async function submission(model: string, images: string[], flags: SubmitFlags): 
     ...(flags.list === undefined ? {} : { list: flags.list }),
     ...(flags.layer === undefined ? {} : { targetLayers: flags.layer }),
     ...(flags.reshape === undefined ? {} : { reshapeTransform: flags.reshape }),
+    ...(flags.sidecar === undefined ? {} : { sidecar: flags.sidecar }),
+    ...(flags.option === undefined ? {} : { options: flags.option }),
     ...(flags.argument === undefined ? {} : { arguments: flags.argument }),
     ...(flags.class === undefined ? {} : { classes: flags.class }),
     ...(flags.top === undefined ? {} : { top: flags.top }),

@@ -6,6 +6,7 @@ import type { Device } from '../../model/load-model.js';
 import { parseCount } from '../options/arguments.js';
 import { batchLibrary, type QueueFlags, withQueue } from '../options/queue.js';
 import { BatchWatch, printCollected, printStatus, WorkerReporter } from '../terminal/batch-report.js';
+import { printJson } from '../terminal/each-image.js';
 import { SomeImagesFailed } from '../terminal/exit-codes.js';
 import { submitCommand } from './batch-submit.js';
 
@@ -98,7 +99,7 @@ function statusCommand(signal: AbortSignal): Command {
       const read = () => batchStatus({ redis: flags.redis, queue: flags.queue });
       if (!flags.watch) {
         const status = await read();
-        if (flags.json) console.log(JSON.stringify(status, null, 2));
+        if (flags.json) printJson(status);
         else printStatus(status);
         return;
       }
@@ -137,7 +138,7 @@ function collectCommand(): Command {
     .action(async (folder: string, { batch, json }: { batch?: string; json?: boolean }) => {
       const { collectManifest } = await batchLibrary();
       const collected = await collectManifest(folder, batch === undefined ? {} : { batch });
-      if (json) console.log(JSON.stringify(collected, null, 2));
+      if (json) printJson(collected);
       else printCollected(collected);
       const { failed, missingChunks, missingResults } = collected;
       if (failed + missingChunks + missingResults.length > 0) throw new SomeImagesFailed();
@@ -152,11 +153,14 @@ function cancelCommand(): Command {
     )
     .argument('[batch]', 'as submit and status name it')
     .option('--all', 'all batches of the queue')
-    .action(async (batch: string | undefined, { redis, queue, all }: QueueFlags & { all?: boolean }) => {
+    .option('--json', 'print JSON')
+    .action(async (batch: string | undefined, flags: QueueFlags & { all?: boolean; json?: boolean }) => {
+      const { redis, queue, all, json } = flags;
       if ((batch === undefined) === (all !== true)) throw new UsageError('Name a batch, or give --all.');
       const { cancelBatches } = await batchLibrary();
       const cancelled = await cancelBatches({ redis, queue, ...(batch === undefined ? {} : { batch }) });
       const { removedChunks, runningChunks } = cancelled;
-      console.log(`chunks  ${removedChunks} removed, ${runningChunks} running are done to their end`);
+      if (json) printJson(cancelled);
+      else console.log(`chunks  ${removedChunks} removed, ${runningChunks} running are done to their end`);
     });
 }

@@ -1,19 +1,34 @@
 import { Command, Option } from 'commander';
 import { type MapStatistics, percent, statisticsOf } from '../../cam/explanation-report.js';
-import { type MethodName, methodNames } from '../../cam/methods/registry.js';
+import {
+  checkMethodChoice,
+  type MethodName,
+  type MethodOptions,
+  methodNames,
+} from '../../cam/methods/registry.js';
 import { ClipExplainer } from '../../clip/explainer.js';
 import type { ClipExplanation } from '../../clip/explanation.js';
-import { loadImage } from '../../image/load-image.js';
 import { type Device, loadModel } from '../../model/load-model.js';
 import { spellLayer } from '../../model/target-layers.js';
-import { writeMaps } from '../../visualization/map-files.js';
+import { encodeMaps } from '../../visualization/map-files.js';
 import { collect } from '../options/arguments.js';
 import { addDrawingOptions, checkDrawing, type DrawingFlags } from '../options/drawing.js';
-import { findImages, outputFiles } from '../options/image-files.js';
+import { methodOption } from '../options/explain.js';
+import {
+  findImage,
+  outputFiles,
+  readImage,
+  resultsHelp,
+  standardStream,
+  writeResult,
+} from '../options/image-files.js';
+import { eachImage, finish } from '../terminal/each-image.js';
+import { ProgressReporter } from '../terminal/progress.js';
 
 interface ClipFlags extends DrawingFlags {
   readonly layer?: string[];
   readonly method?: MethodName;
+  readonly option?: MethodOptions;
   readonly similarity: 'dot' | 'cosine';
   readonly truncate?: boolean;
   readonly output?: string;
@@ -41,7 +56,7 @@ export function clipCommand(signal: AbortSignal): Command {
         'export with the methods encode_image and encode_text. The picture stands left, then each text.',
     )
     .argument('<model>', 'TorchScript file (.pt) of a CLIP')
-    .argument('<image>', 'image file')
+    .argument('<image>', 'image file; - for standard input')
     .argument('<texts...>', 'what to look for: "a cat" "a dog"')
     .option('-l, --layer <path>', 'target layer; several are averaged; default: visual.layer4', collect)
     .addOption(
@@ -49,6 +64,7 @@ export function clipCommand(signal: AbortSignal): Command {
         methodNames,
       ),
     )
+    .addOption(methodOption())
     .addOption(
       new Option(
         '-s, --similarity <kind>',
@@ -58,10 +74,7 @@ export function clipCommand(signal: AbortSignal): Command {
         .default('dot'),
     )
     .option('--truncate', 'cut texts that are too long, instead of refusing them')
-    .option(
-      '-o, --output <path>',
-      'file to write (.png .jpg .webp .avif, raw maps: .npy .json) or folder; default: this folder',
-    )
+    .option('-o, --output <path>', resultsHelp)
     .option('--json', 'print JSON instead of text')
     .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
     .addHelpText(
@@ -85,40 +98,55 @@ async function explainTexts(
   flags: ClipFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const [path = imagePath] = await findImages([imagePath]);
-  const [output = ''] = outputFiles([path], flags.output, flags.format);
+  if (flags.method !== undefined) checkMethodChoice({ method: flags.method, options: flags.option });
+  const image = await findImage(imagePath);
+  const [output = ''] = outputFiles([image], flags.output, flags);
   await using model = await loadModel(modelPath, { device: flags.device as Device, signal });
   const clip = new ClipExplainer({
     model,
     ...(flags.layer ? { targetLayers: flags.layer } : {}),
     ...(flags.method ? { method: flags.method } : {}),
+    ...(flags.option ? { options: flags.option } : {}),
   });
-  const image = await loadImage(path, clip.imageOptions);
-  using explanation = await clip.explain(image.tensor, texts, {
-    similarity: flags.similarity,
-    truncate: flags.truncate ?? false,
-    signal,
-  });
-  const reports = reportsOf(explanation);
-  // The figure first: of a long text the end is cut off.
-  const captions = reports.map((report) => `${figureOf(report, reports.length)} ${report.prompt}`);
-  await writeMaps(image, explanation, captions, flags, output, { beside: true });
-  if (flags.json) {
-    const { layers, timings } = explanation;
-    console.log(
-      JSON.stringify({ model: modelPath, image: path, output, layers, texts: reports, timings }, null, 2),
+  const told = flags.output === standardStream ? 'stderr' : 'stdout';
+  const progress = new ProgressReporter(1, { json: flags.json ?? false, told });
+  const outcomes = await eachImage([image], { progress, signal }, async (path) => {
+    const loaded = await readImage(path, clip.imageOptions, signal);
+    using explanation = await clip.explain(loaded.tensor, texts, {
+      similarity: flags.similarity,
+      truncate: flags.truncate ?? false,
+      signal,
+    });
+    const reports = reportsOf(explanation);
+    // The figure first: of a long text the end is cut off.
+    const captions = reports.map((report) => `${figureOf(report, reports.length)} ${report.prompt}`);
+    await writeResult(output, flags.format, (format) =>
+      encodeMaps(loaded, explanation, captions, flags, format, { beside: true }),
     );
-    return;
-  }
-  for (const { path, output } of explanation.layers) console.log(`Layer ${spellLayer(path, output)}`);
-  console.log(`\n${path}`);
-  if (reports.length > 1) console.log('  of these  cosine');
+    const { layers, timings } = explanation;
+    progress.advance(...linesOf(path, output, layers, reports));
+    return { output, layers, texts: reports, timings };
+  });
+  const [done] = outcomes.done;
+  const [failed] = outcomes.failed;
+  const report = { model: modelPath, image, ...done, ...(failed ? { error: failed.error } : {}) };
+  finish(outcomes, flags.json ? report : null);
+}
+
+function linesOf(
+  path: string,
+  output: string,
+  layers: ClipExplanation['layers'],
+  reports: readonly PromptReport[],
+): string[] {
+  const lines = [...layers.map((layer) => `Layer ${spellLayer(layer.path, layer.output)}`), '', path];
+  if (reports.length > 1) lines.push('  of these  cosine');
   for (const report of reports) {
     const empty = report.hasPositiveEvidence ? '' : ': nothing speaks for it, the map is empty';
     const share = reports.length > 1 ? `${percent(report.probability).padStart(10)}` : '  cosine';
-    console.log(`${share}${report.similarity.toFixed(3).padStart(8)}  ${report.prompt}${empty}`);
+    lines.push(`${share}${report.similarity.toFixed(3).padStart(8)}  ${report.prompt}${empty}`);
   }
-  console.log(`  written: ${output}`);
+  return [...lines, `  written: ${output}`];
 }
 
 function reportsOf({

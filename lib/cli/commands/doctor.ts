@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { type DoctorReport, doctor } from '../../addon/doctor.js';
+import { printJson } from '../terminal/each-image.js';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -9,7 +10,7 @@ export function doctorCommand(): Command {
     .action(({ json }: { json?: boolean }) => {
       const report = doctor();
       if (json) {
-        console.log(JSON.stringify(report, null, 2));
+        printJson(report);
         return;
       }
       const { libtorch, cuda, threads } = report;

@@ -1,20 +1,35 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { readFirst } from '../../cam/explanation-report.js';
-import { type MethodName, methodNames, methods } from '../../cam/methods/registry.js';
+import {
+  checkMethodChoice,
+  createCam,
+  type MethodName,
+  type MethodOptions,
+  methodNames,
+} from '../../cam/methods/registry.js';
 import { UsageError } from '../../errors/usage-error.js';
-import { loadImage } from '../../image/load-image.js';
 import { confidenceChange } from '../../metrics/confidence.js';
 import { deletionAuc, insertionAuc } from '../../metrics/curves.js';
 import { roadCombined } from '../../metrics/road.js';
 import { explainedPart } from '../../sidecar/sidecar.js';
-import { argumentOption, type LayerFlags, type ModelFlags, parseReshape } from '../options/arguments.js';
-import { findImages } from '../options/image-files.js';
+import {
+  addModelOptions,
+  assignments,
+  collect,
+  type LayerFlags,
+  type ModelFlags,
+  parseReshape,
+} from '../options/arguments.js';
+import { findImages, imagesHelp, readImage } from '../options/image-files.js';
 import { addPreparationOptions, openForPictures, type PreparationFlags } from '../options/preparation.js';
+import { eachImage, finish } from '../terminal/each-image.js';
 import { ProgressReporter } from '../terminal/progress.js';
 import { probabilityTarget } from './probability-targets.js';
 
 interface EvaluateFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly methods: string;
+  /** By `method.name`. */
+  readonly option?: Readonly<Record<string, unknown>>;
   readonly json?: boolean;
 }
 
@@ -34,17 +49,22 @@ export function evaluateCommand(signal: AbortSignal): Command {
       'Explains the predicted class of each image by several methods and measures how much the maps matter to the model.',
     )
     .argument('<model>', 'TorchScript file (.pt)')
-    .argument('<images...>', 'image files, or folders of them')
+    .argument('<images...>', imagesHelp)
     .option('-m, --methods <names>', 'by comma', 'gradcam,gradcam++,layercam,eigencam,randomcam')
-    .option('-l, --layer <paths...>', 'target layers; default: the suggested one')
+    .addOption(
+      new Option(
+        '--option <method.name=value>',
+        'of one method: ablationcam.ratioChannelsToAblate=0.1 (docs/methods.md has all); may be repeated',
+      ).argParser(assignments('ablationcam.ratioChannelsToAblate=0.1')),
+    )
+    .option('-l, --layer <path>', 'target layer; several are averaged; default: the suggested one', collect)
     .option(
       '--reshape <how>',
       "of a transformer's layer: tokens, tokens:1, tokens:1:14x21 or nhwc",
       parseReshape,
     )
-    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .addOption(argumentOption())
-    .option('--json', 'print JSON');
+    .option('--json', 'print JSON instead of text');
+  addModelOptions(command);
   return addPreparationOptions(command).action(
     async (modelPath: string, images: string[], flags: EvaluateFlags) => {
       await evaluateMethods(modelPath, images, flags, signal);
@@ -58,60 +78,89 @@ async function evaluateMethods(
   flags: EvaluateFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const names = flags.methods.split(',').map((name) => name.trim());
-  const unknown = names.find((name) => !Object.hasOwn(methods, name));
-  if (unknown !== undefined)
-    throw new UsageError(`There is no method '${unknown}'. The methods are: ${methodNames.join(', ')}.`);
+  const choices = chosenMethods(flags);
   const images = await findImages(paths);
   const { model, sidecar, prepare } = await openForPictures(modelPath, flags, signal);
   await using _ = model;
   const options = { model, ...explainedPart(sidecar, flags) };
   const how = sidecar?.output === undefined ? {} : { output: sidecar.output };
-  const sums = new Map<string, Figures>();
-  const progress = new ProgressReporter(images.length * names.length, { json: true });
-  try {
-    for (const path of images) {
-      const { tensor } = await loadImage(path, prepare);
-      for (const name of names) {
-        const started = performance.now();
-        using explanation = await new methods[name as MethodName](options).explain(tensor, { signal });
-        const milliseconds = performance.now() - started;
-        const category = explanation.maps[0]?.classIndex ?? 0;
-        const metric = {
-          ...how,
-          targets: probabilityTarget(readFirst(explanation, sidecar ?? {}), category),
-          signal,
-        };
-        const { heatmaps } = explanation;
-        const measured: Figures = {
-          road: (await roadCombined(model, tensor, heatmaps, metric))[0] ?? 0,
-          change: (await confidenceChange(model, tensor, heatmaps, metric))[0] ?? 0,
-          insertion: (await insertionAuc(model, tensor, heatmaps, metric))[0] ?? 0,
-          deletion: (await deletionAuc(model, tensor, heatmaps, metric))[0] ?? 0,
-          milliseconds,
-        };
-        const sum = sums.get(name);
-        for (const [key] of figures) measured[key] = measured[key] / images.length + (sum?.[key] ?? 0);
-        sums.set(name, measured);
-        progress.advance();
-      }
+  const cams = choices.map((choice) => ({ name: choice.method, cam: createCam(options, choice) }));
+  const progress = new ProgressReporter(images.length, { json: true });
+  const outcomes = await eachImage(images, { progress, signal }, async (path) => {
+    const { tensor } = await readImage(path, prepare, signal);
+    const measured = new Map<MethodName, Figures>();
+    for (const { name, cam } of cams) {
+      const started = performance.now();
+      using explanation = await cam.explain(tensor, { signal });
+      const milliseconds = performance.now() - started;
+      const category = explanation.maps[0]?.classIndex ?? 0;
+      const metric = {
+        ...how,
+        targets: probabilityTarget(readFirst(explanation, sidecar ?? {}), category),
+        signal,
+      };
+      const { heatmaps } = explanation;
+      measured.set(name, {
+        road: (await roadCombined(model, tensor, heatmaps, metric))[0] ?? Number.NaN,
+        change: (await confidenceChange(model, tensor, heatmaps, metric))[0] ?? Number.NaN,
+        insertion: (await insertionAuc(model, tensor, heatmaps, metric))[0] ?? Number.NaN,
+        deletion: (await deletionAuc(model, tensor, heatmaps, metric))[0] ?? Number.NaN,
+        milliseconds,
+      });
     }
-  } finally {
-    progress.stop();
-  }
-  const ranked = [...sums].sort(([, a], [, b]) => b.road - a.road);
-  if (flags.json) {
-    console.log(
-      JSON.stringify(
-        { model: modelPath, images: images.length, methods: Object.fromEntries(ranked) },
-        null,
-        2,
+    progress.advance();
+    return measured;
+  });
+  const { done, failed } = outcomes;
+  const means = done.length === 0 ? [] : choices.map(({ method }) => [method, meanOf(done, method)] as const);
+  const ranked = means.toSorted(([, a], [, b]) => b.road - a.road);
+  const report = {
+    model: modelPath,
+    images: done.length,
+    methods: Object.fromEntries(ranked), // A figure that is NaN becomes null.
+    failed,
+  };
+  if (!flags.json && !outcomes.end && done.length > 0) printRanking(ranked, done.length);
+  finish(outcomes, flags.json ? report : null);
+}
+
+/** The methods with what each is told, checked before anything is loaded. */
+function chosenMethods({
+  methods,
+  option = {},
+}: EvaluateFlags): { method: MethodName; options: MethodOptions }[] {
+  const names = methods.split(',').map((name) => name.trim());
+  const unknown = names.find((name) => !methodNames.includes(name as MethodName));
+  if (unknown !== undefined)
+    throw new UsageError(`There is no method '${unknown}'. The methods are: ${methodNames.join(', ')}.`);
+  const own = Object.entries(option).map(([key, value]) => {
+    const [method = '', name = ''] = key.split('.', 2);
+    if (!names.includes(method) || name === '')
+      throw new UsageError(
+        `--option '${key}': name one of the methods and its option, as in ablationcam.batchSize=32.`,
+      );
+    return { method, name, value };
+  });
+  return [...new Set(names)].map((method) =>
+    checkMethodChoice({
+      method: method as MethodName,
+      options: Object.fromEntries(
+        own.filter((each) => each.method === method).map(({ name, value }) => [name, value]),
       ),
-    );
-    return;
-  }
-  const width = Math.max(6, ...names.map((name) => name.length));
-  console.log(`${images.length} ${images.length === 1 ? 'image' : 'images'}, best first by ROAD\n`);
+    }),
+  );
+}
+
+/** Over images. */
+function meanOf(measured: readonly ReadonlyMap<MethodName, Figures>[], method: MethodName): Figures {
+  const mean = (key: keyof Figures) =>
+    measured.reduce((sum, ofImage) => sum + (ofImage.get(method)?.[key] ?? Number.NaN), 0) / measured.length;
+  return Object.fromEntries(figures.map(([key]) => [key, mean(key)])) as Figures;
+}
+
+function printRanking(ranked: readonly (readonly [MethodName, Figures])[], images: number): void {
+  const width = Math.max(6, ...ranked.map(([name]) => name.length));
+  console.log(`${images} ${images === 1 ? 'image' : 'images'}, best first by ROAD\n`);
   console.log(['method'.padEnd(width), ...figures.map(([, title]) => title.padStart(11))].join(''));
   for (const [name, values] of ranked) {
     const cells = figures.map(([key]) => values[key].toFixed(key === 'milliseconds' ? 1 : 3).padStart(11));

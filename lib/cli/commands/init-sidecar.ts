@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../../errors/usage-error.js';
+import { writeWholeFile } from '../../files/whole-file.js';
 import { type Device, loadModel } from '../../model/load-model.js';
 import type { ModelWarning } from '../../model/model.js';
 import { type Scores, scoreKinds } from '../../model/scores.js';
@@ -138,12 +139,7 @@ async function refuseToOverwrite(path: string): Promise<void> {
 async function write(path: string, text: string, force: boolean): Promise<void> {
   try {
     // Without --force never over a file, not even one that came while the model ran.
-    const file = await open(path, force ? 'w' : 'wx');
-    try {
-      await file.writeFile(text);
-    } finally {
-      await file.close();
-    }
+    await writeWholeFile(path, text, { overwrite: force });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw alreadyThere(path);
     throw new UsageError(`Cannot write '${path}': ${(error as Error).message}`);

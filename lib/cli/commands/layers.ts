@@ -2,16 +2,18 @@ import { Command } from 'commander';
 import type { InspectedLayer, Inspection, Layer } from '../../model/model.js';
 import { describePlan, type PlanDescription } from '../../model/plan.js';
 import { spellLayer } from '../../model/target-layers.js';
-import { loadSidecar } from '../../sidecar/sidecar.js';
 import { Tensor } from '../../tensor/tensor.js';
 import {
-  argumentOption,
+  addModelOptions,
+  collect,
   loadDescribed,
   type ModelFlags,
   parseInputSize,
   reshapeName,
+  sidecarOf,
   warningLines,
 } from '../options/arguments.js';
+import { printJson } from '../terminal/each-image.js';
 
 interface LayersFlags extends ModelFlags {
   readonly inputSize?: number[];
@@ -21,7 +23,7 @@ interface LayersFlags extends ModelFlags {
 }
 
 export function layersCommand(signal: AbortSignal): Command {
-  return new Command('layers')
+  const command = new Command('layers')
     .summary("list a model's layers and shapes")
     .description('Lists the layers of a model, and with an input size their output shapes.')
     .argument('<model>', 'TorchScript file (.pt)')
@@ -30,32 +32,39 @@ export function layersCommand(signal: AbortSignal): Command {
       'run the model once on zeros of this size: 224, 224x320 (height x width) or 1x3x224x224; default: what the sidecar says',
       parseInputSize,
     )
-    .option('--device <device>', "'cpu', 'cuda', 'cuda:N' or 'auto'", 'cpu')
-    .addOption(argumentOption())
-    .option('--plan <layer...>', 'instead: how an explain at these layers would run the model')
+    .option(
+      '--plan <layer>',
+      'instead: how an explain at these layers would run the model; may be repeated',
+      collect,
+    )
     .option('--graphs', 'with --plan: also print the graphs of both parts, as LibTorch writes them')
-    .option('--json', 'print JSON')
-    .action(async (modelPath: string, flags: LayersFlags) => {
-      const sidecar = await loadSidecar(modelPath);
-      await using model = await loadDescribed(modelPath, sidecar, flags, signal);
-      const input = sidecar?.input;
-      if (flags.plan) {
-        const plan = await describePlan(model, flags.plan, { signal });
-        if (flags.json) console.log(JSON.stringify(plan, null, 2));
-        else printPlan(plan, flags.plan, flags.graphs ?? false);
-        return;
-      }
-      const size = flags.inputSize ?? (input ? [1, input.channels ?? 3, input.height, input.width] : null);
-      const inspection = size ? await model.inspect(zeros(size), { signal }) : null;
-      if (flags.json) {
-        const { warnings } = model;
-        console.log(JSON.stringify({ ...(inspection ?? { layers: model.layers() }), warnings }, null, 2));
-        return;
-      }
-      printTree(inspection?.layers ?? model.layers(), inspection);
-      const warnings = warningLines(model);
-      if (warnings.length > 0) console.log(`\n${warnings.join('\n')}`);
-    });
+    .option('--json', 'print JSON instead of text');
+  return addModelOptions(command).action(async (modelPath: string, flags: LayersFlags) => {
+    await listLayers(modelPath, flags, signal);
+  });
+}
+
+async function listLayers(modelPath: string, flags: LayersFlags, signal: AbortSignal): Promise<void> {
+  const sidecar = await sidecarOf(modelPath, flags);
+  await using model = await loadDescribed(modelPath, sidecar, flags, signal);
+  const input = sidecar?.input;
+  const plan = flags.plan ? await describePlan(model, flags.plan, { signal }) : null;
+  const size = flags.inputSize ?? (input ? [1, input.channels ?? 3, input.height, input.width] : null);
+  const inspection = size && !plan ? await model.inspect(zeros(size), { signal }) : null;
+  const layers = inspection?.layers ?? model.layers();
+  const { warnings } = model;
+  if (flags.json) {
+    const { suggested = null, suggestionFailure = null } = inspection ?? {};
+    printJson({ model: modelPath, layers, suggested, suggestionFailure, plan, warnings });
+    return;
+  }
+  if (plan) {
+    printPlan(plan, flags.plan ?? [], flags.graphs ?? false);
+    return;
+  }
+  printTree(layers, inspection);
+  const lines = warningLines(model);
+  if (lines.length > 0) console.log(`\n${lines.join('\n')}`);
 }
 
 function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boolean): void {

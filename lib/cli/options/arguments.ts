@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from '../../errors/usage-error.js';
 import { readTextFile } from '../../files/text-file.js';
 import type { ModelArgument, ModelArguments } from '../../model/arguments.js';
@@ -6,7 +6,7 @@ import { type Device, loadModel } from '../../model/load-model.js';
 import type { Model } from '../../model/model.js';
 import type { ReshapeTransform } from '../../model/reshape-transform.js';
 import { parseLabels } from '../../sidecar/labels.js';
-import { modelOptions, type Sidecar } from '../../sidecar/sidecar.js';
+import { loadSidecar, modelOptions, readSidecar, type Sidecar } from '../../sidecar/sidecar.js';
 import { wrap } from '../terminal/wrap-text.js';
 
 /** For options that may be given several times. */
@@ -94,6 +94,29 @@ export function printWarnings(model: Model): void {
 export interface ModelFlags {
   readonly device: string;
   readonly argument?: ModelArguments;
+  /** A file instead of the one beside the model; false for none. */
+  readonly sidecar?: string | false;
+}
+
+/** Adds the options that say how a model is opened. */
+export function addModelOptions(command: Command, device = "'cpu', 'cuda', 'cuda:N' or 'auto'"): Command {
+  return command
+    .option('--device <device>', device, 'cpu')
+    .addOption(argumentOption())
+    .option('--sidecar <file>', 'what describes the model, instead of model.json beside model.pt')
+    .option('--no-sidecar', 'take no notice of a sidecar');
+}
+
+/** The sidecar that the command line says; null where there is none. */
+export async function sidecarOf(
+  modelPath: string,
+  { sidecar }: Pick<ModelFlags, 'sidecar'>,
+): Promise<Sidecar | null> {
+  if (sidecar === false) return null;
+  if (sidecar === undefined) return await loadSidecar(modelPath);
+  const read = await readSidecar(sidecar);
+  if (read === null) throw new UsageError(`--sidecar: there is no file '${sidecar}'.`);
+  return read;
 }
 
 /** For parameters of the model that are no tensors. */
@@ -101,20 +124,23 @@ export function argumentOption(): Option {
   return new Option(
     '--argument <name=value>',
     "of the model's forward, beside the image: sr=16000, in JSON or as text; may be repeated",
-  ).argParser(parseArgument);
+  ).argParser(assignments('sr=16000'));
 }
 
-/** "sr=16000": JSON, and what is no JSON a text. */
-function parseArgument(value: string, previous: ModelArguments | undefined): ModelArguments {
-  const [, name, text = ''] = /^([^=]+)=(.*)$/s.exec(value) ?? [];
-  if (name === undefined) throw new InvalidArgumentError('It must be a name and a value, such as sr=16000.');
-  let argument: ModelArgument;
-  try {
-    argument = JSON.parse(text) as ModelArgument;
-  } catch {
-    argument = text;
-  }
-  return { ...previous, [name]: argument };
+/** "sr=16000" and more of the kind, by name: JSON, and what is no JSON a text. */
+export function assignments(example: string) {
+  return (value: string, previous: ModelArguments | undefined): ModelArguments => {
+    const [, name, text = ''] = /^([^=]+)=(.*)$/s.exec(value) ?? [];
+    if (name === undefined)
+      throw new InvalidArgumentError(`It must be a name and a value, such as ${example}.`);
+    let argument: ModelArgument;
+    try {
+      argument = JSON.parse(text) as ModelArgument;
+    } catch {
+      argument = text;
+    }
+    return { ...previous, [name]: argument };
+  };
 }
 
 /** A model as its sidecar says, and the command line instead. */

@@ -5,8 +5,8 @@ import { findMistake, type LoadImageOptions } from '../../image/options.js';
 import { preparation as schema } from '../../image/schema.js';
 import type { Model } from '../../model/model.js';
 import { adjusted } from '../../sidecar/preparation.js';
-import { imageOptions, loadSidecar, type Sidecar } from '../../sidecar/sidecar.js';
-import { loadDescribed, type ModelFlags, parseInputSize, printWarnings } from './arguments.js';
+import { imageOptions, type Sidecar } from '../../sidecar/sidecar.js';
+import { loadDescribed, type ModelFlags, parseInputSize, printWarnings, sidecarOf } from './arguments.js';
 
 /** How pictures are prepared, as the command line says it. */
 export interface PreparationFlags {
@@ -91,7 +91,7 @@ export async function openForPictures(
   flags: ModelFlags & PreparationFlags,
   signal: AbortSignal,
 ): Promise<{ model: Model; sidecar: Sidecar | null; prepare: LoadImageOptions }> {
-  const sidecar = await loadSidecar(path);
+  const sidecar = await sidecarOf(path, flags);
   const prepare = preparation(sidecar, flags);
   const model = await loadDescribed(path, sidecar, flags, signal);
   printWarnings(model);

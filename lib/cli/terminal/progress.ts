@@ -17,12 +17,18 @@ export class ProgressReporter {
   readonly #bar: SingleBar | null;
   readonly #imageCount: number;
   readonly #json: boolean;
+  readonly #write: (line: string) => void;
   #layerTold = false;
   #runs: SingleBar | null = null;
 
-  constructor(imageCount: number, { json }: { readonly json: boolean }) {
+  /** @param told - where text goes; standard output may be the picture's */
+  constructor(
+    imageCount: number,
+    { json, told = 'stdout' }: { readonly json: boolean; readonly told?: 'stdout' | 'stderr' },
+  ) {
     this.#imageCount = imageCount;
     this.#json = json;
+    this.#write = told === 'stdout' ? console.log : console.error;
     const showBar = imageCount > 1 && process.stderr.isTTY;
     this.#bar = showBar ? progressBar('{bar} {value}/{total}, {eta_formatted} left') : null;
     this.#bar?.start(imageCount, 0);
@@ -38,8 +44,10 @@ export class ProgressReporter {
     this.#runs.update(done);
   }
 
-  /** One more is done, of which nothing is told. */
-  advance(): void {
+  /** One more is done, of which no more than some lines are told. */
+  advance(...lines: readonly string[]): void {
+    this.#endRuns();
+    if (!this.#json && lines.length > 0) this.#print(lines);
     this.#bar?.increment();
   }
 
@@ -96,7 +104,7 @@ export class ProgressReporter {
 
   #print(lines: readonly string[]): void {
     this.#clearBar();
-    for (const line of lines) console.log(line);
+    for (const line of lines) this.#write(line);
   }
 
   /** So that a printed line does not end in the middle of the bar. */

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { GradCamError } from '../../errors/errors.js';
+import { hideEveryPlace } from './private-places.js';
 
 const statusOfCode: Readonly<Record<string, number>> = {
   ERR_INVALID_ARG_TYPE: 400,
@@ -30,7 +31,12 @@ const statusOfCode: Readonly<Record<string, number>> = {
   ERR_OUTPUT_SHAPE: 400,
   ERR_OUTPUT_SELECTOR: 400,
   ERR_MODEL_CONTROL: 403,
+  ERR_HOST_NOT_ALLOWED: 403,
+  ERR_ORIGIN_NOT_ALLOWED: 403,
+  ERR_RATE_LIMITED: 429,
+  ERR_NOT_FOUND: 404,
   ERR_UNKNOWN_MODEL: 404,
+  ERR_METHOD_NOT_ALLOWED: 405,
   ERR_CLIENT_GONE: 499,
   ERR_UNSUPPORTED: 501,
   ERR_BUSY: 503,
@@ -47,11 +53,15 @@ export interface HttpFailure {
   readonly body: { readonly error: string; readonly code: string; readonly request_id: string };
 }
 
-export function describeFailure(error: unknown, requestId: string): HttpFailure {
+export function describeFailure(
+  error: unknown,
+  requestId: string,
+  hidePlaces: (text: string) => string = hideEveryPlace,
+): HttpFailure {
   const { code, message, statusCode, validation } = error as FastifyError;
   const failure = (status: number, text: string, name: string): HttpFailure => ({
     status,
-    body: { error: text, code: name, request_id: requestId },
+    body: { error: hidePlaces(text), code: name, request_id: requestId },
   });
   if (hasZodFastifySchemaValidationErrors(error)) {
     const where = error.validationContext ?? 'request';
@@ -65,13 +75,15 @@ export function describeFailure(error: unknown, requestId: string): HttpFailure 
   const own = statusOfCode[code ?? ''] === undefined ? undefined : (statusCode ?? statusOfCode[code ?? '']);
   if (own !== undefined && (error instanceof GradCamError || code?.startsWith('ERR_')))
     return failure(own, message, code);
-  // Fastify's and its plugins' own: too large, of a wrong media type, too many, not authorised.
-  if (statusCode !== undefined && statusCode >= 400 && (statusCode < 500 || statusCode === 503))
-    return failure(statusCode, message, code?.startsWith('FST_') ? code : 'ERR_INVALID_REQUEST');
+  // Fastify's and its plugins' own: too large, of a wrong media type, too many, not authorised. Their codes are not ours.
+  if (statusCode === 503) return failure(statusCode, message, 'ERR_BUSY');
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
+    return failure(statusCode, message, 'ERR_INVALID_REQUEST');
   if (error instanceof GradCamError && error.code !== 'ERR_INTERNAL') {
-    // A model's failure. The file's path is the operator's business.
+    // A model's failure, which may name any file that was looked for.
     const { path } = error.details;
-    return failure(500, path === undefined ? message : message.replaceAll(path, 'the model'), error.code);
+    const told = path === undefined ? message : message.replaceAll(path, 'the model');
+    return failure(500, hideEveryPlace(hidePlaces(told)), error.code);
   }
   return failure(
     500,
@@ -80,15 +92,22 @@ export function describeFailure(error: unknown, requestId: string): HttpFailure 
   );
 }
 
+/** Above 500, and no defect: not there, busy, too late. */
+const clientsBusiness = new Set([501, 503, 504]);
+
 /** Answers with {@link describeFailure}; `retryAfter` gives the seconds for a 503. */
 export function errorHandler(
   retryAfter: () => number,
+  hidePlaces: (text: string) => string,
 ): (error: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<void> {
   return async (error, request, reply) => {
-    const { status, body } = describeFailure(error, request.id);
-    if (status >= 500 && status !== 503 && status !== 504) request.log.error({ err: error }, body.error);
+    const { status, body } = describeFailure(error, request.id, hidePlaces);
+    if (status >= 500 && !clientsBusiness.has(status)) request.log.error({ err: error }, body.error);
     else request.log.info({ status, code: body.code }, body.error);
     if (status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', retryAfter());
+    // What is left of the body stays unread, so nothing else can come on this connection.
+    if (status === 413) reply.header('connection', 'close');
+    reply.headers((error as { headers?: Record<string, string> }).headers ?? {});
     await reply.code(status).type('application/json').serializer(JSON.stringify).send(body);
   };
 }

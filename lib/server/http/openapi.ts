@@ -6,6 +6,29 @@ const picture = { type: 'string', format: 'binary' } as const;
 const pictures = (names: readonly string[]) =>
   Object.fromEntries(names.map((name) => [name, { schema: picture }]));
 
+const reference = (name: string) => ({ $ref: `#/components/schemas/${name}` });
+
+/** What the routes' schemas refer to: parts that hold themselves, which no validator walks through. */
+const recursive = {
+  /** A tensor in JSON. */
+  Numbers: {
+    anyOf: [{ type: ['number', 'boolean'] }, { type: 'array', minItems: 1, items: reference('Numbers') }],
+  },
+  /** For a parameter of a model's forward. */
+  Argument: {
+    anyOf: [
+      { type: ['string', 'number', 'boolean', 'null'] },
+      { type: 'array', items: reference('Argument') },
+      {
+        type: 'object',
+        propertyNames: reference('ArgumentName'),
+        additionalProperties: reference('Argument'),
+      },
+    ],
+  },
+  ArgumentName: { type: 'string', pattern: '^[^\\u0000]*$' },
+} as Record<string, OpenAPIV3_1.SchemaObject>;
+
 /** Bodies that are not JSON: the routes' schemas do not describe them, since nothing of them is to be validated. */
 function describeBinaryBodies(document: Partial<OpenAPIV3_1.Document>): void {
   for (const [path, item] of Object.entries(document.paths ?? {})) {
@@ -17,7 +40,11 @@ function describeBinaryBodies(document: Partial<OpenAPIV3_1.Document>): void {
         required: true,
         content: {
           ...pictures(['image/jpeg', 'image/png', 'image/webp', 'image/avif', 'application/octet-stream']),
-          'multipart/form-data': { schema: { type: 'object', properties: { image: picture } } },
+          'multipart/form-data': {
+            schema: { type: 'object', properties: { image: picture }, required: ['image'] },
+          },
+          // Whatever it is called: the bytes tell what they are.
+          ...pictures(['*/*']),
         },
       };
       if (answer)
@@ -26,6 +53,8 @@ function describeBinaryBodies(document: Partial<OpenAPIV3_1.Document>): void {
           ...pictures(['image/png', 'image/jpeg', 'image/webp', 'image/avif', 'application/x-npy']),
         };
     }
+    // Of these all is optional.
+    if (path.includes('/v2/repository/')) Object.assign(post.requestBody ?? {}, { required: false });
     if (path.endsWith('/infer')) {
       const body = post.requestBody as OpenAPIV3_1.RequestBodyObject;
       body.description =
@@ -61,6 +90,10 @@ export async function openApi(
     transformObject: (documents) => {
       const document = jsonSchemaTransformObject(documents) as Partial<OpenAPIV3_1.Document>;
       describeBinaryBodies(document);
+      document.components = {
+        ...document.components,
+        schemas: { ...document.components?.schemas, ...recursive },
+      };
       return document;
     },
   });

@@ -32,7 +32,13 @@ export async function pageFiles(scope: FastifyInstance): Promise<void> {
     strictTransportSecurity: false,
   });
   await scope.register(import('@fastify/accepts'));
-  await scope.register(import('@fastify/static'), { root: folder, index: false, schemaHide: true });
+  await scope.register(import('@fastify/static'), {
+    root: folder,
+    index: false,
+    // A route for each file, so that what is no file is nothing, whatever the method.
+    wildcard: false,
+    schemaHide: true,
+  });
   scope.get('/', { logLevel: 'warn', schema: { hide: true } }, async (request, reply) =>
     request.accepts().type(['html', 'json']) === 'json' ? alive : reply.sendFile('index.html'),
   );

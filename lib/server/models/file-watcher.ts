@@ -40,7 +40,7 @@ export function watchModels(
     }
     log.info({ model: name, path }, `the file of model ${name} was changed`);
     // A failure is logged by the registry; the old model goes on.
-    models.load(name).catch(() => {});
+    models.reload(name).catch(() => {});
   };
   watcher.on('add', reload).on('change', reload);
   watcher.on('error', (error) => log.error({ err: error }, 'files cannot be watched'));

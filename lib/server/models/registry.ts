@@ -24,6 +24,8 @@ interface Entry {
   readonly leaving: Map<ServedModel, Promise<void>>;
   /** Loads and unloads of a model take turns. */
   work: Promise<unknown>;
+  /** The load that was asked for last, until it ends. */
+  loading: Promise<void> | null;
 }
 
 export interface RegistryOptions extends ModelDefaults {
@@ -75,6 +77,7 @@ export class ModelRegistry {
       retired: [],
       leaving: new Map(),
       work: Promise.resolve(),
+      loading: null,
     };
     this.#entries.set(name, entry);
     return entry;
@@ -188,13 +191,38 @@ export class ModelRegistry {
   }
 
   /**
-   * Loads a model, or loads it anew: the old one serves until the new one is warm, and then finishes what it has.
+   * Loads a model, or loads it anew: the old one serves until the new one is warm, and then finishes what it has. Who asks
+   * while a model that is not there yet is being loaded waits for that load.
    * @throws {GradCamError} as `loadModel`; then the old one, if there is one, goes on
    */
   async load(name: string): Promise<void> {
-    const entry = this.#entries.get(name) ?? this.#define(name, await this.#findInRepository(name));
+    const entry = await this.#entryOrFile(name);
+    if (entry.served === null && entry.wanted && entry.loading) return await entry.loading;
+    await this.#loadInTurn(name, entry);
+  }
+
+  /** Loads a model anew whose file was changed, even if a load is under way: it may have read the old file. */
+  async reload(name: string): Promise<void> {
+    await this.#loadInTurn(name, await this.#entryOrFile(name));
+  }
+
+  async #entryOrFile(name: string): Promise<Entry> {
+    const known = this.#entries.get(name);
+    if (known) return known;
+    const definition = await this.#findInRepository(name);
+    // Others may have looked for it meanwhile.
+    return this.#entries.get(name) ?? this.#define(name, definition);
+  }
+
+  async #loadInTurn(name: string, entry: Entry): Promise<void> {
     entry.wanted = true;
-    await this.#inTurn(entry, () => this.#load(name, entry));
+    const loading = this.#inTurn(entry, () => this.#load(name, entry));
+    entry.loading = loading;
+    try {
+      await loading;
+    } finally {
+      if (entry.loading === loading) entry.loading = null;
+    }
   }
 
   async #load(name: string, entry: Entry): Promise<void> {

@@ -11,6 +11,7 @@ import type { LoadImageOptions } from '../../image/options.js';
 import type { ModelArguments } from '../../model/arguments.js';
 import { type Device, loadModel } from '../../model/load-model.js';
 import { type Inspection, Model } from '../../model/model.js';
+import type { ModelOutput } from '../../model/output.js';
 import type { TargetLayer } from '../../model/target-layers.js';
 import {
   explainedPart,
@@ -19,7 +20,7 @@ import {
   modelOptions,
   type Sidecar,
 } from '../../sidecar/sidecar.js';
-import { Tensor } from '../../tensor/tensor.js';
+import { type DType, Tensor } from '../../tensor/tensor.js';
 import type { ModelDefinition } from '../configuration/options.js';
 import type { EmbeddedTexts, ServedTask } from '../targets/choice.js';
 import { chooseTargets } from '../targets/choose-targets.js';
@@ -52,10 +53,24 @@ export interface ModelDefaults {
   readonly maxPending: number;
 }
 
-/** Batches and images that were computed, of all methods and layers. */
+/** Batches and images that were computed: predictions, and explains of all methods and layers. */
 export interface BatchTotals {
   readonly batches: number;
   readonly images: number;
+}
+
+/** One tensor of a model's output. */
+export interface OutputDescription {
+  /** Its key in each tuple and dictionary on the way to it, outermost first. */
+  readonly path: readonly string[];
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+function describeOutput(output: ModelOutput, path: readonly string[] = []): OutputDescription[] {
+  if (output instanceof Tensor) return [{ path, dtype: output.dtype, shape: output.shape }];
+  if (typeof output !== 'object' || output === null) return [];
+  return Object.entries(output).flatMap(([key, inner]) => describeOutput(inner, [...path, key]));
 }
 
 // Each choice of method, its options and layers batches by itself. An Explainer holds no memory, but addresses must not add up.
@@ -75,8 +90,10 @@ export class ServedModel {
   readonly #clip: ClipExplainer | null;
   readonly #predictor: Predictor;
   readonly #explainers = new Map<string, Explainer>();
+  /** Of explainers that are gone. */
   readonly #retired = { batches: 0, images: 0 };
-  #inspection: Promise<Inspection> | undefined;
+  #outputs: readonly OutputDescription[] | null = null;
+  #inspection: Promise<Inspection | null> | undefined;
   #users = 0;
   #whenUnused: (() => void) | undefined;
 
@@ -143,6 +160,11 @@ export class ServedModel {
     return await this.#clip.embed(texts, signal);
   }
 
+  /** How long an image waits for a fuller batch. */
+  get maxDelayMs(): number {
+    return this.#explainerOptions.maxDelayMs;
+  }
+
   /** The layers when a request names none; undefined where the library chooses. */
   get defaultLayers(): TargetLayer | readonly TargetLayer[] | undefined {
     return (
@@ -162,18 +184,23 @@ export class ServedModel {
     return [channels, height, width];
   }
 
-  /** All layers with their output shapes, from one forward on zeros; found once. */
-  inspect(): Promise<Inspection> {
+  /**
+   * All layers with their output shapes, from one forward on zeros; null where that fails. It is run once, whoever asks and
+   * however it ends, so that asking costs nothing; only after a want of memory it is tried again.
+   */
+  inspect(): Promise<Inspection | null> {
     this.#inspection ??= this.#inspect();
-    this.#inspection.catch(() => {
-      this.#inspection = undefined;
-    });
     return this.#inspection;
   }
 
-  async #inspect(): Promise<Inspection> {
+  async #inspect(): Promise<Inspection | null> {
     using zeros = this.#zeros();
-    return await this.model.inspect(zeros, { modelMethod: this.#modelMethod });
+    try {
+      return await this.model.inspect(zeros, { modelMethod: this.#modelMethod });
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ERR_OUT_OF_MEMORY') this.#inspection = undefined;
+      return null;
+    }
   }
 
   /** Makes ready what requests will run that choose no layers themselves: one image, and a full batch. */
@@ -209,18 +236,29 @@ export class ServedModel {
       sidecar: this.sidecar,
       task: this.task,
       embed: (texts: readonly string[]) => this.embed(texts, signal),
-      predict: (tensors: readonly Tensor[]) => this.model.forward(tensors, { signal }),
+      predict: async (tensors: readonly Tensor[]) => {
+        const output = await this.model.forward(tensors, { signal });
+        this.#outputs = describeOutput(output);
+        return output;
+      },
+      reserve: () => {},
     };
     const asking = [{ wish: wishes[this.task], frame: inputFrame }];
     try {
       const [chosen] = await chooseTargets(source, [input], asking, undefined);
       const method = this.defaultMethod;
       const cam = createCam(await this.#camOptions({}, method), { method });
-      using _ = await cam.explain(input, { targets: [chosen?.targets ?? []], signal });
+      using explanation = await cam.explain(input, { targets: [chosen?.targets ?? []], signal });
+      this.#outputs ??= describeOutput(explanation.outputs);
     } catch (error) {
       // In zeros there is nothing to detect.
       if ((error as { code?: string }).code !== 'ERR_NO_DETECTION') throw error;
     }
+  }
+
+  /** The tensors that it gives for one image; null where that was not found out, for no class of zeros is explained. */
+  get outputs(): readonly OutputDescription[] | null {
+    return this.#outputs;
   }
 
   async #suggestedLayer(): Promise<string | undefined> {

@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { type ColormapName, colormapNames, lowestValue } from '../../visualization/colours/colormaps.js';
 import { BoxPicker } from './box-picker.js';
 import { ClassPicker } from './class-picker.js';
@@ -40,9 +40,13 @@ export function App() {
   const [colormap, setColormap] = useState<ColormapName>('jet');
   const [problem, setProblem] = useState<unknown>(null);
 
+  // What was asked for first may come last: only the latest choice counts.
+  const choices = useRef({ model: 0, picture: 0 });
   const choose = async (name: string) => {
+    const turn = ++choices.current.model;
     try {
       const description = await describeModel(name);
+      if (turn !== choices.current.model) return;
       setModel(description);
       setMethods([description.method]);
       setLayers([]);
@@ -50,7 +54,7 @@ export function App() {
       setTexts([]);
       setProblem(null);
     } catch (error) {
-      setProblem(error);
+      if (turn === choices.current.model) setProblem(error);
     }
   };
   const start = async () => {
@@ -68,13 +72,15 @@ export function App() {
   }, []);
 
   const open = async (file: File) => {
+    const turn = ++choices.current.picture;
     try {
       const bitmap = await createImageBitmap(file);
+      if (turn !== choices.current.picture) return;
       setPicture({ file, bitmap });
       setChosen([]);
       setProblem(null);
     } catch {
-      setProblem(new Error(`This browser cannot show ${file.name}.`));
+      if (turn === choices.current.picture) setProblem(new Error(`This browser cannot show ${file.name}.`));
     }
   };
 

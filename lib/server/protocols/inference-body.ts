@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { errorCodes, type FastifyInstance, type FastifyRequest } from 'fastify';
 import { invalidRequest } from '../http/errors.js';
+import type { Workers } from '../workers/workers.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -9,9 +10,11 @@ declare module 'fastify' {
   }
 }
 
-/** Triton's binary extension: JSON, with bytes behind it where a header says how long the JSON is. */
-export function readBinaryTail(scope: FastifyInstance): void {
-  const parseJson = scope.getDefaultJsonParser('error', 'error');
+/**
+ * The bodies of inferences: JSON whose tensors are packed, with bytes behind it where a header says how long the JSON is
+ * (Triton's binary extension).
+ */
+export function readInferenceBodies(scope: FastifyInstance, workers: Workers): void {
   scope.decorateRequest('gradcamBinary', null);
   scope.removeContentTypeParser(['application/json', 'text/plain']);
   const parse = async (request: FastifyRequest, payload: Readable): Promise<unknown> => {
@@ -26,18 +29,13 @@ export function readBinaryTail(scope: FastifyInstance): void {
           : `Inference-Header-Content-Length is ${header}, but the body has ${body.length} bytes.`,
       );
     if (header !== undefined) request.gradcamBinary = body.subarray(length);
-    return await new Promise((resolve, reject) => {
-      parseJson(request, body.toString('utf8', 0, length), (error, value) =>
-        error ? reject(error) : resolve(value),
-      );
-    });
+    return await workers.readJson(header === undefined ? body : Buffer.from(body.subarray(0, length)));
   };
   scope.addContentTypeParser(['application/json', 'application/octet-stream'], parse);
-  // Triton's own client says nothing of what it sends. Nor need a page of another site, but browsers say whose it is.
+  // Triton's own client says nothing of what it sends.
   scope.addContentTypeParser('*', async (request: FastifyRequest, payload: Readable) => {
     const type = request.headers['content-type'];
-    if (type !== undefined || request.headers.origin !== undefined)
-      throw new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE(type ?? '');
+    if (type !== undefined) throw new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE(type);
     return await parse(request, payload);
   });
 }
@@ -50,14 +48,17 @@ const alignment = 8;
  */
 async function collect(request: FastifyRequest, payload: Readable, jsonLength: number): Promise<Buffer> {
   const limit = request.routeOptions.bodyLimit;
-  const announced = Number(request.headers['content-length'] ?? Number.NaN);
+  // Of a compressed body the length is announced that it has in transit.
+  const isWhole = payload === request.raw;
+  const announced = isWhole ? Number(request.headers['content-length'] ?? Number.NaN) : Number.NaN;
   if (announced > limit) throw new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE();
   const start = jsonLength > 0 ? (alignment - (jsonLength % alignment)) % alignment : 0;
   // Node lets no more through than was announced.
   const memory = Number.isNaN(announced) ? null : Buffer.allocUnsafeSlow(start + announced);
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of payload as AsyncIterable<Buffer>) {
+  // Left, it is not destroyed: that would close the connection before the answer.
+  for await (const chunk of payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     if (length + chunk.length > limit) throw new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE();
     if (memory) chunk.copy(memory, start + length);
     else chunks.push(chunk);

@@ -6,6 +6,7 @@ import { checkArguments, type ModelArguments } from '../../model/arguments.js';
 import { scoreKinds } from '../../model/scores.js';
 import { modelName } from '../configuration/options.js';
 import { reshapeNames } from '../models/served-model.js';
+import { isPackedNumbers, type PackedNumbers } from '../workers/packed-numbers.js';
 
 // Parts that the protocols share. A class, a layer and a method are asked for by the same names everywhere.
 
@@ -36,7 +37,12 @@ const argumentsDescription =
 export const argumentsSchema: z.ZodType<ModelArguments, ModelArguments> = z
   .custom<ModelArguments>()
   .superRefine(refuseOddArguments)
-  .meta({ type: 'object', description: argumentsDescription });
+  .meta({
+    type: 'object',
+    description: argumentsDescription,
+    propertyNames: { $ref: '#/components/schemas/ArgumentName' },
+    additionalProperties: { $ref: '#/components/schemas/Argument' },
+  });
 
 /** Where a request is made of texts only. */
 export const argumentsTextSchema = z
@@ -52,7 +58,11 @@ export const argumentsTextSchema = z
       return z.NEVER;
     }
   })
-  .describe(`${argumentsDescription}. A JSON object`);
+  .meta({
+    description: `${argumentsDescription}. A JSON object`,
+    contentMediaType: 'application/json',
+    format: 'json-object',
+  });
 
 function refuseOddArguments(given: unknown, context: z.RefinementCtx): void {
   try {
@@ -62,12 +72,15 @@ function refuseOddArguments(given: unknown, context: z.RefinementCtx): void {
   }
 }
 
-export const deadlineSchema = z
-  .number()
-  .int()
-  .positive()
-  .max(86_400_000)
-  .describe('Milliseconds from the arrival of the request, after which it is given up with 504');
+const milliseconds = (number: z.ZodNumber | z.ZodCoercedNumber) =>
+  number
+    .int()
+    .positive()
+    .max(86_400_000)
+    .describe('Milliseconds from the arrival of the request, after which it is given up with 504');
+export const deadlineSchema = milliseconds(z.number());
+/** Where a request is made of texts only. */
+export const deadlineTextSchema = milliseconds(z.coerce.number());
 
 export const errorSchema = z
   .object({
@@ -79,6 +92,18 @@ export const errorSchema = z
 
 export const modelParams = z.object({ model: modelName });
 export const versionedParams = z.object({ model: modelName, version: z.string().max(20) });
+
+/** One pixel in base64, for the document's examples. */
+export const examplePicture =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC';
+
+/** Of a body, for the document. */
+export const example = (value: object) => ({ 'x-examples': { one: { value } } });
+
+/** Nested arrays as the document has them; packed, and their inside checked, before the body is looked at. */
+export const nestedNumbers: z.ZodCustom<PackedNumbers, PackedNumbers> = z
+  .custom<PackedNumbers>(isPackedNumbers, 'Expected nested numbers')
+  .meta({ type: 'array', minItems: 1, items: { $ref: '#/components/schemas/Numbers' } });
 
 /** Large numeric data: described, but not walked through by the validator. */
 export function unchecked(description: string, jsonSchema: Record<string, unknown> = {}): z.ZodUnknown {

@@ -5,7 +5,13 @@ import type { Sidecar } from '../../sidecar/sidecar.js';
 import { assignCategories } from '../../targets/category-mask.js';
 import { SemanticSegmentationTarget } from '../../targets/dense-targets.js';
 import { Tensor } from '../../tensor/tensor.js';
-import type { AskedImage, ChosenTargets, FoundCategory } from './choice.js';
+import {
+  type AskedImage,
+  type ChosenTargets,
+  countMaps,
+  type FoundCategory,
+  type TargetSource,
+} from './choice.js';
 
 const backgrounds = new Set(['background', '__background__']);
 
@@ -13,12 +19,12 @@ const backgrounds = new Set(['background', '__background__']);
  * Categories of a segmentation model, each in the pixels that the model gives to it. Where none is asked for, the one with
  * most pixels; the background, which is known by its label, only where there is nothing else.
  * @param output - for the images, the explained part `[images, categories, H, W]`
- * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_UNKNOWN_LABEL`, `ERR_CLASS_OUT_OF_RANGE`, `ERR_UNSUPPORTED`
+ * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_UNKNOWN_LABEL`, `ERR_CLASS_OUT_OF_RANGE`, `ERR_UNSUPPORTED`, `ERR_TOO_LARGE`
  */
 export function chooseCategories(
   output: ModelOutput,
   images: readonly AskedImage[],
-  sidecar: Sidecar | null,
+  { sidecar, reserve }: Pick<TargetSource, 'sidecar' | 'reserve'>,
 ): ChosenTargets[] {
   const explained = selectOutput(output, sidecar?.output);
   if (!(explained instanceof Tensor) || explained.shape.length !== 4 || explained.shape[0] !== images.length)
@@ -27,6 +33,9 @@ export function chooseCategories(
       `The task of this model is segmentation, but its output is ${explained instanceof Tensor ? `[${explained.shape.join(', ')}]` : 'no tensor'}, not [images, categories, height, width]. ` +
         "Its sidecar says which part of the output it is, with `output`: 'out' of torchvision's models.",
     );
+  const masks = images.reduce((sum, { wish }) => sum + countMaps(wish), 0);
+  const [height = 0, width = 0] = explained.shape.slice(2);
+  reserve(4 * masks * height * width, `${masks} masks of ${width} x ${height}`);
   return images.map(({ wish }, index) => {
     using ofImage = explained.at(index);
     return chooseOfImage(ofImage, wish, sidecar);

@@ -80,7 +80,14 @@ export interface TargetSource {
   readonly sidecar: Sidecar | null;
   readonly task: ServedTask;
   embed(texts: readonly string[]): Promise<EmbeddedTexts>;
+  /** As of a ticket: memory for what targets are found in and made of. */
+  reserve(bytes: number, what: string): void;
   predict(input: readonly Tensor[], given: ModelArguments | undefined): Promise<ModelOutput>;
+}
+
+/** How many maps a wish is; of a detector or a segmentation model that finds less, at most. */
+export function countMaps({ classes, boxes, top, texts }: TargetWish): number {
+  return (classes ?? boxes ?? texts)?.length ?? top ?? 1;
 }
 
 /** @throws {GradCamError} `ERR_INVALID_REQUEST` for wishes that exclude each other, or that models of the task have no answer to */

@@ -1,10 +1,10 @@
 import type { ModelArguments } from '../../model/arguments.js';
-import { disposeOutput } from '../../model/output.js';
+import { disposeOutput, type ModelOutput } from '../../model/output.js';
 import { findClass } from '../../sidecar/labels.js';
 import { topClassTargets } from '../../targets/class-targets.js';
 import type { TargetLike } from '../../targets/target.js';
 import { VectorTarget } from '../../targets/vector-targets.js';
-import type { Tensor } from '../../tensor/tensor.js';
+import { Tensor } from '../../tensor/tensor.js';
 import { chooseBoxes } from './boxes.js';
 import { chooseCategories } from './categories.js';
 import { type AskedImage, type ChosenTargets, checkWish, type TargetSource } from './choice.js';
@@ -35,12 +35,19 @@ export async function chooseTargets(
   if (task === 'clip') return await Promise.all(images.map(({ wish }) => chooseTexts(source, wish)));
   const output = await source.predict(input, given);
   try {
+    source.reserve(bytesOfOutput(output), 'What the targets are found in');
     return task === 'segmentation'
-      ? chooseCategories(output, images, sidecar)
+      ? chooseCategories(output, images, source)
       : chooseBoxes(output, images, sidecar);
   } finally {
     disposeOutput(output);
   }
+}
+
+function bytesOfOutput(output: ModelOutput): number {
+  if (output instanceof Tensor) return 4 * output.size; // nearly all of it is float32
+  if (typeof output !== 'object' || output === null) return 0;
+  return Object.values(output).reduce((sum: number, each) => sum + bytesOfOutput(each), 0);
 }
 
 /** Texts of a CLIP, which one run of the text encoder makes targets of. */

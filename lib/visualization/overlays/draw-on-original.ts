@@ -47,7 +47,9 @@ export async function drawOnOriginal(
   const region = seenRegion(image);
   const photo = await image.original();
   const seen = { ...region, rgb: cut(photo, region) };
-  const heat = Tensor.from(resample(given, image, region), [region.height, region.width]);
+  const enlarged = new Float32Array(region.width * region.height);
+  resample(given, image, region, enlarged, region.width);
+  const heat = Tensor.from(enlarged, [region.height, region.width]);
   const drawn = await draw(seen, heat);
 
   const rgb = outside === 'dim' ? dimmed(photo.rgb) : new Uint8Array(photo.rgb);
@@ -84,15 +86,21 @@ function laidOver(below: Uint8Array, above: Uint8Array, alpha: Uint8Array): Uint
  */
 export function mapOfOriginal(image: Omit<PreparedImage, 'original'>, map: Tensor): Tensor {
   checkPreparedImage(image);
-  const region = seenRegion(image);
-  const values = resample(readMap(map), image, region);
   const { originalWidth, originalHeight } = image.geometry;
   const whole = new Float32Array(originalWidth * originalHeight);
-  for (let y = 0; y < region.height; y++) {
-    const row = values.subarray(y * region.width, (y + 1) * region.width);
-    whole.set(row, (y + region.top) * originalWidth + region.left);
-  }
+  enlargeOnto(image, map, whole);
   return Tensor.from(whole, [originalHeight, originalWidth]);
+}
+
+/**
+ * As {@link mapOfOriginal}, into memory of the caller that holds zeros.
+ * @internal
+ */
+export function enlargeOnto(image: Omit<PreparedImage, 'original'>, map: Tensor, whole: Float32Array): void {
+  const region = seenRegion(image);
+  const { originalWidth } = image.geometry;
+  const start = region.top * originalWidth + region.left;
+  resample(readMap(map), image, region, whole.subarray(start), originalWidth);
 }
 
 interface Region {
@@ -125,12 +133,14 @@ function cut({ rgb, width }: RgbImage & { readonly rgb: Uint8Array }, region: Re
   return part;
 }
 
-/** The map at the middle of each of the region's pixels, bilinear. */
+/** The map at the middle of each of the region's pixels, bilinear; a row of the result begins every `stride` values. */
 function resample(
   map: MapValues,
   { width, height, geometry }: Omit<PreparedImage, 'original'>,
   region: Region,
-): Float32Array {
+  result: Float32Array,
+  stride: number,
+): void {
   const columns = samples(
     region.left,
     region.width,
@@ -147,7 +157,6 @@ function resample(
     map.height / height,
     map.height,
   );
-  const result = new Float32Array(region.width * region.height);
   const line = new Float64Array(map.width);
   for (let y = 0; y < region.height; y++) {
     const upper = (rows.from[y] as number) * map.width;
@@ -160,10 +169,9 @@ function resample(
         line[columns.from[x] as number] as number,
         line[columns.to[x] as number] as number,
       ];
-      result[y * region.width + x] = left + (columns.share[x] as number) * (right - left);
+      result[y * stride + x] = left + (columns.share[x] as number) * (right - left);
     }
   }
-  return result;
 }
 
 /** Between which of the map's lines each of the photo's lies, and how near to the second. */

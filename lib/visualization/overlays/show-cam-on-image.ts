@@ -4,7 +4,7 @@ import type { Tensor } from '../../tensor/tensor.js';
 import { type ColormapName, colormapTable, colorOffset, lowestValue } from '../colours/colormaps.js';
 import { checkRange, readMapOf } from '../maps/map-values.js';
 import { Picture } from '../pictures/picture.js';
-import { floatPixels, type RgbImage } from '../pictures/rgb-image.js';
+import { checkImage, type RgbImage } from '../pictures/rgb-image.js';
 
 export interface ShowCamOptions {
   /** Default `'jet'`. */
@@ -26,39 +26,38 @@ export function showCamOnImage(image: RgbImage, map: Tensor, options?: ShowCamOp
   const { colormap = 'jet' } = given;
   const colours = colormapTable(colormap);
   const imageWeight = checkImageWeight(given.imageWeight ?? 0.5);
-  const kept = weighted(image, imageWeight);
+  checkImage(image);
   const heat = readMapOf(image, map);
   checkRange(heat, lowestValue(colormap));
 
-  // In float32 throughout, as numpy computes it: the results are truncated to bytes.
+  // In float32 throughout, as numpy computes it: the results are truncated to bytes. Twice, since nothing is known before the
+  // brightest is, and photos are too large to keep floats of.
   const heatWeight = Math.fround(1 - imageWeight);
   const shares = Float32Array.from(colours, (colour) => Math.fround(colour / 255) * heatWeight);
-  const mixed = new Float32Array(kept.length);
+  const pixels = image.rgb;
+  const kept = keptShares(pixels, Math.fround(imageWeight));
+  const isBytes = pixels instanceof Uint8Array;
+  const rgb = new Uint8Array(pixels.length);
   let brightest = 0;
-  for (let pixel = 0; pixel < heat.length; pixel++) {
-    const offset = colorOffset(colormap, heat[pixel] as number);
-    for (let channel = 0; channel < 3; channel++) {
-      const index = pixel * 3 + channel;
-      const mix = Math.fround((shares[offset + channel] as number) + (kept[index] as number));
-      mixed[index] = mix;
-      if (mix > brightest) brightest = mix;
+  for (const isLast of [false, true]) {
+    if (isLast && brightest === 0) break;
+    for (let pixel = 0, index = 0; pixel < heat.length; pixel++) {
+      const offset = colorOffset(colormap, heat[pixel] as number);
+      for (let channel = 0; channel < 3; channel++, index++) {
+        const share = kept[isBytes ? (pixels[index] as number) : index] as number;
+        const mix = Math.fround((shares[offset + channel] as number) + share);
+        if (isLast) rgb[index] = Math.trunc(Math.fround(255 * Math.fround(mix / brightest)));
+        else if (mix > brightest) brightest = mix;
+      }
     }
-  }
-  const rgb = new Uint8Array(mixed.length);
-  if (brightest > 0) {
-    for (let index = 0; index < rgb.length; index++)
-      rgb[index] = Math.trunc(Math.fround(255 * Math.fround((mixed[index] as number) / brightest)));
   }
   return new Picture(rgb, image.width, image.height);
 }
 
-/** The image's share of the mix. */
-function weighted(image: RgbImage, imageWeight: number): Float32Array {
-  const pixels = floatPixels(image);
-  const weight = Math.fround(imageWeight);
-  const result = new Float32Array(pixels.length);
-  for (let index = 0; index < pixels.length; index++) result[index] = weight * (pixels[index] as number);
-  return result;
+/** The image's share of the mix: of each value of a byte, or of each float. */
+function keptShares(pixels: Uint8Array | Float32Array, weight: number): Float32Array {
+  if (pixels instanceof Float32Array) return pixels.map((value) => weight * value);
+  return Float32Array.from({ length: 256 }, (_, byte) => weight * Math.fround(byte / 255));
 }
 
 /** @internal */

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import sharp from 'sharp';
 import { argumentOutOfRange, invalidArgumentType } from '../../errors/errors.js';
 import { readOptions } from '../../errors/options.js';
+import { filePath } from '../../files/file-path.js';
 import { writeWholeFile } from '../../files/whole-file.js';
 import { bytePixels, type RgbImage } from './rgb-image.js';
 
@@ -77,9 +78,11 @@ export class Picture implements RgbImage {
   /**
    * Writes the picture; the extension (.png, .jpg, .webp, .avif, .raw) chooses the format, and missing folders are made.
    * The file appears complete or not at all.
+   * @param file - its path, or a `file:` URL
    * @throws {TypeError|RangeError} as {@link toBuffer}
    */
-  async toFile(path: string, options?: EncodeOptions): Promise<void> {
+  async toFile(file: string | URL, options?: EncodeOptions): Promise<void> {
+    const path = filePath(file);
     const format = typeof path === 'string' ? pictureFormats[extname(path).toLowerCase()] : undefined;
     if (format === undefined)
       throw invalidArgumentType('path', 'a file ending in .png, .jpg, .webp, .avif or .raw', path);

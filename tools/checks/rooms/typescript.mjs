@@ -3,8 +3,13 @@ import { join } from 'node:path';
 import { cruise } from 'dependency-cruiser';
 import { compareFolders, page, readRooms } from './table.mjs';
 
-/** What no file imports, since a process or a page starts with it; beside what package.json names. */
-const starts = ['lib/model/preflight.ts', 'lib/server/page/main.tsx', 'lib/server/page/vite.config.ts'];
+/** What no file imports, since a process, a thread or a page starts with it; beside what package.json names. */
+const starts = [
+  'lib/model/preflight.ts',
+  'lib/server/workers/thread.ts',
+  'lib/server/page/main.tsx',
+  'lib/server/page/vite.config.ts',
+];
 
 const escaped = (path) => path.replace(/[.@/]/g, '\\$&');
 const oneOf = (patterns) => `(?:${patterns.join('|')})`;

@@ -3,26 +3,32 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { Tensor } from '../../../tensor/tensor.js';
-import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
-import { type ChosenTargets, checkWish, type TargetWish } from '../../targets/choice.js';
+import { type ChosenTargets, checkWish, countMaps, type TargetWish } from '../../targets/choice.js';
 import { targetsOf } from '../../targets/choose-targets.js';
 import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
 import { reportTargets } from '../../targets/report.js';
+import { AnswerNumbers } from '../../workers/answer-json.js';
+import { isPackedNumbers, type PackedNumbers } from '../../workers/packed-numbers.js';
+import type { Workers } from '../../workers/workers.js';
+import { readInferenceBodies } from '../inference-body.js';
+import { memoryOf } from '../map-memory.js';
 import { optionsSchema, readMethodChoice } from '../method-options.js';
-import { flatten, nest } from '../nested-numbers.js';
 import {
   argumentsSchema,
   classReportSchema,
   classSchema,
   deadlineSchema,
   errorSchema,
+  example,
+  examplePicture,
   layerReportSchema,
   layerSchema,
   methodSchema,
   modelParams,
+  nestedNumbers,
   reportClass,
   reportLayer,
   reshapeSchema,
@@ -44,17 +50,16 @@ import {
 // of its own for each instance.
 
 const base64 = z.string().min(1);
-// Their inside is checked while it is copied.
-const nestedNumbers = z
-  .array(z.unknown())
-  .min(1)
-  .describe('Nested numbers [C, H, W], as the model takes them');
+const tensor = nestedNumbers.meta({
+  ...nestedNumbers.meta(),
+  description: 'Nested numbers [C, H, W], as the model takes them',
+});
 const classes = z.union([classSchema, z.array(classSchema).min(1).max(100)]);
 const boxes = z.union([boxSchema, z.array(cornersSchema).min(1).max(100)]);
 const instanceSchema = z.union([
   z
     .strictObject({
-      tensor: nestedNumbers.optional(),
+      tensor: tensor.optional(),
       b64: base64.optional().describe('A picture (JPEG, PNG, ...), in base64'),
       image_bytes: z.strictObject({ b64: base64 }).optional(),
       data: base64.optional().describe("As b64: TorchServe's name"),
@@ -63,7 +68,7 @@ const instanceSchema = z.union([
       texts: textsSchema.optional().describe('For this instance, of a CLIP'),
     })
     .meta({ id: 'Instance' }),
-  nestedNumbers,
+  tensor,
 ]);
 
 const common = {
@@ -72,25 +77,38 @@ const common = {
   deadline_ms: deadlineSchema.optional(),
   signature_name: z.string().max(200).optional().describe('Ignored; TensorFlow Serving clients send it'),
 };
-const predictBody = z.strictObject(common);
-const explainBody = z.strictObject({
-  ...common,
-  class: classes.optional().describe('For all instances that have none of their own'),
-  box: boxes.optional().describe('Instead, of a detector: a box that it finds, or several by their corners'),
-  texts: textsSchema.optional(),
-  top: z.number().int().min(1).max(20).optional().describe('Instead: so many of what the model is surest of'),
-  layer: z.union([layerSchema, z.array(layerSchema).min(1).max(100)]).optional(),
-  reshape: reshapeSchema.optional(),
-  method: methodSchema.optional(),
-  options: optionsSchema.optional(),
-  upsample: z.boolean().optional().describe("False: maps of the layer's size; default true: of the input's"),
-  aug_smooth: z.boolean().optional(),
-  eigen_smooth: z.boolean().optional(),
-  heatmap: z
-    .enum(['array', 'base64', 'none'])
-    .default('array')
-    .describe('Nested numbers, base64 of little-endian float32, or left out'),
-});
+const predictBody = z.strictObject(common).meta(example({ instances: [{ b64: examplePicture }] }));
+const explainBody = z
+  .strictObject({
+    ...common,
+    class: classes.optional().describe('For all instances that have none of their own'),
+    box: boxes
+      .optional()
+      .describe('Instead, of a detector: a box that it finds, or several by their corners'),
+    texts: textsSchema.optional(),
+    top: z
+      .number()
+      .int()
+      .min(1)
+      .max(20)
+      .optional()
+      .describe('Instead: so many of what the model is surest of'),
+    layer: z.union([layerSchema, z.array(layerSchema).min(1).max(100)]).optional(),
+    reshape: reshapeSchema.optional(),
+    method: methodSchema.optional(),
+    options: optionsSchema.optional(),
+    upsample: z
+      .boolean()
+      .optional()
+      .describe("False: maps of the layer's size; default true: of the input's"),
+    aug_smooth: z.boolean().optional(),
+    eigen_smooth: z.boolean().optional(),
+    heatmap: z
+      .enum(['array', 'base64', 'none'])
+      .default('array')
+      .describe('Nested numbers, base64 of little-endian float32, or left out'),
+  })
+  .meta(example({ instances: [{ b64: examplePicture, class: 1 }], method: 'gradcam', heatmap: 'base64' }));
 type ExplainBody = z.output<typeof explainBody>;
 
 const explanationSchema = z.object({
@@ -112,9 +130,14 @@ type ExplanationAnswer = z.output<typeof explanationSchema>;
 export interface KServeV1Options {
   readonly models: ModelRegistry;
   readonly calls: CallRunner;
+  readonly workers: Workers;
 }
 
-export async function kserveV1(scope: FastifyInstance, { models, calls }: KServeV1Options): Promise<void> {
+export async function kserveV1(
+  scope: FastifyInstance,
+  { models, calls, workers }: KServeV1Options,
+): Promise<void> {
+  readInferenceBodies(scope, workers);
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
 
@@ -130,7 +153,7 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
   );
 
   server.get(
-    '/v1/models/:model',
+    '/v1/models/:model([^/:]+)',
     {
       schema: {
         summary: 'Is a model ready?',
@@ -160,17 +183,17 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
     },
     async (request, reply) => {
       const { instances, arguments: given, deadline_ms: deadlineMs } = request.body;
-      return await calls.run(request, reply, deadlineMs, async (call) => {
-        call.setImages(instances.length);
-        const predictions = await Promise.all(
-          instances.map(async (instance, index) => {
-            const { tensor } = await readInstance(call, instance, index);
-            using input = tensor;
-            return plainOutput(await call.predict(input, given));
-          }),
-        );
-        return { predictions };
+      const answer = await calls.run(request, reply, deadlineMs, async (call) => {
+        call.setMaps(instances.length);
+        reserveInputs(call, instances);
+        const predictions = await call.each(instances, async (instance, index) => {
+          const { tensor } = await readInstance(call, instance, index);
+          using input = tensor;
+          return plainOutput(call, await call.predict(input, given));
+        });
+        return await call.stage('postprocess', () => call.writeJson({ predictions }));
       });
+      return reply.type('application/json').send(answer as never);
     },
   );
 
@@ -187,51 +210,78 @@ export async function kserveV1(scope: FastifyInstance, { models, calls }: KServe
     },
     async (request, reply) => {
       const { body } = request;
-      return await calls.run(request, reply, body.deadline_ms, async (call) => {
-        call.setImages(body.instances.length);
-        const explanations = await Promise.all(
-          body.instances.map((instance, index) => explainInstance(call, body, instance, index)),
+      const answer = await calls.run(request, reply, body.deadline_ms, async (call) => {
+        reserveInputs(call, body.instances);
+        const wishes = body.instances.map((instance) => wishOf(body, instance));
+        for (const wish of wishes) checkWish(wish, call.model.task);
+        reserveMaps(call, body, wishes);
+        const explanations = await call.each(wishes, (wish, index) =>
+          explainInstance(call, body, wish, index),
         );
-        return { explanations };
+        return await call.stage('postprocess', () => call.writeJson({ explanations }));
       });
+      // Written with its numbers, it passes the schema by: Fastify sends bytes as they are.
+      return reply.type('application/json').send(answer as never);
     },
   );
+}
+
+type Instance = z.output<typeof instanceSchema>;
+
+function fieldsOf(instance: Instance): Exclude<Instance, PackedNumbers> {
+  return isPackedNumbers(instance) ? { tensor: instance } : instance;
+}
+
+/** Of what the model will see: the numbers that were sent, or pictures as they are prepared. */
+function inputShapeOf(call: Call, instance: Instance): readonly number[] {
+  return fieldsOf(instance).tensor?.shape ?? call.model.inputShape;
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
+
+function reserveInputs(call: Call, instances: readonly Instance[]): void {
+  const values = instances.reduce((sum, instance) => sum + product(inputShapeOf(call, instance)), 0);
+  call.reserve(4 * values, `${instances.length} instances`);
+}
+
+function reserveMaps(call: Call, body: ExplainBody, wishes: readonly TargetWish[]): void {
+  let maps = 0;
+  let values = 0;
+  for (const [index, wish] of wishes.entries()) {
+    const own = countMaps(wish);
+    maps += own;
+    values += own * product(inputShapeOf(call, body.instances[index] as Instance).slice(1));
+  }
+  call.setMaps(maps);
+  // Maps of the layer's size are known, and counted, when they are there.
+  if (body.upsample !== false) call.reserve(memoryOf(values, body.heatmap), `${maps} maps`);
 }
 
 /** `[1, C, H, W]` from nested numbers or from a picture, and where it lies in that. */
 async function readInstance(
   call: Call,
-  instance: unknown,
+  instance: Instance,
   index: number,
 ): Promise<{ tensor: Tensor; frame: PictureFrame }> {
-  const name = `instances[${index}]`;
   return await call.stage('preprocess', async () => {
-    const fields = Array.isArray(instance)
-      ? { tensor: instance }
-      : (instance as z.output<typeof instanceSchema>);
-    const { tensor, b64, image_bytes, data } = fields as {
-      tensor?: unknown;
-      b64?: string;
-      image_bytes?: { b64: string };
-      data?: string;
-    };
+    const { tensor, b64, image_bytes, data } = fieldsOf(instance);
     const picture = b64 ?? image_bytes?.b64 ?? data;
     if ((tensor === undefined) === (picture === undefined))
-      throw invalidRequest(`${name} needs nested numbers, or one of tensor, b64, image_bytes and data.`);
+      throw invalidRequest(
+        `instances[${index}] needs nested numbers, or one of tensor, b64, image_bytes and data.`,
+      );
     if (picture !== undefined) {
       const image = await call.decode(Buffer.from(picture, 'base64'));
       return { tensor: image.tensor, frame: frameOf(image.geometry) };
     }
-    const flat = flatten(tensor, name, Float32Array);
-    return { tensor: Tensor.from(flat.data, [1, ...flat.shape]), frame: inputFrame };
+    const { values, shape } = tensor as PackedNumbers;
+    return { tensor: Tensor.from(values, [1, ...shape]), frame: inputFrame };
   });
 }
 
 /** What is wanted of an instance: its own, else what is wanted of all. */
-function wishOf(body: ExplainBody, instance: unknown): TargetWish {
-  const own: Pick<ExplainBody, 'class' | 'box' | 'texts'> = Array.isArray(instance)
-    ? {}
-    : (instance as object);
+function wishOf(body: ExplainBody, instance: Instance): TargetWish {
+  const own = fieldsOf(instance);
   const hasOwn = own.class !== undefined || own.box !== undefined || own.texts !== undefined;
   const { class: asked, box, top, texts } = hasOwn ? { ...own, top: undefined } : body;
   return {
@@ -249,14 +299,12 @@ function isSeveral(box: NonNullable<ExplainBody['box']>): box is [number, number
 async function explainInstance(
   call: Call,
   body: ExplainBody,
-  instance: unknown,
+  wish: TargetWish,
   index: number,
 ): Promise<ExplanationAnswer> {
   const { model } = call;
-  const wish = wishOf(body, instance);
-  checkWish(wish, model.task);
   const method = readMethodChoice(body.method ?? model.defaultMethod, body.options);
-  const { tensor, frame } = await readInstance(call, instance, index);
+  const { tensor, frame } = await readInstance(call, body.instances[index] as Instance, index);
   using input = tensor;
   const [chosen] = (await call.choose([input], [{ wish, frame }], body.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
@@ -273,7 +321,9 @@ async function explainInstance(
     const { scores, note, top, explained } = reportTargets(explanation, chosen, model.sidecar);
     const values = explanation.heatmaps.toTypedArray() as Float32Array;
     const shape = explanation.heatmaps.shape.slice(1);
-    const size = shape.reduce((product, length) => product * length, 1);
+    const size = product(shape);
+    if (body.upsample === false)
+      call.reserve(memoryOf(values.length, body.heatmap), `${explained.length} maps`);
     return {
       method: body.method ?? model.defaultMethod,
       layers: explanation.layers.map(reportLayer),
@@ -295,22 +345,21 @@ function heatmapAs(
   form: ExplainBody['heatmap'],
   values: Float32Array,
   shape: readonly number[],
-): { heatmap?: unknown } {
-  if (form === 'none') return {};
-  return { heatmap: form === 'array' ? nest(values, shape) : bytesOf(values).toString('base64') };
+): { heatmap?: AnswerNumbers } {
+  return form === 'none' ? {} : { heatmap: new AnswerNumbers(values, shape, form) };
 }
 
 /** A model's output for one image as JSON: without the batch's dimension where there is one. */
-function plainOutput(output: ModelOutput): unknown {
+function plainOutput(call: Call, output: ModelOutput): unknown {
   const whole = selectOutput(output, undefined);
   if (whole instanceof Tensor) {
     using tensor = whole;
     const [batch, ...shape] = tensor.shape;
-    const values = Array.from(tensor.toTypedArray() as ArrayLike<number | bigint>, Number);
-    return batch === 1 && shape.length > 0 ? nest(values, shape) : nest(values, tensor.shape);
+    call.reserve(memoryOf(product(tensor.shape), 'array'), `An output of [${tensor.shape.join(', ')}]`);
+    return new AnswerNumbers(tensor.toTypedArray(), batch === 1 && shape.length > 0 ? shape : tensor.shape);
   }
-  if (Array.isArray(whole)) return whole.map(plainOutput);
+  if (Array.isArray(whole)) return whole.map((each) => plainOutput(call, each));
   if (typeof whole === 'object' && whole !== null)
-    return Object.fromEntries(Object.entries(whole).map(([key, value]) => [key, plainOutput(value)]));
+    return Object.fromEntries(Object.entries(whole).map(([key, value]) => [key, plainOutput(call, value)]));
   return whole;
 }

@@ -1,4 +1,5 @@
 import type { Explanation } from '../../../cam/explanation.js';
+import { GradCamError } from '../../../errors/errors.js';
 import type { ModelArguments } from '../../../model/arguments.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { spellLayer } from '../../../model/target-layers.js';
@@ -7,34 +8,18 @@ import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
-import type { ChosenTargets, TargetWish } from '../../targets/choice.js';
+import { type ChosenTargets, countMaps, type TargetWish } from '../../targets/choice.js';
 import { targetsOf } from '../../targets/choose-targets.js';
 import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
 import { similaritiesOf } from '../../targets/report.js';
+import { memoryOf, type NumberForm } from '../map-memory.js';
 import { readMethodChoice } from '../method-options.js';
 import type { InferBody } from './schemas.js';
 import { isTargetInput, readWishes } from './target-inputs.js';
-import {
-  joinTensors,
-  type NamedTensor,
-  nameTensor,
-  type ReadInput,
-  readInputs,
-  type WrittenOutput,
-  writeOutput,
-} from './tensors.js';
+import { joinTensors, type NamedTensor, nameTensor, type ReadInput } from './tensors.js';
 
-/** `output` is the model's own; the others are of explains, one row for each image and target. `boxes` are detectors', `similarities` of CLIPs. */
-export const outputNames = [
-  'output',
-  'heatmap',
-  'scores',
-  'classes',
-  'images',
-  'boxes',
-  'similarities',
-] as const;
-const ofExplains: readonly string[] = outputNames.filter((name) => name !== 'output');
+/** Outputs of explains, one row for each image and target: `boxes` of detectors, `similarities` of CLIPs. */
+const ofExplains = ['heatmap', 'scores', 'classes', 'images', 'boxes', 'similarities'];
 const explainParameters = [
   'method',
   'options',
@@ -49,16 +34,27 @@ const explainParameters = [
   'eigen_smooth',
 ] as const;
 
-export interface InferAnswer {
-  readonly json: {
+/** What a request asks for of an output. */
+export type AskedOutput = NonNullable<InferBody['outputs']>[number];
+
+/** The answer to an inference, before its tensors are written. */
+export interface InferResult {
+  readonly head: {
     model_name: string;
     model_version: string;
     id?: string;
     parameters?: Record<string, string | number>;
-    outputs: WrittenOutput[];
   };
-  /** What goes behind the JSON, in order; empty where all is in it. */
-  readonly bytes: Buffer[];
+  readonly outputs: readonly { readonly tensor: NamedTensor; readonly asked: AskedOutput }[];
+}
+
+/** How the tensors of a request are carried, over HTTP or gRPC. */
+export interface TensorCarrier<Answer> {
+  /** The inputs of the body, in order. */
+  read(): ReadInput[];
+  /** How the numbers of an output are written. */
+  formOf(output: string): NumberForm;
+  write(result: InferResult): Answer | Promise<Answer>;
 }
 
 /** Images that are explained together, with the position of the first of them in the request. */
@@ -69,7 +65,27 @@ interface Part {
   readonly frame: PictureFrame;
 }
 
-export async function infer(call: Call, body: InferBody, binary: Buffer | null): Promise<InferAnswer> {
+/** What Triton's clients can ask of an output besides. */
+const outputExtensions = ['classification', 'shared_memory_region'];
+
+/**
+ * Milliseconds that a request gives itself: ours, or Triton's `timeout`, in microseconds and 0 for none. Undefined where it
+ * says nothing.
+ */
+export function ownDeadline({ parameters }: Pick<InferBody, 'parameters'>): number | undefined {
+  const { deadline_ms: own, timeout = 0 } = parameters ?? {};
+  return own ?? (timeout > 0 ? Math.ceil(timeout / 1000) : undefined);
+}
+
+export async function infer<Answer>(
+  call: Call,
+  body: InferBody,
+  carrier: TensorCarrier<Answer>,
+): Promise<Answer> {
+  for (const { name, parameters = {} } of body.outputs ?? []) {
+    const asked = outputExtensions.find((each) => parameters[each] !== undefined);
+    if (asked) throw new GradCamError('ERR_UNSUPPORTED', `The output ${name} cannot be given with ${asked}.`);
+  }
   const asked = body.parameters ?? {};
   const wanted = body.outputs?.map(({ name }) => name);
   const explains =
@@ -77,29 +93,29 @@ export async function infer(call: Call, body: InferBody, binary: Buffer | null):
     explainParameters.some((name) => asked[name] !== undefined) ||
     body.inputs.some(({ name }) => isTargetInput(name));
   const { inputs, wanted: wantedInputs } = await call.stage('preprocess', () => {
-    const read = readInputs(body.inputs, binary);
+    const read = carrier.read();
     return {
       inputs: read.filter(({ name }) => !isTargetInput(name)),
       wanted: read.filter(({ name }) => isTargetInput(name)),
     };
   });
   const images = countImages(inputs);
-  call.setImages(images);
   const choice = explains ? readChoice(call, asked) : null;
   const wishes = explains ? readWishes(call, asked, wantedInputs, images) : [];
+  const maps = explains ? wishes.reduce((sum, wish) => sum + countMaps(wish), 0) : images;
+  call.setMaps(maps);
+  reserveMemory(call, body, carrier, inputs, explains ? maps : 0);
   const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
-  const results = await Promise.all(
-    parts.map(async (part) => {
-      try {
-        return choice
-          ? await explainPart(call, part, choice, wishes)
-          : await predictPart(call, part, asked.arguments);
-      } finally {
-        for (const tensor of part.tensors) tensor.dispose();
-      }
-    }),
-  );
-  return await call.stage('postprocess', () => write(call, body, results));
+  const results = await call.each(parts, async (part) => {
+    try {
+      return choice
+        ? await explainPart(call, part, choice, wishes)
+        : await predictPart(call, carrier, part, asked.arguments);
+    } finally {
+      for (const tensor of part.tensors) tensor.dispose();
+    }
+  });
+  return await call.stage('postprocess', () => carrier.write(gather(call, body, results)));
 }
 
 function countImages(inputs: readonly ReadInput[]): number {
@@ -114,16 +130,39 @@ function countImages(inputs: readonly ReadInput[]): number {
   return images;
 }
 
+/** For the inputs, and for maps of the inputs' size; smaller ones are counted when they are there. */
+function reserveMemory(
+  call: Call,
+  body: InferBody,
+  carrier: TensorCarrier<unknown>,
+  inputs: readonly ReadInput[],
+  maps: number,
+): void {
+  const [first] = inputs as readonly [ReadInput];
+  const [channels, ...preparedSize] = call.model.inputShape;
+  const prepared = 'elements' in first;
+  const values = prepared ? first.elements.length * channels * product(preparedSize) : 0;
+  call.reserve(4 * values, `${first.shape[0]} pictures`);
+  if (maps === 0 || body.parameters?.upsample === false) return;
+  const size = prepared ? preparedSize : first.shape.slice(2);
+  const bytes = memoryOf(maps * product(size), carrier.formOf('heatmap'));
+  call.reserve(bytes, `${maps} maps of ${[...size].reverse().join(' x ')}`);
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
+
 /** Numbers in slices of the largest batch; of pictures each by itself, so that all share batches with what else waits. */
 async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: number): Promise<Part[]> {
   const [first] = inputs as readonly [ReadInput];
   if ('elements' in first) {
     if (inputs.length > 1) throw invalidRequest('Pictures (BYTES) are for models with one input.');
-    return await Promise.all(
-      first.elements.map(async (element, start) => {
+    return await call.each(
+      first.elements,
+      async (element, start) => {
         const { tensor, geometry } = await call.decode(element);
         return { tensors: [tensor], images: 1, start, frame: frameOf(geometry) };
-      }),
+      },
+      ({ tensors: [tensor] }) => tensor?.dispose(),
     );
   }
   const parts: Part[] = [];
@@ -134,7 +173,7 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
       if ('elements' in input)
         throw invalidRequest(`The input ${input.name} is BYTES, but ${first.name} is not.`);
       const [, ...inner] = input.shape;
-      const step = inner.reduce((product, size) => product * size, 1);
+      const step = product(inner);
       const values = input.values.subarray(start * step, (start + length) * step) as TensorData;
       return Tensor.from(values, [length, ...inner]);
     });
@@ -227,11 +266,17 @@ function nameMaps(
 
 async function predictPart(
   call: Call,
+  carrier: TensorCarrier<unknown>,
   { tensors, start }: Part,
   given: ModelArguments | undefined,
 ): Promise<PartResult> {
   const output = await call.predict(tensors, given);
   const named = nameOutputs(call, output, start);
+  for (const { name, values, shape } of named)
+    call.reserve(
+      memoryOf(values.length, carrier.formOf(name)),
+      `The output ${name} of [${shape.join(', ')}]`,
+    );
   return { tensors: named, parameters: {} };
 }
 
@@ -257,35 +302,25 @@ function nameOutputs({ model }: Call, output: ModelOutput, start: number): Named
   return name(output, 'output', listed);
 }
 
-function write(
-  call: Call,
-  { id, parameters, outputs }: InferBody,
-  results: readonly PartResult[],
-): InferAnswer {
+/** The outputs that were asked for, each of all parts. */
+function gather(call: Call, { id, outputs }: InferBody, results: readonly PartResult[]): InferResult {
   const names = [...new Set(results.flatMap(({ tensors }) => tensors.map(({ name }) => name)))];
-  const asked: NonNullable<InferBody['outputs']> = outputs ?? names.map((name) => ({ name }));
-  const bytes: Buffer[] = [];
-  const written = asked.map((output) => {
-    if (!names.includes(output.name))
-      throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
-    const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
-    const own = output.parameters?.binary_data;
-    const result = writeOutput(
-      joinTensors(parts),
-      own === undefined ? parameters?.binary_data_output === true : own === true,
-    );
-    if (result.bytes) bytes.push(result.bytes);
-    return result.json;
-  });
+  const asked: readonly AskedOutput[] = outputs ?? names.map((name) => ({ name }));
+  const twice = asked.find(({ name }, index) => asked.findIndex((other) => other.name === name) < index);
+  if (twice) throw invalidRequest(`The output ${twice.name} is asked for twice.`);
   const [first] = results;
   return {
-    json: {
+    head: {
       model_name: call.model.name,
       model_version: call.model.version,
       ...(id === undefined ? {} : { id }),
       ...(first && Object.keys(first.parameters).length > 0 ? { parameters: first.parameters } : {}),
-      outputs: written,
     },
-    bytes,
+    outputs: asked.map((output) => {
+      if (!names.includes(output.name))
+        throw invalidRequest(`There is no output ${output.name}. There is: ${names.join(', ')}.`);
+      const parts = results.flatMap(({ tensors }) => tensors.filter(({ name }) => name === output.name));
+      return { tensor: joinTensors(parts), asked: output };
+    }),
   };
 }

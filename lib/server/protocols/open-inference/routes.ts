@@ -2,12 +2,17 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { CallRunner } from '../../calls/call.js';
+import type { ServerMetrics } from '../../calls/metrics.js';
+import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
-import type { ServedModel } from '../../models/served-model.js';
-import { readBinaryTail } from '../inference-body.js';
+import type { Workers } from '../../workers/workers.js';
+import { readInferenceBodies } from '../inference-body.js';
 import { errorSchema, modelParams, versionedParams } from '../schemas.js';
-import { infer, outputNames } from './infer.js';
-import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
+import { configOf, describeModel, describeServer } from './description.js';
+import { infer, ownDeadline } from './infer.js';
+import { jsonCarrier } from './json-carrier.js';
+import { inferAnswer, inferBody, modelConfig, modelMetadata, modelStatistics } from './schemas.js';
+import { unsupportedExtensions } from './unsupported.js';
 
 // The Open Inference Protocol, version 2, with Triton's binary tensor extension. It has no explain of its own: an
 // inference that asks for the output `heatmap`, or that has a parameter of explains, is one.
@@ -15,12 +20,15 @@ import { inferAnswer, inferBody, tensorMetadata } from './schemas.js';
 export interface OpenInferenceOptions {
   readonly models: ModelRegistry;
   readonly calls: CallRunner;
+  readonly workers: Workers;
+  readonly metrics: ServerMetrics;
   readonly version: string;
 }
 
 export async function openInference(scope: FastifyInstance, options: OpenInferenceOptions): Promise<void> {
-  const { models, calls, version } = options;
-  readBinaryTail(scope);
+  const { models, calls, metrics, workers, version } = options;
+  readInferenceBodies(scope, workers);
+  unsupportedExtensions(scope);
   const server = scope.withTypeProvider<ZodTypeProvider>();
   const errors = { '4xx': errorSchema, '5xx': errorSchema };
 
@@ -35,7 +43,13 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
     },
-    async () => ({ name: 'node-gradcam', version, extensions: ['binary_tensor_data', 'model_repository'] }),
+    async () => describeServer(version),
+  );
+
+  server.get(
+    '/v2/models/stats',
+    { schema: { summary: 'What all models did', response: { 200: modelStatistics, ...errors } } },
+    async () => ({ model_stats: models.loaded().map((served) => metrics.statistics(served)) }),
   );
 
   for (const versioned of [false, true]) {
@@ -50,18 +64,38 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
           summary: `Inputs and outputs of a model${which}`,
           params,
           response: {
-            200: z.object({
-              name: z.string(),
-              versions: z.array(z.string()),
-              platform: z.string(),
-              inputs: z.array(tensorMetadata),
-              outputs: z.array(tensorMetadata),
-            }),
+            200: modelMetadata,
             ...errors,
           },
         },
       },
-      async (request) => describe(models.get(request.params.model, request.params.version)),
+      async ({ params }) => describeModel(models.get(params.model, params.version)),
+    );
+
+    server.get(
+      `${base}/config`,
+      {
+        schema: {
+          summary: `The configuration of a model, in Triton's words${which}`,
+          params,
+          response: { 200: modelConfig, ...errors },
+        },
+      },
+      async ({ params }) => configOf(models.get(params.model, params.version)),
+    );
+
+    server.get(
+      `${base}/stats`,
+      {
+        schema: {
+          summary: `What a model did${which}`,
+          params,
+          response: { 200: modelStatistics, ...errors },
+        },
+      },
+      async ({ params }) => ({
+        model_stats: [metrics.statistics(models.get(params.model, params.version))],
+      }),
     );
 
     server.get(
@@ -91,15 +125,16 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
         },
       },
       async (request, reply) => {
-        const { deadline_ms: deadlineMs } = request.body.parameters ?? {};
-        const binary = request.gradcamBinary;
+        const { body, gradcamBinary: binary } = request;
         request.gradcamBinary = null;
-        const { json, bytes } = await calls.run(request, reply, deadlineMs, (call) =>
-          infer(call, request.body, binary),
+        const { model } = request.params;
+        if (body.model_name !== undefined && body.model_name !== model)
+          throw invalidRequest(`The address is of the model ${model}, but model_name is ${body.model_name}.`);
+        const { head, bytes } = await calls.run(request, reply, ownDeadline(body), (call) =>
+          infer(call, body, jsonCarrier(call, body, binary)),
         );
-        if (bytes.length === 0) return json;
-        const head = Buffer.from(JSON.stringify(json));
-        // Bytes pass the schema by: Fastify sends them as they are.
+        // Written with its numbers, it passes the schema by: Fastify sends bytes as they are.
+        if (bytes.length === 0) return reply.type('application/json').send(head as never);
         return reply
           .header('inference-header-content-length', head.length)
           .type('application/octet-stream')
@@ -107,31 +142,4 @@ export async function openInference(scope: FastifyInstance, options: OpenInferen
       },
     );
   }
-}
-
-function describe(served: ServedModel) {
-  const { sidecar } = served;
-  const [channels, height, width] = sidecar || served.task === 'clip' ? served.inputShape : [-1, -1, -1];
-  const classes = sidecar?.labels?.length ?? -1;
-  const shapes = {
-    output: { datatype: 'FP32', shape: [-1, classes] },
-    heatmap: { datatype: 'FP32', shape: [-1, height, width] },
-    scores: { datatype: 'FP32', shape: [-1] },
-    classes: { datatype: 'INT64', shape: [-1] },
-    images: { datatype: 'INT64', shape: [-1] },
-    boxes: { datatype: 'FP32', shape: [-1, 4] },
-    similarities: { datatype: 'FP32', shape: [-1] },
-  };
-  const ofTask = { boxes: 'detection', similarities: 'clip' };
-  const given = outputNames.filter(
-    (name) =>
-      (ofTask as Record<string, string>)[name] === undefined || served.task === ofTask[name as 'boxes'],
-  );
-  return {
-    name: served.name,
-    versions: [served.version],
-    platform: 'pytorch_torchscript',
-    inputs: [{ name: 'input', datatype: 'FP32', shape: [-1, channels, height, width] }],
-    outputs: given.map((name) => ({ name, ...shapes[name] })),
-  };
 }

@@ -1,8 +1,10 @@
-import type { Tensor, TensorData } from '../../../tensor/tensor.js';
+import { GradCamError } from '../../../errors/errors.js';
+import type { DType, Tensor, TensorData } from '../../../tensor/tensor.js';
 import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import { invalidRequest } from '../../http/errors.js';
-import { flatten, nest } from '../nested-numbers.js';
-import { widen } from './half-types.js';
+import { AnswerNumbers } from '../../workers/answer-json.js';
+import { isPackedNumbers, type PackedNumbers } from '../../workers/packed-numbers.js';
+import { narrow, widen } from './half-types.js';
 
 // Tensors as the Open Inference Protocol writes them: in JSON, or as bytes behind the JSON (Triton's binary extension).
 
@@ -18,15 +20,20 @@ const kinds = {
   BOOL: Uint8Array,
 } as const;
 type NumericDatatype = keyof typeof kinds;
-/** Read as float32; an answer has none of them. */
+/** In our hands float32. */
 const halfTypes = ['FP16', 'BF16'] as const;
 type HalfType = (typeof halfTypes)[number];
+
+/** All that an input may be. */
+export const inputDatatypes: readonly string[] = [...Object.keys(kinds), ...halfTypes, 'BYTES'];
 
 export interface InferInput {
   readonly name: string;
   readonly shape: readonly number[];
   readonly datatype: string;
-  readonly parameters?: { readonly binary_data_size?: unknown } | undefined;
+  readonly parameters?:
+    | { readonly binary_data_size?: unknown; readonly shared_memory_region?: unknown }
+    | undefined;
   readonly data?: unknown;
 }
 
@@ -39,21 +46,23 @@ export type ReadInput =
 export interface NamedTensor {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly datatype: NumericDatatype;
+  readonly datatype: NumericDatatype | HalfType;
   readonly values: TensorData;
 }
 
 /**
  * Reads the inputs; what stands behind the JSON is taken from `binary` in order, and all of it has to be used.
- * @throws {GradCamError} `ERR_INVALID_REQUEST`
+ * @throws {GradCamError} `ERR_INVALID_REQUEST`, `ERR_UNSUPPORTED`
  */
 export function readInputs(inputs: readonly InferInput[], binary: Buffer | null): ReadInput[] {
   let position = 0;
   const read = inputs.map((input) => {
     const { name, parameters, data } = input;
+    if (parameters?.shared_memory_region !== undefined)
+      throw new GradCamError('ERR_UNSUPPORTED', `The input ${name} is in shared memory, which is not read.`);
     const announced = parameters?.binary_data_size;
     if (announced === undefined) {
-      if (!Array.isArray(data))
+      if (!Array.isArray(data) && !isPackedNumbers(data))
         throw invalidRequest(`The input ${name} has neither data nor binary_data_size.`);
       return readJson(input, data);
     }
@@ -73,7 +82,8 @@ export function readInputs(inputs: readonly InferInput[], binary: Buffer | null)
   return read;
 }
 
-function countOf({ name, shape }: InferInput): number {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function countOf({ name, shape }: InferInput): number {
   const count = shape.reduce((product, length) => product * length, 1);
   if (!Number.isSafeInteger(count) || count < 1)
     throw invalidRequest(`The shape of the input ${name} is empty or too large.`);
@@ -84,7 +94,7 @@ function kindOf({ name, datatype }: InferInput): (typeof kinds)[NumericDatatype]
   if (Object.hasOwn(kinds, datatype)) return kinds[datatype as NumericDatatype];
   if (isHalf(datatype)) return Float32Array;
   throw invalidRequest(
-    `The input ${name} is ${datatype}, which is not supported. There is: ${[...Object.keys(kinds), ...halfTypes].join(', ')}, BYTES.`,
+    `The input ${name} is ${datatype}, which is not supported. There is: ${inputDatatypes.join(', ')}.`,
   );
 }
 
@@ -92,7 +102,8 @@ function isHalf(datatype: string): datatype is HalfType {
   return (halfTypes as readonly string[]).includes(datatype);
 }
 
-function readBytes(input: InferInput, bytes: Buffer): ReadInput {
+/** @throws {GradCamError} `ERR_INVALID_REQUEST` */
+export function readBytes(input: InferInput, bytes: Buffer): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
@@ -134,44 +145,62 @@ function splitElements(name: string, bytes: Buffer): Buffer[] {
   return elements;
 }
 
-function readJson(input: InferInput, data: readonly unknown[]): ReadInput {
+/**
+ * Data of JSON: numbers are packed by now, texts are flat.
+ * @throws {GradCamError} `ERR_INVALID_REQUEST`
+ */
+export function readJson(input: InferInput, data: PackedNumbers | readonly unknown[]): ReadInput {
   const { name, shape } = input;
   const count = countOf(input);
   if (input.datatype === 'BYTES') {
-    const texts = data.flat(Number.POSITIVE_INFINITY);
-    if (texts.length !== count || !texts.every((text) => typeof text === 'string'))
+    if (isPackedNumbers(data) || data.length !== count || !data.every((text) => typeof text === 'string'))
       throw invalidRequest(`The input ${name} needs ${count} texts in base64.`);
     // Pictures are bytes; texts are themselves.
     const encoding = name === 'texts' ? 'utf8' : 'base64';
-    return { name, shape, elements: texts.map((text) => Buffer.from(text as string, encoding)) };
+    return { name, shape, elements: data.map((text) => Buffer.from(text as string, encoding)) };
   }
   const Kind = kindOf(input);
-  const { data: numbers } = flatten(data, `The input ${name}`, Float64Array);
-  if (numbers.length !== count)
-    throw invalidRequest(`The input ${name} holds ${numbers.length} numbers, but its shape says ${count}.`);
-  if (Kind !== BigInt64Array) return { name, shape, values: (Kind as typeof Float32Array).from(numbers) };
-  const fraction = numbers.find((value) => !Number.isSafeInteger(value));
+  const { values } = data as PackedNumbers;
+  if (values.length !== count)
+    throw invalidRequest(`The input ${name} holds ${values.length} numbers, but its shape says ${count}.`);
+  if (Kind !== BigInt64Array) {
+    const read = values.constructor === Kind ? values : (Kind as typeof Float32Array).from(values);
+    return { name, shape, values: read };
+  }
+  const fraction = values.find((value) => !Number.isSafeInteger(value));
   if (fraction !== undefined) throw invalidRequest(`The input ${name} is INT64, but holds ${fraction}.`);
-  return { name, shape, values: BigInt64Array.from(numbers, BigInt) };
+  return { name, shape, values: BigInt64Array.from(values, BigInt) };
+}
+
+const datatypes: Readonly<Record<DType, NumericDatatype | HalfType>> = {
+  float16: 'FP16',
+  bfloat16: 'BF16',
+  float32: 'FP32',
+  float64: 'FP64',
+  uint8: 'UINT8',
+  int8: 'INT8',
+  int16: 'INT16',
+  int32: 'INT32',
+  int64: 'INT64',
+  bool: 'BOOL',
+};
+
+/** The protocol's name of an element type. */
+export function datatypeOf(dtype: DType): string {
+  return datatypes[dtype];
 }
 
 /** A tensor's elements under the protocol's name of their type. */
 export function nameTensor(name: string, tensor: Tensor): NamedTensor {
-  const values = tensor.toTypedArray();
-  const datatype = tensor.dtype === 'bool' ? 'BOOL' : datatypeOf(values);
-  return { name, shape: tensor.shape, datatype, values };
-}
-
-function datatypeOf(values: TensorData): NumericDatatype {
-  const found = Object.entries(kinds).find(([, Kind]) => values instanceof Kind);
-  return (found?.[0] ?? 'FP32') as NumericDatatype;
+  return { name, shape: tensor.shape, datatype: datatypes[tensor.dtype], values: tensor.toTypedArray() };
 }
 
 /** Tensors of one name, from several batches, one behind the other. */
 export function joinTensors(parts: readonly NamedTensor[]): NamedTensor {
   const [first] = parts as readonly [NamedTensor];
   if (parts.length === 1) return first;
-  const Kind = kinds[first.datatype] as typeof Float32Array;
+  const { datatype } = first;
+  const Kind = (isHalf(datatype) ? Float32Array : kinds[datatype]) as typeof Float32Array;
   const values = new Kind(parts.reduce((sum, part) => sum + part.values.length, 0));
   let position = 0;
   for (const part of parts) {
@@ -187,19 +216,25 @@ export interface WrittenOutput {
   readonly shape: number[];
   readonly datatype: string;
   readonly parameters?: { readonly binary_data_size: number };
-  readonly data?: unknown;
+  readonly data?: AnswerNumbers;
+}
+
+/** The bytes of an output, little-endian. */
+export function rawBytes({ datatype, values }: NamedTensor): Buffer {
+  return bytesOf(isHalf(datatype) ? narrow(datatype, values as Float32Array) : values);
 }
 
 /** An output for the JSON, and its bytes where they go behind it. */
 export function writeOutput(
-  { name, shape, datatype, values }: NamedTensor,
+  tensor: NamedTensor,
   binary: boolean,
 ): { json: WrittenOutput; bytes: Buffer | null } {
+  const { name, shape, datatype, values } = tensor;
   const head = { name, shape: [...shape], datatype };
   if (binary) {
-    const bytes = bytesOf(values);
+    const bytes = rawBytes(tensor);
     return { json: { ...head, parameters: { binary_data_size: bytes.length } }, bytes };
   }
-  const plain = Array.from<number | bigint, number | boolean>(values, datatype === 'BOOL' ? Boolean : Number);
-  return { json: { ...head, data: nest(plain, [plain.length]) }, bytes: null };
+  const form = datatype === 'BOOL' ? 'booleans' : 'array';
+  return { json: { ...head, data: new AnswerNumbers(values, [values.length], form) }, bytes: null };
 }

@@ -4,20 +4,20 @@ import type { z } from 'zod';
 import type { Explanation } from '../../../cam/explanation.js';
 import { statisticsOf } from '../../../cam/explanation-report.js';
 import { methodNames } from '../../../cam/methods/registry.js';
-import type { LoadedImage } from '../../../image/load-image.js';
 import type { InspectedLayer, Layer } from '../../../model/model.js';
 import { spellLayer } from '../../../model/target-layers.js';
-import { tensorToNpy } from '../../../tensor/files.js';
-import { bytesOf } from '../../../tensor/typed-array-bytes.js';
-import { drawMaps, type MapDrawing, mapsOfOriginal, uselessFor } from '../../../visualization/draw-maps.js';
+import { type MapDrawing, uselessFor } from '../../../visualization/draw-maps.js';
 import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { ServedModel } from '../../models/served-model.js';
-import { type ChosenTargets, checkWish } from '../../targets/choice.js';
+import { type ChosenTargets, checkWish, countMaps } from '../../targets/choice.js';
 import { targetsOf } from '../../targets/choose-targets.js';
 import { frameOf } from '../../targets/picture-frame.js';
 import { reportTargets, targetCaption } from '../../targets/report.js';
+import { AnswerNumbers } from '../../workers/answer-json.js';
+import type { ClientPicture } from '../../workers/workers.js';
+import { memoryOf, nameMaps } from '../map-memory.js';
 import { readMethodChoice, reportMethodOptions } from '../method-options.js';
 import { errorSchema, modelParams, reportClass, reportLayer } from '../schemas.js';
 import { reportExplained, reportFound } from '../target-schemas.js';
@@ -40,6 +40,7 @@ export interface PlainOptions {
   readonly calls: CallRunner;
   readonly pending: () => number;
   readonly maxBodyBytes: number;
+  readonly hidePlaces: (text: string) => string;
 }
 
 /** `POST /explain/:model` with a picture, `GET /explain/:model` for what can be asked. */
@@ -73,7 +74,7 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
       const served = models.get(request.params.model);
       const leave = served.use();
       try {
-        return await describeModel(served);
+        return await describeModel(served, options.hidePlaces);
       } finally {
         leave();
       }
@@ -101,18 +102,21 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
           request_id: request.id,
         })),
       );
-      // A picture passes the schema by: Fastify sends bytes as they are.
+      // It passes the schema by: Fastify sends bytes as they are.
       return reply
         .header('x-batch-size', answer.batchSize)
         .type(formats[format])
-        .send(answer.body as Answer);
+        .send(answer.body as never);
     },
   );
 }
 
-async function describeModel(served: ServedModel): Promise<z.output<typeof descriptionSchema>> {
+async function describeModel(
+  served: ServedModel,
+  hidePlaces: (text: string) => string,
+): Promise<z.output<typeof descriptionSchema>> {
   const { sidecar, inputShape } = served;
-  const inspection = await served.inspect().catch(() => null);
+  const inspection = await served.inspect();
   const [channels, height, width] = inputShape;
   const layers = inspection?.layers ?? served.model.layers();
   const chosen = served.defaultLayers ?? inspection?.suggested?.path ?? [];
@@ -143,7 +147,7 @@ async function describeModel(served: ServedModel): Promise<z.output<typeof descr
       .map((layer) => (typeof layer === 'string' ? layer : spellLayer(layer.path, layer.output))),
     warnings: served.model.warnings
       .filter(({ modelMethod }) => modelMethod === 'forward')
-      .map(({ code, message }) => ({ code, message })),
+      .map(({ code, message }) => ({ code, message: hidePlaces(message) })),
   };
 }
 
@@ -199,16 +203,19 @@ async function explainPicture(
   asked: Query,
   format: Format,
   now: () => Pick<Answer, 'pending' | 'request_id'>,
-): Promise<{ batchSize: number; body: Buffer | Answer }> {
+): Promise<{ batchSize: number; body: Buffer }> {
   const wish = { classes: asked.class, boxes: asked.box, top: asked.top, texts: asked.text };
   checkWish(wish, call.model.task);
   const drawing = readDrawing(asked);
   const { model } = call;
   const method = readMethodChoice(asked.method ?? model.defaultMethod, asked.options);
+  const maps = countMaps(wish);
+  call.setMaps(maps);
   const started = performance.now();
   const image = await call.stage('preprocess', () => call.decode(bytes));
   const decode = performance.now() - started;
   using input = image.tensor;
+  reserveMaps(call, maps, image, format, drawing.original === true);
   const asking = [{ wish, frame: frameOf(image.geometry) }];
   const [chosen] = (await call.choose([input], asking, asked.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
@@ -222,26 +229,56 @@ async function explainPicture(
   });
   const { batchSize } = explanation;
   const body = await call.stage('postprocess', async () => {
-    if (format === 'json') return describe(call, asked, image, { explanation, chosen }, decode, now());
-    const maps = explanation.maps.map((_, index) => explanation.heatmaps.at(index));
-    if (format === 'npy')
-      return tensorToNpy(asked.original ? mapsOfOriginal(image, maps) : explanation.heatmaps);
+    if (format === 'json')
+      return await call.writeJson(describe(call, asked, image, { explanation, chosen }, decode, now()));
+    const { bytes, options, pixels } = image;
     const { explained } = reportTargets(explanation, chosen, model.sidecar);
-    const captions = explained.map(targetCaption);
-    const picture = await drawMaps(image, maps, captions, drawing);
-    return await picture.toBuffer(format, asked.quality === undefined ? {} : { quality: asked.quality });
+    const { shape } = explanation.heatmaps;
+    return await call.draw({
+      bytes,
+      options,
+      pixels,
+      maps: { values: explanation.heatmaps.toTypedArray() as Float32Array, shape },
+      captions: explained.map(targetCaption),
+      drawing,
+      format,
+      quality: asked.quality,
+    });
   });
   return { batchSize, body };
 }
 
+/** For the maps, and for the picture that is drawn of them, which may be as large as the client's. */
+function reserveMaps(
+  call: Call,
+  maps: number,
+  { width, height, geometry }: ClientPicture,
+  format: Format,
+  original: boolean,
+): void {
+  const seen = [height, width] as const;
+  const drawn = original ? ([geometry.originalHeight, geometry.originalWidth] as const) : seen;
+  const bytes = memoryOf(maps * height * width, format === 'json' ? 'base64' : 'none');
+  const ofPixels = format === 'json' ? 0 : maps * drawn[0] * drawn[1] * (format === 'npy' ? 4 : 3);
+  call.reserve(bytes + ofPixels, nameMaps(maps, format === 'json' ? seen : drawn));
+}
+
+type Explained = Answer['explained'][number];
+/** The answer, before its maps are written. */
+type Described = Omit<Answer, 'explained'> & {
+  explained: (Omit<Explained, 'heatmap'> & {
+    heatmap: Omit<Explained['heatmap'], 'data'> & { data: AnswerNumbers };
+  })[];
+};
+
 function describe(
   { model, elapsed }: Call,
   { method }: Query,
-  image: LoadedImage,
+  image: ClientPicture,
   { explanation, chosen }: { readonly explanation: Explanation; readonly chosen: ChosenTargets },
   decode: number,
   now: Pick<Answer, 'pending' | 'request_id'>,
-): Answer {
+): Described {
   const { scores, note, top, explained } = reportTargets(explanation, chosen, model.sidecar);
   const { geometry } = image;
   return {
@@ -265,7 +302,7 @@ function describe(
         heatmap: {
           shape: [...heatmap.shape],
           datatype: 'FP32',
-          data: bytesOf(heatmap.toTypedArray()).toString('base64'),
+          data: new AnswerNumbers(heatmap.toTypedArray(), heatmap.shape, 'base64'),
         },
       };
     }),

@@ -5,7 +5,7 @@ import { methodOptionsReport, optionsTextSchema } from '../method-options.js';
 import {
   argumentsTextSchema,
   classReportSchema,
-  deadlineSchema,
+  deadlineTextSchema,
   layerReportSchema,
   layerSchema,
   methodSchema,
@@ -82,7 +82,7 @@ export const query = z.strictObject({
   format: z.enum(formatNames).optional().describe('Instead of the Accept header; default png'),
   aug_smooth: flag.optional().describe('Average over six changed copies of the image'),
   eigen_smooth: flag.optional().describe('Keep the main pattern only'),
-  deadline_ms: z.coerce.number().pipe(deadlineSchema).optional(),
+  deadline_ms: deadlineTextSchema.optional(),
 });
 export type Query = z.output<typeof query>;
 

@@ -1,0 +1,71 @@
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { type DecodedImage, decodeImage, photoOf } from '../../image/load-image.js';
+import type { LoadImageOptions } from '../../image/options.js';
+import { valuesToNpy } from '../../tensor/files.js';
+import { Tensor } from '../../tensor/tensor.js';
+import { type DrawnImage, drawMaps, mapsOfOriginal } from '../../visualization/draw-maps.js';
+import { writeAnswerJson } from './answer-json.js';
+import { describeFailure } from './failure.js';
+import { readInferenceJson } from './inference-json.js';
+import type { DrawingTask, Outcome } from './tasks.js';
+
+// What runs in the threads. Each function takes plain data and gives plain data; memory is handed over, not copied.
+
+async function outcomeOf<T>(work: () => T | Promise<T>, memoryOf: (value: T) => ArrayBufferLike[]) {
+  try {
+    const value = await work();
+    const outcome: Outcome<T> = { value };
+    return move({
+      get [transferableSymbol]() {
+        return memoryOf(value);
+      },
+      get [valueSymbol]() {
+        return outcome;
+      },
+    } as never);
+  } catch (error) {
+    return { failure: describeFailure(error) } satisfies Outcome<T>;
+  }
+}
+
+export const decode = ({ bytes, options }: { bytes: Uint8Array; options: LoadImageOptions }): unknown =>
+  outcomeOf<DecodedImage>(
+    () => decodeImage(bytes, options),
+    ({ values, rgb }) => (rgb.buffer === values.buffer ? [values.buffer] : [values.buffer, rgb.buffer]),
+  );
+
+export const draw = (task: DrawingTask): unknown =>
+  outcomeOf<Uint8Array>(
+    async () => alone(await drawn(task)),
+    (bytes) => [bytes.buffer],
+  );
+
+async function drawn({ bytes, options, pixels, maps, captions, drawing, format, quality }: DrawingTask) {
+  const image: DrawnImage = photoOf(pixels, bytes, options);
+  using whole = Tensor.from(maps.values, maps.shape);
+  const tensors = Array.from({ length: maps.shape[0] ?? 0 }, (_, index) => whole.at(index));
+  if (format === 'npy') {
+    const { values, shape } = drawing.original ? mapsOfOriginal(image, tensors) : maps;
+    return valuesToNpy(values, shape);
+  }
+  const picture = await drawMaps(image, tensors, captions, drawing);
+  for (const tensor of tensors) tensor.dispose();
+  return await picture.toBuffer(format, quality === undefined ? {} : { quality });
+}
+
+export const readJson = (bytes: Uint8Array): unknown =>
+  outcomeOf<unknown>(
+    () => readInferenceJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')),
+    () => [],
+  );
+
+export const writeJson = (answer: unknown): unknown =>
+  outcomeOf<Uint8Array>(
+    () => alone(Buffer.from(writeAnswerJson(answer))),
+    (bytes) => [bytes.buffer],
+  );
+
+/** Bytes that share their memory with nothing else: small buffers of Node are parts of a pool, which may not be given away. */
+function alone(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+}

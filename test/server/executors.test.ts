@@ -1,0 +1,47 @@
+import test from 'ava';
+import { setThreads, threads } from 'node-gradcam';
+import { holdExecutor } from '../helpers/hold-executor.js';
+import { fixturePath } from '../helpers/root.js';
+import { photo, startServer } from '../helpers/server.js';
+import { until } from '../helpers/until.js';
+
+const models = { tiny: fixturePath('scripted.pt') };
+
+test.serial('cores are divided by what is on its way, and given back', async (t) => {
+  const before = threads();
+  setThreads({ executors: 1, intraOpThreads: 4 });
+  try {
+    await using running = await startServer({ models });
+    await using executor = await holdExecutor();
+    const send = (count: number) =>
+      Array.from({ length: count }, () => running.post('/explain/tiny?format=json', photo));
+    const few = send(7);
+    await until(
+      'seven to be on their way',
+      () => running.server.gradcamModels.get('tiny').model.stats().jobs.waiting > 0,
+    );
+    t.deepEqual(threads(), { executors: 1, intraOpThreads: 4 });
+    const more = send(9);
+    await until('the cores to be divided', () => threads().executors === 4);
+    t.deepEqual(threads(), { executors: 4, intraOpThreads: 1 });
+    await executor.release();
+    for (const answer of await Promise.all([...few, ...more])) t.is(answer.status, 200);
+    await until('one executor to be left', () => threads().executors === 1);
+    t.deepEqual(threads(), { executors: 1, intraOpThreads: 4 });
+    t.is((await running.post('/explain/tiny?format=json', photo)).status, 200);
+  } finally {
+    setThreads(before);
+  }
+});
+
+test.serial('a fixed number of executors stays', async (t) => {
+  const before = threads();
+  try {
+    await using running = await startServer({ models, executors: 2 });
+    t.is(threads().executors, 2);
+    await Promise.all(Array.from({ length: 20 }, () => running.post('/explain/tiny?format=json', photo)));
+    t.is(threads().executors, 2);
+  } finally {
+    setThreads(before);
+  }
+});
