@@ -161,6 +161,15 @@ export class Explanation {
   }
 
   /**
+   * This explanation, after a wait of so many milliseconds more. It takes the place of this one.
+   * @internal
+   */
+  waited(milliseconds: number): Explanation {
+    const { timings } = this;
+    return new Explanation({ ...this, timings: { ...timings, queue: timings.queue + milliseconds } });
+  }
+
+  /**
    * This explanation with some of its maps only, under other positions among their image's targets. It takes the place of
    * this one, whose other maps are freed.
    * @internal

@@ -21,6 +21,21 @@ export const imageMethod = 'encode_image';
 export const textMethod = 'encode_text';
 
 /**
+ * Whether a model is a CLIP whose texts can be explained: it has both encoders, and they are CLIP's.
+ * @internal
+ */
+export function isClip(model: Model): boolean {
+  try {
+    readClipArchive(model);
+    return true;
+  } catch (error) {
+    if (error instanceof GradCamError && ['ERR_NO_FORWARD', 'ERR_UNSUPPORTED'].includes(error.code))
+      return false;
+    throw error;
+  }
+}
+
+/**
  * @internal
  * @throws {GradCamError} `ERR_NO_FORWARD` where the methods of a CLIP are missing, `ERR_UNSUPPORTED` for an image encoder
  *   or a vocabulary that is not known

@@ -1,4 +1,4 @@
-import type { BaseCAM } from '../cam/base-cam.js';
+import type { BaseCAM, CAMOptions } from '../cam/base-cam.js';
 import {
   checkMethodChoice,
   createCam,
@@ -92,11 +92,7 @@ export class ClipExplainer {
     ]);
     if (!(model instanceof Model)) throw invalidArgumentType('model', 'a Model from loadModel()', model);
     if (method !== undefined) checkMethodChoice({ method, options: own });
-    if (method === 'finercam')
-      throw new GradCamError(
-        'ERR_UNSUPPORTED',
-        'FinerCAM compares classes, and a text is none. Take another method.',
-      );
+    refuseComparing(method);
     if (rest.targetLayers !== undefined) checkTargetLayers(rest.targetLayers, model);
     checkReshapeTransform(rest.reshapeTransform);
     this.#model = model;
@@ -175,6 +171,34 @@ export class ClipExplainer {
     });
   }
 
+  /**
+   * The embeddings of prompts, and what makes logits of cosines.
+   * @internal
+   */
+  async embed(
+    prompts: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<{ prompts: readonly string[]; textEmbeddings: Float32Array[]; logitScale: number }> {
+    const textEmbeddings = await this.#texts.of(checkPrompts(prompts), this.#tokenizing(), signal);
+    return { prompts, textEmbeddings, logitScale: this.#archive.logitScale };
+  }
+
+  /** @internal By default, of the encoder that it is. */
+  get method(): MethodName {
+    return this.#choice.method;
+  }
+
+  /** @internal The layer that is explained when none is named. */
+  get layer(): string {
+    return this.#archive.layer;
+  }
+
+  /** @internal `[C, H, W]` of an image. */
+  get inputShape(): readonly [number, number, number] {
+    const { imageSize } = this.#archive;
+    return [3, imageSize, imageSize];
+  }
+
   #tokenizing(truncate: unknown = false): Required<TokenizeOptions> {
     if (typeof truncate !== 'boolean') throw invalidArgumentType('truncate', 'true or false', truncate);
     return { contextLength: this.#archive.contextLength, truncate };
@@ -203,18 +227,37 @@ export class ClipExplainer {
   }
 
   async #makeCam(): Promise<BaseCAM> {
-    const { targetLayers = this.#archive.layer, optimize = true } = this.#options;
-    const { reshapeTransform = await this.#findReshape(targetLayers) } = this.#options;
-    const how = { model: this.#model, modelMethod: imageMethod, targetLayers, optimize };
-    return createCam({ ...how, ...(reshapeTransform ? { reshapeTransform } : {}) }, this.#choice);
+    return createCam(await this.camOptions(), this.#choice);
+  }
+
+  /**
+   * What a CAM of the image encoder is made with; what is asked for goes before this explainer's own.
+   * @throws {GradCamError} `ERR_UNSUPPORTED`, `ERR_UNKNOWN_LAYER`
+   * @internal
+   */
+  async camOptions(
+    method = this.#choice.method,
+    asked: Pick<ClipExplainerOptions, 'targetLayers' | 'reshapeTransform'> = {},
+  ): Promise<CAMOptions> {
+    refuseComparing(method);
+    const { targetLayers = this.#archive.layer, optimize = true, ...given } = { ...this.#options, ...asked };
+    const { reshapeTransform = await this.#findReshape(targetLayers, method) } = given;
+    return {
+      model: this.#model,
+      modelMethod: imageMethod,
+      targetLayers,
+      optimize,
+      ...(reshapeTransform ? { reshapeTransform } : {}),
+    };
   }
 
   /** OpenAI's ViTs hold tokens as `[tokens, B, C]`, later ones as `[B, tokens, C]`: one run tells. */
   async #findReshape(
     targetLayers: TargetLayer | readonly TargetLayer[],
+    method: MethodName,
   ): Promise<ReshapeTransform | undefined> {
     if (this.#archive.imageEncoder === 'resnet') return undefined;
-    if (this.#choice.method === 'legrad') return { kind: 'tokens', prefixTokens: 1 };
+    if (method === 'legrad') return { kind: 'tokens', prefixTokens: 1 };
     const { imageSize } = this.#archive;
     using nothing = Tensor.from(new Float32Array(3 * imageSize ** 2), [1, 3, imageSize, imageSize]);
     const { layers } = await this.#model.inspect(nothing, { modelMethod: imageMethod });
@@ -223,6 +266,14 @@ export class ClipExplainer {
     if (shape?.length !== 3) return undefined;
     return { kind: 'tokens', prefixTokens: 1, batchFirst: shape[0] === 1 };
   }
+}
+
+function refuseComparing(method: MethodName | undefined): void {
+  if (method === 'finercam')
+    throw new GradCamError(
+      'ERR_UNSUPPORTED',
+      'FinerCAM compares classes, and a text is none. Take another method.',
+    );
 }
 
 function checkPrompts(prompts: unknown): string[] {

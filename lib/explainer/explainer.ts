@@ -1,16 +1,18 @@
-import { threads } from '../addon/threads.js';
 import { BaseCAM, type CAMOptions } from '../cam/base-cam.js';
-import type { ExplainOptions } from '../cam/explain-arguments.js';
-import { checkExplainArguments } from '../cam/explain-arguments.js';
-import { Explanation } from '../cam/explanation.js';
+import {
+  checkExplainArguments,
+  type ExplainArguments,
+  type ExplainOptions,
+} from '../cam/explain-arguments.js';
+import type { Explanation } from '../cam/explanation.js';
 import { createCam, type MethodName, type MethodOptions } from '../cam/methods/registry.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
 import { observeExplain } from '../model/diagnostics.js';
 import type { Model, ModelInput } from '../model/model.js';
-import { SharedBatches } from './shared-batches.js';
-import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
-import { compatibilityOf, WaitingImages, type WaitingItem } from './waiting-images.js';
+import { type BatchLimits, BatchQueue } from './batch-queue.js';
+import type { ExplainerCounters } from './statistics.js';
+import { partsOf, shapesOf, type WaitingItem } from './waiting-images.js';
 
 /** How many images an Explainer takes at once. */
 export interface ExplainerLimits {
@@ -38,6 +40,9 @@ export interface CamExplainerOptions extends ExplainerLimits {
   readonly cam: BaseCAM;
 }
 
+/** What images of a call are explained by; but for the targets those of a batch agree. */
+type How = Omit<ExplainArguments, 'inputs' | 'onProgress' | 'signal'>;
+
 const limits = ['maxBatch', 'maxDelayMs', 'maxQueue'] as const;
 
 /** How many images a device wants at once: a GPU is not filled by those that a CPU computes. */
@@ -57,17 +62,7 @@ export function defaultMaxBatch({ device }: Model): number {
  */
 export class Explainer {
   readonly #cam: BaseCAM;
-  readonly #maxBatch: number;
-  readonly #maxDelayMs: number;
-  readonly #maxQueue: number;
-  readonly #waiting = new WaitingImages();
-  readonly #shared = new SharedBatches();
-  readonly #statistics = new ExplainerStatistics();
-  #runningBatches = 0;
-  #scheduled: NodeJS.Immediate | undefined;
-  #delay: NodeJS.Timeout | undefined;
-  #disposed = false;
-  #whenIdle: (() => void)[] = [];
+  readonly #queue: BatchQueue<How, Explanation>;
 
   /**
    * @throws {TypeError|RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_UNKNOWN_OPTION`
@@ -93,9 +88,10 @@ export class Explainer {
       ],
     );
     this.#cam = camOf(how);
-    this.#maxBatch = checkNumber('maxBatch', maxBatch ?? defaultMaxBatch(this.#cam.model), 1, 4096, true);
-    this.#maxDelayMs = checkNumber('maxDelayMs', maxDelayMs ?? 0, 0, 60_000, false);
-    this.#maxQueue = checkNumber('maxQueue', maxQueue ?? 256, 1, 1_000_000, true);
+    this.#queue = new BatchQueue<How, Explanation>(
+      { runsImagesAlone: () => this.#cam.runsImagesAlone, compute: (...batch) => this.#compute(...batch) },
+      checkLimits({ maxBatch, maxDelayMs, maxQueue }, this.#cam.model),
+    );
   }
 
   /**
@@ -104,7 +100,7 @@ export class Explainer {
    * @throws {GradCamError} `ERR_BUSY` when `maxQueue` images wait, and all of {@link BaseCAM.explain}
    */
   async explain(input: ModelInput, options?: ExplainOptions): Promise<Explanation> {
-    if (this.#disposed) throw new GradCamError('ERR_DISPOSED', 'This Explainer was disposed.');
+    if (this.#queue.disposed) throw new GradCamError('ERR_DISPOSED', 'This Explainer was disposed.');
     const { inputs, targets, signal, onProgress, ...how } = checkExplainArguments(input, options);
     if (onProgress !== undefined)
       throw invalidArgumentType(
@@ -123,218 +119,58 @@ export class Explainer {
         `There are ${images} images but targets for ${targets.length}. Give one list for each image, or one for all.`,
       );
     }
-    if (this.#waiting.images + images > this.#maxQueue && this.#waiting.images > 0) {
-      this.#statistics.refused++;
-      throw new GradCamError(
-        'ERR_BUSY',
-        `${this.#waiting.images} images wait already, and at most ${this.#maxQueue} may (maxQueue). Try again later.`,
-      );
-    }
-    this.#statistics.requests++;
+    this.#queue.checkRoom(images);
     // The caller may dispose of the input while it waits.
     const held = inputs.map((tensor) => tensor.share());
     const facts = this.#cam.facts([this.#cam], [held]);
-    const answer = () => this.#answer(held, images, targets, how, signal);
-    return await observeExplain({ ...facts, images }, answer).finally(() => {
+    const own = targets.length === images ? targets : Array.from({ length: images }, () => targets[0] ?? []);
+    const { modelArguments, ...rest } = how;
+    const call = {
+      inputs: held,
+      images,
+      how: { ...how, targets: own },
+      compatibility: `${JSON.stringify(rest)} ${modelArguments.key} ${shapesOf(held)}`,
+    };
+    return await observeExplain({ ...facts, images }, () => this.#queue.add(call, signal)).finally(() => {
       for (const tensor of held) tensor.dispose();
     });
   }
 
-  #answer(
-    inputs: WaitingItem['inputs'],
-    images: number,
-    targets: WaitingItem['targets'],
-    how: WaitingItem['how'],
-    signal: AbortSignal | undefined,
-  ): Promise<Explanation> {
-    return new Promise<Explanation>((resolve, reject) => {
-      const item: WaitingItem = {
-        inputs,
-        images,
-        targets: targets.length === images ? targets : Array.from({ length: images }, () => targets[0] ?? []),
-        how,
-        compatibility: compatibilityOf(inputs, how),
-        since: performance.now(),
-        resolve,
-        reject,
-        aborted: false,
-        onAborted: null,
-      };
-      if (signal) this.#rejectOnAbort(item, signal);
-      this.#waiting.add(item);
-      this.#schedule();
+  #compute(items: readonly WaitingItem<How, Explanation>[], signal: AbortSignal): Promise<Explanation> {
+    const [first] = items as readonly [WaitingItem<How, Explanation>];
+    return this.#cam.explainParts(partsOf(items), {
+      ...first.how,
+      targets: items.flatMap(({ how }) => how.targets),
+      onProgress: undefined,
+      signal,
     });
   }
 
   /** What was done so far. */
   get stats(): ExplainerCounters {
-    return this.#statistics.read(this.#waiting.images, this.#runningBatches);
+    return this.#queue.stats;
   }
 
   /** Refuses further images, and resolves when those that were accepted are done. The model is not disposed. */
   async dispose(): Promise<void> {
-    this.#disposed = true;
-    if (this.#waiting.images === 0 && this.#runningBatches === 0) return;
-    await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+    await this.#queue.dispose();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
   }
-
-  #rejectOnAbort(item: WaitingItem, signal: AbortSignal): void {
-    const onAbort = () => {
-      item.aborted = true;
-      this.#statistics.aborted++;
-      this.#waiting.remove(item);
-      item.onAborted?.();
-      item.reject(signal.reason);
-      this.#settleIfIdle();
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    const stopListening = () => signal.removeEventListener('abort', onAbort);
-    const { resolve, reject } = item;
-    item.resolve = (explanation) => {
-      stopListening();
-      resolve(explanation);
-    };
-    item.reject = (reason) => {
-      stopListening();
-      reject(reason);
-    };
-  }
-
-  /** Starts batches once this turn of the event loop is over, so that images that come together go together. */
-  #schedule(): void {
-    this.#scheduled ??= setImmediate(() => {
-      this.#scheduled = undefined;
-      this.#startBatches();
-    });
-  }
-
-  #startBatches(): void {
-    clearTimeout(this.#delay);
-    while (this.#waiting.images > 0) {
-      const next = this.#nextBatch();
-      if (next === null) return;
-      if (typeof next === 'number') {
-        this.#delay = setTimeout(() => this.#startBatches(), next);
-        return;
-      }
-      void this.#run(this.#waiting.takeBatch(next, this.#mostTogether(next)));
-    }
-  }
-
-  /** An item of the batch to start now, the oldest before one that is full; or in how many milliseconds; null: later. */
-  #nextBatch(): WaitingItem | number | null {
-    const oldest = this.#waiting.oldest;
-    const [first] = oldest;
-    const isFull = (item: WaitingItem) => this.#waiting.imagesLike(item) >= this.#mostTogether(item);
-    const remainingDelay = (first?.since ?? 0) + this.#maxDelayMs - performance.now();
-    // One full batch more than runs, so that no executor waits for the event loop; what is not full may still fill.
-    const { executors } = threads();
-    if (this.#runningBatches > executors) return null;
-    const full = first && isFull(first) ? first : oldest.find(isFull);
-    if (this.#runningBatches === executors && full === undefined) return null;
-    if (first && remainingDelay <= 0) return first;
-    return full ?? remainingDelay;
-  }
-
-  /** A batch of one call where calls must not share one. */
-  #mostTogether(item: WaitingItem): number {
-    return this.#cam.runsImagesAlone || !this.#shared.mayShare(item) ? 1 : this.#maxBatch;
-  }
-
-  async #run(items: readonly WaitingItem[]): Promise<void> {
-    this.#runningBatches++;
-    try {
-      await this.#explainTogether(items);
-    } finally {
-      this.#runningBatches--;
-      this.#startBatches();
-      this.#settleIfIdle();
-    }
-  }
-
-  /** Answers the calls of a batch; whether all were answered with an explanation. */
-  async #explainTogether(items: readonly WaitingItem[]): Promise<boolean> {
-    const started = performance.now();
-    const everyoneLeft = new AbortController();
-    for (const item of items) {
-      item.onAborted = () => {
-        if (items.every(({ aborted }) => aborted)) everyoneLeft.abort();
-      };
-    }
-    try {
-      const inputs = (items[0]?.inputs ?? []).map((_, position) =>
-        items.map((item) => item.inputs[position] as (typeof item.inputs)[number]),
-      );
-      const whole = await this.#cam.explainParts(inputs, {
-        targets: items.flatMap(({ targets }) => targets),
-        ...(items[0] as WaitingItem).how,
-        onProgress: undefined,
-        signal: everyoneLeft.signal,
-      });
-      if (items.length === 1) {
-        if (!this.#cam.runsImagesAlone) this.#shared.learn(items[0] as WaitingItem, whole.outputs);
-        this.#statistics.addBatch(items, whole.timings, started);
-        answer(items[0] as WaitingItem, whole, started);
-        return true;
-      }
-      const outputs = this.#shared.partsOf(items, whole.outputs);
-      if (outputs === null) {
-        whole.dispose();
-        await this.#explainEach(items, true);
-        return true;
-      }
-      this.#statistics.addBatch(items, whole.timings, started);
-      const batch = items.reduce((sum, { images }) => sum + images, 0);
-      let start = 0;
-      for (const [index, item] of items.entries()) {
-        answer(item, whole.ofImages(start, item.images, batch, outputs[index] ?? null), started);
-        start += item.images;
-      }
-      whole.dispose();
-      return true;
-    } catch (error) {
-      if (items.length > 1) await this.#explainEach(items, (items[0]?.inputs.length ?? 0) > 1);
-      else if (!items[0]?.aborted) {
-        this.#statistics.failed++;
-        items[0]?.reject(error);
-      }
-      return false;
-    }
-  }
-
-  /**
-   * The calls of a batch each once more, alone: whose fault a failure is, or whose an output, cannot be told from the batch.
-   * @param mayForbid - whether such calls run alone from now on if each of these succeeds and nothing is learned from them
-   */
-  async #explainEach(items: readonly WaitingItem[], mayForbid: boolean): Promise<void> {
-    const [first] = items as readonly [WaitingItem];
-    const known = this.#shared.known(first);
-    let allSucceed = true;
-    for (const item of items) {
-      if (item.aborted || !(await this.#explainTogether([item]))) allSucceed = false;
-    }
-    if (mayForbid && allSucceed && this.#shared.known(first) === known) this.#shared.forbid(first);
-  }
-
-  #settleIfIdle(): void {
-    if (this.#waiting.images > 0) return;
-    clearTimeout(this.#delay); // It would keep the process from ending.
-    if (!this.#disposed || this.#runningBatches > 0) return;
-    for (const resolve of this.#whenIdle.splice(0)) resolve();
-  }
 }
 
-function answer(item: WaitingItem, part: Explanation, started: number): void {
-  if (item.aborted) {
-    part.dispose();
-    return;
-  }
-  const queue = part.timings.queue + started - item.since;
-  item.resolve(new Explanation({ ...part, timings: { ...part.timings, queue } }));
+/** @internal Limits as they were given, checked, and the default of each other. */
+export function checkLimits(
+  { maxBatch, maxDelayMs, maxQueue }: { readonly [key in keyof ExplainerLimits]: number | undefined },
+  model: Model,
+): BatchLimits {
+  return {
+    maxBatch: checkNumber('maxBatch', maxBatch ?? defaultMaxBatch(model), 1, 4096, true),
+    maxDelayMs: checkNumber('maxDelayMs', maxDelayMs ?? 0, 0, 60_000, false),
+    maxQueue: checkNumber('maxQueue', maxQueue ?? 256, 1, 1_000_000, true),
+  };
 }
 
 function camOf({

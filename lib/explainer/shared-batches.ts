@@ -3,6 +3,8 @@ import { Tensor } from '../tensor/tensor.js';
 import { keepOutputs, type OutputsAlone, outputParts } from './output-parts.js';
 import type { WaitingItem } from './waiting-images.js';
 
+type Call = Pick<WaitingItem, 'inputs' | 'images' | 'compatibility'>;
+
 const mostRemembered = 64;
 
 /**
@@ -14,19 +16,19 @@ export class SharedBatches {
   /** By compatibility what one call gave alone; null where calls must not share a batch. */
   readonly #alone = new Map<string, OutputsAlone | null>();
 
-  mayShare({ inputs, images, compatibility }: WaitingItem): boolean {
+  mayShare({ inputs, images, compatibility }: Call): boolean {
     const alone = this.#alone.get(compatibility);
     if (inputs.length === 1) return alone !== null;
     return inputs.every(({ shape }) => shape[0] === images) && alone != null;
   }
 
   /** What is known of such calls; another value once more is. */
-  known({ compatibility }: WaitingItem): OutputsAlone | null | undefined {
+  known({ compatibility }: Call): OutputsAlone | null | undefined {
     return this.#alone.get(compatibility);
   }
 
   /** Remembers what a call alone gave, where that is needed. */
-  learn({ inputs, images, compatibility }: WaitingItem, outputs: ModelOutput): void {
+  learn({ inputs, images, compatibility }: Call, outputs: ModelOutput): void {
     if (inputs.length === 1 && outputs instanceof Tensor) return;
     const known = this.#alone.get(compatibility);
     if (known === null || (known !== undefined && known.images <= images)) return;
@@ -34,14 +36,14 @@ export class SharedBatches {
   }
 
   /** Of each call of a batch its outputs; null where they cannot be told apart. */
-  partsOf(items: readonly WaitingItem[], outputs: ModelOutput): ModelOutput[] | null {
-    const [{ compatibility }] = items as [WaitingItem];
+  partsOf(items: readonly Call[], outputs: ModelOutput): ModelOutput[] | null {
+    const [{ compatibility }] = items as [Call];
     const counts = items.map(({ images }) => images);
     return outputParts(outputs, counts, this.#alone.get(compatibility) ?? undefined);
   }
 
   /** A batch gave other outputs than its calls alone, or failed where they did not. */
-  forbid({ compatibility }: WaitingItem): void {
+  forbid({ compatibility }: Call): void {
     this.#remember(compatibility, null);
   }
 

@@ -35,7 +35,11 @@ export class ExplainerStatistics {
   #queueTime = 0;
   #computeTime = 0;
 
-  addBatch(items: readonly WaitingItem[], timings: StageTimings, started: number): void {
+  addBatch(
+    items: readonly Pick<WaitingItem, 'images' | 'since'>[],
+    timings: StageTimings,
+    started: number,
+  ): void {
     this.#batches++;
     this.#calls += items.length;
     for (const { images, since } of items) {

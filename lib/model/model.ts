@@ -203,6 +203,24 @@ export class Model {
   }
 
   /**
+   * {@link forward} of a batch in parts: of each of the model's inputs the tensors that, one behind the other, make it.
+   * @internal
+   */
+  static async forwardParts(
+    model: Model,
+    inputs: readonly (readonly Tensor[])[],
+    given: ModelArguments,
+    signal: AbortSignal,
+  ): Promise<ModelOutput> {
+    model.#checkNotDisposed();
+    const tensors = inputs.map((parts) => parts.map(Tensor.reference));
+    const output = await callNativeAsync(signal, (module, cancellation) =>
+      module.forward(model.#reference, { tensors, arguments: given }, cancellation, 'forward'),
+    );
+    return wrapOutput(output);
+  }
+
+  /**
    * Makes the first call with inputs of a shape as fast as those after it: builds the plan for the target layers, puts the
    * weights into the order that fits the shape, and has the kernels compiled, those of the walk back too. It takes about as
    * long as the first two calls. Call it again for each further batch size, image size and choice of layers, and after

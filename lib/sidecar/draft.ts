@@ -7,9 +7,12 @@ import { disposeOutput, type ModelOutput, type OutputSelector, selectOutput } fr
 import type { ReshapeTransform } from '../model/reshape-transform.js';
 import { readScores, type Scores } from '../model/scores.js';
 import { parseLayer } from '../model/target-layers.js';
+import { FasterRCNNBoxScoreTarget, SemanticSegmentationTarget } from '../targets/dense-targets.js';
+import { detectedBoxes, pathToDetections } from '../targets/detections.js';
+import type { Target } from '../targets/target.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type PresetName, presetInput } from './presets.js';
-import type { Sidecar, SidecarInput } from './sidecar.js';
+import type { Sidecar, SidecarInput, Task } from './sidecar.js';
 
 /** What is tried, in this order, where no size is given. */
 const likelySizes = [224, 256, 299, 384, 448, 512, 640, 336, 288, 240, 192, 160, 128, 112, 96, 64, 32, 28];
@@ -21,6 +24,7 @@ export interface DraftWishes {
   readonly channels: number | undefined;
   readonly layers: readonly string[] | undefined;
   readonly reshape: ReshapeTransform | 'none' | undefined;
+  readonly task: Task | undefined;
   readonly scores: Scores | undefined;
   readonly labelCount: number | undefined;
   readonly signal: AbortSignal;
@@ -31,6 +35,8 @@ export interface SidecarDraft {
   /** Of the explained output; null where that is no tensor. */
   readonly outputShape: readonly number[] | null;
   readonly layerReason: string;
+  /** How it is known what the model does. */
+  readonly taskReason: string;
   /** How it is known what the outputs are, or why it is not; '' where there is nothing to say. */
   readonly scoresReason: string;
   /** Of the layer in a trial explanation of noise, `[1, C, ...space]`; null where none was possible, and why. */
@@ -45,6 +51,7 @@ export async function draftSidecar(model: Model, wishes: DraftWishes): Promise<S
   await tryBatch(model, noise, signal);
   const selector = selectorOf(output);
   const explained = selectOutput(output, selector);
+  const { task, reason: taskReason } = chooseTask(explained, wishes);
   const { layers, reshape, reason } = chooseLayers(inspection, wishes);
   const input: SidecarInput = presetInput(preset, width, height, channels);
   const { scores, reason: scoresReason } = chooseScores(explained, wishes);
@@ -54,6 +61,7 @@ export async function draftSidecar(model: Model, wishes: DraftWishes): Promise<S
     ...(layers.length === 0 ? {} : { layer: layers.length === 1 ? (layers[0] as string) : layers }),
     ...(reshape === undefined ? {} : { reshapeTransform: reshape }),
     ...(selector === undefined ? {} : { output: selector }),
+    ...(task === 'classification' ? {} : { task }),
     ...(scores === undefined ? {} : { scores }),
   };
   const outputShape = explained instanceof Tensor ? explained.shape : null;
@@ -61,8 +69,9 @@ export async function draftSidecar(model: Model, wishes: DraftWishes): Promise<S
     sidecar,
     outputShape,
     layerReason: reason,
+    taskReason,
     scoresReason,
-    trial: await tryExplaining(model, noise, sidecar, outputShape, signal),
+    trial: await tryExplaining(model, noise, sidecar, explained, signal),
   };
 }
 
@@ -123,15 +132,39 @@ function noiseImage(shape: readonly number[]): Tensor {
   return Tensor.from(values, shape);
 }
 
-/** Of several outputs the one that is usually explained: by its name, else the first that is a tensor. */
+/**
+ * Of several outputs the one that is usually explained: what a detector finds, or by its name, else the first that is a
+ * tensor.
+ */
 function selectorOf(output: ModelOutput): OutputSelector | undefined {
   if (output instanceof Tensor || typeof output !== 'object' || output === null) return undefined;
+  const detections = pathToDetections(output);
+  if (detections)
+    return detections.length === 1 ? detections[0] : detections.length > 0 ? detections : undefined;
   const names = Object.keys(output);
   const key =
     ['logits', 'out'].find((name) => names.includes(name)) ??
     names.find((name) => (output as Record<string, ModelOutput>)[name] instanceof Tensor);
   if (key === undefined) return undefined;
   return Array.isArray(output) ? Number(key) : key;
+}
+
+/** As it is asked for, or as the outputs look: boxes, or something for each place of the image. */
+function chooseTask(
+  output: ModelOutput,
+  { task }: DraftWishes,
+): { readonly task: Task; readonly reason: string } {
+  if (task) return { task, reason: 'as you say' };
+  if (pathToDetections(output))
+    return { task: 'detection', reason: 'the outputs are boxes, labels and scores' };
+  const [, , height = 1, width = 1] =
+    output instanceof Tensor && output.shape.length === 4 ? output.shape : [];
+  if (height * width > 1)
+    return {
+      task: 'segmentation',
+      reason: 'the output has places, as a map of categories; if it is none, take the line `task` out',
+    };
+  return { task: 'classification', reason: '' };
 }
 
 /** As it is asked for, or where the outputs for noise leave no doubt. */
@@ -186,13 +219,13 @@ function chooseLayers(inspection: Inspection, { layers, reshape }: DraftWishes):
 async function tryExplaining(
   model: Model,
   noise: Tensor,
-  { layer, reshapeTransform, output }: Sidecar,
-  outputShape: readonly number[] | null,
+  { layer, reshapeTransform, output, task = 'classification' }: Sidecar,
+  explained: ModelOutput,
   signal: AbortSignal,
 ): Promise<SidecarDraft['trial']> {
   if (layer === undefined) return { failure: 'there is no layer to explain' };
-  if (outputShape?.length !== 2)
-    return { failure: 'the output is not [images, classes]: a target of yours is needed' };
+  const target = trialTarget(task, explained);
+  if ('failure' in target) return target;
   try {
     const cam = new GradCAM({
       model,
@@ -200,10 +233,31 @@ async function tryExplaining(
       ...(reshapeTransform === undefined ? {} : { reshapeTransform }),
       ...(output === undefined ? {} : { output }),
     });
-    using explanation = await cam.explain(noise, { signal });
+    using explanation = await cam.explain(noise, { ...target, signal });
     return { shape: explanation.layers[0]?.shape ?? [] };
   } catch (error) {
     signal.throwIfAborted();
     return { failure: (error as Error).message };
   }
+}
+
+/** What of noise is explained: the predicted class, category 0 everywhere, or the surest box. */
+function trialTarget(
+  task: Task,
+  output: ModelOutput,
+): { readonly targets?: Target } | { readonly failure: string } {
+  if (task === 'detection') {
+    const [surest] = Array.isArray(output) ? detectedBoxes(output[0], { minScore: 0 }) : [];
+    return surest
+      ? { targets: FasterRCNNBoxScoreTarget.of([surest]) }
+      : { failure: 'the model finds no box in noise' };
+  }
+  const shape = output instanceof Tensor ? output.shape : [];
+  const [, , height = 0, width = 0] = shape;
+  if (task === 'segmentation' && shape.length === 4) {
+    const everywhere = Tensor.from(new Float32Array(height * width).fill(1), [height, width]);
+    return { targets: new SemanticSegmentationTarget(0, everywhere) };
+  }
+  if (task === 'classification' && shape.length === 2) return {};
+  return { failure: 'the output is not [images, classes]: a target of yours is needed' };
 }

@@ -38,6 +38,9 @@ const argumentsSchema = z
     "For the parameters of the model's method that are no tensors, by name. Default: the model's own defaults.",
   );
 
+/** @internal What a model does, as far as it decides what of its outputs can be explained. */
+export const tasks = ['classification', 'segmentation', 'detection'] as const;
+
 /**
  * A sidecar as it is in the file. docs/sidecar.schema.json is made of it (tools/generate/sidecar_schema.mjs).
  * @internal
@@ -82,6 +85,12 @@ export const sidecarSchema = z.strictObject({
   output: z
     .union([z.string(), index, z.array(z.union([z.string(), index]))])
     .describe('The explained part of the output: a key, a position, or a path of these.')
+    .optional(),
+  task: z
+    .enum(tasks)
+    .describe(
+      'What the model does: classification (the default), segmentation (outputs [images, categories, height, width]) or detection (of each image boxes, labels and scores). It says what the server explains.',
+    )
     .optional(),
   scores: z
     .enum(scoreKinds)

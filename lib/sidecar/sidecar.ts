@@ -12,13 +12,16 @@ import type { ReshapeTransform } from '../model/reshape-transform.js';
 import type { Scores } from '../model/scores.js';
 import type { TargetLayer } from '../model/target-layers.js';
 import { parseLabels } from './labels.js';
-import { sidecarSchema } from './schema.js';
+import { sidecarSchema, type tasks } from './schema.js';
 
 /** How a model's input is made of a picture: what {@link loadImage} takes, with the size in two numbers. */
 export interface SidecarInput extends Omit<LoadImageOptions, 'size' | 'limitInputPixels'> {
   readonly width: number;
   readonly height: number;
 }
+
+/** A classifier gives outputs for classes, a segmentation model for pixels, a detector boxes with labels and scores. */
+export type Task = (typeof tasks)[number];
 
 /** What a model expects and what its outputs mean: `model.json` beside `model.pt`. docs/sidecar.md describes it. */
 export interface Sidecar {
@@ -34,6 +37,8 @@ export interface Sidecar {
   readonly layer?: TargetLayer | readonly TargetLayer[];
   readonly reshapeTransform?: ReshapeTransform;
   readonly output?: OutputSelector;
+  /** What the model does, and so what of it the server explains. Default `'classification'`. */
+  readonly task?: Task;
   /** What the outputs are. Default: what their values tell for certain, and else logits. */
   readonly scores?: Scores;
   /** A name for each class. Where the file names another file of labels, that has been read. */
@@ -154,12 +159,14 @@ export function explainedPart(
   const targetLayers = asked.layer ?? sidecar?.layer;
   const reshapeTransform = asked.reshape ?? sidecar?.reshapeTransform;
   const labels = asked.labels ?? sidecar?.labels;
+  // Of pixels and boxes none is one of two sides.
+  const classifies = (sidecar?.task ?? 'classification') === 'classification';
   return {
     ...(targetLayers === undefined ? {} : { targetLayers }),
     ...(reshapeTransform === undefined || reshapeTransform === 'none' ? {} : { reshapeTransform }),
     ...(sidecar?.output === undefined ? {} : { output: sidecar.output }),
-    ...(sidecar?.scores === undefined ? {} : { scores: sidecar.scores }),
-    ...(labels === undefined ? {} : { labelCount: labels.length }),
+    ...(sidecar?.scores === undefined || !classifies ? {} : { scores: sidecar.scores }),
+    ...(labels === undefined || !classifies ? {} : { labelCount: labels.length }),
   };
 }
 

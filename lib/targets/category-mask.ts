@@ -39,7 +39,48 @@ export function categoryMask(
   options?: CategoryMaskOptions,
 ): Tensor {
   checkIndex('category', category);
-  const { assigned, categories, height, width } = assignPixels(output, options);
+  return maskOf(assignPixels(output, options), category);
+}
+
+/**
+ * The categories that a segmentation model assigns to pixels of an image, those with most pixels first.
+ * @param output - as for {@link categoryMask}; of one channel only the foreground, 0, is counted
+ * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_DISPOSED`
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_UNKNOWN_OPTION`
+ */
+export function presentCategories(
+  output: ModelOutput | undefined,
+  options?: CategoryMaskOptions,
+): PresentCategory[] {
+  return categoriesOf(assignPixels(output, options));
+}
+
+/** @internal The categories of an image and the mask of each, from one look at its pixels. */
+export interface AssignedCategories {
+  readonly present: readonly PresentCategory[];
+  /** Pixels of the output. */
+  readonly pixels: number;
+  /** As {@link categoryMask}. */
+  mask(category: number): Tensor;
+}
+
+/**
+ * @throws as {@link categoryMask}
+ * @internal
+ */
+export function assignCategories(
+  output: ModelOutput | undefined,
+  options?: CategoryMaskOptions,
+): AssignedCategories {
+  const assignment = assignPixels(output, options);
+  return {
+    present: categoriesOf(assignment),
+    pixels: assignment.assigned.length,
+    mask: (category) => maskOf(assignment, category),
+  };
+}
+
+function maskOf({ assigned, categories, height, width }: Assignment, category: number): Tensor {
   if (category >= categories) {
     throw new GradCamError(
       'ERR_CLASS_OUT_OF_RANGE',
@@ -53,17 +94,7 @@ export function categoryMask(
   return Tensor.from(mask, [height, width]);
 }
 
-/**
- * The categories that a segmentation model assigns to pixels of an image, those with most pixels first.
- * @param output - as for {@link categoryMask}; of one channel only the foreground, 0, is counted
- * @throws {GradCamError} `ERR_OUTPUT_SHAPE`, `ERR_DISPOSED`
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_UNKNOWN_OPTION`
- */
-export function presentCategories(
-  output: ModelOutput | undefined,
-  options?: CategoryMaskOptions,
-): PresentCategory[] {
-  const { assigned, categories } = assignPixels(output, options);
+function categoriesOf({ assigned, categories }: Assignment): PresentCategory[] {
   const pixels = new Array<number>(categories).fill(0);
   for (const category of assigned) if (category >= 0) pixels[category] = (pixels[category] ?? 0) + 1;
   return pixels

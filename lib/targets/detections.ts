@@ -52,6 +52,28 @@ export function detectedBoxes(
     .sort((a, b) => b.score - a.score);
 }
 
+/**
+ * The way through a detector's output to its detections, a list with a dictionary for each image: `[1]` of torchvision's
+ * scripted detectors. Null where there is none.
+ * @internal
+ */
+export function pathToDetections(output: ModelOutput): (string | number)[] | null {
+  if (output instanceof Tensor || typeof output !== 'object' || output === null) return null;
+  const isList = Array.isArray(output);
+  if (isList && output.length > 0 && output.every(areDetections)) return [];
+  for (const [key, inner] of Object.entries(output)) {
+    const path = pathToDetections(inner);
+    if (path) return [isList ? Number(key) : key, ...path];
+  }
+  return null;
+}
+
+function areDetections(value: ModelOutput): boolean {
+  if (value instanceof Tensor || Array.isArray(value) || typeof value !== 'object' || value === null)
+    return false;
+  return ['boxes', 'labels', 'scores'].every((key) => value[key] instanceof Tensor);
+}
+
 function numbersOf(detections: ModelOutput | undefined, key: string): number[] {
   const isDictionary =
     typeof detections === 'object' &&

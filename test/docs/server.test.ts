@@ -7,7 +7,9 @@ import test from 'ava';
 import { createServer } from 'node-gradcam/server';
 import { parse } from 'npyjs';
 import sharp from 'sharp';
-import { rootPath } from '../helpers/root.js';
+import { asStored, describeIn } from '../helpers/dense-server.js';
+import { liteModel } from '../helpers/fixtures.js';
+import { fixturePath, rootPath } from '../helpers/root.js';
 import { photoPath, type RunningServer, startServer } from '../helpers/server.js';
 import { testWith } from '../helpers/test-with.js';
 
@@ -25,9 +27,28 @@ let controlled: RunningServer;
 const token = 'correct horse';
 const folder = mkdtempSync(join(tmpdir(), 'gradcam-docs-'));
 test.before(async () => {
-  running = await startServer({ maxBatch: 2 });
+  const dense = await describeIn(folder, {
+    segmenter: {
+      file: 'detection/deeplabv3.pt',
+      sidecar: {
+        task: 'segmentation',
+        output: 'out',
+        labels: ['background', 'car', 'bus', 'cat'],
+        input: { width: 64, height: 48, ...asStored },
+      },
+    },
+    detector: {
+      file: 'box-targets/finds.pt',
+      sidecar: { task: 'detection', layer: 'conv', input: { width: 24, height: 24, ...asStored } },
+    },
+  });
+  running = await startServer({
+    models: { lite: liteModel, clip: fixturePath('clip/resnet.pt'), ...dense },
+    maxBatch: 2,
+  });
   controlled = await startServer({ maxBatch: 1, modelControl: true, tokens: [token] });
   copyFileSync(photoPath, join(folder, 'cat.png'));
+  copyFileSync(photoPath, join(folder, 'street.jpg'));
 });
 test.after.always(async () => {
   await Promise.all([running.server.close(), controlled.server.close()]);

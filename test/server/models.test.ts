@@ -151,7 +151,7 @@ test.serial('a model is unloaded when all that was accepted is answered, whateve
 
 test.serial('a new version takes new requests, the old one answers what it accepted', async (t) => {
   await using running = await startServer({ ...served, modelControl: true, insecure: true });
-  await infer(running, 3);
+  t.is((await infer(running, 3)).status, 200);
   const accepted = holdRequest(running.url, '/v2/models/lite/versions/1/infer', image(1));
   await untilPending(running, 1);
   t.is((await running.post('/v2/repository/models/lite/load', {})).status, 200);

@@ -7,7 +7,8 @@ import type { ModelWarning } from '../../model/model.js';
 import { type Scores, scoreKinds } from '../../model/scores.js';
 import { draftSidecar, type SidecarDraft } from '../../sidecar/draft.js';
 import { type PresetName, presetNames, presets } from '../../sidecar/presets.js';
-import { type Sidecar, sidecarPath } from '../../sidecar/sidecar.js';
+import { tasks } from '../../sidecar/schema.js';
+import { type Sidecar, sidecarPath, type Task } from '../../sidecar/sidecar.js';
 import {
   argumentOption,
   collect,
@@ -30,6 +31,7 @@ interface InitSidecarFlags extends ModelFlags, PreparationFlags, LayerFlags {
   readonly preset: PresetName;
   readonly channels?: number;
   readonly labels?: string;
+  readonly task?: Task;
   readonly scores?: Scores;
   readonly force?: boolean;
 }
@@ -61,6 +63,9 @@ export function initSidecarCommand(signal: AbortSignal): Command {
       parseReshape,
     )
     .option('--labels <file>', 'class names: a JSON array, or one a line')
+    .addOption(
+      new Option('--task <name>', 'what the model does; default: as its outputs look').choices(tasks),
+    )
     .addOption(
       new Option('--scores <kind>', 'what the outputs are; default: where it is certain').choices(scoreKinds),
     )
@@ -99,6 +104,7 @@ async function initSidecar(modelPath: string, flags: InitSidecarFlags, signal: A
     channels: flags.channels,
     layers: flags.layer,
     reshape: flags.reshape,
+    task: flags.task,
     scores: flags.scores,
     labelCount: labels?.length,
     signal,
@@ -147,8 +153,8 @@ function alreadyThere(path: string): UsageError {
 function print(
   path: string,
   modelPath: string,
-  { input, layer, reshapeTransform, output, scores, labels }: Sidecar,
-  { outputShape, layerReason, scoresReason, trial }: SidecarDraft,
+  { input, layer, reshapeTransform, output, task, scores, labels }: Sidecar,
+  { outputShape, layerReason, taskReason, scoresReason, trial }: SidecarDraft,
   { preset, size }: InitSidecarFlags,
   warnings: readonly ModelWarning[],
 ): void {
@@ -167,6 +173,7 @@ function print(
     ['', layerReason],
     ...(reshapeTransform ? [['reshape', reshapeName(reshapeTransform)] as [string, string]] : []),
     ['output', output === undefined ? shape : `${[output].flat().join('.')}: ${shape}`],
+    ...(task ? [['task', `${task}: ${taskReason}`] as [string, string]] : []),
     ['scores', `${scores ?? 'not said'}${scoresReason ? `: ${scoresReason}` : ''}`],
     ['labels', labels ? String(labels.length) : 'none; add them with --labels'],
     [
@@ -183,5 +190,6 @@ function print(
     for (const line of more) console.log(`${' '.repeat(indent)}${line}`);
   }
   const paragraph = `Check the input: ${size ? 'it' : 'the size is the first that works, the rest'} is the preset '${preset}'. No program can tell from the file whether the model was trained so. What is wrong there changes the predictions without any error. Then look at what the model says of a picture:`;
-  console.log(`\n${wrap(paragraph, 80).join('\n')}\n  gradcam explain ${modelPath} picture.jpg`);
+  const look = task ? `gradcam serve -m ${modelPath}` : `gradcam explain ${modelPath} picture.jpg`;
+  console.log(`\n${wrap(paragraph, 80).join('\n')}\n  ${look}`);
 }

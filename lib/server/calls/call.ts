@@ -9,6 +9,8 @@ import type { Tensor } from '../../tensor/tensor.js';
 import type { CheckedServerOptions } from '../configuration/options.js';
 import type { ModelRegistry } from '../models/registry.js';
 import type { ExplainChoice, ServedModel } from '../models/served-model.js';
+import type { AskedImage, ChosenTargets } from '../targets/choice.js';
+import { chooseTargets } from '../targets/choose-targets.js';
 import type { DrawingTask } from '../workers/tasks.js';
 import type { ClientPicture, Workers } from '../workers/workers.js';
 import type { AdmissionGate, Ticket } from './admission.js';
@@ -68,6 +70,12 @@ export interface Call {
   writeJson(answer: unknown): Promise<Buffer>;
   explain(input: Tensor | readonly Tensor[], choice: ExplainChoice): Promise<Explanation>;
   predict(input: Tensor | readonly Tensor[], given: ModelArguments | undefined): Promise<ModelOutput>;
+  /** What to explain of each image, as it is asked for. */
+  choose(
+    input: readonly Tensor[],
+    images: readonly AskedImage[],
+    given: ModelArguments | undefined,
+  ): Promise<ChosenTargets[]>;
   /** Runs a stage and takes its time. */
   stage<T>(name: 'preprocess' | 'postprocess', work: () => Promise<T> | T): Promise<T>;
   /** Milliseconds since the request came. */
@@ -228,9 +236,13 @@ export class CallRunner {
       const took = performance.now() - started;
       this.#metrics.stage(name, model.name, took);
       if (name === 'preprocess') this.#metrics.compute('compute_input', labels, took);
-      if (name === 'predict') this.#metrics.compute('compute_infer', labels, took);
       if (name === 'postprocess') this.#metrics.compute('compute_output', labels, took);
       return result;
+    };
+    const predict: Call['predict'] = async (input, given) => {
+      const { outputs, timings } = await timed('predict', () => model.predict(input, given, signal));
+      this.#metrics.timings(labels, timings);
+      return outputs;
     };
     return await work({
       model,
@@ -251,7 +263,20 @@ export class CallRunner {
         trace.explained(explanation.timings, explanation.batchSize);
         return explanation;
       },
-      predict: (input, given) => timed('predict', () => model.predict(input, given, signal)),
+      predict,
+      choose: (input, images, given) =>
+        chooseTargets(
+          {
+            sidecar: model.sidecar,
+            task: model.task,
+            predict,
+            reserve: ticket.reserve,
+            embed: (texts) => timed('predict', () => model.embed(texts, signal)),
+          },
+          input,
+          images,
+          given,
+        ),
       stage: timed,
       get elapsed() {
         return asker.elapsed;

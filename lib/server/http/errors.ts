@@ -25,6 +25,7 @@ const statusOfCode: Readonly<Record<string, number>> = {
   ERR_TOO_LARGE: 422,
   ERR_CLASS_OUT_OF_RANGE: 400,
   ERR_NO_DETECTION: 400,
+  ERR_PROMPT_TOO_LONG: 400,
   ERR_TARGET_COUNT: 400,
   ERR_IMAGE_LOAD: 400,
   ERR_OUTPUT_SHAPE: 400,

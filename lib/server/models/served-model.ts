@@ -1,15 +1,18 @@
+import type { CAMOptions } from '../../cam/base-cam.js';
 import type { ExplainOptions } from '../../cam/explain-arguments.js';
 import type { Explanation } from '../../cam/explanation.js';
-import type { MethodName } from '../../cam/methods/registry.js';
+import { createCam, type MethodName, type MethodOptions } from '../../cam/methods/registry.js';
+import { imageMethod, isClip } from '../../clip/archive.js';
+import { ClipExplainer } from '../../clip/explainer.js';
 import { GradCamError } from '../../errors/errors.js';
 import { defaultMaxBatch, Explainer } from '../../explainer/explainer.js';
+import { type Prediction, Predictor } from '../../explainer/predictor.js';
 import type { LoadImageOptions } from '../../image/options.js';
 import type { ModelArguments } from '../../model/arguments.js';
 import { type Device, loadModel } from '../../model/load-model.js';
 import { type Inspection, Model } from '../../model/model.js';
 import type { ModelOutput } from '../../model/output.js';
 import type { TargetLayer } from '../../model/target-layers.js';
-import { findClass } from '../../sidecar/labels.js';
 import {
   explainedPart,
   imageOptions,
@@ -19,6 +22,9 @@ import {
 } from '../../sidecar/sidecar.js';
 import { type DType, Tensor } from '../../tensor/tensor.js';
 import type { ModelDefinition } from '../configuration/options.js';
+import type { EmbeddedTexts, ServedTask } from '../targets/choice.js';
+import { chooseTargets } from '../targets/choose-targets.js';
+import { inputFrame } from '../targets/picture-frame.js';
 
 /** Reshape transforms that have a name: all that a request may ask for. */
 export const reshapeNames = ['tokens', 'nhwc', 'featurePyramid', 'none'] as const;
@@ -27,6 +33,8 @@ export type ReshapeName = (typeof reshapeNames)[number];
 /** How a request wants its images explained; what is left out is the model's default. */
 export interface ExplainChoice {
   readonly method?: MethodName | undefined;
+  /** Of the method, checked. */
+  readonly options?: MethodOptions | undefined;
   readonly layers?: readonly string[] | undefined;
   /** 'none' where the sidecar has one that is not wanted. */
   readonly reshape?: ReshapeName | undefined;
@@ -65,7 +73,7 @@ function describeOutput(output: ModelOutput, path: readonly string[] = []): Outp
   return Object.entries(output).flatMap(([key, inner]) => describeOutput(inner, [...path, key]));
 }
 
-// Each choice of method and layers batches by itself. An Explainer holds no memory, but addresses must not add up.
+// Each choice of method, its options and layers batches by itself. An Explainer holds no memory, but addresses must not add up.
 const mostExplainers = 64;
 
 /** One loaded model: its explainers, and who uses it. It goes away when the last user has left. */
@@ -78,9 +86,12 @@ export class ServedModel {
   readonly definition: ModelDefinition;
   readonly maxBatch: number;
   readonly #explainerOptions: { maxBatch: number; maxDelayMs: number; maxQueue: number };
+  /** Null of a model that has no encoders of images and texts. */
+  readonly #clip: ClipExplainer | null;
+  readonly #predictor: Predictor;
   readonly #explainers = new Map<string, Explainer>();
-  /** Of predictions, and of explainers that are gone. */
-  readonly #computed = { batches: 0, images: 0 };
+  /** Of explainers that are gone. */
+  readonly #retired = { batches: 0, images: 0 };
   #outputs: readonly OutputDescription[] | null = null;
   #inspection: Promise<Inspection | null> | undefined;
   #users = 0;
@@ -105,6 +116,8 @@ export class ServedModel {
       maxDelayMs: definition.maxDelayMs ?? defaults.maxDelayMs,
       maxQueue: defaults.maxPending,
     };
+    this.#clip = isClip(model) ? new ClipExplainer({ model }) : null;
+    this.#predictor = new Predictor(model, this.#explainerOptions);
   }
 
   static async load(
@@ -120,13 +133,31 @@ export class ServedModel {
     return new ServedModel(name, version, definition, model, sidecar, defaults);
   }
 
+  /** Which of the model's methods is explained. */
+  get #modelMethod(): string {
+    return this.task === 'clip' ? imageMethod : 'forward';
+  }
+
   /** Images that can be handed over together. */
   get largestPart(): number {
-    return this.model.takesImageList || Model.runsImagesAlone(this.model, 'forward') ? 1 : this.maxBatch;
+    return this.model.takesImageList || Model.runsImagesAlone(this.model, this.#modelMethod)
+      ? 1
+      : this.maxBatch;
+  }
+
+  /** What the model does, and so what of it is explained. */
+  get task(): ServedTask {
+    return this.sidecar?.task ?? (this.#clip ? 'clip' : 'classification');
   }
 
   get defaultMethod(): MethodName {
-    return this.definition.method ?? 'gradcam';
+    return this.definition.method ?? (this.task === 'clip' ? this.#clip?.method : undefined) ?? 'gradcam';
+  }
+
+  /** The embeddings of texts by a CLIP, those used last kept. */
+  async embed(texts: readonly string[], signal: AbortSignal): Promise<EmbeddedTexts> {
+    if (!this.#clip) throw new GradCamError('ERR_UNSUPPORTED', `The model ${this.name} is no CLIP.`);
+    return await this.#clip.embed(texts, signal);
   }
 
   /** How long an image waits for a fuller batch. */
@@ -136,26 +167,21 @@ export class ServedModel {
 
   /** The layers when a request names none; undefined where the library chooses. */
   get defaultLayers(): TargetLayer | readonly TargetLayer[] | undefined {
-    return this.definition.layer ?? this.sidecar?.layer;
+    return (
+      this.definition.layer ?? this.sidecar?.layer ?? (this.task === 'clip' ? this.#clip?.layer : undefined)
+    );
   }
 
   /** How pictures become inputs. */
   get preparation(): LoadImageOptions {
-    return this.sidecar ? imageOptions(this.sidecar) : {};
+    return this.sidecar ? imageOptions(this.sidecar) : (this.#clip?.imageOptions ?? {});
   }
 
   /** `[C, H, W]` of what {@link preparation} makes; without a sidecar that is ImageNet's. */
   get inputShape(): readonly [number, number, number] {
+    if (!this.sidecar && this.#clip) return this.#clip.inputShape;
     const { channels = 3, height = 224, width = 224 } = this.sidecar?.input ?? {};
     return [channels, height, width];
-  }
-
-  /**
-   * The class that a client means by an index or a label.
-   * @throws {GradCamError} `ERR_UNKNOWN_LABEL`
-   */
-  findClass(query: string | number): number {
-    return typeof query === 'number' ? query : findClass(this.sidecar?.labels, query);
   }
 
   /**
@@ -170,7 +196,7 @@ export class ServedModel {
   async #inspect(): Promise<Inspection | null> {
     using zeros = this.#zeros();
     try {
-      return await this.model.inspect(zeros);
+      return await this.model.inspect(zeros, { modelMethod: this.#modelMethod });
     } catch (error) {
       if ((error as { code?: string }).code === 'ERR_OUT_OF_MEMORY') this.#inspection = undefined;
       return null;
@@ -183,7 +209,12 @@ export class ServedModel {
     for (const images of new Set([1, this.largestPart])) {
       const shape = [images, ...this.inputShape];
       try {
-        await this.model.warmUp({ shape, ...(targetLayers === undefined ? {} : { targetLayers }), signal });
+        await this.model.warmUp({
+          shape,
+          modelMethod: this.#modelMethod,
+          ...(targetLayers === undefined ? {} : { targetLayers }),
+          signal,
+        });
       } catch (error) {
         // The first batch may find out that the model takes one image only.
         if (images <= this.largestPart) throw error;
@@ -191,18 +222,37 @@ export class ServedModel {
     }
   }
 
-  /** Explains zeros as a request would that chooses nothing, so that what does not fit together shows. */
+  /** Explains zeros as a request would that chooses nothing, so that what does not fit together shows. It waits for no batch. */
   async tryOut(signal: AbortSignal): Promise<void> {
     using input = this.#zeros();
     // A class, since which side of one output zeros are on may not be told.
+    const wishes = {
+      classification: { classes: [0] },
+      clip: { texts: ['a photo'] },
+      segmentation: {},
+      detection: {},
+    };
+    const source = {
+      sidecar: this.sidecar,
+      task: this.task,
+      embed: (texts: readonly string[]) => this.embed(texts, signal),
+      predict: async (tensors: readonly Tensor[]) => {
+        const output = await this.model.forward(tensors, { signal });
+        this.#outputs = describeOutput(output);
+        return output;
+      },
+      reserve: () => {},
+    };
+    const asking = [{ wish: wishes[this.task], frame: inputFrame }];
     try {
-      using explanation = await this.explain(input, { targets: 0 }, signal);
-      this.#outputs = describeOutput(explanation.outputs);
-    } finally {
-      // Nobody asked for it.
-      const { batches, images } = this.totals;
-      this.#computed.batches -= batches;
-      this.#computed.images -= images;
+      const [chosen] = await chooseTargets(source, [input], asking, undefined);
+      const method = this.defaultMethod;
+      const cam = createCam(await this.#camOptions({}, method), { method });
+      using explanation = await cam.explain(input, { targets: [chosen?.targets ?? []], signal });
+      this.#outputs ??= describeOutput(explanation.outputs);
+    } catch (error) {
+      // In zeros there is nothing to detect.
+      if ((error as { code?: string }).code !== 'ERR_NO_DETECTION') throw error;
     }
   }
 
@@ -232,38 +282,51 @@ export class ServedModel {
     signal: AbortSignal,
   ): Promise<Explanation> {
     const { targets, arguments: given, upsample, augSmooth, eigenSmooth } = choice;
-    return await this.#explainer(choice).explain(input, {
+    const { method = this.defaultMethod } = choice;
+    // As CLIP's maps are enlarged by those who wrote of them.
+    const smooth = this.task === 'clip' && method !== 'legrad' && upsample !== false;
+    const enlarged = smooth ? 'bicubic' : upsample;
+    const explainer = await this.#explainer(choice);
+    return await explainer.explain(input, {
       ...(targets === undefined ? {} : { targets }),
       ...(given === undefined ? {} : { arguments: given }),
-      ...(upsample === undefined ? {} : { upsample }),
+      ...(enlarged === undefined ? {} : { upsample: enlarged }),
       ...(augSmooth === undefined ? {} : { augSmooth }),
       ...(eigenSmooth === undefined ? {} : { eigenSmooth }),
       signal,
     });
   }
 
+  /** As `Model.forward`, in batches with whatever else is predicted of this model. */
   async predict(
     input: Tensor | readonly Tensor[],
     given: ModelArguments | undefined,
     signal: AbortSignal,
-  ): Promise<ModelOutput> {
-    const output = await this.model.forward(input, {
-      ...(given === undefined ? {} : { arguments: given }),
-      signal,
-    });
-    const [first] = [input].flat() as readonly Tensor[];
-    this.#computed.batches++;
-    this.#computed.images += first?.shape[0] ?? 1;
-    return output;
+  ): Promise<Prediction> {
+    return await this.#predictor.predict([input].flat(), given, signal);
   }
 
-  #explainer(choice: ExplainChoice): Explainer {
-    const { method = this.defaultMethod, layers: layer = this.definition.layer, reshape } = choice;
-    const part = explainedPart(this.sidecar, { layer, reshape });
-    const key = JSON.stringify([method, part]);
+  /** What the CAM of a choice is made with. */
+  async #camOptions({ layers, reshape }: ExplainChoice, method: MethodName): Promise<CAMOptions> {
+    const part = explainedPart(this.sidecar, { layer: layers ?? this.definition.layer, reshape });
+    if (this.task !== 'clip' || !this.#clip) return { model: this.model, ...part };
+    const { targetLayers, reshapeTransform } = part;
+    return await this.#clip.camOptions(method, {
+      ...(targetLayers === undefined ? {} : { targetLayers }),
+      ...(reshapeTransform === undefined ? {} : { reshapeTransform }),
+    });
+  }
+
+  async #explainer(choice: ExplainChoice): Promise<Explainer> {
+    const { method = this.defaultMethod, layers, reshape } = choice;
+    const options = Object.fromEntries(Object.entries(choice.options ?? {}).sort());
+    const key = JSON.stringify([method, options, layers, reshape]);
     const known = this.#explainers.get(key);
     if (known) return known;
-    const explainer = new Explainer({ model: this.model, method, ...part, ...this.#explainerOptions });
+    const common = await this.#camOptions(choice, method);
+    const explainer = new Explainer({ ...common, method, options, ...this.#explainerOptions });
+    const meanwhile = this.#explainers.get(key);
+    if (meanwhile) return meanwhile;
     if (this.#explainers.size >= mostExplainers) this.#retireIdle();
     this.#explainers.set(key, explainer);
     return explainer;
@@ -275,16 +338,16 @@ export class ServedModel {
       const { waiting, running, batches, images } = explainer.stats;
       if (waiting > 0 || running > 0) continue;
       this.#explainers.delete(key);
-      this.#computed.batches += batches;
-      this.#computed.images += images;
+      this.#retired.batches += batches;
+      this.#retired.images += images;
       return;
     }
   }
 
   get totals(): BatchTotals {
-    const totals = { ...this.#computed };
-    for (const explainer of this.#explainers.values()) {
-      const { batches, images } = explainer.stats;
+    const totals = { ...this.#retired };
+    for (const { stats } of [this.#predictor, ...this.#explainers.values()]) {
+      const { batches, images } = stats;
       totals.batches += batches;
       totals.images += images;
     }

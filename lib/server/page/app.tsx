@@ -1,13 +1,22 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { type ColormapName, colormapNames, lowestValue } from '../../visualization/colours/colormaps.js';
+import { BoxPicker } from './box-picker.js';
 import { ClassPicker } from './class-picker.js';
 import { saveJson } from './downloads.js';
 import { DropZone } from './drop-zone.js';
-import { describeModel, listModels, type ModelDescription, ServerError, setToken } from './explain-client.js';
+import {
+  describeModel,
+  listModels,
+  type ModelDescription,
+  ServerError,
+  setToken,
+  type Wanted,
+} from './explain-client.js';
 import { LayerTree } from './layer-tree.js';
 import { MethodPicker } from './method-picker.js';
 import { RequestFacts } from './request-facts.js';
 import { ResultCard } from './result-card.js';
+import { TextPicker } from './text-picker.js';
 import { useExplanations } from './use-explanations.js';
 
 interface Picture {
@@ -22,7 +31,9 @@ export function App() {
   const [models, setModels] = useState<readonly string[]>([]);
   const [model, setModel] = useState<ModelDescription | null>(null);
   const [picture, setPicture] = useState<Picture | null>(null);
-  const [classes, setClasses] = useState<readonly number[]>([]);
+  /** Classes, categories or ranks of boxes, as the model's task is. */
+  const [chosen, setChosen] = useState<readonly number[]>([]);
+  const [texts, setTexts] = useState<readonly string[]>([]);
   const [layers, setLayers] = useState<readonly string[]>([]);
   const [methods, setMethods] = useState<readonly string[]>([]);
   const [opacity, setOpacity] = useState(0.55);
@@ -39,7 +50,8 @@ export function App() {
       setModel(description);
       setMethods([description.method]);
       setLayers([]);
-      setClasses([]);
+      setChosen([]);
+      setTexts([]);
       setProblem(null);
     } catch (error) {
       if (turn === choices.current.model) setProblem(error);
@@ -65,7 +77,7 @@ export function App() {
       const bitmap = await createImageBitmap(file);
       if (turn !== choices.current.picture) return;
       setPicture({ file, bitmap });
-      setClasses([]);
+      setChosen([]);
       setProblem(null);
     } catch {
       if (turn === choices.current.picture) setProblem(new Error(`This browser cannot show ${file.name}.`));
@@ -73,17 +85,23 @@ export function App() {
   };
 
   const name = model?.name;
-  const question = useMemo(
-    () => (name !== undefined && picture ? { model: name, picture: picture.file, layers, classes } : null),
-    [name, picture, layers, classes],
-  );
+  const task = model?.task;
+  const question = useMemo(() => {
+    if (name === undefined || !picture || (task === 'clip' && texts.length === 0)) return null;
+    const wanted: Wanted =
+      task === 'clip'
+        ? texts.map((text) => ['text', text] as const)
+        : chosen.map((each) => [task === 'detection' ? 'box' : 'class', String(each)] as const);
+    return { model: name, picture: picture.file, layers, wanted };
+  }, [name, task, picture, layers, chosen, texts]);
   const answers = useExplanations(question, methods);
   const shown = methods.flatMap((method) => {
     const explained = answers.get(method);
     return explained ? [{ method, ...explained }] : [];
   });
   const latest = shown.find(({ answer }) => answer !== null)?.answer ?? null;
-  const chosenClasses = classes.length > 0 ? classes : (latest?.explained.map((each) => each.class) ?? []);
+  const explained = latest?.explained.map((each) => each.rank ?? each.class) ?? [];
+  const shownTargets = task === 'clip' || chosen.length === 0 ? explained : chosen;
   const failure = problem ?? shown.find(({ error }) => error !== null)?.error ?? null;
   const waiting = question !== null && methods.some((method) => answers.get(method)?.stale !== false);
   const fileName = picture?.file.name.replace(/\.[^.]+$/, '') ?? 'image';
@@ -111,15 +129,15 @@ export function App() {
           {failure !== null && <Problem error={failure} onToken={() => void start()} />}
           {picture && latest ? (
             <div
-              class={`results ${shown.length * chosenClasses.length > 1 ? 'several' : ''}`}
-              style={{ '--columns': Math.min(chosenClasses.length, 4) }}
-              data-by-class={shown.length > 1 && chosenClasses.length > 1}
+              class={`results ${shown.length * shownTargets.length > 1 ? 'several' : ''}`}
+              style={{ '--columns': Math.min(shownTargets.length, 4) }}
+              data-by-class={shown.length > 1 && shownTargets.length > 1}
               aria-live="polite"
             >
               {shown.flatMap(({ answer, stale }) =>
                 (answer?.explained ?? []).map((explained) => (
                   <ResultCard
-                    key={`${answer?.method} ${explained.class}`}
+                    key={`${answer?.method} ${explained.rank ?? explained.class}`}
                     picture={picture.bitmap}
                     answer={answer as NonNullable<typeof answer>}
                     explained={explained}
@@ -127,6 +145,8 @@ export function App() {
                     opacity={opacity}
                     colormap={colormap}
                     fileName={fileName}
+                    ranks={shownTargets}
+                    onRanks={setChosen}
                   />
                 )),
               )}
@@ -182,12 +202,18 @@ export function App() {
         </section>
         {model && (
           <aside aria-label="What to explain">
-            {latest && (
+            {task === 'clip' && <TextPicker texts={texts} onChange={setTexts} />}
+            {latest?.boxes && <BoxPicker answer={latest} chosen={shownTargets} onChange={setChosen} />}
+            {latest && (task === 'classification' || task === 'segmentation') && (
               <ClassPicker
-                top={latest.top}
+                title={task === 'segmentation' ? 'Categories' : 'Classes'}
+                top={
+                  latest.categories?.map(({ share, ...each }) => ({ ...each, probability: share })) ??
+                  latest.top
+                }
                 labels={model.labels}
-                chosen={chosenClasses}
-                onChange={setClasses}
+                chosen={shownTargets}
+                onChange={setChosen}
               />
             )}
             <MethodPicker methods={model.methods} chosen={methods} onChange={setMethods} />

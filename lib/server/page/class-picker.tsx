@@ -17,6 +17,8 @@ function findClass(labels: readonly string[] | null, text: string): number {
 }
 
 interface ClassPickerProps {
+  readonly title: string;
+  /** The likeliest classes with their probabilities, or the categories that are there with their shares. */
   readonly top: readonly ClassReport[];
   readonly labels: readonly string[] | null;
   readonly chosen: readonly number[];
@@ -24,7 +26,7 @@ interface ClassPickerProps {
 }
 
 /** The likeliest classes with their probabilities, and any other by name. */
-export function ClassPicker({ top, labels, chosen, onChange }: ClassPickerProps) {
+export function ClassPicker({ title, top, labels, chosen, onChange }: ClassPickerProps) {
   const [search, setSearch] = useState('');
   const others = chosen.filter((index) => !top.some((each) => each.class === index));
   const rows = [
@@ -42,7 +44,7 @@ export function ClassPicker({ top, labels, chosen, onChange }: ClassPickerProps)
   };
   return (
     <fieldset class="classes">
-      <legend>Classes</legend>
+      <legend>{title}</legend>
       {rows.map(({ class: index, label, probability }) => (
         <label key={index} class="class-row">
           <input type="checkbox" checked={chosen.includes(index)} onChange={() => toggle(index)} />

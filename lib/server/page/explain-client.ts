@@ -6,6 +6,10 @@ export type { Answer, ModelDescription };
 export type LayerDescription = ModelDescription['layers'][number];
 export type ClassReport = Answer['top'][number];
 export type ExplainedClass = Answer['explained'][number];
+export type FoundBox = NonNullable<Answer['boxes']>[number];
+
+/** What is asked for of a picture, as the query says it: `class`, `box` or `text`, and which. */
+export type Wanted = readonly (readonly ['class' | 'box' | 'text', string])[];
 
 /** The server refused; 401 means that it wants a token. */
 export class ServerError extends Error {
@@ -44,12 +48,12 @@ export async function describeModel(name: string): Promise<ModelDescription> {
 export async function explain(
   model: string,
   picture: Blob,
-  wish: { readonly method: string; readonly layers: readonly string[]; readonly classes: readonly number[] },
+  wish: { readonly method: string; readonly layers: readonly string[]; readonly wanted: Wanted },
   signal: AbortSignal,
 ): Promise<Answer> {
   const query = new URLSearchParams({ format: 'json', method: wish.method });
   for (const layer of wish.layers) query.append('layer', layer);
-  for (const each of wish.classes) query.append('class', String(each));
+  for (const [name, each] of wish.wanted) query.append(name, each);
   return await ask<Answer>(`explain/${encodeURIComponent(model)}?${query}`, {
     method: 'POST',
     body: picture,

@@ -1,13 +1,13 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { type Answer, explain } from './explain-client.js';
+import { type Answer, explain, type Wanted } from './explain-client.js';
 
 /** What is to be explained; a change of it makes all answers out of date. */
 export interface Question {
   readonly model: string;
   readonly picture: Blob;
   readonly layers: readonly string[];
-  /** Empty: the class that the model predicts. */
-  readonly classes: readonly number[];
+  /** Empty: what the model is surest of. */
+  readonly wanted: Wanted;
 }
 
 export interface Explained {

@@ -42,8 +42,9 @@ struct ModelState {
   std::shared_ptr<const Plan> attentionPlan(const std::string& method);
 
   // The method's inputs on the model's device, floating-point ones in the model's type, with the arguments as
-  // its parameters want them. Throws ERR_MODEL_ARGUMENTS, ERR_INPUT_SHAPE and, for a value of the first that
-  // is not finite, ERR_INPUT_NOT_FINITE.
+  // its parameters want them; an input in several parts as prepareBatches() has it. Throws
+  // ERR_MODEL_ARGUMENTS, ERR_INPUT_SHAPE and, for a value of the first that is not finite,
+  // ERR_INPUT_NOT_FINITE.
   ModelInputs prepareInputs(const std::string& method, const GivenInputs& inputs) const;
   // The same, where the parts of each input become one batch. Throws ERR_INPUT_SHAPE where they do not fit.
   // With `finite`, a model on a GPU leaves there whether the first input is finite, for checkInputFinite()

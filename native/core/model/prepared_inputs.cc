@@ -33,6 +33,10 @@ void ModelState::checkDefaults() const {
 }
 
 ModelInputs ModelState::prepareInputs(const std::string& method, const GivenInputs& inputs) const {
+  // The parts of a batch are those of several callers, whose images have one size.
+  const bool inParts = std::any_of(inputs.tensors.begin(), inputs.tensors.end(),
+                                   [](const auto& parts) { return parts.size() > 1; });
+  if (inParts) return prepareBatches(method, inputs);
   ModelInputs prepared{{}, prepareArguments(method, inputs.arguments)};
   for (const auto& parts : inputs.tensors) {
     for (const TensorHandle& input : parts)

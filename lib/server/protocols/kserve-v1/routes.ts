@@ -1,17 +1,21 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { rankClasses } from '../../../cam/explanation-report.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { Tensor } from '../../../tensor/tensor.js';
 import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
+import { type ChosenTargets, checkWish, countMaps, type TargetWish } from '../../targets/choice.js';
+import { targetsOf } from '../../targets/choose-targets.js';
+import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
+import { reportTargets } from '../../targets/report.js';
 import { AnswerNumbers } from '../../workers/answer-json.js';
 import { isPackedNumbers, type PackedNumbers } from '../../workers/packed-numbers.js';
 import type { Workers } from '../../workers/workers.js';
 import { readInferenceBodies } from '../inference-body.js';
 import { memoryOf } from '../map-memory.js';
+import { optionsSchema, readMethodChoice } from '../method-options.js';
 import {
   argumentsSchema,
   classReportSchema,
@@ -31,6 +35,16 @@ import {
   scoresReport,
   unchecked,
 } from '../schemas.js';
+import {
+  boxSchema,
+  cornersSchema,
+  explainedSchema,
+  foundReport,
+  reportExplained,
+  reportFound,
+  taskSchema,
+  textsSchema,
+} from '../target-schemas.js';
 
 // KServe's first protocol. Its :explain has no standard body: ours takes the options beside `instances`, and a class
 // of its own for each instance.
@@ -41,6 +55,7 @@ const tensor = nestedNumbers.meta({
   description: 'Nested numbers [C, H, W], as the model takes them',
 });
 const classes = z.union([classSchema, z.array(classSchema).min(1).max(100)]);
+const boxes = z.union([boxSchema, z.array(cornersSchema).min(1).max(100)]);
 const instanceSchema = z.union([
   z
     .strictObject({
@@ -49,6 +64,8 @@ const instanceSchema = z.union([
       image_bytes: z.strictObject({ b64: base64 }).optional(),
       data: base64.optional().describe("As b64: TorchServe's name"),
       class: classes.optional().describe('For this instance; several are explained from one forward'),
+      box: boxes.optional().describe('For this instance, of a detector'),
+      texts: textsSchema.optional().describe('For this instance, of a CLIP'),
     })
     .meta({ id: 'Instance' }),
   tensor,
@@ -65,9 +82,21 @@ const explainBody = z
   .strictObject({
     ...common,
     class: classes.optional().describe('For all instances that have none of their own'),
+    box: boxes
+      .optional()
+      .describe('Instead, of a detector: a box that it finds, or several by their corners'),
+    texts: textsSchema.optional(),
+    top: z
+      .number()
+      .int()
+      .min(1)
+      .max(20)
+      .optional()
+      .describe('Instead: so many of what the model is surest of'),
     layer: z.union([layerSchema, z.array(layerSchema).min(1).max(100)]).optional(),
     reshape: reshapeSchema.optional(),
     method: methodSchema.optional(),
+    options: optionsSchema.optional(),
     upsample: z
       .boolean()
       .optional()
@@ -87,10 +116,10 @@ const explanationSchema = z.object({
   layers: z.array(layerReportSchema),
   ...scoresReport,
   top: z.array(classReportSchema),
+  task: taskSchema,
+  ...foundReport,
   maps: z.array(
-    classReportSchema.extend({
-      score: z.number(),
-      has_positive_evidence: z.boolean(),
+    explainedSchema.extend({
       shape: z.array(z.number().int()),
       heatmap: unchecked('Nested numbers, or base64 of float32, 0 to 1').optional(),
     }),
@@ -158,7 +187,8 @@ export async function kserveV1(
         call.setMaps(instances.length);
         reserveInputs(call, instances);
         const predictions = await call.each(instances, async (instance, index) => {
-          using input = await readInstance(call, instance, index);
+          const { tensor } = await readInstance(call, instance, index);
+          using input = tensor;
           return plainOutput(call, await call.predict(input, given));
         });
         return await call.stage('postprocess', () => call.writeJson({ predictions }));
@@ -182,9 +212,11 @@ export async function kserveV1(
       const { body } = request;
       const answer = await calls.run(request, reply, body.deadline_ms, async (call) => {
         reserveInputs(call, body.instances);
-        reserveMaps(call, body);
-        const explanations = await call.each(body.instances, (instance, index) =>
-          explainInstance(call, body, instance, index),
+        const wishes = body.instances.map((instance) => wishOf(body, instance));
+        for (const wish of wishes) checkWish(wish, call.model.task);
+        reserveMaps(call, body, wishes);
+        const explanations = await call.each(wishes, (wish, index) =>
+          explainInstance(call, body, wish, index),
         );
         return await call.stage('postprocess', () => call.writeJson({ explanations }));
       });
@@ -200,11 +232,6 @@ function fieldsOf(instance: Instance): Exclude<Instance, PackedNumbers> {
   return isPackedNumbers(instance) ? { tensor: instance } : instance;
 }
 
-function classesOf(body: ExplainBody, instance: Instance): readonly (string | number)[] | undefined {
-  const asked = fieldsOf(instance).class ?? body.class;
-  return asked === undefined || Array.isArray(asked) ? asked : [asked];
-}
-
 /** Of what the model will see: the numbers that were sent, or pictures as they are prepared. */
 function inputShapeOf(call: Call, instance: Instance): readonly number[] {
   return fieldsOf(instance).tensor?.shape ?? call.model.inputShape;
@@ -217,21 +244,25 @@ function reserveInputs(call: Call, instances: readonly Instance[]): void {
   call.reserve(4 * values, `${instances.length} instances`);
 }
 
-function reserveMaps(call: Call, body: ExplainBody): void {
+function reserveMaps(call: Call, body: ExplainBody, wishes: readonly TargetWish[]): void {
   let maps = 0;
   let values = 0;
-  for (const instance of body.instances) {
-    const own = classesOf(body, instance)?.length ?? 1;
+  for (const [index, wish] of wishes.entries()) {
+    const own = countMaps(wish);
     maps += own;
-    values += own * product(inputShapeOf(call, instance).slice(1));
+    values += own * product(inputShapeOf(call, body.instances[index] as Instance).slice(1));
   }
   call.setMaps(maps);
   // Maps of the layer's size are known, and counted, when they are there.
   if (body.upsample !== false) call.reserve(memoryOf(values, body.heatmap), `${maps} maps`);
 }
 
-/** `[1, C, H, W]` from nested numbers or from a picture. */
-async function readInstance(call: Call, instance: Instance, index: number): Promise<Tensor> {
+/** `[1, C, H, W]` from nested numbers or from a picture, and where it lies in that. */
+async function readInstance(
+  call: Call,
+  instance: Instance,
+  index: number,
+): Promise<{ tensor: Tensor; frame: PictureFrame }> {
   return await call.stage('preprocess', async () => {
     const { tensor, b64, image_bytes, data } = fieldsOf(instance);
     const picture = b64 ?? image_bytes?.b64 ?? data;
@@ -239,33 +270,55 @@ async function readInstance(call: Call, instance: Instance, index: number): Prom
       throw invalidRequest(
         `instances[${index}] needs nested numbers, or one of tensor, b64, image_bytes and data.`,
       );
-    if (picture !== undefined) return (await call.decode(Buffer.from(picture, 'base64'))).tensor;
+    if (picture !== undefined) {
+      const image = await call.decode(Buffer.from(picture, 'base64'));
+      return { tensor: image.tensor, frame: frameOf(image.geometry) };
+    }
     const { values, shape } = tensor as PackedNumbers;
-    return Tensor.from(values, [1, ...shape]);
+    return { tensor: Tensor.from(values, [1, ...shape]), frame: inputFrame };
   });
+}
+
+/** What is wanted of an instance: its own, else what is wanted of all. */
+function wishOf(body: ExplainBody, instance: Instance): TargetWish {
+  const own = fieldsOf(instance);
+  const hasOwn = own.class !== undefined || own.box !== undefined || own.texts !== undefined;
+  const { class: asked, box, top, texts } = hasOwn ? { ...own, top: undefined } : body;
+  return {
+    classes: asked === undefined || Array.isArray(asked) ? asked : [asked],
+    boxes: box === undefined ? undefined : isSeveral(box) ? box : [box],
+    top,
+    texts,
+  };
+}
+
+function isSeveral(box: NonNullable<ExplainBody['box']>): box is [number, number, number, number][] {
+  return Array.isArray(box) && Array.isArray(box[0]);
 }
 
 async function explainInstance(
   call: Call,
   body: ExplainBody,
-  instance: Instance,
+  wish: TargetWish,
   index: number,
 ): Promise<ExplanationAnswer> {
-  const wanted = classesOf(body, instance);
   const { model } = call;
-  using input = await readInstance(call, instance, index);
+  const method = readMethodChoice(body.method ?? model.defaultMethod, body.options);
+  const { tensor, frame } = await readInstance(call, body.instances[index] as Instance, index);
+  using input = tensor;
+  const [chosen] = (await call.choose([input], [{ wish, frame }], body.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
-    method: body.method,
+    ...method,
     layers: typeof body.layer === 'string' ? [body.layer] : body.layer,
     reshape: body.reshape,
     arguments: body.arguments,
     upsample: body.upsample,
-    targets: wanted === undefined ? undefined : [wanted.map((each) => model.findClass(each))],
+    targets: targetsOf([chosen]),
     augSmooth: body.aug_smooth,
     eigenSmooth: body.eigen_smooth,
   });
   return await call.stage('postprocess', () => {
-    const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
+    const { scores, note, top, explained } = reportTargets(explanation, chosen, model.sidecar);
     const values = explanation.heatmaps.toTypedArray() as Float32Array;
     const shape = explanation.heatmaps.shape.slice(1);
     const size = product(shape);
@@ -274,13 +327,13 @@ async function explainInstance(
     return {
       method: body.method ?? model.defaultMethod,
       layers: explanation.layers.map(reportLayer),
+      task: model.task,
       scores,
       note,
+      ...reportFound(chosen),
       top: top.map(reportClass),
       maps: explained.map((each, position) => ({
-        ...reportClass(each),
-        score: each.score,
-        has_positive_evidence: each.hasPositiveEvidence,
+        ...reportExplained(each),
         shape,
         ...heatmapAs(body.heatmap, values.subarray(position * size, (position + 1) * size), shape),
       })),

@@ -1,6 +1,5 @@
 import type { z } from 'zod';
 import type { ServedModel } from '../../models/served-model.js';
-import { outputNames } from './infer.js';
 import type { modelConfig, modelMetadata, tensorMetadata } from './schemas.js';
 import { datatypeOf } from './tensors.js';
 
@@ -22,25 +21,26 @@ const platform = 'pytorch_torchscript';
 
 /** -1 stands for any size: the first dimension is the images', or the maps'. */
 function describeTensors(served: ServedModel): { inputs: Described[]; outputs: Described[] } {
-  const { sidecar, outputs } = served;
-  const [channels, height, width] = sidecar ? served.inputShape : [-1, -1, -1];
+  const { sidecar, outputs, task } = served;
+  const [channels, height, width] = sidecar || task === 'clip' ? served.inputShape : [-1, -1, -1];
   const shapes = {
     heatmap: { datatype: 'FP32', shape: [-1, height, width] },
     scores: { datatype: 'FP32', shape: [-1] },
     classes: { datatype: 'INT64', shape: [-1] },
     images: { datatype: 'INT64', shape: [-1] },
+    ...(task === 'detection' ? { boxes: { datatype: 'FP32', shape: [-1, 4] } } : {}),
+    ...(task === 'clip' ? { similarities: { datatype: 'FP32', shape: [-1] } } : {}),
   };
+  // Of a detector it is the boxes'.
+  const isAnySize = (length: number) => length === 1 || served.model.takesImageList;
   const own = outputs?.map(({ path, dtype, shape }) => ({
     name: ['output', ...path].join('.'),
     datatype: datatypeOf(dtype),
-    shape: shape.map((length, index) => (index === 0 && length === 1 ? -1 : length)),
+    shape: shape.map((length, index) => (index === 0 && isAnySize(length) ? -1 : length)),
   })) ?? [{ name: 'output', datatype: 'FP32', shape: [-1, sidecar?.labels?.length ?? -1] }];
   return {
     inputs: [{ name: 'input', datatype: 'FP32', shape: [-1, channels, height, width] }],
-    outputs: [
-      ...own,
-      ...outputNames.flatMap((name) => (name === 'output' ? [] : [{ name, ...shapes[name] }])),
-    ],
+    outputs: [...own, ...Object.entries(shapes).map(([name, shape]) => ({ name, ...shape }))],
   };
 }
 

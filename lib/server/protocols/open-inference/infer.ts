@@ -3,21 +3,31 @@ import { GradCamError } from '../../../errors/errors.js';
 import type { ModelArguments } from '../../../model/arguments.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { spellLayer } from '../../../model/target-layers.js';
+import { pathToDetections } from '../../../targets/detections.js';
 import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ExplainChoice } from '../../models/served-model.js';
+import { type ChosenTargets, countMaps, type TargetWish } from '../../targets/choice.js';
+import { targetsOf } from '../../targets/choose-targets.js';
+import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
+import { similaritiesOf } from '../../targets/report.js';
 import { memoryOf, type NumberForm } from '../map-memory.js';
+import { readMethodChoice } from '../method-options.js';
 import type { InferBody } from './schemas.js';
+import { isTargetInput, readWishes } from './target-inputs.js';
 import { joinTensors, type NamedTensor, nameTensor, type ReadInput } from './tensors.js';
 
-/** `output` is the model's own; the others are of explains, one row for each image and class. */
-export const outputNames = ['output', 'heatmap', 'scores', 'classes', 'images'] as const;
-const ofExplains: readonly string[] = outputNames.filter((name) => name !== 'output');
+/** Outputs of explains, one row for each image and target: `boxes` of detectors, `similarities` of CLIPs. */
+const ofExplains = ['heatmap', 'scores', 'classes', 'images', 'boxes', 'similarities'];
 const explainParameters = [
   'method',
+  'options',
   'layer',
   'class',
+  'box',
+  'texts',
+  'top',
   'reshape',
   'upsample',
   'aug_smooth',
@@ -52,6 +62,7 @@ interface Part {
   readonly tensors: readonly Tensor[];
   readonly images: number;
   readonly start: number;
+  readonly frame: PictureFrame;
 }
 
 /** What Triton's clients can ask of an output besides. */
@@ -80,25 +91,25 @@ export async function infer<Answer>(
   const explains =
     wanted?.some((name) => ofExplains.includes(name)) ||
     explainParameters.some((name) => asked[name] !== undefined) ||
-    body.inputs.some(({ name }) => name === 'class');
-  const { inputs, classes } = await call.stage('preprocess', () => {
+    body.inputs.some(({ name }) => isTargetInput(name));
+  const { inputs, wanted: wantedInputs } = await call.stage('preprocess', () => {
     const read = carrier.read();
     return {
-      inputs: read.filter(({ name }) => name !== 'class'),
-      classes: read.find(({ name }) => name === 'class'),
+      inputs: read.filter(({ name }) => !isTargetInput(name)),
+      wanted: read.filter(({ name }) => isTargetInput(name)),
     };
   });
   const images = countImages(inputs);
   const choice = explains ? readChoice(call, asked) : null;
-  const targets = explains ? readClasses(call, asked.class, classes, images) : undefined;
-  const maps = targets?.reduce((sum, { length }) => sum + length, 0) ?? images;
+  const wishes = explains ? readWishes(call, asked, wantedInputs, images) : [];
+  const maps = explains ? wishes.reduce((sum, wish) => sum + countMaps(wish), 0) : images;
   call.setMaps(maps);
   reserveMemory(call, body, carrier, inputs, explains ? maps : 0);
   const parts = await call.stage('preprocess', () => splitIntoParts(call, inputs, images));
   const results = await call.each(parts, async (part) => {
     try {
       return choice
-        ? await explainPart(call, part, choice, targets)
+        ? await explainPart(call, part, choice, wishes)
         : await predictPart(call, carrier, part, asked.arguments);
     } finally {
       for (const tensor of part.tensors) tensor.dispose();
@@ -148,8 +159,8 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
     return await call.each(
       first.elements,
       async (element, start) => {
-        const { tensor } = await call.decode(element);
-        return { tensors: [tensor], images: 1, start };
+        const { tensor, geometry } = await call.decode(element);
+        return { tensors: [tensor], images: 1, start, frame: frameOf(geometry) };
       },
       ({ tensors: [tensor] }) => tensor?.dispose(),
     );
@@ -166,7 +177,7 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
       const values = input.values.subarray(start * step, (start + length) * step) as TensorData;
       return Tensor.from(values, [length, ...inner]);
     });
-    parts.push({ tensors, images: length, start });
+    parts.push({ tensors, images: length, start, frame: inputFrame });
   }
   return parts;
 }
@@ -175,42 +186,13 @@ function readChoice(call: Call, asked: NonNullable<InferBody['parameters']>): Ex
   const { method, layer, reshape, upsample, aug_smooth: augSmooth, eigen_smooth: eigenSmooth } = asked;
   return {
     arguments: asked.arguments,
-    method: method ?? call.model.defaultMethod,
+    ...readMethodChoice(method ?? call.model.defaultMethod, asked.options),
     reshape,
     upsample,
     layers: layer?.split(',').map((path) => path.trim()),
     augSmooth,
     eigenSmooth,
   };
-}
-
-/** For each image its classes, from the input `class`, or from the parameter for all; undefined for those predicted. */
-function readClasses(
-  call: Call,
-  forAll: number | string | undefined,
-  input: ReadInput | undefined,
-  images: number,
-): number[][] | undefined {
-  if (input === undefined) {
-    if (forAll === undefined) return undefined;
-    const category = call.model.findClass(forAll);
-    return Array.from({ length: images }, () => [category]);
-  }
-  if (forAll !== undefined) throw invalidRequest('Give class as a parameter or as an input, not both.');
-  if (
-    'elements' in input ||
-    input.shape[0] !== images ||
-    input.shape.length > 2 ||
-    input.values.length < images
-  )
-    throw invalidRequest(`The input class needs numbers of shape [${images}] or [${images}, classes].`);
-  const perImage = input.values.length / images;
-  return Array.from({ length: images }, (_, index) =>
-    Array.from(
-      input.values.subarray(index * perImage, (index + 1) * perImage) as ArrayLike<number | bigint>,
-      Number,
-    ),
-  );
 }
 
 interface PartResult {
@@ -220,15 +202,17 @@ interface PartResult {
 
 async function explainPart(
   call: Call,
-  { tensors, images, start }: Part,
+  { tensors, images, start, frame }: Part,
   choice: ExplainChoice,
-  classes: number[][] | undefined,
+  wishes: readonly TargetWish[],
 ): Promise<PartResult> {
-  const targets = classes?.slice(start, start + images);
-  using explanation = await call.explain(tensors, { ...choice, targets });
-  const output = selectOutput(explanation.outputs, call.model.sidecar?.output);
+  const { model } = call;
+  const asking = wishes.slice(start, start + images).map((wish) => ({ wish, frame }));
+  const chosen = await call.choose(tensors, asking, choice.arguments);
+  using explanation = await call.explain(tensors, { ...choice, targets: targetsOf(chosen) });
+  const output = selectOutput(explanation.outputs, model.sidecar?.output);
   return {
-    tensors: [...nameOutputs(output), ...nameMaps(explanation, start)],
+    tensors: [...nameOutputs(call, output, start), ...nameMaps(explanation, call, chosen, start)],
     parameters: {
       method: choice.method ?? '',
       layer: explanation.layers.map(({ path, output }) => spellLayer(path, output)).join(','),
@@ -243,8 +227,21 @@ function computeTime({ timings: { plan, forward, backward, cam } }: Explanation)
   return plan + forward + backward + cam;
 }
 
-function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[] {
+function nameMaps(
+  explanation: Explanation,
+  { model }: Call,
+  chosen: readonly ChosenTargets[],
+  start: number,
+): NamedTensor[] {
+  const { heatmaps, maps } = explanation;
   const shape = [maps.length];
+  const targets = maps.map(({ imageIndex, targetIndex }) => chosen[imageIndex]?.explained?.[targetIndex]);
+  const boxes = targets.flatMap((target) => target?.box?.corners ?? []);
+  const similarities = model.task === 'clip' ? similaritiesOf(explanation, chosen) : [];
+  const ofMaps = (name: string, values: readonly number[], more: readonly number[] = []): NamedTensor[] =>
+    values.length === 0
+      ? []
+      : [{ name, shape: [...shape, ...more], datatype: 'FP32', values: Float32Array.from(values) }];
   return [
     nameTensor('heatmap', heatmaps),
     { name: 'scores', shape, datatype: 'FP32', values: Float32Array.from(maps, ({ score }) => score) },
@@ -252,7 +249,9 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
       name: 'classes',
       shape,
       datatype: 'INT64',
-      values: BigInt64Array.from(maps, ({ classIndex }) => BigInt(classIndex ?? -1)),
+      values: BigInt64Array.from(maps, ({ classIndex, targetIndex }, index) =>
+        BigInt(classIndex ?? targets[index]?.classIndex ?? (model.task === 'clip' ? targetIndex : -1)),
+      ),
     },
     {
       name: 'images',
@@ -260,17 +259,19 @@ function nameMaps({ heatmaps, maps }: Explanation, start: number): NamedTensor[]
       datatype: 'INT64',
       values: BigInt64Array.from(maps, ({ imageIndex }) => BigInt(start + imageIndex)),
     },
+    ...ofMaps('boxes', boxes, [4]),
+    ...ofMaps('similarities', similarities),
   ];
 }
 
 async function predictPart(
   call: Call,
   carrier: TensorCarrier<unknown>,
-  { tensors }: Part,
+  { tensors, start }: Part,
   given: ModelArguments | undefined,
 ): Promise<PartResult> {
   const output = await call.predict(tensors, given);
-  const named = nameOutputs(output);
+  const named = nameOutputs(call, output, start);
   for (const { name, values, shape } of named)
     call.reserve(
       memoryOf(values.length, carrier.formOf(name)),
@@ -279,16 +280,31 @@ async function predictPart(
   return { tensors: named, parameters: {} };
 }
 
-/** The tensors of a model's output: `output`, or for several `output.KEY`. */
-function nameOutputs(output: ModelOutput, name = 'output'): NamedTensor[] {
-  if (output instanceof Tensor) return [nameTensor(name, output)];
-  if (typeof output !== 'object' || output === null) return [];
-  return Object.entries(output).flatMap(([key, inner]) => nameOutputs(inner, `${name}.${key}`));
+/**
+ * The tensors of a model's output: `output`, or for several `output.KEY`. What a model gives for each image of a list, as
+ * detectors do, bears the image's position in the request.
+ */
+function nameOutputs({ model }: Call, output: ModelOutput, start: number): NamedTensor[] {
+  const listed = model.model.takesImageList ? pathToDetections(output) : null;
+  const name = (
+    value: ModelOutput,
+    path: string,
+    list: readonly (string | number)[] | null,
+  ): NamedTensor[] => {
+    if (value instanceof Tensor) return [nameTensor(path, value)];
+    if (typeof value !== 'object' || value === null) return [];
+    return Object.entries(value).flatMap(([key, inner]) => {
+      const position = list?.length === 0 ? start + Number(key) : key;
+      const inside = list !== null && String(list[0]) === key ? list.slice(1) : null;
+      return name(inner, `${path}.${position}`, inside);
+    });
+  };
+  return name(output, 'output', listed);
 }
 
 /** The outputs that were asked for, each of all parts. */
 function gather(call: Call, { id, outputs }: InferBody, results: readonly PartResult[]): InferResult {
-  const names = results[0]?.tensors.map(({ name }) => name) ?? [];
+  const names = [...new Set(results.flatMap(({ tensors }) => tensors.map(({ name }) => name)))];
   const asked: readonly AskedOutput[] = outputs ?? names.map((name) => ({ name }));
   const twice = asked.find(({ name }, index) => asked.findIndex((other) => other.name === name) < index);
   if (twice) throw invalidRequest(`The output ${twice.name} is asked for twice.`);

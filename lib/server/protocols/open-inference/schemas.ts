@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optionsTextSchema } from '../method-options.js';
 import {
   argumentsTextSchema,
   classSchema,
@@ -9,6 +10,7 @@ import {
   reshapeSchema,
   unchecked,
 } from '../schemas.js';
+import { boxTextSchema, textsTextSchema } from '../target-schemas.js';
 import { inputDatatypes } from './tensors.js';
 
 // What an inference takes and gives.
@@ -31,8 +33,12 @@ export const inferBody = z
     parameters: z
       .looseObject({
         method: methodSchema.optional(),
+        options: optionsTextSchema.optional(),
         layer: z.string().min(1).max(2000).optional().describe('Several with commas between them'),
         class: classSchema.optional().describe('For all images'),
+        box: boxTextSchema.optional(),
+        texts: textsTextSchema.optional(),
+        top: z.number().int().min(1).max(20).optional().describe('So many of what the model is surest of'),
         reshape: reshapeSchema.optional(),
         arguments: argumentsTextSchema.optional(),
         upsample: z.boolean().optional().describe("False: maps of the layer's size"),
@@ -66,7 +72,7 @@ export const inferBody = z
       .min(1)
       .max(32)
       .describe(
-        "The model's inputs in order, and `class`, INT64 [images] or [images, classes], for a class for each image",
+        "The model's inputs in order, and for a target for each image `class`, INT64 [images] or [images, classes], or of detectors `box`, FP32 [images, 4] or [images, boxes, 4]; of a CLIP `texts`, BYTES [texts], for all images",
       ),
     outputs: z
       .array(z.strictObject({ name: z.string().max(200), parameters: parameters.optional() }))

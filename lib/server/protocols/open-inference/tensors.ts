@@ -155,7 +155,9 @@ export function readJson(input: InferInput, data: PackedNumbers | readonly unkno
   if (input.datatype === 'BYTES') {
     if (isPackedNumbers(data) || data.length !== count || !data.every((text) => typeof text === 'string'))
       throw invalidRequest(`The input ${name} needs ${count} texts in base64.`);
-    return { name, shape, elements: data.map((text) => Buffer.from(text as string, 'base64')) };
+    // Pictures are bytes; texts are themselves.
+    const encoding = name === 'texts' ? 'utf8' : 'base64';
+    return { name, shape, elements: data.map((text) => Buffer.from(text as string, encoding)) };
   }
   const Kind = kindOf(input);
   const { values } = data as PackedNumbers;

@@ -2,20 +2,25 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import type { Explanation } from '../../../cam/explanation.js';
-import { captionOf, rankClasses, statisticsOf } from '../../../cam/explanation-report.js';
+import { statisticsOf } from '../../../cam/explanation-report.js';
 import { methodNames } from '../../../cam/methods/registry.js';
 import type { InspectedLayer, Layer } from '../../../model/model.js';
 import { spellLayer } from '../../../model/target-layers.js';
-import { topClassTargets } from '../../../targets/class-targets.js';
 import { type MapDrawing, uselessFor } from '../../../visualization/draw-maps.js';
 import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { ServedModel } from '../../models/served-model.js';
+import { type ChosenTargets, checkWish, countMaps } from '../../targets/choice.js';
+import { targetsOf } from '../../targets/choose-targets.js';
+import { frameOf } from '../../targets/picture-frame.js';
+import { reportTargets, targetCaption } from '../../targets/report.js';
 import { AnswerNumbers } from '../../workers/answer-json.js';
 import type { ClientPicture } from '../../workers/workers.js';
 import { memoryOf, nameMaps } from '../map-memory.js';
+import { readMethodChoice, reportMethodOptions } from '../method-options.js';
 import { errorSchema, modelParams, reportClass, reportLayer } from '../schemas.js';
+import { reportExplained, reportFound } from '../target-schemas.js';
 import {
   type Answer,
   answerSchema,
@@ -119,11 +124,13 @@ async function describeModel(
     name: served.name,
     version: served.version,
     title: sidecar?.name ?? served.name,
+    task: served.task,
     description: sidecar?.description ?? null,
     input: { width, height, channels },
     labels: sidecar?.labels ? [...sidecar.labels] : null,
     method: served.defaultMethod,
     methods: methodNames,
+    method_options: reportMethodOptions(),
     layers: layers.map((layer: Layer | InspectedLayer) => {
       const { path, type, depth } = layer;
       const shape = 'calls' in layer ? layer.outputShapes.at(-1) : null;
@@ -197,23 +204,25 @@ async function explainPicture(
   format: Format,
   now: () => Pick<Answer, 'pending' | 'request_id'>,
 ): Promise<{ batchSize: number; body: Buffer }> {
-  if (asked.class && asked.top) throw invalidRequest('Give class or top, not both.');
+  const wish = { classes: asked.class, boxes: asked.box, top: asked.top, texts: asked.text };
+  checkWish(wish, call.model.task);
   const drawing = readDrawing(asked);
   const { model } = call;
-  const classes = asked.class?.map((each) => model.findClass(each));
-  const maps = classes?.length ?? asked.top ?? 1;
+  const method = readMethodChoice(asked.method ?? model.defaultMethod, asked.options);
+  const maps = countMaps(wish);
   call.setMaps(maps);
-  const targets = classes ? [classes] : [topClassTargets(asked.top ?? 1)];
   const started = performance.now();
   const image = await call.stage('preprocess', () => call.decode(bytes));
   const decode = performance.now() - started;
   using input = image.tensor;
   reserveMaps(call, maps, image, format, drawing.original === true);
+  const asking = [{ wish, frame: frameOf(image.geometry) }];
+  const [chosen] = (await call.choose([input], asking, asked.arguments)) as [ChosenTargets];
   using explanation = await call.explain(input, {
-    method: asked.method,
+    ...method,
     layers: asked.layer,
     reshape: asked.reshape,
-    targets,
+    targets: targetsOf([chosen]),
     arguments: asked.arguments,
     augSmooth: asked.aug_smooth,
     eigenSmooth: asked.eigen_smooth,
@@ -221,16 +230,16 @@ async function explainPicture(
   const { batchSize } = explanation;
   const body = await call.stage('postprocess', async () => {
     if (format === 'json')
-      return await call.writeJson(describe(call, asked, image, explanation, decode, now()));
+      return await call.writeJson(describe(call, asked, image, { explanation, chosen }, decode, now()));
     const { bytes, options, pixels } = image;
-    const { explained } = rankClasses(explanation, model.sidecar ?? {});
+    const { explained } = reportTargets(explanation, chosen, model.sidecar);
     const { shape } = explanation.heatmaps;
     return await call.draw({
       bytes,
       options,
       pixels,
       maps: { values: explanation.heatmaps.toTypedArray() as Float32Array, shape },
-      captions: explained.map(captionOf),
+      captions: explained.map(targetCaption),
       drawing,
       format,
       quality: asked.quality,
@@ -266,27 +275,27 @@ function describe(
   { model, elapsed }: Call,
   { method }: Query,
   image: ClientPicture,
-  explanation: Explanation,
+  { explanation, chosen }: { readonly explanation: Explanation; readonly chosen: ChosenTargets },
   decode: number,
   now: Pick<Answer, 'pending' | 'request_id'>,
 ): Described {
-  const { scores, note, top, explained } = rankClasses(explanation, model.sidecar ?? {});
+  const { scores, note, top, explained } = reportTargets(explanation, chosen, model.sidecar);
   const { geometry } = image;
   return {
     model: model.name,
     version: model.version,
     method: method ?? model.defaultMethod,
     layers: explanation.layers.map(reportLayer),
+    task: model.task,
     scores,
     note,
+    ...reportFound(chosen),
     top: top.map(reportClass),
     explained: explained.map((each, index) => {
       using heatmap = explanation.heatmaps.at(index);
       const map = statisticsOf(heatmap);
       return {
-        ...reportClass(each),
-        score: each.score,
-        has_positive_evidence: each.hasPositiveEvidence,
+        ...reportExplained(each),
         mean: map.mean,
         hot_share: map.hotShare,
         peak: map.peak,

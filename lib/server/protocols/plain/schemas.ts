@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type ColormapName, colormapNames } from '../../../visualization/colours/colormaps.js';
 import { mapStyles } from '../../../visualization/draw-maps.js';
+import { methodOptionsReport, optionsTextSchema } from '../method-options.js';
 import {
   argumentsTextSchema,
   classReportSchema,
@@ -12,6 +13,7 @@ import {
   scoresReport,
   timingsSchema,
 } from '../schemas.js';
+import { boxTextsSchema, explainedSchema, foundReport, taskSchema, textsSchema } from '../target-schemas.js';
 
 // What the plain protocol takes and gives.
 
@@ -32,17 +34,22 @@ const flag = z.enum(['true', 'false', '1', '0', '']).transform((value) => value 
 
 export const query = z.strictObject({
   method: methodSchema.optional(),
+  options: optionsTextSchema.optional(),
   layer: severalTexts(layerSchema).optional(),
   class: severalTexts(z.string().min(1).max(200))
     .optional()
-    .describe('Index or label; several are explained from one forward'),
+    .describe(
+      'Index or label; several are explained from one forward. Of a detector: the surest box of the label',
+    ),
+  box: boxTextsSchema.optional(),
+  text: textsSchema.optional(),
   top: z.coerce
     .number()
     .int()
     .min(1)
     .max(20)
     .optional()
-    .describe("Instead of class: the model's likeliest classes"),
+    .describe('Instead of class: so many of what the model is surest of'),
   reshape: reshapeSchema.optional(),
   arguments: argumentsTextSchema.optional(),
   style: z.enum(mapStyles).default('overlay').describe('How the map is drawn over the picture'),
@@ -85,12 +92,12 @@ export const answerSchema = z
     version: z.string(),
     method: z.string(),
     layers: z.array(layerReportSchema),
+    task: taskSchema,
     ...scoresReport,
-    top: z.array(classReportSchema).describe('The five likeliest classes'),
+    ...foundReport,
+    top: z.array(classReportSchema).describe('Of a classifier the five likeliest classes'),
     explained: z.array(
-      classReportSchema.extend({
-        score: z.number(),
-        has_positive_evidence: z.boolean(),
+      explainedSchema.extend({
         mean: z.number(),
         hot_share: z.number().describe('Share of the picture where the map is at least 0.5'),
         peak: z.object({ x: z.number().int(), y: z.number().int() }),
@@ -128,11 +135,13 @@ export const descriptionSchema = z
     name: z.string(),
     version: z.string(),
     title: z.string(),
+    task: taskSchema,
     description: z.string().nullable(),
     input: z.object({ width: z.number(), height: z.number(), channels: z.number() }),
     labels: z.array(z.string()).nullable(),
     method: z.string(),
     methods: z.array(z.string()),
+    method_options: methodOptionsReport,
     layers: z.array(
       z.object({
         path: z.string(),

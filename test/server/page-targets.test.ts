@@ -1,0 +1,148 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import axe from 'axe-core';
+import { chromium, type Page } from 'playwright-core';
+import { asStored, describeIn, picture } from '../helpers/dense-server.js';
+import { chromiumPath } from '../helpers/requirements.js';
+import { fixturePath } from '../helpers/root.js';
+import { photoPath, type RunningServer, startServer } from '../helpers/server.js';
+import { testWith } from '../helpers/test-with.js';
+import { until } from '../helpers/until.js';
+
+// What the page offers for models that are no classifiers, in a real browser: boxes on the picture, categories, texts.
+
+const inBrowser = testWith('Chromium');
+let folder: string;
+let running: RunningServer;
+test.before(async () => {
+  if (!chromiumPath) return;
+  folder = await mkdtemp(join(tmpdir(), 'gradcam page '));
+  const paths = await describeIn(folder, {
+    finds: {
+      file: 'box-targets/finds.pt',
+      sidecar: {
+        task: 'detection',
+        layer: 'conv',
+        input: { width: 24, height: 24, interpolation: 'nearest', antialias: false, ...asStored },
+      },
+    },
+    segmenter: {
+      file: 'detection/deeplabv3.pt',
+      sidecar: {
+        task: 'segmentation',
+        output: 'out',
+        labels: ['background', 'car', 'bus', 'cat'],
+        input: { width: 64, height: 48, ...asStored },
+      },
+    },
+  });
+  running = await startServer({ models: { ...paths, clip: fixturePath('clip/resnet.pt') } });
+});
+test.after.always(async () => {
+  await running?.server.close();
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+async function withPage(t: ExecutionContext, work: (page: Page) => Promise<void>): Promise<void> {
+  const profile = await mkdtemp(join(tmpdir(), 'gradcam-chromium-'));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: chromiumPath as string,
+    headless: true,
+    args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
+    viewport: { width: 1280, height: 860 },
+  });
+  const problems: string[] = [];
+  try {
+    const page = context.pages()[0] ?? (await context.newPage());
+    page.setDefaultTimeout(120_000); // A guard against hanging, no measure.
+    page.on('pageerror', (error) => problems.push(error.message));
+    page.on('console', (message) => {
+      if (message.type() === 'error') problems.push(message.text());
+    });
+    await page.goto(running.url);
+    await page.waitForSelector('.chip');
+    await work(page);
+    await page.evaluate(axe.source);
+    const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults;
+    t.deepEqual(
+      violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`),
+      [],
+    );
+  } finally {
+    await context.close();
+    await rm(profile, { recursive: true, force: true });
+  }
+  t.deepEqual(problems, []);
+}
+
+const settled = (page: Page, figures: number) =>
+  until(`${figures} maps that are not out of date`, () =>
+    page.evaluate<boolean>(`document.querySelectorAll('figure.result').length === ${figures} &&
+      !document.querySelector('figure.stale') && !document.querySelector('.progress.on')`),
+  );
+
+const names = (page: Page) => page.locator('figcaption .what').allTextContents();
+
+inBrowser('boxes are drawn where they are, and chosen by clicking and by the keyboard', async (t) => {
+  await withPage(t, async (page) => {
+    await page.setInputFiles('input[type=file]', {
+      name: 'picture.png',
+      mimeType: 'image/png',
+      buffer: Buffer.from(await picture({ times: 8 })),
+    });
+    await settled(page, 1);
+    t.regex((await names(page))[0] ?? '', /^class 3 59\.7%$/);
+    t.is(await page.locator('.boxes button').count(), 2);
+    const large = page.getByRole('button', { name: 'Box 1: class 7' });
+    const [frame, box] = [await page.locator('.seen').boundingBox(), await large.boundingBox()];
+    // (1.62, 1.18, 22.13, 19.74) of 24 pixels: PyTorch's.
+    const share = (value = 0, length = 1) => value / length;
+    const left = share((box?.x ?? 0) - (frame?.x ?? 0), frame?.width);
+    const bottom = share((box?.y ?? 0) + (box?.height ?? 0) - (frame?.y ?? 0), frame?.height);
+    t.true(Math.abs(left - 1.624 / 24) < 0.01, `${left}`);
+    t.true(Math.abs(bottom - 19.743 / 24) < 0.01, `${bottom}`);
+    await large.click({ position: { x: 3, y: 3 } });
+    await settled(page, 2);
+    const [first = '', second = ''] = await names(page);
+    t.regex(first, /^class 3 59\.7%$/);
+    t.regex(second, /^class 7 49\.7%$/);
+    await page.getByRole('button', { name: 'Box 0' }).first().focus();
+    await page.keyboard.press('Enter');
+    await settled(page, 1);
+    t.regex((await names(page))[0] ?? '', /^class 7 49\.7%$/);
+    await page.locator('.class-row', { hasText: 'class 3' }).click();
+    await settled(page, 2);
+  });
+});
+
+inBrowser('categories are chosen by their shares', async (t) => {
+  await withPage(t, async (page) => {
+    await page.locator('select').first().selectOption('segmenter');
+    await page.setInputFiles('input[type=file]', photoPath);
+    await settled(page, 1);
+    t.regex((await names(page))[0] ?? '', /^(car|bus|cat) on \d+\.\d%$/);
+    t.is(await page.locator('legend').first().textContent(), 'Categories');
+    await page.locator('.class-row', { hasText: 'background' }).click();
+    await settled(page, 2);
+  });
+});
+
+inBrowser('a CLIP has a field for texts', async (t) => {
+  await withPage(t, async (page) => {
+    await page.locator('select').first().selectOption('clip');
+    await page.setInputFiles('input[type=file]', photoPath);
+    const field = page.getByLabel('What to look for');
+    await field.fill('the cat');
+    await field.press('Enter');
+    await settled(page, 1);
+    t.regex((await names(page))[0] ?? '', /^the cat -?0\.\d\d$/);
+    await field.fill('the sofa');
+    await field.press('Enter');
+    await settled(page, 2);
+    await page.locator('.class-row', { hasText: 'the cat' }).locator('input').click();
+    await settled(page, 1);
+    t.regex((await names(page))[0] ?? '', /^the sofa/);
+  });
+});
