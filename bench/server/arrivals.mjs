@@ -7,24 +7,25 @@ import { summary } from './load.mjs';
  * generators with a fixed number of connections cannot (autocannon's rate is one for each connection).
  * @param spacing - 'even', or 'poisson': exponentially distributed, from a fixed seed
  */
-export async function arrivals({ request }, { rate, seconds, spacing }) {
+export async function arrivals({ request }, { rate, seconds, spacing, seed }) {
   const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
-  const random = seeded(7);
   const times = new Map(); // status -> milliseconds
   let errors = 0;
   const underWay = [];
   const started = performance.now();
-  let due = started;
-  while (due < started + seconds * 1e3) {
-    await sleep(Math.max(0, due - performance.now()));
-    const arrived = due; // what the generator itself is late counts, too
+  for (const after of arrivalTimes({ rate, seconds, spacing, seed })) {
+    const arrived = started + after; // what the generator itself is late counts, too
+    await sleep(Math.max(0, arrived - performance.now()));
     underWay.push(
       answerOf(agent, request).then(
-        (status) => times.set(status, [...(times.get(status) ?? []), performance.now() - arrived]),
+        (status) => {
+          const known = times.get(status);
+          if (known) known.push(performance.now() - arrived);
+          else times.set(status, [performance.now() - arrived]);
+        },
         () => errors++,
       ),
     );
-    due += (1e3 / rate) * (spacing === 'even' ? 1 : -Math.log(1 - random()));
   }
   await Promise.all(underWay);
   const elapsed = performance.now() - started;
@@ -38,7 +39,17 @@ export async function arrivals({ request }, { rate, seconds, spacing }) {
     ...accepted,
     refused: summary(times.get(503) ?? []),
     errors,
+    latencies: times.get(200) ?? [],
   };
+}
+
+/** When requests are due, in milliseconds from the first one on. */
+export function* arrivalTimes({ rate, seconds, spacing, seed = 7 }) {
+  const random = seeded(seed);
+  for (let due = 0; due < seconds * 1e3; ) {
+    yield due;
+    due += (1e3 / rate) * (spacing === 'even' ? 1 : -Math.log(1 - random()));
+  }
 }
 
 function answerOf(agent, { url, body, method, headers }) {
@@ -57,8 +68,8 @@ function answerOf(agent, { url, body, method, headers }) {
   });
 }
 
-/** mulberry32. */
-function seeded(seed) {
+/** mulberry32: numbers from 0 to 1, always the same ones. */
+export function seeded(seed) {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

@@ -129,7 +129,11 @@ if (options.halfLoad > 0) {
   for (const spacing of ['even', 'poisson']) {
     // Alone, right before: the machine's speed changes.
     const single = await load(ours, { connections: 1, seconds: options.seconds });
-    const found = await arrivals(ours, { rate: capacity / 2, seconds: options.halfLoad, spacing });
+    const { latencies: _, ...found } = await arrivals(ours, {
+      rate: capacity / 2,
+      seconds: options.halfLoad,
+      spacing,
+    });
     half[spacing] = { ...found, single: single.p50, ratio: found.p99 / single.p50 };
     progress(`half load, ${spacing}: p99 ${found.p99.toFixed(0)} ms, alone ${single.p50.toFixed(0)} ms`);
   }
@@ -146,7 +150,7 @@ console.error(`Written to ${options.out}`);
 async function measureOverload() {
   const server = await startServer({ maxPending: 32 });
   await load(server, { connections: 8, seconds: 3 });
-  const overload = await arrivals(server, {
+  const { latencies: _, ...overload } = await arrivals(server, {
     rate: 3 * capacity,
     seconds: options.overload,
     spacing: 'poisson',

@@ -43,18 +43,17 @@ class ServerProcess {
 }
 
 /** `gradcam serve`, asked in the Open Inference Protocol with a binary tensor in and a binary heatmap out. */
-export async function startOurs({
-  folder,
-  model,
-  pixels,
-  threads,
-  executors = 1,
-  maxBatch = 8,
-  maxPending = 256,
-}) {
+export async function startOurs({ folder, model, pixels, threads, ...options }) {
+  const models = { resnet50: { path: model, layer: 'layer4' } };
+  const { server, url } = await startServe({ folder, models, threads, ...options });
+  const request = { url, model: 'resnet50', shape: [1, 3, 224, 224], bytes: pixels, method: 'gradcam' };
+  return new ServerProcess(server, inferRequest(request));
+}
+
+/** `gradcam serve` on a free port, its models loaded and warm. */
+export async function startServe({ folder, models, threads, executors = 1, maxBatch = 8, maxPending = 256 }) {
   const port = await freePort();
   const configuration = join(folder, `serve-${port}.json`);
-  const models = { resnet50: { path: model, layer: 'layer4' } };
   writeFileSync(configuration, JSON.stringify({ port, maxPending, maxBatch, page: false, models }));
   const args = [
     file('../../dist/lib/cli/main.js'),
@@ -73,29 +72,34 @@ export async function startOurs({
     },
   );
   await lineOf(server, server.stderr, /^Ready/);
+  return { server, url: `http://127.0.0.1:${port}` };
+}
+
+/** A request for heatmaps in the Open Inference Protocol: bytes behind the JSON, both ways. Without `method`: the model's. */
+export function inferRequest({ url, model, shape, bytes, datatype = 'FP32', method }) {
   const head = Buffer.from(
     JSON.stringify({
       inputs: [
         {
           name: 'input',
-          shape: [1, 3, 224, 224],
-          datatype: 'FP32',
-          parameters: { binary_data_size: pixels.length },
+          shape,
+          datatype,
+          parameters: { binary_data_size: bytes.length },
         },
       ],
-      parameters: { method: 'gradcam' },
+      parameters: { method },
       outputs: [{ name: 'heatmap', parameters: { binary_data: true } }],
     }),
   );
-  return new ServerProcess(server, {
-    url: `http://127.0.0.1:${port}/v2/models/resnet50/infer`,
+  return {
+    url: `${url}/v2/models/${model}/infer`,
     method: 'POST',
     headers: {
       'content-type': 'application/octet-stream',
       'inference-header-content-length': String(head.length),
     },
-    body: Buffer.concat([head, pixels]),
-  });
+    body: Buffer.concat([head, bytes]),
+  };
 }
 
 export async function startPython({ python, pixels, threads }) {
@@ -130,7 +134,8 @@ async function lineOf(server, stream, pattern) {
   throw new Error(`A server ended before it was ready (exit code ${server.exitCode}).`);
 }
 
-async function freePort() {
+/** On which nothing listens. */
+export async function freePort() {
   const probe = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => probe.once('listening', resolve));
   const { port } = probe.address();
