@@ -2,8 +2,15 @@ import test from 'ava';
 import { setThreads, threads } from 'node-gradcam';
 import { holdExecutor } from '../helpers/hold-executor.js';
 import { fixturePath } from '../helpers/root.js';
-import { photo, startServer } from '../helpers/server.js';
+import { photo, type RunningServer, startServer } from '../helpers/server.js';
 import { until } from '../helpers/until.js';
+
+/** The status of an answer that was read. */
+async function explain({ post }: RunningServer): Promise<number> {
+  const response = await post('/explain/tiny?format=json', photo);
+  await response.arrayBuffer();
+  return response.status;
+}
 
 const models = { tiny: fixturePath('scripted.pt') };
 
@@ -13,8 +20,7 @@ test.serial('cores are divided by what is on its way, and given back', async (t)
   try {
     await using running = await startServer({ models });
     await using executor = await holdExecutor();
-    const send = (count: number) =>
-      Array.from({ length: count }, () => running.post('/explain/tiny?format=json', photo));
+    const send = (count: number) => Array.from({ length: count }, () => explain(running));
     const few = send(7);
     await until(
       'seven to be on their way',
@@ -25,10 +31,10 @@ test.serial('cores are divided by what is on its way, and given back', async (t)
     await until('the cores to be divided', () => threads().executors === 4);
     t.deepEqual(threads(), { executors: 4, intraOpThreads: 1 });
     await executor.release();
-    for (const answer of await Promise.all([...few, ...more])) t.is(answer.status, 200);
+    for (const status of await Promise.all([...few, ...more])) t.is(status, 200);
     await until('one executor to be left', () => threads().executors === 1);
     t.deepEqual(threads(), { executors: 1, intraOpThreads: 4 });
-    t.is((await running.post('/explain/tiny?format=json', photo)).status, 200);
+    t.is(await explain(running), 200);
   } finally {
     setThreads(before);
   }
@@ -39,7 +45,7 @@ test.serial('a fixed number of executors stays', async (t) => {
   try {
     await using running = await startServer({ models, executors: 2 });
     t.is(threads().executors, 2);
-    await Promise.all(Array.from({ length: 20 }, () => running.post('/explain/tiny?format=json', photo)));
+    await Promise.all(Array.from({ length: 20 }, () => explain(running)));
     t.is(threads().executors, 2);
   } finally {
     setThreads(before);
