@@ -1,3 +1,4 @@
+import { constants } from 'node:zlib';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { GradCamError } from '../../errors/errors.js';
 
@@ -24,6 +25,9 @@ export async function compression(scope: FastifyInstance): Promise<void> {
       encodings: [...encodings],
       requestEncodings: [...encodings, 'identity'],
       customTypes: isCompressible,
+      // The fastest: by default Brotli takes minutes for what a request may ask for.
+      brotliOptions: { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } },
+      zlibOptions: { level: 1 },
       onUnsupportedRequestEncoding: (encoding: string) =>
         unsupported(`The Content-Encoding '${encoding.slice(0, 40)}' is not known`, encodings),
     });

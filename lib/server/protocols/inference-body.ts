@@ -46,7 +46,7 @@ const alignment = 8;
  * The whole body in one piece of memory, in which what stands behind its first `jsonLength` bytes is aligned, so that
  * typed arrays can be views of it: tensors are large, and each copy is work for the garbage collector, too.
  */
-async function collect(request: FastifyRequest, payload: Readable, jsonLength: number): Promise<Buffer> {
+export async function collect(request: FastifyRequest, payload: Readable, jsonLength = 0): Promise<Buffer> {
   const limit = request.routeOptions.bodyLimit;
   // Of a compressed body the length is announced that it has in transit.
   const isWhole = payload === request.raw;

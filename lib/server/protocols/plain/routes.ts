@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
@@ -17,6 +18,7 @@ import { frameOf } from '../../targets/picture-frame.js';
 import { reportTargets, targetCaption } from '../../targets/report.js';
 import { AnswerNumbers } from '../../workers/answer-json.js';
 import type { ClientPicture } from '../../workers/workers.js';
+import { collect } from '../inference-body.js';
 import { memoryOf, nameMaps } from '../map-memory.js';
 import { readMethodChoice, reportMethodOptions } from '../method-options.js';
 import { errorSchema, modelParams, reportClass, reportLayer } from '../schemas.js';
@@ -49,7 +51,7 @@ export async function plainProtocol(scope: FastifyInstance, options: PlainOption
   const server = scope.withTypeProvider<ZodTypeProvider>();
   // Whatever the client calls it (curl calls everything a form): sharp looks at the bytes themselves.
   scope.removeAllContentTypeParsers();
-  scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  scope.addContentTypeParser('*', (request: FastifyRequest, payload: Readable) => collect(request, payload));
   await scope.register(import('@fastify/multipart'), {
     limits: { files: 1, fields: 0, parts: 2, fileSize: options.maxBodyBytes },
   });
