@@ -21,13 +21,13 @@ test.serial('cores are divided by what is on its way, and given back', async (t)
     await using running = await startServer({ models });
     await using executor = await holdExecutor();
     const send = (count: number) => Array.from({ length: count }, () => explain(running));
-    const few = send(7);
+    const few = send(15);
     await until(
-      'seven to be on their way',
+      'fifteen to be on their way',
       () => running.server.gradcamModels.get('tiny').model.stats().jobs.waiting > 0,
     );
     t.deepEqual(threads(), { executors: 1, intraOpThreads: 4 });
-    const more = send(9);
+    const more = send(17);
     await until('the cores to be divided', () => threads().executors === 4);
     t.deepEqual(threads(), { executors: 4, intraOpThreads: 1 });
     await executor.release();

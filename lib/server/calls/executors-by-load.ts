@@ -1,7 +1,7 @@
 import { setThreads, threads } from '../../addon/threads.js';
 
 /** Maps on their way that keep an executor busy. */
-const perExecutor = 4;
+const perExecutor = 8;
 /** How long less must be on its way before there are fewer executors. */
 const calmMs = 500;
 
