@@ -6,7 +6,7 @@ import { SharedBatches } from './shared-batches.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
 import { WaitingImages, type WaitingItem } from './waiting-images.js';
 
-/** @internal What is computed of a batch, and what each of its calls gets of it. */
+/** What is computed of a batch, and what each of its calls gets of it. */
 export interface BatchResult<Result> {
   readonly outputs: ModelOutput;
   readonly timings: StageTimings;

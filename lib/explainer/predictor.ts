@@ -9,7 +9,7 @@ import { checkLimits, type ExplainerLimits } from './explainer.js';
 import type { ExplainerCounters } from './statistics.js';
 import { partsOf, shapesOf, type WaitingItem } from './waiting-images.js';
 
-/** @internal What a model gives for the images of a call. */
+/** What a model gives for the images of a call. */
 export class Prediction implements BatchResult<Prediction> {
   /** The call's to dispose of. */
   readonly outputs: ModelOutput;

@@ -38,7 +38,7 @@ const argumentsSchema = z
     "For the parameters of the model's method that are no tensors, by name. Default: the model's own defaults.",
   );
 
-/** @internal What a model does, as far as it decides what of its outputs can be explained. */
+/** What a model does, as far as it decides what of its outputs can be explained. */
 export const tasks = ['classification', 'segmentation', 'detection'] as const;
 
 /**

@@ -97,7 +97,7 @@ const schema = z.strictObject({
 /** A model to serve, or just the path of its file. */
 export type ModelDefinition = z.infer<typeof modelSchema>;
 
-/** @internal The options, checked and complete. */
+/** The options, checked and complete. */
 export type CheckedServerOptions = z.infer<typeof schema>;
 
 /** What `createServer` and `explainServer` take. docs/server.md describes each with its default. */
