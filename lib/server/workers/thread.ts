@@ -28,6 +28,9 @@ async function outcomeOf<T>(work: () => T | Promise<T>, memoryOf: (value: T) => 
   }
 }
 
+/** Tells that the thread has read its modules. */
+export const ready = (): true => true;
+
 export const decode = ({ bytes, options }: { bytes: Uint8Array; options: LoadImageOptions }): unknown =>
   outcomeOf<DecodedImage>(
     () => decodeImage(bytes, options),

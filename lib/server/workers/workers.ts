@@ -27,6 +27,8 @@ export class Workers {
   readonly #threads: number;
   readonly #queue: PQueue;
   #pool: Piscina | undefined;
+  /** Of the threads that there are now. */
+  #loaded: Promise<void> | undefined;
 
   /** @param threads - how many, and so how many pieces of work run at once */
   constructor(threads: number) {
@@ -46,7 +48,16 @@ export class Workers {
       niceIncrement: 5,
       recordTiming: false,
     });
+    this.#loaded ??= this.#allLoaded(this.#pool);
     return this.#pool;
+  }
+
+  /** Each thread takes one of these when it has read its modules: Node 20 aborts the process if one is ended before. */
+  async #allLoaded(pool: Piscina): Promise<void> {
+    await Promise.allSettled(Array.from({ length: this.#threads }, () => pool.run(null, { name: 'ready' })));
+    // A thread that began in the place of another is counted from then on.
+    const end = performance.now() + longestStartMs;
+    while (pool.threads.length < this.#threads && performance.now() < end) await sleep(10);
   }
 
   /**
@@ -98,12 +109,17 @@ export class Workers {
       const end = new AbortController();
       let patience: NodeJS.Timeout | undefined;
       const onAbort = () => {
-        patience = setTimeout(() => end.abort(signal?.reason), patienceMs);
+        patience = setTimeout(async () => {
+          await this.#loaded;
+          end.abort(signal?.reason);
+        }, patienceMs);
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       try {
         return (await this.start().run(task, { name, signal: end.signal, transferList })) as Outcome<T>;
       } catch (error) {
+        // Another thread begins for one that was ended.
+        if (end.signal.aborted && this.#pool) this.#loaded = this.#allLoaded(this.#pool);
         signal?.throwIfAborted();
         throw error;
       } finally {
@@ -119,9 +135,7 @@ export class Workers {
     await this.#queue.onIdle();
     const pool = this.#pool;
     if (!pool) return;
-    // Node 20 aborts the process where a thread is ended that is still reading its modules.
-    const end = performance.now() + longestStartMs;
-    while (pool.threads.length < this.#threads && performance.now() < end) await sleep(10);
+    await this.#allLoaded(pool);
     await pool.destroy();
   }
 }
