@@ -54,7 +54,7 @@ test('the tarball: what is missing, foreign or too large fails', (t) => {
     message: /should not be: test\/engine/,
   });
   t.throws(() => check(['README.md']), { message: /not in the tarball: dist\/lib\/index\.js/ });
-  const pages = ['docs/batch.md', 'docs/sidecar.md'];
-  t.true(deadLinks(pages, root).includes('../examples/batch-of-files.ts of docs/batch.md'));
-  t.false(deadLinks(pages, root).includes('sidecar.md of docs/batch.md'));
+  const pages = ['docs/server.md', 'docs/sidecar.md'];
+  t.true(deadLinks(pages, root).includes('../examples/server-client.ts of docs/server.md'));
+  t.false(deadLinks(pages, root).includes('sidecar.md of docs/server.md'));
 });
