@@ -1,4 +1,4 @@
-import sharp, { type KernelEnum, type Sharp } from 'sharp';
+import sharp, { type KernelEnum, type Metadata, type Sharp } from 'sharp';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { filePath } from '../files/file-path.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -87,18 +87,38 @@ export async function decodeImage(
   source: string | Uint8Array,
   options?: LoadImageOptions,
 ): Promise<DecodedImage> {
+  return await (await openPicture(source, options)).decode();
+}
+
+/**
+ * A picture of which only the head is read: how many pixels it has, and {@link decodeImage} for the rest.
+ * @internal
+ */
+export async function openPicture(
+  source: string | Uint8Array,
+  options?: LoadImageOptions,
+): Promise<{ readonly pixels: number; decode(): Promise<DecodedImage> }> {
   const checked = checkOptions(options);
-  const { pixels, geometry, depth } = await readable(source, () => decode(source, checked));
-  const { width, height } = checked.size;
-  const bytes = pixels instanceof Float32Array ? toBytes(pixels) : pixels;
+  const image = openImage(source, checked);
+  const metadata = await readable(source, () => image.metadata());
   return {
-    values: normalize(pixels, checked),
-    shape: [1, checked.channels, height, width],
-    rgb: checked.channels === 3 ? bytes : grayToRgb(bytes),
-    width,
-    height,
-    geometry,
-    depth,
+    pixels: metadata.width * metadata.height,
+    decode: async () => {
+      const { pixels, geometry, depth } = await readable(source, () =>
+        decode(image, metadata, checked, describeSource(source)),
+      );
+      const { width, height } = checked.size;
+      const bytes = pixels instanceof Float32Array ? toBytes(pixels) : pixels;
+      return {
+        values: normalize(pixels, checked),
+        shape: [1, checked.channels, height, width],
+        rgb: checked.channels === 3 ? bytes : grayToRgb(bytes),
+        width,
+        height,
+        geometry,
+        depth,
+      };
+    },
   };
 }
 
@@ -175,14 +195,13 @@ async function readable<T>(source: string | Uint8Array, read: () => Promise<T>):
 }
 
 async function decode(
-  source: string | Uint8Array,
+  image: Sharp,
+  metadata: Metadata,
   options: CheckedOptions,
+  what: string,
 ): Promise<{ pixels: Uint8Array | Float32Array; geometry: ImageGeometry; depth: Depth }> {
   const { size, fit, resize, channels } = options;
-  const image = openImage(source, options);
-  const metadata = await image.metadata();
   const geometry = fitGeometry(fit, metadata.autoOrient, size, resize);
-  const what = describeSource(source);
   const depth = depthOf(metadata, options.range, what);
   if (depth.isDeep) {
     const picture = await decodeDeep(image, metadata, depth, channels, what);

@@ -193,17 +193,19 @@ for (const [protocol, path, bodyOf] of [
 
 test.serial('large bodies and answers as JSON hold the same numbers as small ones', async (t) => {
   await using running = await startServer({ models: { lite: tiny } });
-  const values = Array.from({ length: 3 * 64 * 64 }, (_, index) => Math.sin(index) / 3);
+  const values = Array.from({ length: 3 * 160 * 160 }, (_, index) => Math.sin(index) / 3);
   const plane = (channel: number) =>
-    Array.from({ length: 64 }, (_, y) => values.slice((channel * 64 + y) * 64, (channel * 64 + y + 1) * 64));
+    Array.from({ length: 160 }, (_, y) =>
+      values.slice((channel * 160 + y) * 160, (channel * 160 + y + 1) * 160),
+    );
   const instance = [plane(0), plane(1), plane(2)];
   type Explained = { explanations: { maps: { heatmap: number[][] | string; score: number }[] }[] };
   const ask = async (heatmap: string, instances: unknown[]) =>
     (await (
       await running.post('/v1/models/lite:explain', { instances, heatmap, class: [0, 1, 2] })
     ).json()) as Explained;
-  // Beyond 64 KiB of body and 5,000 numbers of answer another thread reads and writes.
-  t.true(JSON.stringify({ instances: [instance] }).length > 64 * 1024);
+  // Beyond 1 MiB of body and 60,000 numbers of answer another thread reads and writes.
+  t.true(JSON.stringify({ instances: [instance] }).length > 1024 ** 2);
   const written = await ask('array', [instance]);
   const bytes = await ask('base64', [instance]);
   const maps = written.explanations[0]?.maps ?? [];
@@ -211,12 +213,12 @@ test.serial('large bodies and answers as JSON hold the same numbers as small one
   for (const [index, map] of maps.entries()) {
     const buffer = Buffer.from(String(bytes.explanations[0]?.maps[index]?.heatmap), 'base64');
     const expected = new Float32Array(new Uint8Array(buffer).buffer);
-    t.is(expected.length, 64 * 64);
+    t.is(expected.length, 160 * 160);
     t.deepEqual(Float32Array.from((map.heatmap as number[][]).flat()), expected);
   }
   const data = values;
   const infer = async (binary: boolean) => {
-    const inputs = [{ name: 'input', shape: [1, 3, 64, 64], datatype: 'FP32' }];
+    const inputs = [{ name: 'input', shape: [1, 3, 160, 160], datatype: 'FP32' }];
     const json = { parameters: { class: 0 }, outputs: [{ name: 'scores' }] };
     if (!binary)
       return await running.post('/v2/models/lite/infer', { inputs: [{ ...inputs[0], data }], ...json });

@@ -53,9 +53,9 @@ export class ExecutorsByLoad {
     setThreads({ executors, intraOpThreads: Math.max(1, Math.floor(this.#cores / executors)) });
   }
 
-  /** Leaves the threads as they were found. */
+  /** Leaves the threads as they were found, where it changed them. */
   close(): void {
     clearTimeout(this.#calming);
-    setThreads(this.#quiet);
+    if (this.#executors !== this.#quiet.executors) setThreads(this.#quiet);
   }
 }

@@ -8,13 +8,13 @@ export interface Failure {
   readonly stack: string | undefined;
 }
 
-export function describeFailure(error: unknown): Failure {
+export function packError(error: unknown): Failure {
   const { message, code, stack, details } = error as Error & Partial<Failure>;
   return { message, code, stack, details: error instanceof GradCamError ? details : undefined };
 }
 
-/** The error that {@link describeFailure} described. */
-export function failureOf({ message, code, details, stack }: Failure): Error {
+/** The error that {@link packError} described. */
+export function unpackError({ message, code, details, stack }: Failure): Error {
   const error = details
     ? new GradCamError(code as GradCamErrorCode, message, { details })
     : Object.assign(new Error(message), code === undefined ? {} : { code });

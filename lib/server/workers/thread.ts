@@ -1,11 +1,9 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import { type DecodedImage, decodeImage, photoOf } from '../../image/load-image.js';
+import { type DecodedImage, decodeImage } from '../../image/load-image.js';
 import type { LoadImageOptions } from '../../image/options.js';
-import { valuesToNpy } from '../../tensor/files.js';
-import { Tensor } from '../../tensor/tensor.js';
-import { type DrawnImage, drawMaps, mapsOfOriginal } from '../../visualization/draw-maps.js';
 import { writeAnswerJson } from './answer-json.js';
-import { describeFailure } from './failure.js';
+import { drawFile } from './drawing.js';
+import { packError } from './failure.js';
 import { readInferenceJson } from './inference-json.js';
 import type { DrawingTask, Outcome } from './tasks.js';
 
@@ -24,7 +22,7 @@ async function outcomeOf<T>(work: () => T | Promise<T>, memoryOf: (value: T) => 
       },
     } as never);
   } catch (error) {
-    return { failure: describeFailure(error) } satisfies Outcome<T>;
+    return { failure: packError(error) } satisfies Outcome<T>;
   }
 }
 
@@ -39,22 +37,9 @@ export const decode = ({ bytes, options }: { bytes: Uint8Array; options: LoadIma
 
 export const draw = (task: DrawingTask): unknown =>
   outcomeOf<Uint8Array>(
-    async () => alone(await drawn(task)),
+    async () => alone(await drawFile(task)),
     (bytes) => [bytes.buffer],
   );
-
-async function drawn({ bytes, options, pixels, maps, captions, drawing, format, quality }: DrawingTask) {
-  const image: DrawnImage = photoOf(pixels, bytes, options);
-  using whole = Tensor.from(maps.values, maps.shape);
-  const tensors = Array.from({ length: maps.shape[0] ?? 0 }, (_, index) => whole.at(index));
-  if (format === 'npy') {
-    const { values, shape } = drawing.original ? mapsOfOriginal(image, tensors) : maps;
-    return valuesToNpy(values, shape);
-  }
-  const picture = await drawMaps(image, tensors, captions, drawing);
-  for (const tensor of tensors) tensor.dispose();
-  return await picture.toBuffer(format, quality === undefined ? {} : { quality });
-}
 
 export const readJson = (bytes: Uint8Array): unknown =>
   outcomeOf<unknown>(
