@@ -99,8 +99,10 @@ export async function openPicture(
   options?: LoadImageOptions,
 ): Promise<{ readonly pixels: number; decode(): Promise<DecodedImage> }> {
   const checked = checkOptions(options);
-  const image = openImage(source, checked);
-  const metadata = await readable(source, () => image.metadata());
+  const { image, metadata } = await readable(source, async () => {
+    const opened = openImage(source, checked);
+    return { image: opened, metadata: await opened.metadata() };
+  });
   return {
     pixels: metadata.width * metadata.height,
     decode: async () => {

@@ -47,10 +47,10 @@ function writeNumbers({ values, shape, form }: AnswerNumbers): string {
   return write(0, 0, values.length);
 }
 
-/** How many numbers an answer writes one by one; base64 takes next to nothing. */
+/** How many numbers an answer writes one by one; base64 takes a fraction of that. */
 export function countNumbers(answer: unknown): number {
   if (typeof answer !== 'object' || answer === null) return 0;
-  if (isNumbers(answer)) return answer.form === 'base64' ? answer.values.length / 32 : answer.values.length;
+  if (isNumbers(answer)) return answer.form === 'base64' ? answer.values.length / 4 : answer.values.length;
   return Object.values(answer).reduce((sum: number, each) => sum + countNumbers(each), 0);
 }
 
