@@ -2,6 +2,7 @@ import { BaseCAM } from '../cam/base-cam.js';
 import { invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
 import type { ModelInput } from '../model/model.js';
+import { elementCount } from '../tensor/element-count.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { AttributeOptions } from './attribution.js';
 import { GuidedBackprop } from './gradient-attributions.js';
@@ -36,7 +37,7 @@ export async function guidedGradCam(
   const gradients = attribution.attributions.toTypedArray() as Float32Array;
   const { shape } = attribution.attributions;
   const [, channels = 1, ...space] = shape;
-  const places = space.reduce((product, length) => product * length, 1);
+  const places = elementCount(space);
   const product = gradients.map((value, index) => {
     const map = Math.floor(index / (channels * places));
     return value * (heat[map * places + (index % places)] as number);

@@ -1,6 +1,7 @@
 import type { NativeExplanation, StageTimings } from '../addon/addon.js';
 import { argumentOutOfRange, GradCamError } from '../errors/errors.js';
 import { disposeOutput, joinOutputs, type ModelOutput, shareOutput, wrapOutput } from '../model/output.js';
+import { elementCount } from '../tensor/element-count.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /** One heatmap: what it belongs to and what was explained. */
@@ -208,7 +209,7 @@ export class Explanation {
 function picked(tensor: Tensor, chosen: readonly { readonly index: number }[]): Tensor {
   const values = tensor.toTypedArray() as Float32Array;
   const shape = tensor.shape.slice(1);
-  const size = shape.reduce((product, length) => product * length, 1);
+  const size = elementCount(shape);
   const copy = new Float32Array(chosen.length * size);
   for (const [position, { index }] of chosen.entries())
     copy.set(values.subarray(index * size, (index + 1) * size), position * size);

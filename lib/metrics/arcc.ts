@@ -2,6 +2,7 @@ import { BaseCAM } from '../cam/base-cam.js';
 import { GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
 import type { Model, ModelInput } from '../model/model.js';
+import { elementCount } from '../tensor/element-count.js';
 import { Tensor } from '../tensor/tensor.js';
 import { checkHeatmaps, readMetricOptions } from './perturbed-scores.js';
 import { type RoadAverageOptions, roadCombined } from './road.js';
@@ -62,7 +63,7 @@ export async function coherency(
       'ERR_INPUT_SHAPE',
       `The heatmaps, [${heatmaps.shape.join(', ')}], do not fit the images, [${images.shape.join(', ')}].`,
     );
-  const places = space.reduce((product, length) => product * length, 1);
+  const places = elementCount(space);
   const shown = (images.toTypedArray() as Float32Array).map(
     (value, index) =>
       value * (heat[Math.floor(index / (channels * places)) * places + (index % places)] ?? 0),

@@ -1,5 +1,6 @@
 import { argumentOutOfRange, invalidArgumentType } from '../errors/errors.js';
 import type { Model, ModelInput } from '../model/model.js';
+import { elementCount } from '../tensor/element-count.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type MetricOptions, perturbedScores, readMetricOptions } from './perturbed-scores.js';
 
@@ -23,7 +24,7 @@ async function areaUnderCurve(
     ...options
   } = readMetricOptions<CurveOptions>(`${kind}Auc`, given, ['pixelsPerStep', 'baseline']);
   if (!(heatmaps instanceof Tensor)) throw invalidArgumentType('heatmaps', 'a Tensor', heatmaps);
-  const pixels = heatmaps.shape.slice(1).reduce((product, length) => product * length, 1);
+  const pixels = elementCount(heatmaps.shape.slice(1));
   const step = pixelsPerStep ?? Math.max(1, Math.ceil(pixels / 100));
   if (!Number.isInteger(step) || step < 1)
     throw argumentOutOfRange('pixelsPerStep', 'an integer of at least 1', step);

@@ -10,6 +10,7 @@ import { parseLayer } from '../model/target-layers.js';
 import { FasterRCNNBoxScoreTarget, SemanticSegmentationTarget } from '../targets/dense-targets.js';
 import { detectedBoxes, pathToDetections } from '../targets/detections.js';
 import type { Target } from '../targets/target.js';
+import { elementCount } from '../tensor/element-count.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type PresetName, presetInput } from './presets.js';
 import type { Sidecar, SidecarInput, Task } from './sidecar.js';
@@ -124,7 +125,7 @@ async function findInput(model: Model, { size, channels, signal }: DraftWishes):
 /** Not zeros: those can make a layer's output constant, and its gradients zero. */
 function noiseImage(shape: readonly number[]): Tensor {
   let state = 1;
-  const length = shape.reduce((product, side) => product * side, 1);
+  const length = elementCount(shape);
   const values = Float32Array.from({ length }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 31 - 1;

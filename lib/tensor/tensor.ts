@@ -9,6 +9,7 @@ import {
 } from '../addon/addon.js';
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
+import { elementCount } from './element-count.js';
 import { bytesFrom } from './typed-array-bytes.js';
 
 export type { DType, TensorData } from '../addon/addon.js';
@@ -80,13 +81,7 @@ export class Tensor {
   /** @internal Zeros in float32. */
   static zeros(shape: readonly number[]): Tensor {
     const sizes = checkShape(shape);
-    return Tensor.from(
-      allocate(
-        Float32Array,
-        sizes.reduce((product, length) => product * length, 1),
-      ),
-      sizes,
-    );
+    return Tensor.from(allocate(Float32Array, elementCount(sizes)), sizes);
   }
 
   /** @internal A tensor from whatever a caller may pass as one. */
@@ -100,7 +95,7 @@ export class Tensor {
 
   /** Number of elements. */
   get size(): number {
-    return this.shape.reduce((product, length) => product * length, 1);
+    return elementCount(this.shape);
   }
 
   /**

@@ -14,9 +14,15 @@ const args = [
   '--disable-sync',
 ];
 
-/** A browser of its own for which every name of `example.com`, and of `evil.example`, is this machine's. */
+export type BrowserOptions = NonNullable<Parameters<typeof chromium.launchPersistentContext>[1]>;
+
+/**
+ * A browser of its own for which every name of `example.com`, and of `evil.example`, is this machine's: Debian's chromium, or
+ * the one that CHROMIUM names. Nothing is installed from here.
+ */
 export async function withBrowser(
   work: (page: Page, context: BrowserContext) => Promise<void>,
+  options: BrowserOptions = {},
 ): Promise<void> {
   const profile = await mkdtemp(join(tmpdir(), 'gradcam-chromium-'));
   const rules = ['example.com', '*.example.com', 'evil.example'].map((name) => `MAP ${name} 127.0.0.1`);
@@ -24,6 +30,7 @@ export async function withBrowser(
     executablePath: chromiumPath as string,
     headless: true,
     args: [...args, `--host-resolver-rules=${rules.join(',')}`],
+    ...options,
   });
   try {
     const page = context.pages()[0] ?? (await context.newPage());

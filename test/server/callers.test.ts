@@ -294,12 +294,13 @@ test('options that open the server to everybody have to be meant', (t) => {
     refused({ trustProxy }, /trustProxy/);
 });
 
-/** An address of this machine that is not loopback: browsers tell less to those, and the server listens on all. */
-const outer = Object.values(networkInterfaces())
-  .flat()
-  .find((each) => each?.family === 'IPv4' && !each.internal)?.address;
+/** An address of this machine that is not loopback, where it has one; else another of loopback's. */
+const outer =
+  Object.values(networkInterfaces())
+    .flat()
+    .find((each) => each?.family === 'IPv4' && !each.internal)?.address ?? '127.0.0.2';
 
-(outer ? test : test.skip)('listening on all addresses, it is called by each of them', async (t) => {
+test('listening on all addresses, it is called by each of them', async (t) => {
   const server = createServer({ models });
   await server.listen({ port: 0, host: '0.0.0.0' });
   const { port } = server.server.address() as { port: number };

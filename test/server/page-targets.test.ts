@@ -2,12 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import axe from 'axe-core';
-import { chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { asStored, describeIn, picture } from '../helpers/dense-server.js';
 import { chromiumPath } from '../helpers/requirements.js';
 import { fixturePath } from '../helpers/root.js';
 import { photoPath, type RunningServer, startServer } from '../helpers/server.js';
+import { openPage, settled, violations } from '../helpers/server-page.js';
 import { testWith } from '../helpers/test-with.js';
 import { until } from '../helpers/until.js';
 
@@ -45,43 +45,12 @@ test.after.always(async () => {
   if (folder) await rm(folder, { recursive: true, force: true });
 });
 
-async function withPage(t: ExecutionContext, work: (page: Page) => Promise<void>): Promise<void> {
-  const profile = await mkdtemp(join(tmpdir(), 'gradcam-chromium-'));
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath: chromiumPath as string,
-    headless: true,
-    args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
-    viewport: { width: 1280, height: 860 },
-  });
-  const problems: string[] = [];
-  try {
-    const page = context.pages()[0] ?? (await context.newPage());
-    page.setDefaultTimeout(120_000); // A guard against hanging, no measure.
-    page.on('pageerror', (error) => problems.push(error.message));
-    page.on('console', (message) => {
-      if (message.type() === 'error') problems.push(message.text());
-    });
-    await page.goto(running.url);
+const withPage = (t: ExecutionContext, work: (page: Page) => Promise<void>) =>
+  openPage(t, running.url, { viewport: { width: 1280, height: 860 } }, async (page) => {
     await page.waitForSelector('.chip');
     await work(page);
-    await page.evaluate(axe.source);
-    const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults;
-    t.deepEqual(
-      violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`),
-      [],
-    );
-  } finally {
-    await context.close();
-    await rm(profile, { recursive: true, force: true });
-  }
-  t.deepEqual(problems, []);
-}
-
-const settled = (page: Page, figures: number) =>
-  until(`${figures} maps that are not out of date`, () =>
-    page.evaluate<boolean>(`document.querySelectorAll('figure.result').length === ${figures} &&
-      !document.querySelector('figure.stale') && !document.querySelector('.progress.on')`),
-  );
+    t.deepEqual(await violations(page), []);
+  });
 
 const names = (page: Page) => page.locator('figcaption .what').allTextContents();
 

@@ -1,28 +1,17 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import test, { type ExecutionContext } from 'ava';
-import axe from 'axe-core';
-import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import sharp from 'sharp';
+import type { BrowserOptions } from '../helpers/browser.js';
 import { liteModel } from '../helpers/fixtures.js';
 import { chromiumPath } from '../helpers/requirements.js';
 import { photoPath, type RunningServer, startServer } from '../helpers/server.js';
+import { openPage, type PageWork, rendered, settled, violations } from '../helpers/server-page.js';
 import { testWith } from '../helpers/test-with.js';
 import { until } from '../helpers/until.js';
 
-// The page in a real browser: Debian's chromium, or the one that CHROMIUM names. Nothing is installed from here.
+// The page in a real browser.
 const inBrowser = testWith('Chromium');
-
-const args = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 let running: RunningServer;
 test.before(async () => {
@@ -32,70 +21,12 @@ test.after.always(async () => {
   await running?.server.close();
 });
 
-type BrowserOptions = NonNullable<Parameters<typeof chromium.launchPersistentContext>[1]>;
-
-/** Runs with the page open in a browser of its own; errors on the page and requests to elsewhere fail the test. */
-async function withPage(
-  t: ExecutionContext,
-  options: BrowserOptions,
-  work: (page: Page, context: BrowserContext) => Promise<void>,
-  url = running.url,
-): Promise<void> {
-  const profile = await mkdtemp(join(tmpdir(), 'gradcam-chromium-'));
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath: chromiumPath as string,
-    headless: true,
-    args,
-    acceptDownloads: true,
-    ...options,
-  });
-  const problems: string[] = [];
-  try {
-    const page = context.pages()[0] ?? (await context.newPage());
-    page.setDefaultTimeout(120_000); // A guard against hanging, no measure.
-    page.on('pageerror', (error) => problems.push(error.message));
-    page.on('console', (message) => {
-      if (message.type() === 'error' && !/status of 401/.test(message.text())) problems.push(message.text());
-    });
-    page.on('request', (request) => {
-      if (!request.url().startsWith(url) && !/^(data|blob):/.test(request.url()))
-        problems.push(`asked ${request.url()}`);
-    });
-    await page.goto(url);
-    await work(page, context);
-  } finally {
-    await context.close();
-    await rm(profile, { recursive: true, force: true });
-  }
-  t.deepEqual(problems, []);
-}
+const withPage = (t: ExecutionContext, options: BrowserOptions, work: PageWork, url = running.url) =>
+  openPage(t, url, options, work);
 
 async function openPhoto(page: Page, figures = 1): Promise<void> {
   await page.setInputFiles('input[type=file]', photoPath);
   await settled(page, figures);
-}
-
-/** Until what was done just now shows: Preact renders with the next frames. */
-async function rendered(page: Page): Promise<void> {
-  await page.evaluate(
-    'new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve, 20))))',
-  );
-}
-
-/** Waits until so many maps are shown and none is out of date. (The page's policy forbids waitForFunction's eval.) */
-async function settled(page: Page, figures: number): Promise<void> {
-  const isSettled = `document.querySelectorAll('figure.result').length === ${figures} &&
-    !document.querySelector('figure.stale') && !document.querySelector('.progress.on')`;
-  await rendered(page);
-  await until(`${figures} maps that are not out of date`, () => page.evaluate<boolean>(isSettled));
-}
-
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const found = (await page.evaluate('axe.run()')) as axe.AxeResults;
-  return found.violations.map(
-    ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`,
-  );
 }
 
 /** Mean colour of a canvas. */

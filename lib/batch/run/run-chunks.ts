@@ -27,13 +27,19 @@ interface RunChunksOptions {
   readonly onEvent: (event: RunEvent) => void;
 }
 
-/** What all chunks came to, in images. */
-interface Done {
+/** What the chunks of a run came to, in images. */
+export interface RunTotals {
+  /** Of the images: explained by this run. */
   readonly computed: number;
+  /** Explained before. */
   readonly reused: number;
+  /** The same content as another image of their chunk. */
   readonly duplicates: number;
+  /** Could not be explained; the manifest says why. */
   readonly failed: number;
+  /** The first hundred of these. */
   readonly failures: readonly { readonly input: string; readonly message: string }[];
+  /** Not done, for a reason that is no picture's. Running the same again tries them again. */
   readonly failedChunks: readonly FailedRun[];
 }
 
@@ -51,7 +57,7 @@ export async function runChunks(
   session: SessionWhenNeeded,
   found: FoundChunks,
   { concurrency, attempts, signal: given, onEvent }: RunChunksOptions,
-): Promise<Done> {
+): Promise<RunTotals> {
   const stop = new AbortController();
   const { signal } = stop;
   setMaxListeners(0, signal); // Every image in hand listens.

@@ -5,7 +5,7 @@ import { type BatchOptions, checkBatchOptions, checkInteger } from '../preparati
 import { PreparedBatch, tryOut } from '../preparation/prepared-batch.js';
 import { FoundChunks } from './found-chunks.js';
 import { lockBatch } from './lock.js';
-import { type FailedRun, runChunks } from './run-chunks.js';
+import { type RunTotals, runChunks } from './run-chunks.js';
 import type { RunEvent } from './run-event.js';
 import { SessionWhenNeeded } from './session-when-needed.js';
 
@@ -18,7 +18,7 @@ export interface RunBatchOptions extends BatchOptions {
 }
 
 /** What a batch came to. */
-export interface BatchRunReport {
+export interface BatchRunReport extends RunTotals {
   readonly batch: string;
   /** Absolute, as is `manifest`. */
   readonly output: string;
@@ -28,18 +28,6 @@ export interface BatchRunReport {
   /** Of the chunks those that an earlier run had finished. */
   readonly chunksDone: number;
   readonly images: number;
-  /** Of the images: explained by this run. */
-  readonly computed: number;
-  /** Explained before. */
-  readonly reused: number;
-  /** The same content as another image of their chunk. */
-  readonly duplicates: number;
-  /** Could not be explained; the manifest says why. */
-  readonly failed: number;
-  /** The first hundred of these. */
-  readonly failures: readonly { readonly input: string; readonly message: string }[];
-  /** Not done, for a reason that is no picture's. Running the same again tries them again. */
-  readonly failedChunks: readonly FailedRun[];
 }
 
 /**

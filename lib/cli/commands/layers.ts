@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type { InspectedLayer, Inspection, Layer } from '../../model/model.js';
 import { describePlan, type PlanDescription } from '../../model/plan.js';
 import { spellLayer } from '../../model/target-layers.js';
+import { elementCount } from '../../tensor/element-count.js';
 import { Tensor } from '../../tensor/tensor.js';
 import {
   addModelOptions,
@@ -96,7 +97,7 @@ function printPlan(plan: PlanDescription, layers: readonly string[], graphs: boo
 function zeros(size: readonly number[]): Tensor {
   const [height = 1, width = height] = size;
   const shape = size.length > 2 ? size : [1, 3, height, width];
-  return Tensor.from(new Float32Array(shape.reduce((product, length) => product * length, 1)), shape);
+  return Tensor.from(new Float32Array(elementCount(shape)), shape);
 }
 
 function printTree(layers: readonly (Layer | InspectedLayer)[], inspection: Inspection | null): void {

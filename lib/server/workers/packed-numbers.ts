@@ -1,4 +1,5 @@
 import { GradCamError } from '../../errors/errors.js';
+import { elementCount } from '../../tensor/element-count.js';
 
 // Nested arrays of numbers, as JSON has tensors, packed into one typed array: it goes from one thread to another without
 // being copied, and takes a fraction of the memory.
@@ -34,7 +35,7 @@ export function packNumbers(
   }
   if (shape.includes(0)) throw invalid(`${name} is empty.`);
   checkLengths(nested, shape, name);
-  const values = new Kind(shape.reduce((product, length) => product * length, 1));
+  const values = new Kind(elementCount(shape));
   let position = 0;
   const copy = (level: readonly unknown[], depth: number): void => {
     if (depth < shape.length - 1) {

@@ -11,7 +11,6 @@ should.
 import argparse
 import queue
 import re
-import sys
 import tempfile
 import threading
 from importlib.util import find_spec
@@ -22,10 +21,10 @@ import numpy
 import tritonclient.grpc as triton
 from google.protobuf import descriptor_pb2
 from tritonclient.grpc import model_config_pb2, service_pb2
+from table import CATS, attempt, call, calls, close, finish, same
 from tritonclient.utils import InferenceServerException
 
 ROOT = Path(__file__).parents[3]
-CATS = range(281, 286)  # ImageNet's classes of cats
 
 options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 options.add_argument("--grpc", required=True, metavar="HOST:PORT", help="the server's port of gRPC")
@@ -49,16 +48,6 @@ def wanted(*names):
     return [triton.InferRequestedOutput(name) for name in names]
 
 
-def same(left, right):
-    assert left is not None and left.shape == right.shape and left.dtype == right.dtype, (left, right)
-    assert left.tobytes() == right.tobytes(), f"{numpy.abs(left - right).max()} apart"
-
-
-def close(left, right):
-    """Of batches of another size."""
-    assert left.shape == right.shape and numpy.allclose(left, right, rtol=1e-4, atol=1e-4)
-
-
 def refused(status, call, *args, **kwargs):
     try:
         call(*args, **kwargs)
@@ -67,18 +56,6 @@ def refused(status, call, *args, **kwargs):
         assert error.message().strip()
         return error.message()
     raise AssertionError(f"it was not refused with {status}")
-
-
-calls = []
-
-
-def call(title, when=True):
-    def add(check):
-        if when:
-            calls.append((title, check))
-        return check
-
-    return add
 
 
 @call("the messages have Triton's numbers and types", find_spec("grpc_tools"))
@@ -372,14 +349,6 @@ def _():
             raise AssertionError("it did not fail")
 
 
-failed = 0
-for title, check in calls:
-    try:
-        check()
-        print(f"ok      {title}", flush=True)
-    except Exception as error:
-        failed += 1
-        print(f"not ok  {title}\n        {type(error).__name__}: {error}", flush=True)
+passed = [attempt(title, check) for title, check in calls]
 client.close()
-print(f"{len(calls) - failed} of {len(calls)} calls of tritonclient.grpc do what they should")
-sys.exit(failed > 0)
+finish(passed, "tritonclient.grpc")

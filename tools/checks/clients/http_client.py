@@ -10,15 +10,14 @@ What belongs to a server with --model-control is left out without --loadable, wh
 
 import argparse
 import base64
-import sys
 from pathlib import Path
 
 import numpy
 import tritonclient.http as triton
+from table import CATS, attempt, call, calls, finish, same
 from tritonclient.utils import InferenceServerException
 
 PHOTO = Path(__file__).parents[3] / "examples" / "photos" / "chelsea.png"
-CATS = range(281, 286)  # ImageNet's classes of cats
 
 options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 options.add_argument("--http", required=True, metavar="HOST:PORT", help="the server")
@@ -45,11 +44,6 @@ def wanted(*names, binary=True):
     return [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
 
 
-def same(left, right):
-    assert left is not None and left.shape == right.shape and left.dtype == right.dtype, (left, right)
-    assert left.tobytes() == right.tobytes(), f"{numpy.abs(left - right).max()} apart"
-
-
 def refused(status, call, *args, **kwargs):
     """The client raises the server's own words, with its status."""
     try:
@@ -59,18 +53,6 @@ def refused(status, call, *args, **kwargs):
         assert error.message().strip() and "exception occurred in the client" not in error.message(), error.message()
         return
     raise AssertionError(f"it was not refused with {status}")
-
-
-calls = []
-
-
-def call(title, when=True):
-    def add(check):
-        if when:
-            calls.append((title, check))
-        return check
-
-    return add
 
 
 @call("is_server_live, is_server_ready, is_model_ready")
@@ -304,14 +286,6 @@ def _():
     refused(501, client.infer, model, [given(image)], outputs=[triton.InferRequestedOutput("output", class_count=3)])
 
 
-failed = 0
-for title, check in calls:
-    try:
-        check()
-        print(f"ok      {title}", flush=True)
-    except Exception as error:
-        failed += 1
-        print(f"not ok  {title}\n        {type(error).__name__}: {error}", flush=True)
+passed = [attempt(title, check) for title, check in calls]
 client.close()
-print(f"{len(calls) - failed} of {len(calls)} calls of tritonclient.http do what they should")
-sys.exit(failed > 0)
+finish(passed, "tritonclient.http")

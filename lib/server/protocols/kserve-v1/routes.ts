@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
+import { elementCount } from '../../../tensor/element-count.js';
 import { Tensor } from '../../../tensor/tensor.js';
 import type { Call, CallRunner } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
@@ -237,10 +238,8 @@ function inputShapeOf(call: Call, instance: Instance): readonly number[] {
   return fieldsOf(instance).tensor?.shape ?? call.model.inputShape;
 }
 
-const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
-
 function reserveInputs(call: Call, instances: readonly Instance[]): void {
-  const values = instances.reduce((sum, instance) => sum + product(inputShapeOf(call, instance)), 0);
+  const values = instances.reduce((sum, instance) => sum + elementCount(inputShapeOf(call, instance)), 0);
   call.reserve(4 * values, `${instances.length} instances`);
 }
 
@@ -250,7 +249,7 @@ function reserveMaps(call: Call, body: ExplainBody, wishes: readonly TargetWish[
   for (const [index, wish] of wishes.entries()) {
     const own = countMaps(wish);
     maps += own;
-    values += own * product(inputShapeOf(call, body.instances[index] as Instance).slice(1));
+    values += own * elementCount(inputShapeOf(call, body.instances[index] as Instance).slice(1));
   }
   call.setMaps(maps);
   // Maps of the layer's size are known, and counted, when they are there.
@@ -321,7 +320,7 @@ async function explainInstance(
     const { scores, note, top, explained } = reportTargets(explanation, chosen, model.sidecar);
     const values = explanation.heatmaps.toTypedArray() as Float32Array;
     const shape = explanation.heatmaps.shape.slice(1);
-    const size = product(shape);
+    const size = elementCount(shape);
     if (body.upsample === false)
       call.reserve(memoryOf(values.length, body.heatmap), `${explained.length} maps`);
     return {
@@ -355,7 +354,7 @@ function plainOutput(call: Call, output: ModelOutput): unknown {
   if (whole instanceof Tensor) {
     using tensor = whole;
     const [batch, ...shape] = tensor.shape;
-    call.reserve(memoryOf(product(tensor.shape), 'array'), `An output of [${tensor.shape.join(', ')}]`);
+    call.reserve(memoryOf(elementCount(tensor.shape), 'array'), `An output of [${tensor.shape.join(', ')}]`);
     return new AnswerNumbers(tensor.toTypedArray(), batch === 1 && shape.length > 0 ? shape : tensor.shape);
   }
   if (Array.isArray(whole)) return whole.map((each) => plainOutput(call, each));

@@ -4,6 +4,7 @@ import type { ModelArguments } from '../../../model/arguments.js';
 import { type ModelOutput, selectOutput } from '../../../model/output.js';
 import { spellLayer } from '../../../model/target-layers.js';
 import { pathToDetections } from '../../../targets/detections.js';
+import { elementCount } from '../../../tensor/element-count.js';
 import { Tensor, type TensorData } from '../../../tensor/tensor.js';
 import type { Call } from '../../calls/call.js';
 import { invalidRequest } from '../../http/errors.js';
@@ -141,15 +142,13 @@ function reserveMemory(
   const [first] = inputs as readonly [ReadInput];
   const [channels, ...preparedSize] = call.model.inputShape;
   const prepared = 'elements' in first;
-  const values = prepared ? first.elements.length * channels * product(preparedSize) : 0;
+  const values = prepared ? first.elements.length * channels * elementCount(preparedSize) : 0;
   call.reserve(4 * values, `${first.shape[0]} pictures`);
   if (maps === 0 || body.parameters?.upsample === false) return;
   const size = prepared ? preparedSize : first.shape.slice(2);
-  const bytes = memoryOf(maps * product(size), carrier.formOf('heatmap'));
+  const bytes = memoryOf(maps * elementCount(size), carrier.formOf('heatmap'));
   call.reserve(bytes, `${maps} maps of ${[...size].reverse().join(' x ')}`);
 }
-
-const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
 
 /** Numbers in slices of the largest batch; of pictures each by itself, so that all share batches with what else waits. */
 async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: number): Promise<Part[]> {
@@ -173,7 +172,7 @@ async function splitIntoParts(call: Call, inputs: readonly ReadInput[], images: 
       if ('elements' in input)
         throw invalidRequest(`The input ${input.name} is BYTES, but ${first.name} is not.`);
       const [, ...inner] = input.shape;
-      const step = product(inner);
+      const step = elementCount(inner);
       const values = input.values.subarray(start * step, (start + length) * step) as TensorData;
       return Tensor.from(values, [length, ...inner]);
     });

@@ -1,4 +1,5 @@
 import { GradCamError } from '../../../errors/errors.js';
+import { elementCount } from '../../../tensor/element-count.js';
 import type { DType, Tensor, TensorData } from '../../../tensor/tensor.js';
 import { bytesOf } from '../../../tensor/typed-array-bytes.js';
 import { invalidRequest } from '../../http/errors.js';
@@ -84,7 +85,7 @@ export function readInputs(inputs: readonly InferInput[], binary: Buffer | null)
 
 /** @throws {GradCamError} `ERR_INVALID_REQUEST` */
 export function countOf({ name, shape }: InferInput): number {
-  const count = shape.reduce((product, length) => product * length, 1);
+  const count = elementCount(shape);
   if (!Number.isSafeInteger(count) || count < 1)
     throw invalidRequest(`The shape of the input ${name} is empty or too large.`);
   return count;
