@@ -1,4 +1,4 @@
-// Formats the C++ sources; with --check it only reports those that are not formatted.
+// Formats our C++ sources; with --check it only reports those that are not formatted.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const files = ['native', 'tools'].flatMap((name) => {
   const folder = fileURLToPath(new URL(`../${name}`, import.meta.url));
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((file) => /\.(cc|h)$/.test(file))
+    .filter((file) => /\.(cc|h)$/.test(file) && !file.startsWith('third_party'))
     .map((file) => join(folder, file));
 });
 const mode = process.argv.includes('--check') ? ['--dry-run', '--Werror'] : ['-i'];

@@ -5,6 +5,8 @@
 #include "api/cuda_library.h"
 #include "api/failure.h"
 #include "api/model.h"
+#include "core/exported/exported_archive.h"
+#include "core/exported/exported_module.h"
 #include "core/fusion/bfloat16.h"
 #include "core/graphs/traced_constants.h"
 #include "core/model/model_state.h"
@@ -133,10 +135,15 @@ at::ScalarType typeWithoutGradients(const LoadOptions& options,
   return at::kBFloat16;
 }
 
-std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& options, at::Device device) {
+torch::jit::Module readModule(const std::string& path) {
+  if (isExportedArchive(path)) return loadExportedModule(path).module;
   checkRecords(path);
+  return torch::jit::load(path, at::Device(at::kCPU));
+}
+
+std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& options, at::Device device) {
   // To the CPU first: a GPU is used within onDevice() only, and gets the weights once they are cast.
-  torch::jit::Module module = torch::jit::load(path, at::Device(at::kCPU));
+  torch::jit::Module module = readModule(path);
   checkStorages(module);
   module.eval();
   for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);

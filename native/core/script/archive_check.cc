@@ -240,23 +240,30 @@ void checkRecords(const std::string& path) {
   for (const char* archive : {"constants", "data"}) checkArchive(reader, archive);
 }
 
+bool liesWithin(at::IntArrayRef sizes, at::IntArrayRef strides, int64_t offset, uint64_t elements) {
+  if (sizes.size() != strides.size() || offset < 0) return false;
+  uint64_t last = static_cast<uint64_t>(offset);
+  bool empty = false;
+  for (std::size_t axis = 0; axis < sizes.size(); ++axis) {
+    if (sizes[axis] < 0 || strides[axis] < 0) return false;
+    if (sizes[axis] == 0) empty = true;
+    uint64_t reach = 0;
+    if (!empty && (c10::mul_overflows(static_cast<uint64_t>(sizes[axis] - 1),
+                                      static_cast<uint64_t>(strides[axis]), &reach) ||
+                   c10::add_overflows(last, reach, &last)))
+      return false;
+  }
+  return empty ? static_cast<uint64_t>(offset) <= elements : last < elements;
+}
+
 void checkStorages(const torch::jit::Module& module) {
   c10::IValue(module._ivalue()).visit([](const c10::IValue& value) {
     if (!value.isTensor()) return false;
     const at::Tensor& tensor = value.toTensor();
     if (!tensor.defined() || !tensor.has_storage() || tensor.layout() != at::kStrided || tensor.numel() == 0)
       return false;
-    bool within = tensor.storage_offset() >= 0;
-    uint64_t last = static_cast<uint64_t>(std::max<int64_t>(tensor.storage_offset(), 0));
-    for (int64_t axis = 0; axis < tensor.dim() && within; ++axis) {
-      const int64_t length = tensor.size(axis), stride = tensor.stride(axis);
-      uint64_t reach = 0;
-      within =
-          length >= 0 && stride >= 0 &&
-          !c10::mul_overflows(static_cast<uint64_t>(length - 1), static_cast<uint64_t>(stride), &reach) &&
-          !c10::add_overflows(last, reach, &last);
-    }
-    within = within && last < tensor.storage().nbytes() / tensor.itemsize();
+    const bool within = liesWithin(tensor.sizes(), tensor.strides(), tensor.storage_offset(),
+                                   tensor.storage().nbytes() / tensor.itemsize());
     if (!within)
       throw std::runtime_error(
           "the archive is damaged: a tensor is said to be larger than the memory it lies in. Copy or export "

@@ -13,6 +13,9 @@ namespace gradcam {
 // pickle make LibTorch take memory that its length cannot account for?
 void checkRecords(const std::string& path);
 
+// Whether a tensor of these sizes and strides, in elements, lies within `elements` of memory.
+bool liesWithin(at::IntArrayRef sizes, at::IntArrayRef strides, int64_t offset, uint64_t elements);
+
 // After loading: does every tensor that belongs to the module lie within its storage?
 void checkStorages(const torch::jit::Module& module);
 
