@@ -1,4 +1,4 @@
-/** Grad-CAM for TorchScript vision models. @packageDocumentation */
+/** Grad-CAM for PyTorch vision models: exported programs and TorchScript. @packageDocumentation */
 
 export { type DoctorReport, doctor } from './addon/doctor.js';
 export type { TorchvisionLibrary } from './addon/operator-libraries.js';
@@ -88,6 +88,7 @@ export type {
   ExplainFacts,
   ExplainStartMessage,
 } from './model/diagnostics.js';
+export { type ConvertModelOptions, convertModel } from './model/convert-model.js';
 export { type Device, type LoadModelOptions, loadModel, type PreflightOptions } from './model/load-model.js';
 export {
   type InspectedLayer,

@@ -105,6 +105,10 @@ export interface NativeModel {
   /** True where the file was frozen: its modules are gone. */
   readonly frozen: boolean;
   /** True where forward takes its images as a list. */
+  /** A program of torch.export, not TorchScript. */
+  readonly exported: boolean;
+  /** The number of images that a program was exported for, where it is a fixed one. */
+  readonly exportedBatch: number | null;
   readonly takesImageList: boolean;
   readonly layers: NativeLayer[];
   readonly methods: string[];
@@ -320,6 +324,12 @@ export interface NativeModule {
     options: NativeLoadOptions,
     cancellation: CancellationReference,
   ): Promise<NativeModel>;
+  /** Writes an exported program as a TorchScript file. */
+  convertModel(
+    path: string,
+    how: { readonly to: string; readonly libraries: readonly string[] },
+    cancellation: CancellationReference,
+  ): Promise<void>;
   loadTarget(path: string, cancellation: CancellationReference): Promise<ScriptedTargetReference>;
   forward(
     model: ModelReference,

@@ -3,6 +3,7 @@ import { packageVersion } from '../addon/package-version.js';
 import { attributeCommand } from './commands/attribute.js';
 import { batchCommand } from './commands/batch.js';
 import { clipCommand } from './commands/clip.js';
+import { convertCommand } from './commands/convert.js';
 import { doctorCommand } from './commands/doctor.js';
 import { evaluateCommand } from './commands/evaluate.js';
 import { explainCommand } from './commands/explain.js';
@@ -52,7 +53,7 @@ export async function run(
 function createProgram(signal: AbortSignal): Command {
   const program = new Command('gradcam')
     .description(
-      'Shows where a TorchScript vision model looks: Grad-CAM heatmaps for the .pt files you serve.',
+      'Shows where a PyTorch vision model looks: Grad-CAM heatmaps for the .pt2 and .pt files you serve.',
     )
     .version(packageVersion)
     .showHelpAfterError('(add --help for the options)')
@@ -75,6 +76,7 @@ Examples:
   gradcam init-sidecar model.pt --labels names.txt  describe the model
   gradcam serve -m model.pt                         over HTTP, with a page
   gradcam batch run model.pt photos/ -o out/        very many photos
+  gradcam convert model.pt2 model.pt                TorchScript of an exported program
   gradcam doctor                                    is everything in place?`,
     )
     .addHelpText('afterAll', exitCodesHelp);
@@ -88,6 +90,7 @@ Examples:
     initSidecarCommand(signal),
     serveCommand(signal),
     batchCommand(signal),
+    convertCommand(signal),
     doctorCommand(),
   ]) {
     program.addCommand(command.copyInheritedSettings(program));

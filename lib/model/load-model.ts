@@ -70,8 +70,10 @@ export interface LoadModelOptions {
 }
 
 /**
- * Loads a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then `.save`) on a thread of the library's own, in
- * eval mode. A TorchScript file holds code: load only files you trust.
+ * Loads an exported program (`torch.export.save`, .pt2) or a TorchScript file (`torch.jit.script` or `torch.jit.trace`, then
+ * `.save`) on a thread of the library's own, in eval mode. What the file is, is read from it, not from its name. Either holds
+ * operations that then run: load only files you trust. Tensors that a program takes in tuples or dictionaries are inputs in their
+ * order; numbers and texts that it was exported with are part of it.
  * @param file - its path, or a `file:` URL
  * @throws {GradCamError} `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_LOAD`, `ERR_MODEL_CHECKSUM`, `ERR_MODEL_ARGUMENTS`,
  *   `ERR_MISSING_OPERATOR`, `ERR_OPERATOR_LIBRARY`, `ERR_CUDA_UNAVAILABLE`, `ERR_CUDA_FAILED`,
@@ -152,7 +154,8 @@ function missingOperatorOf(error: unknown): string | null {
   return missing ? (error.details.available?.[0] ?? '') : null;
 }
 
-function checkLibraries(libraries: unknown = []): readonly string[] {
+/** @internal */
+export function checkLibraries(libraries: unknown = []): readonly string[] {
   if (!Array.isArray(libraries)) throw invalidArgumentType('libraries', 'an array of paths', libraries);
   return libraries.map((library, index) => {
     const path = filePath(library, `libraries[${index}]`);

@@ -79,6 +79,13 @@ export class Model {
   readonly parameterCount: number;
   /** Bytes of parameters and buffers. */
   readonly byteLength: number;
+  /** `'exported'` of a program of torch.export (.pt2), `'torchscript'` of a file of TorchScript. */
+  readonly format: 'exported' | 'torchscript';
+  /**
+   * Images that an exported program was made for, where its first input has a fixed number of them; else null. Some such programs
+   * take other numbers too; where one does not, the error says so.
+   */
+  readonly exportedBatch: number | null;
   /** True where the file was frozen before saving: its layers have no names any more. */
   readonly frozen: boolean;
   /** What can be run and explained: `['forward']`, of CLIP `'encode_image'` and `'encode_text'` too. */
@@ -102,6 +109,8 @@ export class Model {
     this.dtype = native.dtype;
     this.parameterCount = native.parameterCount;
     this.byteLength = native.byteLength;
+    this.format = native.exported ? 'exported' : 'torchscript';
+    this.exportedBatch = native.exportedBatch;
     this.frozen = native.frozen;
     this.methods = Object.freeze(native.methods);
     this.signatures = Object.freeze(

@@ -27,7 +27,10 @@ struct ModelFacts {
   int64_t parameterCount;
   int64_t byteLength;  // parameters and buffers
   bool frozen;
+  bool exported;        // a program of torch.export, not TorchScript
   bool takesImageList;  // forward takes a list of images, each of a size of its own
+  // Of an exported program whose first input has a fixed number of images: that number.
+  std::optional<int64_t> exportedBatch;
   std::vector<std::string> methods;
   std::vector<std::string> signatures;  // of each method: "forward(x: Tensor, sr: int = 16000)"
 };
@@ -38,7 +41,7 @@ struct WeightInfo {
   std::vector<int64_t> shape;
 };
 
-// A loaded TorchScript model. Immutable, so that jobs of several threads may share it.
+// A loaded model. Immutable, so that jobs of several threads may share it.
 class Model {
  public:
   explicit Model(std::unique_ptr<ModelState> state);
@@ -79,5 +82,9 @@ struct LoadOptions {
 // Throws ERR_MODEL_NOT_FOUND, ERR_MODEL_LOAD, ERR_MODEL_ARGUMENTS, ERR_MISSING_OPERATOR,
 // ERR_OPERATOR_LIBRARY, ERR_CUDA_UNAVAILABLE, ERR_OUT_OF_MEMORY.
 std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options);
+
+// Writes an exported program as a TorchScript file, which other programs with LibTorch can load. Throws what
+// loadModel() does, and ERR_UNSUPPORTED for what TorchScript's files cannot hold.
+void convertModel(const std::string& path, const std::string& to, const std::vector<std::string>& libraries);
 
 }  // namespace gradcam

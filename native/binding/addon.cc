@@ -34,6 +34,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
                              InstanceMethod("setThreads", &GradCamAddon::setThreads),
                              InstanceMethod("describePlan", &GradCamAddon::describe),
                              InstanceMethod("loadModel", &GradCamAddon::load),
+                             InstanceMethod("convertModel", &GradCamAddon::convert),
                              InstanceMethod("loadTarget", &GradCamAddon::loadTarget),
                              InstanceMethod("forward", &GradCamAddon::forward),
                              InstanceMethod("inspect", &GradCamAddon::inspectLayers),
@@ -183,6 +184,7 @@ class GradCamAddon : public Napi::Addon<GradCamAddon> {
   }
 
   Napi::Value load(const Napi::CallbackInfo& info) { return startLoadModel(info, *channel_); }
+  Napi::Value convert(const Napi::CallbackInfo& info) { return startConvertModel(info, *channel_); }
   Napi::Value loadTarget(const Napi::CallbackInfo& info) { return startLoadTarget(info, *channel_); }
   Napi::Value forward(const Napi::CallbackInfo& info) { return startForward(info, *channel_); }
   Napi::Value inspectLayers(const Napi::CallbackInfo& info) { return startInspect(info, *channel_); }

@@ -86,6 +86,24 @@ Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel) 
   });
 }
 
+Napi::Value startConvertModel(const Napi::CallbackInfo& info, JobChannel& channel) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Napi::Object how = info[1].ToObject();
+    auto job = std::make_shared<Job<bool>>(
+        info.Env(), toCancellation(info[2]),
+        [path = std::string(info[0].ToString()), to = std::string(need(how, "to").ToString()),
+         libraries = toVector<std::string>(
+             need(how, "libraries"), [](const Napi::Value& each) { return std::string(each.ToString()); })] {
+          convertModel(path, to, libraries);
+          return true;
+        },
+        [](Napi::Env env, bool&&) { return env.Undefined(); });
+    const Napi::Value promise = job->deferred.Promise();
+    channel.submit(std::move(job));
+    return promise;
+  });
+}
+
 Napi::Value startLoadTarget(const Napi::CallbackInfo& info, JobChannel& channel) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     auto job = std::make_shared<Job<std::shared_ptr<ScriptedTarget>>>(

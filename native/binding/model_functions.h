@@ -10,6 +10,7 @@ namespace gradcam {
 
 // Each starts a job and returns its promise; see lib/addon/types.ts for the arguments.
 Napi::Value startLoadModel(const Napi::CallbackInfo& info, JobChannel& channel);
+Napi::Value startConvertModel(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startLoadTarget(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startForward(const Napi::CallbackInfo& info, JobChannel& channel);
 Napi::Value startInspect(const Napi::CallbackInfo& info, JobChannel& channel);

@@ -11,7 +11,7 @@ import type { BatchFormat } from '../specification/specification.js';
 
 /** Which pictures are explained, how, and where the results go. */
 export interface BatchOptions {
-  /** TorchScript file. Its sidecar, if there is one, says what is not said here. */
+  /** Exported program or TorchScript file. Its sidecar, if there is one, says what is not said here. */
   readonly model: string;
   /** A file to take as its sidecar instead; false for none. */
   readonly sidecar?: string | false;

@@ -59,7 +59,7 @@ export function attributeCommand(signal: AbortSignal): Command {
     .description(
       "Draws which pixels of an image speak for a class, from gradients of the model's input. No layer is needed.",
     )
-    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<model>', 'model file (.pt2 or .pt)')
     .argument('<images...>', imagesHelp)
     .addOption(new Option('-m, --method <name>', 'how').choices(methodNames).default('guidedbackprop'))
     .option('--steps <count>', 'points of integrated gradients', parseCount, 50)

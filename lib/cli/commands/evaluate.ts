@@ -48,7 +48,7 @@ export function evaluateCommand(signal: AbortSignal): Command {
     .description(
       'Explains the predicted class of each image by several methods and measures how much the maps matter to the model.',
     )
-    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<model>', 'model file (.pt2 or .pt)')
     .argument('<images...>', imagesHelp)
     .option('-m, --methods <names>', 'by comma', 'gradcam,gradcam++,layercam,eigencam,randomcam')
     .addOption(

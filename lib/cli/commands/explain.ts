@@ -34,7 +34,7 @@ export function explainCommand(signal: AbortSignal): Command {
     .description(
       "Draws heatmaps of what speaks for a class over images. Reads the model's sidecar (model.json).",
     )
-    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<model>', 'model file (.pt2 or .pt)')
     .argument('<images...>', imagesHelp)
     .option('-o, --output <path>', resultsHelp)
     .option('--json', 'print JSON instead of text');

@@ -32,7 +32,7 @@ export function factorizeCommand(signal: AbortSignal): Command {
     .description(
       'Draws which few concepts a layer sees in an image, and where, without any class (Deep Feature Factorization).',
     )
-    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<model>', 'model file (.pt2 or .pt)')
     .argument('<image>', 'image file; - for standard input')
     .option('-k, --components <count>', 'how many concepts', parseCount, 5)
     .option('-l, --layer <path>', 'the layer; default: the suggested one')

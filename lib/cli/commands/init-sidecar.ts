@@ -42,7 +42,7 @@ export function initSidecarCommand(signal: AbortSignal): Command {
     .description(
       'Runs a model to find out what it takes and gives, and writes its sidecar: model.json beside model.pt.',
     )
-    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<model>', 'model file (.pt2 or .pt)')
     .addOption(
       new Option('-p, --preset <name>', 'preprocessing to start from')
         .choices(presetNames)

@@ -27,7 +27,7 @@ export function layersCommand(signal: AbortSignal): Command {
   const command = new Command('layers')
     .summary("list a model's layers and shapes")
     .description('Lists the layers of a model, and with an input size their output shapes.')
-    .argument('<model>', 'TorchScript file (.pt)')
+    .argument('<model>', 'model file (.pt2 or .pt)')
     .option(
       '--input-size <size>',
       'run the model once on zeros of this size: 224, 224x320 (height x width) or 1x3x224x224; default: what the sidecar says',

@@ -53,7 +53,7 @@ export function serveCommand(interruption: AbortSignal): Command {
         'the command ends with 3. docs/server.md has more.',
     )
     .option('-m, --model <name=path>', 'model to serve, as model.pt or name=model.pt; several times', collect)
-    .option('--model-repository <folder>', 'serve every NAME.pt in it')
+    .option('--model-repository <folder>', 'serve every NAME.pt2 and NAME.pt in it')
     .option('--model-control', 'let requests load and unload models (/v2/repository)')
     .option('--watch', 'load a model anew when its file changes')
     .option('-c, --config <file>', 'options from a JSON file; flags given here win')

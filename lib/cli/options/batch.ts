@@ -40,7 +40,7 @@ export function addBatchOptions(
   },
 ): Command {
   command
-    .argument('<model>', 'TorchScript file (.pt); its sidecar (model.json) is read')
+    .argument('<model>', 'model file (.pt2 or .pt); its sidecar (model.json) is read')
     .argument('[images...]', "image files, folders with all below them, or patterns: 'photos/**/*.jpg'")
     .requiredOption('-o, --output <folder>', output)
     .option('--list <file>', 'more images: a text with one path a line; - for standard input')

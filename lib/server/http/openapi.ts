@@ -75,7 +75,7 @@ export async function openApi(
       openapi: '3.1.0',
       info: {
         title: 'node-gradcam',
-        description: 'Heatmaps of what speaks for a class, from TorchScript vision models.',
+        description: 'Heatmaps of what speaks for a class, from PyTorch vision models.',
         version,
         license: { name: 'MIT', identifier: 'MIT' },
       },

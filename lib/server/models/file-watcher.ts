@@ -7,7 +7,7 @@ import type { ModelRegistry } from './registry.js';
 export interface WatchedFiles {
   /** Models with a path of their own. */
   readonly paths: Readonly<Record<string, string>>;
-  /** The folder whose NAME.pt are models. */
+  /** The folder whose NAME.pt2 and NAME.pt are models. */
   readonly repository: string | undefined;
 }
 

@@ -6,6 +6,9 @@ import { nearestNames } from '../../errors/nearest-names.js';
 import { type ModelDefinition, modelName } from '../configuration/options.js';
 import { type BatchTotals, type ModelDefaults, ServedModel } from './served-model.js';
 
+/** Of the files in a repository; where a model has both, the first is served. */
+const modelEndings = ['.pt2', '.pt'] as const;
+
 /** As Triton's repository index names them. */
 export type ModelState = 'LOADING' | 'READY' | 'UNLOADING' | 'UNAVAILABLE';
 
@@ -30,7 +33,7 @@ interface Entry {
 
 export interface RegistryOptions extends ModelDefaults {
   readonly models: Readonly<Record<string, ModelDefinition>>;
-  /** A folder of NAME.pt files. All are loaded at the start, or with `modelControl` those that are asked for. */
+  /** A folder of NAME.pt2 and NAME.pt files. All are loaded at the start, or with `modelControl` those that are asked for. */
   readonly modelRepository?: string | undefined;
   readonly modelControl: boolean;
 }
@@ -313,14 +316,14 @@ export class ModelRegistry {
     return await mine;
   }
 
-  /** The definition of NAME.pt in the repository. Neither the name nor a link leads out of it. */
+  /** The definition of NAME.pt2, or of NAME.pt, in the repository. Neither the name nor a link leads out of it. */
   async #findInRepository(name: string): Promise<ModelDefinition> {
     const folder = this.#options.modelRepository;
     if (folder !== undefined && modelName.safeParse(name).success) {
       const root = await realpath(folder).catch(() => null);
-      const path = root === null ? null : await realpath(join(root, `${name}.pt`)).catch(() => null);
-      if (root !== null && path?.startsWith(root + sep)) {
-        return { path };
+      for (const ending of modelEndings) {
+        const path = root === null ? null : await realpath(join(root, name + ending)).catch(() => null);
+        if (root !== null && path?.startsWith(root + sep)) return { path };
       }
     }
     throw this.#unknown(name);
@@ -330,7 +333,10 @@ export class ModelRegistry {
   async available(): Promise<string[]> {
     const folder = this.#options.modelRepository;
     const files = folder === undefined ? [] : await readdir(folder).catch(() => []);
-    const inRepository = files.flatMap((file) => (file.endsWith('.pt') ? [file.slice(0, -3)] : []));
+    const inRepository = files.flatMap((file) => {
+      const ending = modelEndings.find((each) => file.endsWith(each));
+      return ending === undefined ? [] : [file.slice(0, -ending.length)];
+    });
     return [...new Set([...this.names, ...inRepository.filter((name) => modelName.safeParse(name).success)])];
   }
 

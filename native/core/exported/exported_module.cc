@@ -11,14 +11,14 @@ ExportedModule loadExportedModule(const std::string& path) {
   ExportedArchive archive = readExportedArchive(path);
   ExportedProgram program = readProgram(archive.program);
   const CallTree calls = callTreeOf(program.operations);
-  ExportedFacts facts{{}, program.changedBuffers};
+  ExportedFacts facts;
   for (const ProgramInput& input : program.inputs) {
     if (input.sizes.empty()) continue;
     facts.inputSizes = input.sizes;
     break;
   }
   torch::jit::Module module = makeModules(calls, program, archive);
-  MethodBuilder(program, module).buildForward(calls);
+  facts.trainingOperations = MethodBuilder(program, module).buildForward(calls);
   return {std::move(module), std::move(facts)};
 }
 

@@ -12,8 +12,8 @@ namespace gradcam {
 struct ExportedFacts {
   // Of the images, the first tensor that it takes: none for an axis that takes any size.
   std::vector<std::optional<int64_t>> inputSizes;
-  // Buffers that it would have changed: it was exported in training mode, and runs as in evaluation.
-  std::vector<std::string> changedBuffers;
+  // BatchNorms and dropouts that were exported in training mode, and run as in evaluation.
+  int trainingOperations = 0;
 };
 
 struct ExportedModule {

@@ -11,6 +11,7 @@ using SharedNames = std::shared_ptr<ValueNames>;
 
 // Their operations belong to no module: sizes that torch.export asked for itself.
 const std::string kNoCall = "_empty_nn_module_stack_from_metadata_hook";
+constexpr std::size_t kDeepestCall = 200;
 const std::string kGradMode = "torch.ops.higher_order.wrap_with_set_grad_enabled";
 
 std::vector<std::string> splitOutsideBrackets(const std::string& text, char separator) {
@@ -40,6 +41,8 @@ std::vector<ModuleCall> callsOf(const Json& node) {
     // A call inside of another call is another one.
     const std::string outer = calls.empty() ? "" : calls.back().key + ";";
     calls.push_back({outer + parts[0], parts[1], parts[2]});
+    if (calls.size() > kDeepestCall)
+      throwDamaged("modules are called in one another more often than a model has");
   }
   return calls;
 }
@@ -177,10 +180,7 @@ void readInputs(
     throwDamaged("its signature does not have the graph's inputs");
   for (std::size_t index = 0; index < inputs.size(); ++index) {
     const Union spec = unionOf(specs[index], "an input");
-    if (spec.kind == "constant_input") {
-      program.inputs.push_back({});
-      continue;
-    }
+    if (spec.kind == "constant_input") continue;  // its value is in the operations
     const char* stored = nameOfStored(spec.kind);
     if (stored == nullptr && spec.kind != "user_input")
       throw Failure("ERR_UNSUPPORTED",
@@ -191,12 +191,10 @@ void readInputs(
       if (defined.size() != 1) throwDamaged("a stored tensor is not one value");
       program.values.back().stored = textOf(member(spec.value, stored), stored);
       program.values.back().isParameter = spec.kind == "parameter";
-    } else if (defined.empty()) {
-      program.inputs.push_back({});
-    } else {
+    } else if (!defined.empty()) {
       const bool isTensor = inputs[index].contains("as_tensor");
       program.inputs.push_back(
-          {static_cast<ValueId>(program.values.size()) - 1,
+          {static_cast<ValueId>(program.values.size()) - 1, defined[0],
            isTensor ? sizesOf(graph, defined[0]) : std::vector<std::optional<int64_t>>{}});
     }
   }
@@ -208,11 +206,8 @@ void readOutputs(ExportedProgram& program, const Json& graph, const Json& specs)
     throwDamaged("its signature does not have the graph's outputs");
   for (std::size_t index = 0; index < outputs.size(); ++index) {
     const Union spec = unionOf(specs[index], "an output");
-    if (spec.kind == "buffer_mutation") {
-      program.changedBuffers.push_back(textOf(member(spec.value, "buffer_name"), "buffer_name"));
-      continue;
-    }
-    if (spec.kind != "user_output") continue;  // an input that is written to is the caller's own
+    // What it writes to buffers is of training, what it writes to inputs the caller's own.
+    if (spec.kind != "user_output") continue;
     program.outputs.push_back(&outputs[index]);
     for (const std::string& name : namesIn(outputs[index]))
       program.values[static_cast<std::size_t>(valueNamed(*program.names, name))].lastUse = kGiven;
@@ -227,17 +222,7 @@ void readTrees(ExportedProgram& program, const Json& graphModule) {
     if (!path.empty() && path.find('@') == std::string::npos) program.modulePaths.push_back(path);
   }
   const Json& signature = objectOf(member(calls[0], "signature"), "the signature of the program");
-  program.inputTree = ValueTree::of(textOf(member(signature, "in_spec"), "in_spec"));
   program.outputTree = ValueTree::of(textOf(member(signature, "out_spec"), "out_spec"));
-  if (const Json* names = findMember(signature, "forward_arg_names"); names != nullptr && names->is_array()) {
-    for (const Json& name : *names) program.parameterNames.push_back(textOf(name, "forward_arg_names"));
-  }
-  const auto& children = program.inputTree.children;
-  if (children.size() != 2 || children[1].kind != ValueTree::Kind::Dictionary ||
-      children[0].kind != ValueTree::Kind::Tuple)
-    throwDamaged("what it is called with is not a tuple and a dictionary");
-  if (program.inputTree.leaves() != program.inputs.size())
-    throwDamaged("it takes another number of values than its graph");
   if (program.outputTree.leaves() != program.outputs.size())
     throwDamaged("it gives another number of values than its graph");
 }

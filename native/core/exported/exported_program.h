@@ -40,7 +40,8 @@ inline constexpr int kGiven = std::numeric_limits<int>::max();
 
 // One of the values that a program is called with.
 struct ProgramInput {
-  ValueId value = -1;                         // none of a constant, which the operations hold
+  ValueId value;
+  std::string name;
   std::vector<std::optional<int64_t>> sizes;  // of a tensor; none for an axis that takes any size
 };
 
@@ -57,8 +58,6 @@ struct ExportedProgram {
   ValueTree outputTree;
   std::vector<const Json*> outputs;  // its leaves
   std::shared_ptr<const ValueNames> names;
-  // Buffers that the program changes: it was exported in training mode.
-  std::vector<std::string> changedBuffers;
   std::deque<Json> written;  // operations that are not in the file
 };
 

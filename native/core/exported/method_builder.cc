@@ -120,7 +120,8 @@ class MethodBuilder::Method {
   }
 
   std::vector<Value*> insertOperator(const Operation& operation) {
-    return insertOperation(*graph_, *operation.node, argumentsIn(*operation.names));
+    return insertOperation(*graph_, *operation.node, argumentsIn(*operation.names),
+                           builder_.trainingOperations_);
   }
 
   // torch.cond(condition, graph, graph, [operands])
@@ -216,42 +217,20 @@ MethodBuilder::Built MethodBuilder::build(const CallTree& call) {
   return built;
 }
 
-// Takes what the model takes in Python, without the constants that are in the program.
-void MethodBuilder::buildForward(const CallTree& calls) {
+int MethodBuilder::buildForward(const CallTree& calls) {
   Method method(*this, calls);
   Graph& graph = *method.graph();
-  const auto& inTree = program_.inputTree;
-  std::size_t leaf = 0, position = 0;
-  for (const ValueTree& list : inTree.children) {
-    for (std::size_t index = 0; index < list.children.size(); ++index, ++position) {
-      const ValueTree& tree = list.children[index];
-      std::vector<ValueId> ids;
-      std::vector<c10::TypePtr> types;
-      for (std::size_t count = tree.leaves(); count > 0; --count, ++leaf) {
-        ids.push_back(program_.inputs[leaf].value);
-        if (ids.back() >= 0) types.push_back(valueOf(ids.back()).type);
-      }
-      if (types.empty()) continue;
-      if (types.size() != ids.size())
-        throw Failure("ERR_UNSUPPORTED",
-                      "The program takes tensors together with constants in one tuple, list or dictionary, "
-                      "which is not read. Let forward take them one by one.");
-      const bool byName = list.kind == ValueTree::Kind::Dictionary;
-      std::string name =
-          byName ? list.keys[index]
-                 : (position < program_.parameterNames.size() ? program_.parameterNames[position] : "");
-      if (!isIdentifier(name)) name = "input_" + std::to_string(position);
-      Value* parameter = graph.addInput(name);
-      parameter->setType(typeOfTree(tree, types));
-      const Leaves values = unpackValue(graph, tree, parameter);
-      for (std::size_t each = 0; each < ids.size(); ++each) method.define(ids[each], values[each]);
-    }
+  for (std::size_t index = 0; index < program_.inputs.size(); ++index) {
+    const ProgramInput& input = program_.inputs[index];
+    method.define(input.value,
+                  graph.addInput(isIdentifier(input.name) ? input.name : "input_" + std::to_string(index)));
   }
   method.insertItems();
-  Leaves outputs;
+  std::vector<Value*> outputs;
   for (const Json* output : program_.outputs) outputs.push_back(method.given(*output, *program_.names));
   graph.registerOutput(packValues(graph, program_.outputTree, outputs));
   addMethod("", "forward", method.graph());
+  return trainingOperations_;
 }
 
 void MethodBuilder::addMethod(const std::string& path,

@@ -16,8 +16,8 @@ class MethodBuilder {
   // Both must stay.
   MethodBuilder(ExportedProgram& program, const torch::jit::Module& root) : program_(program), root_(root) {}
 
-  // The model's forward, and all that it calls.
-  void buildForward(const CallTree& calls);
+  // The model's forward, and all that it calls. Returns how many operations were exported in training mode.
+  int buildForward(const CallTree& calls);
 
  private:
   class Method;
@@ -38,6 +38,7 @@ class MethodBuilder {
 
   ExportedProgram& program_;
   const torch::jit::Module& root_;
+  int trainingOperations_ = 0;
 };
 
 }  // namespace gradcam

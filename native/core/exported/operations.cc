@@ -58,12 +58,6 @@ OperatorName operatorNameOf(std::string target) {
   return operatorName;
 }
 
-// As a training step has it: its statistics are of the batch, or its zeros are drawn.
-bool isOfTraining(const std::string& name, const std::string& argument) {
-  return (argument == "training" && (name == "aten::batch_norm" || name == "aten::instance_norm")) ||
-         (argument == "train" && name.find("dropout") != std::string::npos);
-}
-
 struct Given {
   const Json* argument;
   bool isNumber;
@@ -145,19 +139,31 @@ Node* insertByTypes(Graph& graph,
   return graph.insertNode(graph.createTupleUnpack(result));
 }
 
-void stopTraining(Node* node) {
+// Whether a BatchNorm has statistics of its own: without it is meant to take those of what it is given.
+bool hasStatistics(const Node* node) {
   const auto* schema = node->maybeSchema();
-  if (schema == nullptr) return;
-  for (std::size_t index = 0; index < schema->arguments().size(); ++index) {
-    if (!isOfTraining(schema->name(), schema->arguments()[index].name())) continue;
-    if (torch::jit::toIValue(node->input(index)) != c10::IValue(true)) continue;
-    // Without statistics of its own it is meant to take those of what it is given.
-    const bool hasStatistics = node->kind() != c10::aten::batch_norm ||
-                               node->namedInput("running_mean")->type()->kind() != c10::TypeKind::NoneType;
-    if (!hasStatistics) continue;
-    torch::jit::WithInsertPoint before(node);
-    node->replaceInput(index, node->owningGraph()->insertConstant(false));
+  const auto index = schema ? schema->argumentIndexWithName("running_mean") : std::nullopt;
+  return index && node->input(static_cast<std::size_t>(*index))->type()->kind() != c10::TypeKind::NoneType;
+}
+
+// Whether the operation trained. In evaluation a BatchNorm takes its own statistics, and dropout keeps all.
+bool stopTraining(Node* node) {
+  const std::string kind = node->kind().toQualString();
+  const bool isDropout = kind.find("dropout") != std::string::npos;
+  if (!isDropout && !hasStatistics(node)) return false;
+  const auto* schema = node->maybeSchema();
+  const auto index = schema ? schema->argumentIndexWithName(isDropout ? "train" : "training") : std::nullopt;
+  if (!index) return false;
+  const auto position = static_cast<std::size_t>(*index);
+  if (torch::jit::toIValue(node->input(position)) != c10::IValue(true)) return false;
+  if (!isDropout && node->kind() != c10::aten::batch_norm) {
+    throw Failure("ERR_UNSUPPORTED",
+                  "The program was exported in training mode, and its BatchNorms taken apart. Export it after "
+                  "model.eval().");
   }
+  const torch::jit::WithInsertPoint before(node);
+  node->replaceInput(position, node->owningGraph()->insertConstant(false));
+  return true;
 }
 
 // By name where one is one, taken apart where a list is one.
@@ -195,7 +201,8 @@ bool isAssertion(const std::string& target) {
          target.rfind("torch.ops.aten.sym_constrain_range", 0) == 0;
 }
 
-std::vector<Value*> insertOperation(Graph& graph, const Json& node, const OperationArguments& arguments) {
+std::vector<Value*> insertOperation(Graph& graph, const Json& node, const OperationArguments& arguments,
+                                    int& trainingOperations) {
   const std::string target = textOf(member(node, "target"), "target");
   const Json& outputs = member(node, "outputs");
   if (const auto function = kFunctionsOfNumbers.find(target); function != kFunctionsOfNumbers.end()) {
@@ -216,7 +223,7 @@ std::vector<Value*> insertOperation(Graph& graph, const Json& node, const Operat
   const OperatorName name = operatorNameOf(target);
   Node* made = insertNamed(graph, name, givenArguments(node), arguments);
   if (made == nullptr) made = insertByTypes(graph, name.name, node, arguments);
-  stopTraining(made);
+  if (stopTraining(made)) ++trainingOperations;
   return resultsOf(graph, made, outputs);
 }
 

@@ -12,6 +12,7 @@ bool isAssertion(const std::string& target);
 // there, as LibTorch's own loader does, and ERR_UNSUPPORTED for what no graph can hold.
 std::vector<torch::jit::Value*> insertOperation(torch::jit::Graph& graph,
                                                 const Json& node,
-                                                const OperationArguments& arguments);
+                                                const OperationArguments& arguments,
+                                                int& trainingOperations);
 
 }  // namespace gradcam

@@ -51,29 +51,16 @@ ValueTree treeOf(const Json& spec) {
                     "take and give one of these.");
 }
 
-bool allEqual(const std::vector<c10::TypePtr>& types) {
-  return std::all_of(types.begin(), types.end(), [&](const auto& type) { return *type == *types.front(); });
-}
-
-// Tuples and lists of unlike values, dictionaries too: a tuple whose elements have the keys as names.
 c10::TypePtr containerType(const ValueTree& tree, const std::vector<c10::TypePtr>& types) {
-  const bool alike = !types.empty() && allEqual(types);
+  const bool alike = !types.empty() && std::all_of(types.begin(), types.end(),
+                                                   [&](const auto& type) { return *type == *types.front(); });
   if (tree.kind == ValueTree::Kind::List && alike) return c10::ListType::create(types.front());
-  if (tree.kind == ValueTree::Kind::Dictionary && alike)
-    return c10::DictType::create(c10::StringType::get(), types.front());
-  if (tree.kind == ValueTree::Kind::Dictionary && !tree.keys.empty())
-    return c10::TupleType::createNamed(c10::QualifiedName("__torch__.ExportedOutput"), tree.keys, types);
+  if (tree.kind == ValueTree::Kind::Dictionary)
+    return c10::DictType::create(c10::StringType::get(), alike ? types.front() : c10::AnyType::get());
   return c10::TupleType::create(types);
 }
 
-c10::TypePtr typeOf(const ValueTree& tree, const std::vector<c10::TypePtr>& leaves, std::size_t& at) {
-  if (tree.kind == ValueTree::Kind::Leaf) return leaves.at(at++);
-  std::vector<c10::TypePtr> types;
-  for (const ValueTree& child : tree.children) types.push_back(typeOf(child, leaves, at));
-  return containerType(tree, types);
-}
-
-Value* pack(Graph& graph, const ValueTree& tree, const Leaves& leaves, std::size_t& at) {
+Value* pack(Graph& graph, const ValueTree& tree, const std::vector<Value*>& leaves, std::size_t& at) {
   if (tree.kind == ValueTree::Kind::Leaf) return leaves.at(at++);
   std::vector<Value*> values;
   std::vector<c10::TypePtr> types;
@@ -91,27 +78,7 @@ Value* pack(Graph& graph, const ValueTree& tree, const Leaves& leaves, std::size
         .insertNode(graph.createDict(dictionary->getKeyType(), dictionary->getValueType(), keys, values))
         ->output();
   }
-  return graph.insertNode(graph.createTuple(values, type->expect<c10::TupleType>()))->output();
-}
-
-void unpack(Graph& graph, const ValueTree& tree, Value* value, Leaves& leaves) {
-  if (tree.kind == ValueTree::Kind::Leaf) {
-    leaves.push_back(value);
-    return;
-  }
-  std::vector<Value*> children;
-  if (value->type()->cast<c10::DictType>()) {
-    for (const std::string& key : tree.keys)
-      children.push_back(graph.insert(c10::aten::__getitem__, {value, graph.insertConstant(key)}));
-  } else if (value->type()->cast<c10::ListType>()) {
-    const auto outputs = graph.insertNode(graph.createListUnpack(value, tree.children.size()))->outputs();
-    children.assign(outputs.begin(), outputs.end());
-  } else {
-    const auto outputs = graph.insertNode(graph.createTupleUnpack(value))->outputs();
-    children.assign(outputs.begin(), outputs.end());
-  }
-  for (std::size_t index = 0; index < tree.children.size(); ++index)
-    unpack(graph, tree.children[index], children[index], leaves);
+  return graph.insertNode(graph.createTuple(values))->output();
 }
 
 }  // namespace
@@ -131,20 +98,9 @@ std::size_t ValueTree::leaves() const {
   return count;
 }
 
-Value* packValues(Graph& graph, const ValueTree& tree, const Leaves& leaves) {
+Value* packValues(Graph& graph, const ValueTree& tree, const std::vector<Value*>& leaves) {
   std::size_t at = 0;
   return pack(graph, tree, leaves, at);
-}
-
-c10::TypePtr typeOfTree(const ValueTree& tree, const std::vector<c10::TypePtr>& leaves) {
-  std::size_t at = 0;
-  return typeOf(tree, leaves, at);
-}
-
-Leaves unpackValue(Graph& graph, const ValueTree& tree, Value* value) {
-  Leaves leaves;
-  unpack(graph, tree, value, leaves);
-  return leaves;
 }
 
 }  // namespace gradcam

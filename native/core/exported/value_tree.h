@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,16 +19,10 @@ struct ValueTree {
   std::size_t leaves() const;
 };
 
-// The leaves of a tree in their order; a null pointer is a leaf that has no value.
-using Leaves = std::vector<torch::jit::Value*>;
-
 // A value of the tree's form, made of its leaves at the graph's point of insertion.
-torch::jit::Value* packValues(torch::jit::Graph& graph, const ValueTree& tree, const Leaves& leaves);
-
-// The type of a tree with leaves of these types.
-c10::TypePtr typeOfTree(const ValueTree& tree, const std::vector<c10::TypePtr>& leaves);
-
-// The leaves of a value of the tree's form.
-Leaves unpackValue(torch::jit::Graph& graph, const ValueTree& tree, torch::jit::Value* value);
+// Lists of unlike values, which TorchScript does not have, are tuples.
+torch::jit::Value* packValues(torch::jit::Graph& graph,
+                              const ValueTree& tree,
+                              const std::vector<torch::jit::Value*>& leaves);
 
 }  // namespace gradcam

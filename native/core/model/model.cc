@@ -17,8 +17,16 @@ Model::~Model() = default;
 
 ModelFacts Model::facts() const {
   const torch::jit::Module& module = state_->module;
-  ModelFacts facts{state_->device.str(), std::nullopt,           0,  0,
-                   isFrozen(module),     takesImageList(module), {}, {}};
+  ModelFacts facts{.device = state_->device.str(),
+                   .elementType = std::nullopt,
+                   .parameterCount = 0,
+                   .byteLength = 0,
+                   .frozen = isFrozen(module),
+                   .exported = state_->exported.has_value(),
+                   .takesImageList = takesImageList(module),
+                   .exportedBatch = state_->exportedBatch(),
+                   .methods = {},
+                   .signatures = {}};
   for (const at::Tensor& parameter : module.parameters()) {
     facts.parameterCount += parameter.numel();
     facts.byteLength += static_cast<int64_t>(parameter.nbytes());

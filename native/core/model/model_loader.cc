@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "api/cuda_library.h"
 #include "api/failure.h"
@@ -12,6 +11,7 @@
 #include "core/model/model_state.h"
 #include "core/process/device_jobs.h"
 #include "core/script/archive_check.h"
+#include "core/script/file_kinds.h"
 #include "core/script/module_facts.h"
 #include "core/script/operator_libraries.h"
 
@@ -23,7 +23,7 @@ namespace {
 }
 
 // Says in a user's words what is wrong with a file before LibTorch sees it.
-void checkFile(const std::string& path) {
+FileKind checkFile(const std::string& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (status.type() == std::filesystem::file_type::not_found) {
@@ -32,26 +32,9 @@ void checkFile(const std::string& path) {
   if (status.type() == std::filesystem::file_type::directory) throwLoad(path, "it is a directory.");
   // Opening a named pipe would wait for a writer, for ever.
   if (!error && status.type() != std::filesystem::file_type::regular) throwLoad(path, "it is not a file.");
-  std::ifstream file(path, std::ios::binary);
-  char magic[4] = {};
-  if (!file.read(magic, 4)) throwLoad(path, "the file is empty, too short, or cannot be read.");
-  if (std::string(magic, 4) != std::string("PK\x03\x04", 4)) {
-    throwLoad(path,
-              "it is not a TorchScript archive (no zip header). Export the model in Python with "
-              "torch.jit.script(model).save(file) or torch.jit.trace(model, example).save(file).");
-  }
-}
-
-std::string explainLoadError(const std::string& message) {
-  if (message.find("failed finding central directory") != std::string::npos) {
-    return "the archive is cut off or damaged (its directory is missing). Copy or export the file again.";
-  }
-  if (message.find("constants.pkl") != std::string::npos) {
-    return "it is a torch.save() file (weights or a pickled model), not TorchScript. Export the model in "
-           "Python with "
-           "torch.jit.script(model).save(file) or torch.jit.trace(model, example).save(file).";
-  }
-  return message;
+  const FileAnswer answer = kindOfFile(path);
+  if (answer.kind == FileKind::Other) throwLoad(path, answer.problem);
+  return answer.kind;
 }
 
 at::Device chooseDevice(const std::string& wanted) {
@@ -135,15 +118,36 @@ at::ScalarType typeWithoutGradients(const LoadOptions& options,
   return at::kBFloat16;
 }
 
-torch::jit::Module readModule(const std::string& path) {
-  if (isExportedArchive(path)) return loadExportedModule(path).module;
-  checkRecords(path);
-  return torch::jit::load(path, at::Device(at::kCPU));
+ExportedModule readExported(const std::string& path) {
+  try {
+    return loadExportedModule(path);
+  } catch (const Failure& failure) {
+    if (failure.code != "ERR_UNSUPPORTED") throw;
+    throw Failure(failure.code, "Cannot load '" + path + "': " + failure.what()).withPath(path);
+  }
 }
 
-std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& options, at::Device device) {
-  // To the CPU first: a GPU is used within onDevice() only, and gets the weights once they are cast.
-  torch::jit::Module module = readModule(path);
+struct ReadFile {
+  torch::jit::Module module;
+  std::optional<ExportedFacts> exported;  // none of TorchScript
+};
+
+// To the CPU: a GPU is used within onDevice() only, and gets the weights once they are cast.
+ReadFile readFile(const std::string& path, FileKind kind) {
+  if (kind == FileKind::Exported) {
+    auto [module, facts] = readExported(path);
+    return {std::move(module), std::move(facts)};
+  }
+  checkRecords(path);
+  return {torch::jit::load(path, at::Device(at::kCPU)), std::nullopt};
+}
+
+std::shared_ptr<Model> loadOnto(const std::string& path,
+                                FileKind kind,
+                                const LoadOptions& options,
+                                at::Device device) {
+  ReadFile file = readFile(path, kind);
+  torch::jit::Module& module = file.module;
   checkStorages(module);
   module.eval();
   for (at::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
@@ -164,19 +168,17 @@ std::shared_ptr<Model> loadOnto(const std::string& path, const LoadOptions& opti
     if (!device.is_cpu()) module.to(device);
   });
   const at::ScalarType reduced = typeWithoutGradients(options, module, device);
-  auto state = std::make_unique<ModelState>(std::move(module), device, mode, options.arguments, reduced);
+  auto state = std::make_unique<ModelState>(std::move(module), device, mode, options.arguments, reduced,
+                                            std::move(file.exported));
   onDevice(device, mode, [&] { state->checkDefaults(); });
   return std::make_shared<Model>(std::move(state));
 }
 
-}  // namespace
-
-std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options) {
-  checkFile(path);
-  const at::Device device = chooseDevice(options.device);
-  for (const std::string& library : options.libraries) loadOperatorLibrary(library);
+// What goes wrong while a file is read, in a user's words.
+template <typename Read>
+auto reading(const std::string& path, const Read& read) {
   try {
-    return loadOnto(path, options, device);
+    return read();
   } catch (...) {
     Failure failure = toFailure(std::current_exception(), "ERR_MODEL_LOAD");
     if (failure.code != "ERR_MODEL_LOAD") throw failure;
@@ -186,7 +188,32 @@ std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& opt
           .withPath(path)
           .withAvailable({*missing});
     }
-    throwLoad(path, explainLoadError(failure.what()));
+    throwLoad(path, failure.what());
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<Model> loadModel(const std::string& path, const LoadOptions& options) {
+  const FileKind kind = checkFile(path);
+  const at::Device device = chooseDevice(options.device);
+  for (const std::string& library : options.libraries) loadOperatorLibrary(library);
+  return reading(path, [&] { return loadOnto(path, kind, options, device); });
+}
+
+void convertModel(const std::string& path, const std::string& to, const std::vector<std::string>& libraries) {
+  if (checkFile(path) == FileKind::TorchScript) throwLoad(path, "it is TorchScript already.");
+  for (const std::string& library : libraries) loadOperatorLibrary(library);
+  const torch::jit::Module module = reading(path, [&] { return readExported(path).module; });
+  try {
+    module.save(to);
+    torch::jit::load(to, at::Device(at::kCPU));
+  } catch (...) {
+    const Failure failure = toFailure(std::current_exception(), "ERR_UNSUPPORTED");
+    if (failure.code != "ERR_UNSUPPORTED") throw failure;
+    throw Failure("ERR_UNSUPPORTED",
+                  "The program '" + path + "' cannot be written as TorchScript: " + failure.what())
+        .withPath(path);
   }
 }
 

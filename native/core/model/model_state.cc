@@ -35,16 +35,23 @@ ModelState::ModelState(torch::jit::Module loaded,
                        at::Device on,
                        DeviceMode wanted,
                        Arguments standard,
-                       at::ScalarType typeWithoutGradients)
+                       at::ScalarType typeWithoutGradients,
+                       std::optional<ExportedFacts> ofProgram)
     : module(std::move(loaded)),
       device(on),
       mode(wanted),
+      exported(std::move(ofProgram)),
       defaults(std::move(standard)),
       floatingType_(floatingTypeOf(module)),
       takesImageList_(takesImageList(module)),
       weights_(module, typeWithoutGradients) {
   for (const auto& method : module.get_methods())
     facts_[method.name()].ofGraph = batchFactsOf(module, method.name());
+}
+
+std::optional<int64_t> ModelState::exportedBatch() const {
+  if (!exported || exported->inputSizes.empty()) return std::nullopt;
+  return exported->inputSizes.front();
 }
 
 bool ModelState::runsImagesAlone(const std::string& method) const {
@@ -62,12 +69,20 @@ void ModelState::checkImages(const std::string& method, int64_t images, const st
   throw Failure("ERR_INPUT_SHAPE",
                 "The model's " + method + " takes one image at a time, and " + std::to_string(images) +
                     " were given. Give one image in each call (an Explainer takes any number of calls), or "
-                    "export the model so that its batch may have any size." +
+                    "export the model so that its batch may have any size" +
+                    (exported ? ": torch.export.export(..., dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))." : ".") +
                     (reason.empty() ? "" : " What it said: " + reason));
 }
 
 std::vector<ModelWarning> ModelState::warnings() const {
   std::vector<ModelWarning> warnings;
+  if (exported && exported->trainingOperations > 0)
+    warnings.push_back({"training-mode",
+                        "The program was exported in training mode: " +
+                            std::to_string(exported->trainingOperations) +
+                            " operations of it trained. They run as in evaluation, with the statistics that "
+                            "are stored. Export it again after model.eval().",
+                        "forward"});
   for (const auto& [method, facts] : facts_) {
     const auto& [training, mixesImages] = facts.ofGraph;
     if (!training.empty())

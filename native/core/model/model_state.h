@@ -4,6 +4,7 @@
 #include <map>
 
 #include "api/model.h"
+#include "core/exported/exported_module.h"
 #include "core/fusion/shared_weights.h"
 #include "core/graphs/batch_facts.h"
 #include "core/plan/plan.h"
@@ -19,11 +20,13 @@ struct ModelState {
              at::Device on,
              DeviceMode wanted,
              Arguments standard,
-             at::ScalarType typeWithoutGradients);
+             at::ScalarType typeWithoutGradients,
+             std::optional<ExportedFacts> ofProgram = std::nullopt);
 
   const torch::jit::Module module;  // in eval mode, parameters without gradients, never run itself
   const at::Device device;
   const DeviceMode mode;
+  const std::optional<ExportedFacts> exported;  // none of TorchScript
   const Arguments defaults;  // of the methods' parameters, beside the methods' own
 
   // Plans are built once per method and choice of layers and shared; the least recently used leave first.
@@ -57,6 +60,8 @@ struct ModelState {
   // Throws ERR_INPUT_NOT_FINITE. `finite` is a truth value on any device, or undefined.
   static void checkInputFinite(const at::Tensor& finite);
 
+  // The number of images that a program was exported for, where it is a fixed one.
+  std::optional<int64_t> exportedBatch() const;
   // Whether several images of a method must not run together: it does not take them, as was found out when
   // they failed together and not alone, or they would change each other's results.
   bool runsImagesAlone(const std::string& method) const;

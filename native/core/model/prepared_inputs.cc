@@ -63,9 +63,9 @@ ModelInputs ModelState::prepareBatches(const std::string& method,
       const at::Tensor tensor = copyToDevice(part.state().tensor, device);
       tensors.push_back(imageList && tensor.dim() == 3 ? tensor.unsqueeze(0) : tensor);
       const at::Tensor &first = tensors.front(), &last = tensors.back();
-      const bool fits = first.dim() == last.dim() && first.dim() > 0 &&
-                        first.sizes().slice(1) == last.sizes().slice(1) &&
-                        first.scalar_type() == last.scalar_type();
+      const bool fits = parts.size() == 1 || (first.dim() == last.dim() && first.dim() > 0 &&
+                                              first.sizes().slice(1) == last.sizes().slice(1) &&
+                                              first.scalar_type() == last.scalar_type());
       if (!fits) throw Failure("ERR_INPUT_SHAPE", "The inputs of one batch differ in shape or element type.");
     }
     const at::Tensor whole = tensors.size() == 1 ? tensors.front() : at::cat(tensors);

@@ -48,5 +48,5 @@ export function checkNative(root) {
   for (const file of files)
     if (/^(core|binding)\/.*\.cc$/.test(file) && !cmake.includes(`native/${file}`))
       problems.push(`CMakeLists.txt does not compile native/${file}.`);
-  return [...compareFolders(root, 'native', rooms, ['.h', '.cc']), ...problems];
+  return [...compareFolders(root, 'native', rooms, ['.h', '.hpp', '.cc']), ...problems];
 }

@@ -17,7 +17,7 @@ export type ModelConfig = z.output<typeof modelConfig>;
 
 type Described = z.output<typeof tensorMetadata>;
 
-const platform = 'pytorch_torchscript';
+const platforms = { exported: 'pytorch_exported_program', torchscript: 'pytorch_torchscript' } as const;
 
 /** -1 stands for any size: the first dimension is the images', or the maps'. */
 function describeTensors(served: ServedModel): { inputs: Described[]; outputs: Described[] } {
@@ -45,7 +45,12 @@ function describeTensors(served: ServedModel): { inputs: Described[]; outputs: D
 }
 
 export function describeModel(served: ServedModel): z.output<typeof modelMetadata> {
-  return { name: served.name, versions: [served.version], platform, ...describeTensors(served) };
+  return {
+    name: served.name,
+    versions: [served.version],
+    platform: platforms[served.model.format],
+    ...describeTensors(served),
+  };
 }
 
 /** As much of Triton's ModelConfig as is true here. Dimensions are without the images'. */
@@ -60,7 +65,7 @@ export function configOf(served: ServedModel): z.output<typeof modelConfig> {
   const [kind, index] = device.split(':');
   return {
     name: served.name,
-    platform,
+    platform: platforms[served.model.format],
     backend: 'node-gradcam',
     version_policy: { latest: { num_versions: 1 } },
     max_batch_size: served.largestPart,
