@@ -1,5 +1,5 @@
 // A vision transformer by several methods. Its layers give tokens, not maps: the reshape transform lays them out again.
-// The default model is small and untrained; exporting/export_torchscript.py exports real ones with the sidecar used here.
+// The default model is small and untrained; exporting/export_model.py exports real ones with the sidecar used here.
 // Run with: node dist/examples/vit.js [vit.pt] [photo.jpg] [picture.png]
 import { compareMethods, loadModelWithSidecar, showCamOnImage, sideBySide } from 'node-gradcam';
 

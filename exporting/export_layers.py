@@ -1,4 +1,4 @@
-"""Which layer of a model to explain, for export_torchscript.py: the rule of node-gradcam, on the original model."""
+"""Which layer of a model to explain, for export_model.py: the rule of node-gradcam, on the original model."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Where models come from, for export_torchscript.py: torchvision, timm, Hugging Face and Python modules."""
+"""Where models come from, for export_model.py: torchvision, timm, Hugging Face and Python modules."""
 
 import ast
 import importlib

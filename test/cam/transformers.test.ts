@@ -14,7 +14,7 @@ import { camOf } from '../helpers/methods.js';
 import { fixturePath } from '../helpers/root.js';
 import { sharedModel } from '../helpers/shared-models.js';
 
-// Transformers and ConvNeXts of torchvision, timm and Hugging Face as exporting/export_torchscript.py writes them, against
+// Transformers and ConvNeXts of torchvision, timm and Hugging Face as exporting/export_model.py writes them, against
 // pytorch-grad-cam on the original models in double precision: tools/fixtures/architectures/transformers.py.
 
 interface TransformerCase {

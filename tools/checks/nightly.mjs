@@ -15,6 +15,10 @@ const parts = [
   },
   { name: 'compare:models, architectures by name', command: ['npm', 'run', '--silent', 'compare:models'] },
   {
+    name: 'exported programs of full-size models',
+    command: [process.env.GRADCAM_PYTHON ?? 'python3', '-m', 'tools.compare.exported'],
+  },
+  {
     name: '200 workers',
     command: ['npx', 'ava', 'test/engine/threads.test.ts'],
     env: { GRADCAM_WORKERS: '200' },

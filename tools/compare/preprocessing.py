@@ -17,7 +17,7 @@ import transformers
 from PIL import Image
 from torchvision.models import get_model_weights
 
-import export_torchscript as exporter
+import export_model as exporter
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "examples" / "photos" / "chelsea.png"

@@ -1,4 +1,4 @@
-"""Compares node-gradcam with pytorch-grad-cam on full-size transformers and ConvNeXts, exported by export_torchscript.py:
+"""Compares node-gradcam with pytorch-grad-cam on full-size transformers and ConvNeXts, exported by export_model.py:
 the same weights, input, layer and classes, four methods. The layer and its transform are those of the sidecar.
 
 Needs the built library (`npm run build`) and `node` on the path. Exits with 1 if a map is further from pytorch-grad-cam's in
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import export_torchscript as exporter
+import export_model as exporter
 from tools.fixtures.family import library
 from tools.fixtures.shared.float64_result import doubled, in_float32, within_bounds
 

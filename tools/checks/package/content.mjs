@@ -31,7 +31,7 @@ const required = [
   'lib/server/grpc/open_inference.proto',
   'lib/server/grpc/health.proto',
   'native/core/model/model.cc',
-  'exporting/export_torchscript.py',
+  'exporting/export_model.py',
   'scripts/install.mjs',
   'scripts/libtorch/versions.mjs',
   'CMakeLists.txt',

@@ -1,48 +1,43 @@
 #!/usr/bin/env python3
-"""Exports an image model to TorchScript, together with the sidecar that node-gradcam reads: model.pt and model.json.
+"""Exports an image model to TorchScript (.pt) or as an exported program (.pt2), together with the sidecar that node-gradcam
+reads: model.pt or model.pt2, and model.json.
 
-    python export_torchscript.py torchvision:resnet50 --weights DEFAULT
-    python export_torchscript.py timm:vit_base_patch16_224 --pretrained --visible-attention -o vit.pt
-    python export_torchscript.py hf:google/vit-base-patch16-224
-    python export_torchscript.py hf:./my-finetuned-vit
-    python export_torchscript.py timm:resnet18 --option num_classes=7 --checkpoint best.pth --labels labels.txt
-    python export_torchscript.py python:my_package.models:make_model --size 320
+    python export_model.py torchvision:resnet50 --weights DEFAULT
+    python export_model.py torchvision:resnet50 --weights DEFAULT -o resnet50.pt2
+    python export_model.py timm:vit_base_patch16_224 --pretrained --visible-attention -o vit.pt
+    python export_model.py hf:google/vit-base-patch16-224
+    python export_model.py hf:./my-finetuned-vit
+    python export_model.py timm:resnet18 --option num_classes=7 --checkpoint best.pth --labels labels.txt
+    python export_model.py python:my_package.models:make_model --size 320
 
 The sidecar gets the preprocessing of the source (torchvision's weights, timm's data config, Hugging Face's image
-processor), its labels, the default target layer and, for transformers, how that layer's tokens become a map. The exported
-module is run against the original one, for one image and for two, and the largest difference is printed.
+processor), its labels, the default target layer and, for transformers, how that layer's tokens become a map. The file is
+loaded again and run against the original model, for one image and for more, and the largest differences are printed.
 
-It needs torch, the package that the model comes from, and the files beside it, export_sources.py and export_layers.py: copy
-the three where your model lives.
+A .pt2 takes any number of images where the model allows it, else --batch-size of them; --dynamic-size lets it take any height
+and width too.
+
+It needs torch, the package that the model comes from, and the files beside it, export_formats.py, export_layers.py and
+export_sources.py: copy the four where your model lives.
 """
 
 import argparse
+import copy
 import json
 import math
 import re
 import sys
-import warnings
 from pathlib import Path
 
 import torch
+from export_formats import SUFFIXES, Exported, layers_of, load_file, to_program, to_torchscript
 from export_layers import form_of, record_calls, suggest_layer
 from export_sources import ExportError, Source, load
 from torch import nn
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-# A larger difference than this, for outputs of about 1, is no rounding.
+# A larger difference than this share of the largest output is no rounding.
 TOLERANCE = 1e-3
-
-
-def export(model: nn.Module, x: torch.Tensor, script: bool) -> torch.jit.ScriptModule:
-    # The fast path of PyTorch's attention is one operator without gradients: it must not be traced.
-    torch.backends.mha.set_fastpath_enabled(False)
-    if script:
-        return torch.jit.script(model)
-    with warnings.catch_warnings():
-        # What a trace may have frozen in is found by running it on two images, not guessed from warnings.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return torch.jit.trace(model, x, strict=False, check_trace=False)
 
 
 def tensors_of(output) -> list:
@@ -137,6 +132,7 @@ def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="torchvision:NAME, timm:NAME, hf:NAME-OR-FOLDER or python:MODULE:FUNCTION")
     parser.add_argument("-o", "--output", type=Path, help="file to write (default: NAME.pt); the sidecar goes beside it")
+    parser.add_argument("--format", choices=list(SUFFIXES), help="default: pt2 where --output ends in .pt2, else torchscript")
     parser.add_argument("--weights", help="torchvision: DEFAULT, IMAGENET1K_V2, ... (default: random weights)")
     parser.add_argument("--pretrained", action="store_true", help="timm: load its pretrained weights")
     parser.add_argument("--checkpoint", help="a state dict (.pth) to load into the model")
@@ -147,8 +143,12 @@ def parse(arguments=None):
     parser.add_argument("--size", help="input size: 224, or 224x320 (height x width) (default: the source's)")
     parser.add_argument("--channels", type=int, help="input channels (default: the source's, or 3)")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--trace", action="store_true", help="record one run (the default); follows no branches")
-    how.add_argument("--script", action="store_true", help="compile the Python code; not every model allows it")
+    how.add_argument("--trace", action="store_true", help="TorchScript: record one run (the default); follows no branches")
+    how.add_argument("--script", action="store_true", help="TorchScript: compile the code; not every model allows it")
+    parser.add_argument("--dynamic-size", action="store_true", help="pt2: images of any height and width")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, help="pt2: images in a run, where the model does not allow any number (default: 1)"
+    )
     parser.add_argument("--visible-attention", action="store_true", help="write attention as matrix products and softmax")
     parser.add_argument("--half", action="store_true", help="store float16: half the size; on a CPU it runs as float32")
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
@@ -167,53 +167,104 @@ def shape_of(args, source: Source) -> list:
     return [1, args.channels or source.input.get("channels", 3), height, width]
 
 
+def format_of(args) -> str:
+    suffix = args.output.suffix if args.output else None
+    if suffix == ".json":
+        raise ExportError("--output names the model, such as model.pt; the sidecar becomes model.json")
+    chosen = args.format or ("pt2" if suffix == ".pt2" else "torchscript")
+    if suffix and (chosen == "pt2") != (suffix == ".pt2"):
+        raise ExportError(f"--format {chosen} writes {SUFFIXES[chosen]} files, not '{args.output}'")
+    if chosen == "pt2" and (args.script or args.trace):
+        raise ExportError("--script and --trace belong to TorchScript: leave them out, or add --format torchscript")
+    if chosen == "torchscript" and (args.dynamic_size or args.batch_size != 1):
+        raise ExportError("--dynamic-size and --batch-size belong to exported programs: add --format pt2")
+    if args.batch_size < 1:
+        raise ExportError("--batch-size must be 1 or more")
+    return chosen
+
+
+def export(args, chosen: str, model: nn.Module, images: torch.Tensor) -> Exported:
+    if chosen == "pt2":
+        return to_program(model, images, args.batch_size, args.dynamic_size)
+    return to_torchscript(model, images, args.script)
+
+
+def differences(model: nn.Module, written: nn.Module, tried: list, advice: str) -> tuple:
+    """What the file's outputs differ by from the model's, in words, and how large the outputs are."""
+    reports, scale = [], 0.0
+    for x in tried:
+        expected = outputs_of(model, x)
+        scale = max(scale, *(float(output.abs().max()) for output in expected))
+        images = f"{len(x)} image{'s' if len(x) > 1 else ''} of {x.shape[2]} x {x.shape[3]}"
+        try:
+            largest = largest_difference(expected, outputs_of(written, x))
+        except (RuntimeError, AssertionError) as error:
+            raise ExportError(f"the exported file fails for {images}: {str(error)[-300:]}") from error
+        reports.append(f"{largest:.1e} ({images})")
+        if not largest <= TOLERANCE * scale:
+            raise ExportError(
+                f"the exported file differs from the original by {largest:.1e} for {images} (outputs up to {scale:.1e}){advice}"
+            )
+    return reports, scale
+
+
+def write_half(exported: Exported, model: nn.Module, args, images: torch.Tensor, output: Path) -> str:
+    """Writes the weights as float16. What they differ by is rounding: nothing that could be wrong."""
+    x = exported.tried[0]
+    expected = outputs_of(model, x)
+    if isinstance(exported.program, torch.jit.ScriptModule):
+        exported.program.half()  # from here on the source's model has these weights too
+        exported.save(output)
+        written = load_file(output).float()
+    else:
+        # The types are the program's own: it is exported anew, and computes in float16 in Python too.
+        to_program(copy.deepcopy(model).half(), images.half(), args.batch_size, args.dynamic_size).save(output)
+        written, x = load_file(output), x.half()
+    return f"{largest_difference(expected, outputs_of(written, x)):.1e} (weights rounded to float16)"
+
+
 def run(args) -> None:
-    output = args.output or Path(f"{args.model.replace('/', ':').rstrip(':').split(':')[-1]}.pt")
+    chosen = format_of(args)
+    output = args.output or Path(f"{args.model.replace('/', ':').rstrip(':').split(':')[-1]}{SUFFIXES[chosen]}")
     sidecar_path = output.with_suffix(".json")
     for path in (output, sidecar_path):
         if path.exists() and not args.force:
             raise ExportError(f"'{path}' exists; add --force to overwrite it")
-    if output.suffix == ".json":
-        raise ExportError("--output names the model, such as model.pt; the sidecar becomes model.json")
     source = load(args)
     shape = shape_of(args, source)
-    pictures = torch.randn([2, *shape[1:]], generator=torch.Generator().manual_seed(1))
-    one = pictures[:1]
-    sidecar = sidecar_of(args, source, shape, source.model, one)
-    exported = export(source.model, one, args.script)
+    images = torch.randn([3, *shape[1:]], generator=torch.Generator().manual_seed(1))
+    sidecar = sidecar_of(args, source, shape, source.model, images[:1])
+    exported = export(args, chosen, source.model, images)
+    if chosen == "pt2":
+        check_layers(sidecar.get("layer"), layers_of(exported.program))
 
-    reports = []
-    for x in (one, pictures):
-        expected = outputs_of(source.model, x)
-        scale = max(float(output.abs().max()) for output in expected)
-        try:
-            largest = largest_difference(expected, outputs_of(exported, x))
-        except RuntimeError as error:
-            raise ExportError(f"the exported module fails for {len(x)} images: {str(error)[-300:]}") from error
-        reports.append(f"{largest:.1e} ({len(x)} image{'s' if len(x) > 1 else ''})")
-        if not largest <= TOLERANCE * max(1, scale):
-            raise ExportError(
-                f"the exported module differs from the original by {largest:.1e} for {len(x)} images (outputs up to "
-                f"{scale:.1e}): tracing froze something in; try {'--trace' if args.script else '--script'}"
-            )
-    if args.half:
-        exported.half()  # from here on the source's model has these weights too
     output.parent.mkdir(parents=True, exist_ok=True)
-    torch.jit.save(exported, str(output))
-    if args.half:
-        largest = largest_difference(expected, outputs_of(torch.jit.load(str(output)).float(), pictures))
-        reports.append(f"{largest:.1e} (weights rounded to float16)")
+    advice = ": try --format torchscript" if chosen == "pt2" else f": try {'--trace' if args.script else '--script'}"
+    try:
+        exported.save(output)
+        reports, scale = differences(source.model, load_file(output), exported.tried, advice)
+        if args.half:
+            reports.append(write_half(exported, source.model, args, images, output))
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
     sidecar_path.write_text(as_json(sidecar), encoding="utf-8")
 
     parameters = sum(parameter.numel() for parameter in source.model.parameters())
-    print(f"{args.model}, {parameters / 1e6:.1f} M parameters, {'scripted' if args.script else 'traced'}")
+    print(f"{args.model}, {parameters / 1e6:.1f} M parameters, {exported.how}")
     print(f"  input                {' x '.join(map(str, shape))}")
     print(f"  layer                {sidecar.get('layer')}, reshape {json.dumps(sidecar.get('reshapeTransform'))}")
     print(f"  labels               {len(sidecar.get('labels', [])) or 'none'}")
     print(f"  largest difference   {', '.join(reports)}; outputs up to {scale:.2f}")
     print(f"  wrote                {output} ({output.stat().st_size / 1e6:.1f} MB), {sidecar_path}")
-    for note in source.notes:
+    for note in source.notes + exported.notes:
         print(f"  note: {note}")
+
+
+def check_layers(chosen: str | list | None, known: set) -> None:
+    for path in [chosen] if isinstance(chosen, str) else chosen or []:
+        if path not in known:
+            raise ExportError(f"the exported program has no operation in layer '{path}': name another with --layer")
 
 
 def main(arguments=None) -> int:
