@@ -81,6 +81,7 @@ export type { ChannelOrder, Interpolation, LoadImageOptions } from './image/opti
 export type { OriginalPhoto } from './image/original-photo.js';
 export * from './metrics/index.js';
 export type { ModelArgument, ModelArguments } from './model/arguments.js';
+export { type ConvertModelOptions, convertModel } from './model/convert-model.js';
 export type {
   ExplainBatchMessage,
   ExplainEndMessage,
@@ -88,7 +89,6 @@ export type {
   ExplainFacts,
   ExplainStartMessage,
 } from './model/diagnostics.js';
-export { type ConvertModelOptions, convertModel } from './model/convert-model.js';
 export { type Device, type LoadModelOptions, loadModel, type PreflightOptions } from './model/load-model.js';
 export {
   type InspectedLayer,

@@ -137,9 +137,9 @@ Napi::Value fromModel(Napi::Env env, std::shared_ptr<Model> model) {
   object.Set("byteLength", static_cast<double>(facts.byteLength));
   object.Set("frozen", facts.frozen);
   object.Set("exported", facts.exported);
-  object.Set("exportedBatch", facts.exportedBatch
-                                  ? Napi::Value(Napi::Number::New(env, static_cast<double>(*facts.exportedBatch)))
-                                  : env.Null());
+  object.Set("exportedBatch", facts.exportedBatch ? Napi::Value(Napi::Number::New(
+                                                        env, static_cast<double>(*facts.exportedBatch)))
+                                                  : env.Null());
   object.Set("takesImageList", facts.takesImageList);
   const auto layers = model->layers();
   Napi::Array list = Napi::Array::New(env, layers.size());

@@ -10,6 +10,22 @@ const parts = [
     command: ['npm', 'run', '--silent', 'fuzz', '--', '--cases', '5000', '--seed', 'N'],
   },
   {
+    name: 'fuzz, 5000 exported programs',
+    command: [
+      'npm',
+      'run',
+      '--silent',
+      'fuzz',
+      '--',
+      '--format',
+      'exported',
+      '--cases',
+      '5000',
+      '--seed',
+      'N',
+    ],
+  },
+  {
     name: 'fuzz:models, 3000 networks',
     command: ['npm', 'run', '--silent', 'fuzz:models', '--', '--cases', '3000', '--seed', 'N'],
   },

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { UsageError } from '../../errors/usage-error.js';
 import { GradCamError } from '../../errors/errors.js';
+import { UsageError } from '../../errors/usage-error.js';
 import { convertModel } from '../../model/convert-model.js';
 
 interface ConvertFlags {

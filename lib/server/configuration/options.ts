@@ -18,7 +18,10 @@ export const modelName: z.ZodString = z
   );
 
 const modelSchema = z.strictObject({
-  path: z.string().min(1).describe('The exported program (.pt2) or TorchScript file (.pt); its sidecar is read from beside it'),
+  path: z
+    .string()
+    .min(1)
+    .describe('The exported program (.pt2) or TorchScript file (.pt); its sidecar is read from beside it'),
   device: z
     .string()
     .regex(/^(cpu|auto|cuda(:\d{1,2})?)$/, "Expected 'cpu', 'cuda', 'cuda:N' or 'auto'")

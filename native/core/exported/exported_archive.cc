@@ -72,6 +72,11 @@ void readTensors(ArchiveReader& reader,
                  const std::string& config,
                  std::map<std::string, at::Tensor>& tensors) {
   std::map<std::string, c10::Storage> storages;
+  if (!reader.has(folder + config) && reader.has("data/weights/model.pt"))
+    throw Failure(
+        "ERR_UNSUPPORTED",
+        "The file was written by an older PyTorch (2.8 or before), whose weights are one Python pickle. "
+        "Load it in Python with torch.export.load(file) and save it again with a newer one.");
   const Json payloads = reader.json(folder + config);
   for (const auto& [name, payload] : objectOf(member(payloads, "config"), "config").items()) {
     const Json& meta = member(payload, "tensor_meta");

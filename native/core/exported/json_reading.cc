@@ -2,14 +2,58 @@
 
 #include <limits>
 #include <stdexcept>
+#include <utility>
 
 namespace gradcam {
 namespace {
 
-constexpr int kDeepest = 200;
-// A program's JSON has a value for every twenty bytes or so; what has more was made to take memory.
-constexpr std::size_t kBytesOfValue = 5;
+constexpr std::size_t kDeepest = 200;
+// A program's JSON has a name or a value for every seven bytes and more; what has more was made to take
+// memory.
+constexpr std::size_t kBytesOfValue = 6;
 constexpr std::size_t kSmallText = 4096;
+
+// Goes through a text without keeping anything of it.
+class Bounds final : public Json::json_sax_t {
+ public:
+  Bounds(std::size_t size, std::string name)
+      : most_((size + kSmallText) / kBytesOfValue), name_(std::move(name)) {}
+
+  bool null() override { return count(); }
+  bool boolean(bool) override { return count(); }
+  bool number_integer(number_integer_t) override { return count(); }
+  bool number_unsigned(number_unsigned_t) override { return count(); }
+  bool number_float(number_float_t, const string_t&) override { return count(); }
+  bool string(string_t&) override { return count(); }
+  bool binary(binary_t&) override { return count(); }
+  bool key(string_t&) override { return count(); }
+  bool start_object(std::size_t) override { return open(); }
+  bool start_array(std::size_t) override { return open(); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(std::size_t byte, const std::string&, const nlohmann::detail::exception&) override {
+    throwDamaged(name_ + " is not JSON from byte " + std::to_string(byte) + " on");
+  }
+
+ private:
+  bool count() {
+    if (++values_ > most_) throwDamaged(name_ + " holds more values than a program of its length does");
+    return true;
+  }
+  bool open() {
+    if (++depth_ > kDeepest)
+      throwDamaged(name_ + " is nested deeper than " + std::to_string(kDeepest) + " values");
+    return count();
+  }
+  bool close() {
+    --depth_;
+    return true;
+  }
+
+  const std::size_t most_;
+  const std::string name_;
+  std::size_t values_ = 0, depth_ = 0;
+};
 
 [[noreturn]] void throwKind(const char* what, const char* wanted, const Json& value) {
   throwDamaged(std::string(what) + " has to be " + wanted + ", and is " + value.type_name());
@@ -22,20 +66,9 @@ void throwDamaged(const std::string& what) {
 }
 
 Json parseJson(const char* text, std::size_t size, const std::string& name) {
-  const std::size_t most = (size + kSmallText) / kBytesOfValue;
-  std::size_t values = 0;
-  const auto count = [&](int depth, Json::parse_event_t event, Json&) {
-    using Event = Json::parse_event_t;
-    if (event == Event::object_end || event == Event::array_end) return true;
-    if (depth > kDeepest) throwDamaged(name + " is nested deeper than " + std::to_string(kDeepest));
-    if (++values > most) throwDamaged(name + " holds more values than a program of its length does");
-    return true;
-  };
-  try {
-    return Json::parse(text, text + size, count);
-  } catch (const Json::parse_error& error) {
-    throwDamaged(name + " is not JSON from byte " + std::to_string(error.byte) + " on");
-  }
+  Bounds bounds(size, name);
+  Json::sax_parse(text, text + size, &bounds);
+  return Json::parse(text, text + size);
 }
 
 const Json* findMember(const Json& object, const char* name) {

@@ -157,9 +157,10 @@ bool stopTraining(Node* node) {
   const auto position = static_cast<std::size_t>(*index);
   if (torch::jit::toIValue(node->input(position)) != c10::IValue(true)) return false;
   if (!isDropout && node->kind() != c10::aten::batch_norm) {
-    throw Failure("ERR_UNSUPPORTED",
-                  "The program was exported in training mode, and its BatchNorms taken apart. Export it after "
-                  "model.eval().");
+    throw Failure(
+        "ERR_UNSUPPORTED",
+        "The program was exported in training mode, and its BatchNorms taken apart. Export it after "
+        "model.eval().");
   }
   const torch::jit::WithInsertPoint before(node);
   node->replaceInput(position, node->owningGraph()->insertConstant(false));
@@ -201,7 +202,9 @@ bool isAssertion(const std::string& target) {
          target.rfind("torch.ops.aten.sym_constrain_range", 0) == 0;
 }
 
-std::vector<Value*> insertOperation(Graph& graph, const Json& node, const OperationArguments& arguments,
+std::vector<Value*> insertOperation(Graph& graph,
+                                    const Json& node,
+                                    const OperationArguments& arguments,
                                     int& trainingOperations) {
   const std::string target = textOf(member(node, "target"), "target");
   const Json& outputs = member(node, "outputs");

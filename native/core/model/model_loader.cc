@@ -211,8 +211,10 @@ void convertModel(const std::string& path, const std::string& to, const std::vec
   } catch (...) {
     const Failure failure = toFailure(std::current_exception(), "ERR_UNSUPPORTED");
     if (failure.code != "ERR_UNSUPPORTED") throw failure;
-    throw Failure("ERR_UNSUPPORTED",
-                  "The program '" + path + "' cannot be written as TorchScript: " + failure.what())
+    const std::string reason = failure.what();
+    throw Failure("ERR_UNSUPPORTED", "The program '" + path +
+                                         "' cannot be written as TorchScript, whose files are code: " +
+                                         reason.substr(0, reason.find('\n')))
         .withPath(path);
   }
 }

@@ -66,23 +66,24 @@ void ModelState::learnOneImage(const std::string& method) {
 void ModelState::checkImages(const std::string& method, int64_t images, const std::string& reason) const {
   const auto facts = facts_.find(method);
   if (images < 2 || facts == facts_.end() || !facts->second.takesOneImage) return;
-  throw Failure("ERR_INPUT_SHAPE",
-                "The model's " + method + " takes one image at a time, and " + std::to_string(images) +
-                    " were given. Give one image in each call (an Explainer takes any number of calls), or "
-                    "export the model so that its batch may have any size" +
-                    (exported ? ": torch.export.export(..., dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))." : ".") +
-                    (reason.empty() ? "" : " What it said: " + reason));
+  throw Failure(
+      "ERR_INPUT_SHAPE",
+      "The model's " + method + " takes one image at a time, and " + std::to_string(images) +
+          " were given. Give one image in each call (an Explainer takes any number of calls), or "
+          "export the model so that its batch may have any size" +
+          (exported ? ": torch.export.export(..., dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))." : ".") +
+          (reason.empty() ? "" : " What it said: " + reason));
 }
 
 std::vector<ModelWarning> ModelState::warnings() const {
   std::vector<ModelWarning> warnings;
   if (exported && exported->trainingOperations > 0)
-    warnings.push_back({"training-mode",
-                        "The program was exported in training mode: " +
-                            std::to_string(exported->trainingOperations) +
-                            " operations of it trained. They run as in evaluation, with the statistics that "
-                            "are stored. Export it again after model.eval().",
-                        "forward"});
+    warnings.push_back(
+        {"training-mode",
+         "The program was exported in training mode: " + std::to_string(exported->trainingOperations) +
+             " operations of it trained. They run as in evaluation, with the statistics that "
+             "are stored. Export it again after model.eval().",
+         "forward"});
   for (const auto& [method, facts] : facts_) {
     const auto& [training, mixesImages] = facts.ofGraph;
     if (!training.empty())

@@ -27,7 +27,7 @@ struct ModelState {
   const at::Device device;
   const DeviceMode mode;
   const std::optional<ExportedFacts> exported;  // none of TorchScript
-  const Arguments defaults;  // of the methods' parameters, beside the methods' own
+  const Arguments defaults;                     // of the methods' parameters, beside the methods' own
 
   // Plans are built once per method and choice of layers and shared; the least recently used leave first.
   std::shared_ptr<const Plan> plan(const std::string& method,

@@ -58,7 +58,8 @@ std::vector<std::string> namesInZip(std::ifstream& file, uint64_t size) {
   std::vector<std::string> names;
   for (std::size_t at = 0; at + kEntry <= directory.size() && directory.compare(at, 4, "PK\x01\x02") == 0;) {
     const auto name = static_cast<std::size_t>(littleEndian(directory, at + 28, 2));
-    const auto more = static_cast<std::size_t>(littleEndian(directory, at + 30, 2) + littleEndian(directory, at + 32, 2));
+    const auto more =
+        static_cast<std::size_t>(littleEndian(directory, at + 30, 2) + littleEndian(directory, at + 32, 2));
     if (at + kEntry + name > directory.size()) break;
     names.push_back(directory.substr(at + kEntry, name));
     at += kEntry + name + more;
@@ -78,25 +79,32 @@ std::string problemOfPickle(std::ifstream& file) {
   const std::string start = bytesAt(file, 0, std::size_t{1} << 20);
   const auto mentions = [&](const char* word) { return start.find(word) != std::string::npos; };
   if (mentions("torch.nn.modules") || mentions("_modules"))
-    return "it is a module that torch.save pickled, which only Python with the module's code can read. Load it "
-           "there, and: " + kExport;
+    return "it is a module that torch.save pickled, which only Python with the module's code can read. Load "
+           "it "
+           "there, and: " +
+           kExport;
   if (mentions("state_dict") || mentions("optimizer") || mentions("epoch"))
     return "it is a checkpoint that torch.save wrote: weights, and what training needs, without the network. "
-           "Build the network in Python, model.load_state_dict(...) what is in it, and: " + kExport;
-  return "it is a state dict that torch.save wrote: weights without the network. Build the network in Python, "
-         "model.load_state_dict(torch.load(file)), and: " + kExport;
+           "Build the network in Python, model.load_state_dict(...) what is in it, and: " +
+           kExport;
+  return "it is a state dict that torch.save wrote: weights without the network. Build the network in "
+         "Python, "
+         "model.load_state_dict(torch.load(file)), and: " +
+         kExport;
 }
 
 FileAnswer kindOfZip(std::ifstream& file, uint64_t size) {
   const std::vector<std::string> names = namesInZip(file, size);
   const auto other = [](std::string problem) { return FileAnswer{FileKind::Other, std::move(problem)}; };
   if (names.empty())
-    return other("the archive is cut off or damaged (its directory is missing). Copy or export the file again.");
+    return other(
+        "the archive is cut off or damaged (its directory is missing). Copy or export the file again.");
   if (has(names, "archive_format")) return {FileKind::Exported, {}};
   if (has(names, "constants.pkl")) return {FileKind::TorchScript, {}};
   if (has(names, "serialized_exported_program.json") || has(names, "serialized_exported_program.pt"))
-    return other("it was written by torch.export.save of an older PyTorch (2.7 or before), in a format that is "
-                 "not read. Load it in Python with torch.export.load(file) and save it again with a newer one.");
+    return other(
+        "it was written by torch.export.save of an older PyTorch (2.7 or before), in a format that is "
+        "not read. Load it in Python with torch.export.load(file) and save it again with a newer one.");
   if (has(names, "MAR-INF/MANIFEST.json"))
     return other("it is a model archive of TorchServe. Unzip it, and load the .pt file in it.");
   if (has(names, "data.pkl")) return other(problemOfPickle(file));
@@ -130,15 +138,21 @@ FileAnswer kindOfFile(const std::string& path) {
   if (startsWith(start, "GGUF")) return other("it is a GGUF file: weights of a language model.");
   // The length of a header of JSON, then the header.
   if (start.size() > 9 && littleEndian(start, 0, 8) < size && start[8] == '{')
-    return other("it is a safetensors file: weights without the network. Build the network in Python, load them "
-                 "into it, and: " + kExport);
+    return other(
+        "it is a safetensors file: weights without the network. Build the network in Python, load them "
+        "into it, and: " +
+        kExport);
   // torch.save before PyTorch 1.6 starts with a pickle of a number.
   if (startsWith(start, std::string("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 14)))
-    return other("it was written by torch.save in its old format: weights, or a pickled module. Load it in Python, "
-                 "and: " + kExport);
+    return other(
+        "it was written by torch.save in its old format: weights, or a pickled module. Load it in Python, "
+        "and: " +
+        kExport);
   // ModelProto: the version of the format, then another field.
-  if (start[0] == '\x08' && start[1] > 0 && start[1] < 32 && (start[2] == '\x12' || start[2] == '\x3a' || start[2] == '\x42'))
-    return other("it is an ONNX model, which gives no gradients. Take the model that it was made of: " + kExport);
+  if (start[0] == '\x08' && start[1] > 0 && start[1] < 32 &&
+      (start[2] == '\x12' || start[2] == '\x3a' || start[2] == '\x42'))
+    return other("it is an ONNX model, which gives no gradients. Take the model that it was made of: " +
+                 kExport);
   return other("it is neither an exported program (.pt2) nor TorchScript, which are zip files. " + kExport);
 }
 

@@ -4,7 +4,8 @@
 
 namespace gradcam {
 
-// What a file is that LibTorch is asked to load, by what it starts with and, of a zip file, by the names in it.
+// What a file is that LibTorch is asked to load, by what it starts with and, of a zip file, by the names in
+// it.
 enum class FileKind { TorchScript, Exported, Other };
 
 struct FileAnswer {

@@ -20,11 +20,13 @@ async function use(path, tell) {
 process.on('message', async ({ path }) => {
   const tell = (stage) => process.send({ stage });
   tell('load');
+  const before = process.memoryUsage.rss();
   try {
     await use(path, tell);
     process.send({ outcome: 'fine' });
   } catch (error) {
     process.send({
+      grown: process.memoryUsage.rss() - before,
       outcome: error?.code ?? `no code: ${error?.name}`,
       message: String(error?.message).slice(0, 300),
     });

@@ -1,4 +1,4 @@
-// Damages TorchScript files in ways that happen (a flipped bit, a cut copy) and in ways that someone thinks up.
+// Damages model files, TorchScript and exported programs, in ways that happen (a flipped bit, a cut copy) and in ways that someone thinks up.
 import { readArchive, writeArchive } from './archive.mjs';
 
 /** Numbers from 0 to below `limit`, the same for the same seed (mulberry32). */
@@ -81,8 +81,65 @@ function mutateCode(data, random) {
   return Buffer.from(lines.join('\n'));
 }
 
+const numbers = [-1, 0, 1, 7, 2 ** 31, 2 ** 53, -(2 ** 53), 1e300, 0.5];
+
+/** Places in a JSON value: of each the object or array, and the key there. */
+function placesIn(value, places = []) {
+  if (typeof value !== 'object' || value === null) return places;
+  for (const key of Object.keys(value)) {
+    places.push([value, key]);
+    placesIn(value[key], places);
+  }
+  return places;
+}
+
+/** JSON that is deep, or that has as many values as its length allows: they take more memory than their text. */
+function heavy(random) {
+  const count = oneOf([100, 2000, 1_000_000], random);
+  return oneOf(
+    [
+      `${'['.repeat(count)}${']'.repeat(count)}`,
+      `[${'[],'.repeat(count)}0]`,
+      `[${'{"a":1},'.repeat(count)}0]`,
+    ],
+    random,
+  );
+}
+
+/** Texts stay texts and numbers numbers now and then, so that what is wrong is found late. */
+function mutateJson(data, random) {
+  let json;
+  try {
+    json = JSON.parse(data);
+  } catch {
+    return anyBytes(data, random);
+  }
+  for (let count = 1 + random(4); count > 0; count--) {
+    const places = placesIn(json);
+    if (places.length === 0) break;
+    const [holder, key] = oneOf(places, random);
+    const [otherHolder, otherKey] = oneOf(places, random);
+    const value = holder[key];
+    const choice = random(7);
+    if (choice === 0) Array.isArray(holder) ? holder.splice(Number(key), 1) : delete holder[key];
+    else if (choice === 1) holder[key] = structuredClone(otherHolder[otherKey]);
+    else if (choice === 2 && Array.isArray(holder)) holder.splice(Number(key), 0, structuredClone(value));
+    else if (choice === 3) return Buffer.from(JSON.stringify(json).replace('{', `{"more":${heavy(random)},`));
+    else if (typeof value === 'number') holder[key] = oneOf(numbers, random);
+    else if (typeof value === 'string') {
+      const texts = places.map(([of, at]) => of[at]).filter((each) => typeof each === 'string');
+      holder[key] = oneOf(
+        [oneOf(texts, random), '', `${value}_`, value.slice(1), 'x'.repeat(10_000)],
+        random,
+      );
+    } else holder[key] = oneOf([null, true, {}, [], 'text', 3], random);
+  }
+  return Buffer.from(JSON.stringify(json));
+}
+
 const isPickle = ({ name }) => name.endsWith('.pkl');
 const isCode = ({ name }) => name.endsWith('.py');
+const isJson = ({ name }) => name.endsWith('.json');
 
 /** Changes of the archive's entries; what is written is a valid archive unless said otherwise. */
 const entries = {
@@ -93,6 +150,10 @@ const entries = {
   code(list, random) {
     const entry = oneOf(list.filter(isCode), random);
     entry.data = mutateCode(entry.data, random);
+  },
+  program(list, random) {
+    const entry = oneOf(list.filter(isJson), random);
+    entry.data = mutateJson(entry.data, random);
   },
   content(list, random) {
     const entry = oneOf(list, random);
@@ -128,11 +189,19 @@ const entries = {
   },
 };
 
-export const kinds = [...Object.keys(bytes), ...Object.keys(entries)];
+const kindsOf = {
+  torchscript: [...Object.keys(bytes), ...Object.keys(entries).filter((kind) => kind !== 'program')],
+  // Most of all the program, of which there is most to be wrong.
+  exported: [
+    ...Object.keys(bytes),
+    ...Object.keys(entries).filter((kind) => kind !== 'pickle' && kind !== 'code'),
+    ...Array(15).fill('program'),
+  ],
+};
 
-/** One damaged file: bytes of the whole, or entries of the archive. `other` is another valid file. */
-export function mutate(file, other, random) {
-  const kind = oneOf(kinds, random);
+/** One damaged file: bytes of the whole, or entries of the archive. `other` is another valid file of the format. */
+export function mutate(format, file, other, random) {
+  const kind = oneOf(kindsOf[format], random);
   if (kind in bytes) return { kind, data: bytes[kind](Buffer.from(file), random) };
   const list = readArchive(file);
   entries[kind](list, random, readArchive(other));

@@ -5,18 +5,24 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Option } from 'commander';
 import { commandOf, parseWhole } from '../command.mjs';
 import { mutate, randomNumbers } from './mutate.mjs';
 
-const { cases, seed, first, keep, verbose } = commandOf(
+const { cases, seed, first, format, keep, verbose } = commandOf(
   'fuzz',
-  `Damages the model files of test/fixtures (flipped bits, cuts, changed entries of the archive, changed pickles and code), \
+  `Damages the model files of test/fixtures (flipped bits, cuts, changed entries of the archive, changed pickles, code and programs), \
 and gives each to loadModel(), inspect() and explain() in a child process. Each must be refused with a code of \
 docs/errors.md, or work. Ends with a table of what happened.`,
 )
   .option('--cases <count>', "how many files; a night's run: 5000", parseWhole, 300)
   .option('--seed <number>', 'which sequence of damages; the same seed, the same files', parseWhole, 1)
   .option('--first <number>', 'start at this case of the sequence', parseWhole, 0)
+  .addOption(
+    new Option('--format <name>', 'which model files')
+      .choices(['torchscript', 'exported'])
+      .default('torchscript'),
+  )
   .option('--keep <folder>', 'keep the files that crash or fail in this folder')
   .option('--verbose', 'a line for every case')
   .addHelpText(
@@ -29,18 +35,33 @@ code; the command that repeats the case is printed. Exit code 2: wrong options.`
   )
   .parse()
   .opts();
-const again = (number) => `npm run fuzz -- --seed ${seed} --first ${number} --cases 1`;
+const again = (number) => `npm run fuzz -- --format ${format} --seed ${seed} --first ${number} --cases 1`;
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const subjects = [
-  'scripted',
-  'traced',
-  'called-twice',
-  'control_flow',
-  'functional-relu',
-  'tuple-output',
-  'frozen',
-].map((name) => readFileSync(join(root, 'test', 'fixtures', `${name}.pt`)));
+const fixtures = {
+  torchscript: [
+    'scripted.pt',
+    'traced.pt',
+    'called-twice.pt',
+    'control_flow.pt',
+    'functional-relu.pt',
+    'tuple-output.pt',
+    'frozen.pt',
+  ],
+  exported: [
+    'exported/dynamic-size.pt2',
+    'exported/vit.pt2',
+    'exported/conditional.pt2',
+    'exported/no-grad-inside.pt2',
+    'exported/overlapping-views.pt2',
+    'exported/computed-sizes.pt2',
+    'exported/gives-nested.pt2',
+    'exported/takes-parts.pt2',
+    'exported/called-three-times.pt2',
+  ],
+};
+const subjects = fixtures[format].map((name) => readFileSync(join(root, 'test', 'fixtures', name)));
 const longest = 20_000; // milliseconds a case may take
+const mostMemory = 10; // times a file's length
 const virtualMemory = 12_000_000; // KiB, so that a size made up by the fuzzer takes no machine down
 
 const folder = mkdtempSync(join(tmpdir(), 'gradcam-fuzz-'));
@@ -105,12 +126,20 @@ const mustNot = (outcome) => /^(no code|ERR_INTERNAL|hang in load|crash in (star
 const started = Date.now();
 for (let number = first; number < first + cases; number++) {
   const random = randomNumbers(seed * 1_000_003 + number);
-  const { kind, data } = mutate(subjects[random(subjects.length)], subjects[random(subjects.length)], random);
+  const { kind, data } = mutate(
+    format,
+    subjects[random(subjects.length)],
+    subjects[random(subjects.length)],
+    random,
+  );
   writeFileSync(path, data);
   if (!child) await startChild();
-  const { outcome, message = '' } = await outcomeOf();
+  const { outcome, message = '', grown = 0 } = await outcomeOf();
   counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
   let fault = mustNot(outcome) ? `${outcome}: ${message}` : null;
+  // What is refused must not have taken much more memory than it is long; what a process takes anyway is less than this.
+  if (data.length > 2 ** 20 && grown > mostMemory * data.length)
+    fault = `memory: ${grown} bytes of ${data.length}`;
   if (outcome === 'crash in load') {
     const caught = await withPreflight();
     counts.set(
