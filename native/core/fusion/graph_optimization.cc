@@ -174,7 +174,9 @@ std::vector<c10::IValue> fuseOperations(std::shared_ptr<Graph>& graph,
   facts.reducedPrecision = facts.reducedPrecision || reduced;
   std::vector<Node*> convolutions, linears;
   forEachNode(graph->block(), [&](Node* node) {
-    if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
+    const auto convolution = mayFuseConvolutions ? convolutionParameters(node) : std::nullopt;
+    if (convolution && (!recorded || RecordedConvolution::isWorthIt(*convolution)))
+      convolutions.push_back(node);
     if (isFusableLinear(node)) linears.push_back(node);
   });
   GraphRewriter rewriter(graph, weights, facts);

@@ -64,6 +64,10 @@ bool RecordedConvolution::available() {
   return found;
 }
 
+bool RecordedConvolution::isWorthIt(const FusedConvolution::Parameters& parameters) {
+  return parameters.weight.dim() < 5 || parameters.groups == 1 || parameters.weight.size(1) == 1;
+}
+
 RecordedConvolution::RecordedConvolution(const FusedConvolution::Parameters& parameters,
                                          const std::optional<FoldedBatchNorm>& batchNorm,
                                          const FusedActivation& activation,
