@@ -16,7 +16,7 @@ class RecordedConvolution final : public torch::CustomClassHolder {
  public:
   // False where LibTorch lacks an operator for it.
   static bool available();
-  // Of volumes in groups oneDNN's transposed convolution takes two to three times as long as ATen's own
+  // Of volumes in groups oneDNN's transposed convolution takes up to three times as long as ATen's own
   // gradient, unless each channel is a group.
   static bool isWorthIt(const FusedConvolution::Parameters& parameters);
 
