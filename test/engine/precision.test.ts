@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { describePlan, GradCAM, loadModel, type Model, type Tensor } from 'node-gradcam';
 import { closeToFloat64 } from '../helpers/float64-result.js';
-import { fusionCases, fusionImages as images } from '../helpers/fusion-cases.js';
+import { fusionBatch, fusionCases } from '../helpers/fusion-cases.js';
 import { fixturePath } from '../helpers/root.js';
 import { runScript } from '../helpers/run-script.js';
 
@@ -26,8 +26,9 @@ test.after.always(async () => {
 });
 
 if (available) {
-  for (const { name, layer, category, maps, outputs, bfloat16Error } of fusionCases) {
+  for (const { name, axes, layer, category, maps, outputs, bfloat16Error } of fusionCases) {
     test(`${name} at ${layer}`, async (t) => {
+      const images = fusionBatch(axes);
       const model = await loaded(name);
       const cam = new GradCAM({ model, targetLayers: layer });
       for (let call = 0; call < 3; call++) {

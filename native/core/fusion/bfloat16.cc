@@ -23,9 +23,11 @@ using torch::jit::Value;
 // Take bfloat16, alone or beside float32, and give either.
 bool takesBFloat16(const Node* node) {
   static const std::unordered_set<std::string> kinds = {"aten::_adaptive_avg_pool2d",
+                                                        "aten::adaptive_avg_pool1d",
                                                         "aten::adaptive_avg_pool2d",
                                                         "aten::adaptive_max_pool2d",
                                                         "aten::add",
+                                                        "aten::avg_pool1d",
                                                         "aten::avg_pool2d",
                                                         "aten::batch_norm",
                                                         "aten::cat",
@@ -43,7 +45,9 @@ bool takesBFloat16(const Node* node) {
                                                         "aten::hardtanh",
                                                         "aten::layer_norm",
                                                         "aten::leaky_relu",
+                                                        "aten::max_pool1d",
                                                         "aten::max_pool2d",
+                                                        "aten::max_pool3d",
                                                         "aten::mish",
                                                         "aten::mul",
                                                         "aten::narrow",
@@ -64,7 +68,11 @@ bool takesBFloat16(const Node* node) {
                                                         "aten::transpose",
                                                         "aten::unsqueeze",
                                                         "aten::upsample_bilinear2d",
+                                                        "aten::upsample_linear1d",
+                                                        "aten::upsample_nearest1d",
                                                         "aten::upsample_nearest2d",
+                                                        "aten::upsample_nearest3d",
+                                                        "aten::upsample_trilinear3d",
                                                         "aten::view",
                                                         "prim::ListUnpack"};
   if (node->kind() == plainLayoutSymbol() || kinds.count(node->kind().toQualString()) > 0) return true;

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/fusion/channel_loops.h"
+#include "core/fusion/channels_last.h"
 #include "core/fusion/fused_activation.h"
 #include "core/fusion/fused_convolution.h"
 #include "core/process/parallel_loop.h"
@@ -46,32 +47,33 @@ FusedBatchNorm::FusedBatchNorm(Parameters parameters, bool relu)
   shift_ = shift.contiguous();
 }
 
+// Whether all are images or volumes.
 bool FusedBatchNorm::canRun(const std::vector<at::Tensor>& parts) const {
   int64_t channels = 0;
   for (const at::Tensor& part : parts) {
     if (!part.is_cpu() || part.scalar_type() != at::kFloat || part.layout() != at::kStrided ||
-        part.dim() != 4 || part.numel() == 0)
+        (part.dim() != 4 && part.dim() != 5) || part.numel() == 0)
       return false;
     // As LibTorch decides which order the result has.
-    if (part.suggest_memory_format() != at::MemoryFormat::ChannelsLast ||
-        !part.is_contiguous(at::MemoryFormat::ChannelsLast))
-      return false;
+    if (part.suggest_memory_format() != channelsLastOf(part) || !isChannelsLastImage(part)) return false;
     const at::Tensor& first = parts.front();
-    if (part.size(0) != first.size(0) || part.size(2) != first.size(2) || part.size(3) != first.size(3))
-      return false;
+    if (part.size(0) != first.size(0) || part.sizes().slice(2) != first.sizes().slice(2)) return false;
     channels += part.size(1);
   }
   return channels > 0 && channels == scale_.numel();
 }
 
 at::Tensor FusedBatchNorm::run(const std::vector<at::Tensor>& parts) const {
-  if (!canRun(parts)) return runAsWritten(parts);
-  const at::Tensor& first = parts.front();
-  const int64_t channels = scale_.numel(), places = first.size(0) * first.size(2) * first.size(3);
-  at::Tensor result = at::empty({first.size(0), channels, first.size(2), first.size(3)},
-                                first.options().memory_format(at::MemoryFormat::ChannelsLast));
+  std::vector<at::Tensor> images;
+  for (const at::Tensor& part : parts) images.push_back(asImage(part));
+  if (!canRun(images)) return runAsWritten(parts);
+  const at::Tensor& first = images.front();
+  const int64_t channels = scale_.numel(), places = first.numel() / first.size(1);
+  std::vector<int64_t> sizes = first.sizes().vec();
+  sizes[1] = channels;
+  at::Tensor result = at::empty(sizes, first.options().memory_format(channelsLastOf(first)));
   std::vector<std::pair<const float*, int64_t>> rows;
-  for (const at::Tensor& part : parts) rows.emplace_back(part.const_data_ptr<float>(), part.size(1));
+  for (const at::Tensor& part : images) rows.emplace_back(part.const_data_ptr<float>(), part.size(1));
   const auto *scale = scale_.const_data_ptr<float>(), *shift = shift_.const_data_ptr<float>();
   auto* to = result.mutable_data_ptr<float>();
   const float least = relu_ ? 0.0F : -std::numeric_limits<float>::infinity();
@@ -86,7 +88,7 @@ at::Tensor FusedBatchNorm::run(const std::vector<at::Tensor>& parts) const {
       }
     }
   });
-  return result;
+  return asGiven(result, parts.front().dim());
 }
 
 at::Tensor FusedBatchNorm::runAsWritten(const std::vector<at::Tensor>& parts) const {

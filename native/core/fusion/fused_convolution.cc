@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/fusion/channels_last.h"
 #include "core/script/own_operators.h"
 
 namespace gradcam {
@@ -37,6 +38,10 @@ at::Tensor callWithSettings(const c10::OperatorHandle& op,
 }
 
 }  // namespace
+
+PackedConvolution::Shape FusedConvolution::Parameters::shape(bool transposed, at::ScalarType type) const {
+  return {asImage(stride, 1), asImage(padding, 0), asImage(dilation, 1), groups, transposed, type};
+}
 
 bool FusedConvolution::available() {
   static const bool found = at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
@@ -76,16 +81,17 @@ FusedConvolution::FusedConvolution(Parameters parameters,
     foldOnGpu(batchNorm);
     return;
   }
-  const auto& [weight, bias, stride, padding, dilation, groups] = parameters_;
+  const auto shape = parameters_.shape(/*transposed=*/false, type_);
   const c10::List<std::optional<at::Scalar>> noScalars;
-  geometry_ = {padding, stride, dilation, groups};
+  geometry_ = {shape.padding, shape.stride, shape.dilation, shape.groups};
   ends_ = {{"none", noScalars, c10::IValue()},
            {activation_.name, activation_.scalarList(), activation_.algorithm},
            {"add", at::Scalar(1.0), reluBehindSum() ? c10::IValue(activation_.name) : c10::IValue(),
             noScalars, c10::IValue()}};
-  packed_ = weights.convolution(weight, batchNorm ? std::optional(batchNorm->scale) : std::nullopt,
-                                {stride, padding, dilation, groups, /*transposed=*/false, type_});
-  if (batchNorm) parameters_.bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
+  packed_ = weights.convolution(asImage(parameters_.weight),
+                                batchNorm ? std::optional(batchNorm->scale) : std::nullopt, shape);
+  auto& bias = parameters_.bias;
+  if (batchNorm) bias = bias ? *bias * batchNorm->scale + batchNorm->shift : batchNorm->shift;
   if (bias) bias_ = bias->to(type_);
 }
 
@@ -93,12 +99,13 @@ bool FusedConvolution::isPointwise() const {
   const auto allAre = [](const std::vector<int64_t>& values, int64_t wanted) {
     return std::all_of(values.begin(), values.end(), [&](int64_t value) { return value == wanted; });
   };
-  return !onGpu() && !inRows_ && weightSizes_[2] == 1 && weightSizes_[3] == 1 && parameters_.groups == 1 &&
-         allAre(parameters_.stride, 1) && allAre(parameters_.padding, 0);
+  return !onGpu() && !inRows_ && weightSizes_.size() == 4 && weightSizes_[2] == 1 && weightSizes_[3] == 1 &&
+         parameters_.groups == 1 && allAre(parameters_.stride, 1) && allAre(parameters_.padding, 0);
 }
 
 bool FusedConvolution::canRun(const at::Tensor& input) const {
-  if (!takes(input) || input.dim() != 4 || input.numel() == 0) return false;
+  const auto dimensions = static_cast<int64_t>(weightSizes_.size());
+  if (!takes(input) || input.dim() != dimensions || input.numel() == 0) return false;
   if (input.size(1) != weightSizes_[1] * parameters_.groups) return false;
   for (const int64_t size : outputSizes(input)) {
     if (size <= 0) return false;
@@ -125,7 +132,7 @@ bool FusedConvolution::reluBehindSum() const {
 
 std::vector<int64_t> FusedConvolution::outputSizes(const at::Tensor& input) const {
   std::vector<int64_t> sizes = {input.size(0), weightSizes_[0]};
-  for (std::size_t axis = 0; axis < 2; ++axis) {
+  for (std::size_t axis = 0; axis < parameters_.stride.size(); ++axis) {
     const auto dimension = static_cast<int64_t>(axis) + 2;
     const int64_t reach = parameters_.dilation[axis] * (weightSizes_[axis + 2] - 1) + 1;
     const int64_t room = input.size(dimension) + 2 * parameters_.padding[axis] - reach;
@@ -139,33 +146,37 @@ at::Tensor FusedConvolution::run(const at::Tensor& input, const std::optional<at
   if (onGpu()) return runWithCudnn(input, added);
   static const auto unary = *findTorchOperator("mkldnn::_convolution_pointwise");
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise", "binary");
-  const at::Tensor weight = packed_->weightFor(input);
   const at::Tensor image = imageOf(input);
-  if (!added) return callWithSettings(unary, {image, weight, bias_}, geometry_, ends_.activated);
+  const at::Tensor weight = packed_->weightFor(image);
+  if (!added)
+    return asGiven(callWithSettings(unary, {image, weight, bias_}, geometry_, ends_.activated), input.dim());
   if (!canAdd(*added, input)) {
-    return activation_.apply(
-        at::add(callWithSettings(unary, {image, weight, bias_}, geometry_, ends_.plain), *added));
+    const at::Tensor result = callWithSettings(unary, {image, weight, bias_}, geometry_, ends_.plain);
+    return activation_.apply(at::add(asGiven(result, input.dim()), *added));
   }
-  at::Tensor sum =
-      callWithSettings(binary, {image, added->contiguous(at::MemoryFormat::ChannelsLast), weight, bias_},
-                       geometry_, ends_.added);
+  at::Tensor sum = asGiven(
+      callWithSettings(binary, {image, asChannelsLastImage(*added), weight, bias_}, geometry_, ends_.added),
+      input.dim());
   return reluBehindSum() ? sum : activation_.applyInPlace(std::move(sum));
 }
 
 at::Tensor FusedConvolution::runInPlace(const at::Tensor& input, const at::Tensor& added) const {
-  const bool fits = !onGpu() && canRun(input) && canAdd(added, input) &&
-                    added.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor whole = asImage(added);
+  const bool fits = !onGpu() && canRun(input) && canAdd(added, input) && isChannelsLastImage(whole);
   if (!fits) return run(input, added);
   static const auto binary = *findTorchOperator("mkldnn::_convolution_pointwise_", "binary");
-  at::Tensor sum = callWithSettings(binary, {added, imageOf(input), packed_->weightFor(input), bias_},
-                                    geometry_, ends_.added);
+  const at::Tensor image = imageOf(input);
+  callWithSettings(binary, {whole, image, packed_->weightFor(image), bias_}, geometry_, ends_.added);
+  at::Tensor sum = added;
   return reluBehindSum() ? sum : activation_.applyInPlace(std::move(sum));
 }
 
 // In the type of the arithmetic, channels-last.
 at::Tensor FusedConvolution::imageOf(const at::Tensor& input) const {
-  if (input.scalar_type() == type_) return input.contiguous(at::MemoryFormat::ChannelsLast);
-  return input.to(type_, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
+  const at::Tensor image = asImage(input);
+  const at::MemoryFormat format = channelsLastOf(image);
+  if (image.scalar_type() == type_) return image.contiguous(format);
+  return image.to(type_, /*non_blocking=*/false, /*copy=*/false, format);
 }
 
 // The results and messages are the ones to have.
@@ -173,17 +184,21 @@ at::Tensor FusedConvolution::runAsWritten(const at::Tensor& input,
                                           const std::optional<at::Tensor>& added) const {
   const auto& [unused, bias, stride, padding, dilation, groups] = parameters_;
   const at::ScalarType written = parameters_.weight.scalar_type();
-  const at::Tensor weight = onGpu() ? parameters_.weight : packed_->plain().to(written);
-  at::Tensor result =
-      at::conv2d(takes(input) ? input.to(written) : input, weight, bias, stride, padding, dilation, groups);
+  const auto dimensions = static_cast<int64_t>(weightSizes_.size());
+  const at::Tensor weight = onGpu() ? parameters_.weight : asGiven(packed_->plain(), dimensions).to(written);
+  const at::Tensor x = takes(input) ? input.to(written) : input;
+  at::Tensor result = dimensions == 3   ? at::conv1d(x, weight, bias, stride, padding, dilation, groups)
+                      : dimensions == 4 ? at::conv2d(x, weight, bias, stride, padding, dilation, groups)
+                                        : at::conv3d(x, weight, bias, stride, padding, dilation, groups);
   if (added) result = at::add(result, *added);
   return activation_.apply(result);
 }
 
 std::string FusedConvolution::describe() const {
   std::ostringstream text;
-  text << "conv_" << weightSizes_[1] * parameters_.groups << "_to_" << weightSizes_[0] << "_"
-       << weightSizes_[2] << "x" << weightSizes_[3];
+  text << "conv_" << weightSizes_[1] * parameters_.groups << "_to_" << weightSizes_[0];
+  for (std::size_t axis = 2; axis < weightSizes_.size(); ++axis)
+    text << (axis == 2 ? "_" : "x") << weightSizes_[axis];
   if (activation_.name != "none") text << "_" << activation_.name;
   return text.str();
 }

@@ -25,18 +25,23 @@ struct FoldedBatchNorm {
 
 // activation(batch_norm(convolution(input)) + added), without gradients. Several threads may run it.
 //
-// On a CPU as one oneDNN primitive on channels-last data, with packed weights.
+// On a CPU as one oneDNN primitive on channels-last data, with packed weights. A signal, with one axis of
+// space, is given it as an image of height 1, and its result lies as a view of such an image.
 //
-// On a GPU by cuDNN, as one kernel where the activation is ReLU. Seen with ResNet-50 on an H200, float32 is
-// fastest in rows, and what tensor cores compute (float16, bfloat16, TF32) channels-last.
+// On a GPU, where it is of images, by cuDNN, as one kernel where the activation is ReLU. Seen with ResNet-50
+// on an H200, float32 is fastest in rows, and what tensor cores compute (float16, bfloat16, TF32)
+// channels-last.
 class FusedConvolution final : public torch::CustomClassHolder {
  public:
   struct Parameters {
-    // [out, in / groups, height, width]; on the CPU float32, on a GPU float32, float16 or bfloat16
+    // [out, in / groups, ...space]; on the CPU float32, with 1 to 3 axes of space, on a GPU float32, float16
+    // or bfloat16, with 2
     at::Tensor weight;
     std::optional<at::Tensor> bias;
     std::vector<int64_t> stride, padding, dilation;
     int64_t groups;
+
+    PackedConvolution::Shape shape(bool transposed, at::ScalarType type) const;
   };
 
   // False where LibTorch was built without oneDNN.
@@ -83,7 +88,7 @@ class FusedConvolution final : public torch::CustomClassHolder {
 
   Parameters parameters_;
   const at::ScalarType type_;
-  const std::vector<int64_t> weightSizes_;     // [out, in / groups, height, width]
+  const std::vector<int64_t> weightSizes_;     // [out, in / groups, ...space]
   std::shared_ptr<PackedConvolution> packed_;  // null on a GPU
   std::optional<at::Tensor> bias_;             // on the CPU, of type_
   const FusedActivation activation_;

@@ -22,19 +22,21 @@ using torch::jit::Node;
 using torch::jit::toIValue;
 using torch::jit::Value;
 
-// The two numbers of an argument such as stride, which may be given as one.
-std::optional<std::vector<int64_t>> pairArgument(const Node* node, const char* name) {
+// The numbers of an argument such as stride, one for each axis of space, which may be given as one for all.
+std::optional<std::vector<int64_t>> numbersOfAxes(const Node* node, const char* name, std::size_t axes) {
   const auto value = constantInput(node, name);
   if (!value || !value->isIntList()) return std::nullopt;
-  std::vector<int64_t> pair = value->toIntVector();
-  if (pair.size() == 1) pair.push_back(pair.front());
-  if (pair.size() != 2) return std::nullopt;
-  return pair;
+  std::vector<int64_t> numbers = value->toIntVector();
+  if (numbers.size() == 1) numbers.resize(axes, numbers.front());
+  if (numbers.size() != axes) return std::nullopt;
+  return numbers;
 }
 
 bool canFuseWith(const at::Tensor& weight) {
   const at::ScalarType type = weight.scalar_type();
+  if (weight.dim() < 3 || weight.dim() > 5) return false;
   if (weight.is_cpu()) return type == at::kFloat && FusedConvolution::available();
+  if (weight.dim() != 4) return false;  // signals and volumes were not tried on a GPU
   const bool known = type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
   return weight.is_cuda() && known && FusedConvolution::availableOnGpu();
 }
@@ -46,11 +48,12 @@ std::optional<std::vector<int64_t>> paddingOf(const Node* node,
                                               const std::vector<int64_t>& stride,
                                               const std::vector<int64_t>& dilation) {
   const auto value = constantInput(node, "padding");
-  if (!value || !value->isString()) return pairArgument(node, "padding");
-  std::vector<int64_t> padding(2, 0);
+  const std::size_t axes = stride.size();
+  if (!value || !value->isString()) return numbersOfAxes(node, "padding", axes);
+  std::vector<int64_t> padding(axes, 0);
   if (value->toStringRef() == "valid") return padding;
-  if (value->toStringRef() != "same" || stride != std::vector<int64_t>{1, 1}) return std::nullopt;
-  for (std::size_t axis = 0; axis < 2; ++axis) {
+  if (value->toStringRef() != "same" || stride != std::vector<int64_t>(axes, 1)) return std::nullopt;
+  for (std::size_t axis = 0; axis < axes; ++axis) {
     const int64_t both = dilation[axis] * (kernel.size(static_cast<int64_t>(axis) + 2) - 1);
     if (both % 2 != 0) return std::nullopt;
     padding[axis] = both / 2;
@@ -58,20 +61,24 @@ std::optional<std::vector<int64_t>> paddingOf(const Node* node,
   return padding;
 }
 
-// The parameters of a convolution of images with constant weights; none for every other node.
+// The parameters of a convolution of signals, images or volumes with constant weights; none for every other
+// node.
 std::optional<FusedConvolution::Parameters> convolutionParameters(const Node* node) {
-  const bool written = node->kind() == c10::aten::conv2d || node->kind() == c10::aten::_convolution_mode;
+  const bool written = node->kind() == c10::aten::conv1d || node->kind() == c10::aten::conv2d ||
+                       node->kind() == c10::aten::conv3d || node->kind() == c10::aten::_convolution_mode;
   if (!written && node->kind() != c10::aten::_convolution) return std::nullopt;
   if (!written && constantInput(node, "transposed") != c10::IValue(false)) return std::nullopt;
 
   const auto weight = constantInput(node, "weight");
   const auto bias = constantInput(node, "bias");
   const auto groups = constantInput(node, "groups");
-  const auto stride = pairArgument(node, "stride");
-  const auto dilation = pairArgument(node, "dilation");
-  if (!weight || !weight->isTensor() || !bias || !groups || !stride || !dilation) return std::nullopt;
+  if (!weight || !weight->isTensor() || !bias || !groups || !canFuseWith(weight->toTensor()))
+    return std::nullopt;
   const at::Tensor& kernel = weight->toTensor();
-  if (kernel.dim() != 4 || !canFuseWith(kernel)) return std::nullopt;
+  const auto axes = static_cast<std::size_t>(kernel.dim()) - 2;
+  const auto stride = numbersOfAxes(node, "stride", axes);
+  const auto dilation = numbersOfAxes(node, "dilation", axes);
+  if (!stride || !dilation) return std::nullopt;
   const auto padding = paddingOf(node, kernel, *stride, *dilation);
   if (!padding) return std::nullopt;
   return FusedConvolution::Parameters{
@@ -167,7 +174,9 @@ std::vector<c10::IValue> fuseOperations(std::shared_ptr<Graph>& graph,
   facts.reducedPrecision = facts.reducedPrecision || reduced;
   std::vector<Node*> convolutions, linears;
   forEachNode(graph->block(), [&](Node* node) {
-    if (mayFuseConvolutions && isFusableConvolution(node)) convolutions.push_back(node);
+    const auto convolution = mayFuseConvolutions ? convolutionParameters(node) : std::nullopt;
+    if (convolution && (!recorded || RecordedConvolution::isWorthIt(*convolution)))
+      convolutions.push_back(node);
     if (isFusableLinear(node)) linears.push_back(node);
   });
   GraphRewriter rewriter(graph, weights, facts);

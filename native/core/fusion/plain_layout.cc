@@ -164,6 +164,7 @@ class PlainLayouts {
                        !constant->toTensor().is_contiguous();
       return {odd ? Plain::Unknown : Plain::Rows, false};
     }
+    if (node->kind() == c10::prim::Uninitialized) return {};  // of a branch that raises: nothing sees it
     if (!node->blocks().empty()) return layoutOfBranches(node, value);
     if (isConvolution(node)) {
       const Layout input = layoutOf(node->input(0));

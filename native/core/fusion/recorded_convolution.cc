@@ -1,5 +1,6 @@
 #include "core/fusion/recorded_convolution.h"
 
+#include "core/fusion/channels_last.h"
 #include "core/script/own_operators.h"
 
 namespace gradcam {
@@ -54,10 +55,6 @@ void runRecordedConvolution(torch::jit::Stack& stack) {
   torch::jit::push(stack, forward.inRows() ? result.contiguous() : result);
 }
 
-PackedConvolution::Shape transposed(const FusedConvolution::Parameters& parameters) {
-  return {parameters.stride, parameters.padding, parameters.dilation, parameters.groups, /*transposed=*/true};
-}
-
 }  // namespace
 
 bool RecordedConvolution::available() {
@@ -67,32 +64,38 @@ bool RecordedConvolution::available() {
   return found;
 }
 
+bool RecordedConvolution::isWorthIt(const FusedConvolution::Parameters& parameters) {
+  return parameters.weight.dim() < 5 || parameters.groups == 1 || parameters.weight.size(1) == 1;
+}
+
 RecordedConvolution::RecordedConvolution(const FusedConvolution::Parameters& parameters,
                                          const std::optional<FoldedBatchNorm>& batchNorm,
                                          const FusedActivation& activation,
                                          bool inRows,
                                          SharedWeights& weights)
     : forward_(parameters, batchNorm, activation, inRows, weights, parameters.weight.scalar_type()),
-      kernel_(parameters.weight.sizes().slice(2).vec()),
-      shape_(transposed(parameters)),
+      kernel_(asImage(parameters.weight).sizes().slice(2).vec()),
+      shape_(parameters.shape(/*transposed=*/true, parameters.weight.scalar_type())),
       transposed_(weights.convolution(
-          parameters.weight, batchNorm ? std::optional(batchNorm->scale) : std::nullopt, shape_)) {}
+          asImage(parameters.weight), batchNorm ? std::optional(batchNorm->scale) : std::nullopt, shape_)) {}
 
 // What a convolution does to its input's gradient is what is called a transposed convolution.
 at::Tensor RecordedConvolution::inputGradient(const at::Tensor& gradient, at::IntArrayRef inputSizes) const {
   static const auto transpose = *findTorchOperator("mkldnn::_convolution_transpose_pointwise");
+  const at::Tensor image = asChannelsLastImage(gradient);
+  const std::vector<int64_t> places = asImage(inputSizes.slice(2).vec(), 1);
   // Rows and columns behind the last place of the kernel have no part in the result.
   std::vector<int64_t> rest;
-  for (std::size_t axis = 0; axis < 2; ++axis) {
+  for (std::size_t axis = 0; axis < kernel_.size(); ++axis) {
     const int64_t reach = shape_.dilation[axis] * (kernel_[axis] - 1) + 1;
-    rest.push_back(inputSizes[axis + 2] -
-                   (gradient.size(static_cast<int64_t>(axis) + 2) - 1) * shape_.stride[axis] +
+    rest.push_back(places[axis] - (image.size(static_cast<int64_t>(axis) + 2) - 1) * shape_.stride[axis] +
                    2 * shape_.padding[axis] - reach);
   }
-  const at::Tensor image = gradient.contiguous(at::MemoryFormat::ChannelsLast);
-  return callTorchOperator(transpose, {image, transposed_->weightFor(image, rest), c10::IValue(),
-                                       shape_.padding, rest, shape_.stride, shape_.dilation, shape_.groups,
-                                       "none", c10::List<std::optional<at::Scalar>>(), c10::IValue()});
+  const at::Tensor result =
+      callTorchOperator(transpose, {image, transposed_->weightFor(image, rest), c10::IValue(), shape_.padding,
+                                    rest, shape_.stride, shape_.dilation, shape_.groups, "none",
+                                    c10::List<std::optional<at::Scalar>>(), c10::IValue()});
+  return asGiven(result, gradient.dim());
 }
 
 const c10::Symbol& recordedConvolutionSymbol() {

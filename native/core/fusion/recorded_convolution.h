@@ -16,6 +16,9 @@ class RecordedConvolution final : public torch::CustomClassHolder {
  public:
   // False where LibTorch lacks an operator for it.
   static bool available();
+  // Of volumes in groups oneDNN's transposed convolution takes up to three times as long as ATen's own
+  // gradient, unless each channel is a group.
+  static bool isWorthIt(const FusedConvolution::Parameters& parameters);
 
   // `activation` is none or ReLU, whose gradient the result tells.
   RecordedConvolution(const FusedConvolution::Parameters& parameters,

@@ -61,16 +61,17 @@ bool PackedConvolution::isOf(const std::optional<at::Tensor>& scale, const Shape
 }
 
 at::Tensor PackedConvolution::plain() const {
-  return (scale_ ? weight_ * scale_->view({-1, 1, 1, 1}) : weight_).to(shape_.type);
+  std::vector<int64_t> ofRows(static_cast<std::size_t>(weight_.dim()), 1);
+  ofRows[0] = -1;
+  return (scale_ ? weight_ * scale_->view(ofRows) : weight_).to(shape_.type);
 }
 
 at::Tensor PackedConvolution::weightFor(const at::Tensor& input, const std::vector<int64_t>& outputPadding) {
-  const Run run = {input.size(0), input.size(2), input.size(3), at::get_num_threads()};
+  const Run run = {input.size(0), input.sizes().slice(2).vec(), at::get_num_threads()};
   // Held while packing: who comes meanwhile would pack the same, and waits no longer than that takes.
   const std::lock_guard lock(mutex_);
-  const bool sizeIsNew = std::none_of(seen_.begin(), seen_.end(), [&](const Seen& each) {
-    return each.run.height == run.height && each.run.width == run.width;
-  });
+  const bool sizeIsNew =
+      std::none_of(seen_.begin(), seen_.end(), [&](const Seen& each) { return each.run.space == run.space; });
   const auto found =
       std::find_if(seen_.begin(), seen_.end(), [&](const Seen& each) { return each.run == run; });
   if (found == seen_.end()) {

@@ -32,7 +32,7 @@ class PackedConvolution {
     bool operator==(const Shape&) const = default;
   };
 
-  // `weight` is float32 on the CPU, [out, in / groups, height, width]; `scale` [out].
+  // `weight` is float32 on the CPU, [out, in / groups, ...space], with 2 or 3 axes of space; `scale` [out].
   PackedConvolution(at::Tensor weight, std::optional<at::Tensor> scale, Shape shape, PackedBytes bytes);
   ~PackedConvolution();
   PackedConvolution(const PackedConvolution&) = delete;
@@ -52,7 +52,8 @@ class PackedConvolution {
   std::mutex mutex_;
   // What decides the order, beside the convolution.
   struct Run {
-    int64_t images, height, width;
+    int64_t images;
+    std::vector<int64_t> space;
     int threads;
     bool operator==(const Run&) const = default;
   };

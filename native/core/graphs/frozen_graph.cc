@@ -57,6 +57,14 @@ std::optional<int64_t> knownRank(const torch::jit::Value* value) {
   }
 }
 
+// Nothing else happens in it.
+bool onlyCompares(const Block* block) {
+  return std::all_of(block->nodes().begin(), block->nodes().end(), [](const Node* node) {
+    return node->kind() == c10::aten::dim || node->kind() == c10::aten::ne || node->kind() == c10::aten::eq ||
+           node->kind() == c10::prim::Constant;
+  });
+}
+
 bool raises(const Block* block) {
   for (const Node* node : block->nodes()) {
     if (node->kind() == c10::prim::RaiseException) return true;
@@ -64,18 +72,30 @@ bool raises(const Block* block) {
   return false;
 }
 
+// Only decides whether the model complains: at once, or as a part of such a condition, where `a and b` is a
+// branch that gives one of them.
+bool decidesOnlyComplaints(const torch::jit::Value* condition) {
+  return std::all_of(condition->uses().begin(), condition->uses().end(), [](const torch::jit::Use& use) {
+    const Node* user = use.user;
+    if (user->kind() == c10::prim::Return && user->owningBlock()->owningNode() != nullptr) {
+      const Node* branch = user->owningBlock()->owningNode();
+      return branch->kind() == c10::prim::If && decidesOnlyComplaints(branch->outputs()[use.offset]);
+    }
+    if (user->kind() != c10::prim::If) return false;
+    if (raises(user->blocks()[0]) || raises(user->blocks()[1])) return true;
+    const auto outputs = user->outputs();
+    return !outputs.empty() && std::all_of(outputs.begin(), outputs.end(), decidesOnlyComplaints) &&
+           std::all_of(user->blocks().begin(), user->blocks().end(), onlyCompares);
+  });
+}
+
 // Whether a number is only compared, and decides only whether the model complains.
 bool isOnlyChecked(const torch::jit::Value* value) {
-  for (const torch::jit::Use& use : value->uses()) {
+  return std::all_of(value->uses().begin(), value->uses().end(), [](const torch::jit::Use& use) {
     const Node* comparison = use.user;
-    if (comparison->kind() != c10::aten::ne && comparison->kind() != c10::aten::eq) return false;
-    for (const torch::jit::Use& decision : comparison->output()->uses()) {
-      const Node* branch = decision.user;
-      if (branch->kind() != c10::prim::If || (!raises(branch->blocks()[0]) && !raises(branch->blocks()[1])))
-        return false;
-    }
-  }
-  return true;
+    return (comparison->kind() == c10::aten::ne || comparison->kind() == c10::aten::eq) &&
+           decidesOnlyComplaints(comparison->output());
+  });
 }
 
 // BatchNorm's scripted forward checks the rank of its input, and while something asks, a convolution's result
