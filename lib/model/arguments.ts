@@ -69,8 +69,7 @@ function checkObject(value: object, name: string, outer: readonly object[]): Che
   const given: Record<string, ModelArgument> = Object.create(null);
   const keys: string[] = [];
   for (const [key, each] of Object.entries(value)) {
-    if (key.includes('\0') || /\p{Surrogate}/u.test(key))
-      throw argumentOutOfRange(`a name in ${name}`, 'whole characters and no NUL', key);
+    if (/\p{Surrogate}/u.test(key)) throw argumentOutOfRange(`a name in ${name}`, 'whole characters', key);
     const checked = check(each, `${name}.${key}`, inner);
     given[key] = checked.given;
     keys.push(`${JSON.stringify(key)}:${checked.key}`);

@@ -11,8 +11,8 @@ namespace gradcam {
 // lib/errors/errors.ts.
 class Failure : public std::runtime_error {
  public:
-  Failure(std::string errorCode, const std::string& message)
-      : std::runtime_error(message), code(std::move(errorCode)) {}
+  Failure(std::string errorCode, std::string words)
+      : std::runtime_error(words), code(std::move(errorCode)), message(std::move(words)) {}
 
   Failure& withLayer(std::string layerPath) {
     layer = std::move(layerPath);
@@ -28,6 +28,7 @@ class Failure : public std::runtime_error {
   }
 
   std::string code;
+  std::string message;  // whole, where what() ends at a NUL of a name
   std::string layer;
   std::string path;
   std::vector<std::string> available;

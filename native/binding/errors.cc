@@ -16,7 +16,7 @@ Napi::Error toJsError(Napi::Env env, const Failure& failure) {
   if (!failure.layer.empty()) details.Set("layer", failure.layer);
   if (!failure.path.empty()) details.Set("path", failure.path);
   if (!failure.available.empty()) details.Set("available", toArray(env, failure.available));
-  Napi::Error error = Napi::Error::New(env, std::string(failure.what()));
+  Napi::Error error = Napi::Error::New(env, failure.message);
   error.Set("gradcamCode", Napi::String::New(env, failure.code));
   error.Set("details", details);
   return error;

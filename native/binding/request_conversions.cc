@@ -102,9 +102,10 @@ ArgumentTree toArgument(const Napi::Value& value, int depth);
 Arguments toArguments(const Napi::Value& value, int depth = 0) {
   const Napi::Object object = value.ToObject();
   Arguments arguments;
-  for (const std::string& name : toVector<std::string>(
-           object.GetPropertyNames(), [](const Napi::Value& each) { return std::string(each.ToString()); }))
-    arguments.emplace_back(name, toArgument(object.Get(name), depth));
+  // By the names themselves: of a C string, what is behind a NUL is lost.
+  for (const Napi::Value& name :
+       toVector<Napi::Value>(object.GetPropertyNames(), [](const Napi::Value& each) { return each; }))
+    arguments.emplace_back(name.ToString(), toArgument(object.Get(name), depth));
   return arguments;
 }
 

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
+import { EnvHttpProxyAgent, fetch } from 'undici';
 
 /** How archives are fetched; milliseconds until a server that does not answer, or stops sending, is given up. */
-export const defaultNetwork = { fetch: globalThis.fetch, connectTimeout: 10_000, stallTimeout: 60_000 };
+export const defaultNetwork = { fetch, connectTimeout: 10_000, stallTimeout: 60_000 };
 
 /** What came is not what was to come: whoever changed it, nothing that came that way is to be trusted. */
 export class WrongArchiveError extends Error {
@@ -18,10 +19,14 @@ export class WrongArchiveError extends Error {
  * Downloads an archive, checks its size and checksum and unpacks it into `folder`.
  * @param {{ url: string, sha256?: string, bytes?: number }} archive
  * @param {string} folder
- * @param {{ log: (line: string) => void, signal: AbortSignal, network: typeof defaultNetwork }} context
+ * @param {object} context
+ * @param {NodeJS.ProcessEnv} context.env `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or not
+ * @param {(line: string) => void} context.log
+ * @param {AbortSignal} context.signal
+ * @param {typeof defaultNetwork} context.network
  * @throws {Error} in a user's words
  */
-export async function downloadArchive({ url, sha256, bytes }, folder, { log, signal, network }) {
+export async function downloadArchive({ url, sha256, bytes }, folder, { env, log, signal, network }) {
   if (!URL.canParse(url)) throw new Error('it is not a URL');
   if (!sha256) refuseUnlessSafe(url);
   const file = join(folder, 'download.zip');
@@ -29,7 +34,9 @@ export async function downloadArchive({ url, sha256, bytes }, folder, { log, sig
   const shownUrl = new URL(url).origin + new URL(url).pathname;
   log(`Downloading LibTorch from ${shownUrl}${bytes ? ` (${megabytes(bytes)})` : ''}`);
   if (!sha256) log('Warning: this archive is not verified; set LIBTORCH_SHA256 to its SHA-256 to check it.');
-  const received = await fetchFile(url, file, { log, signal, network, verified: Boolean(sha256) });
+  const proxies = proxiesOf(env);
+  const context = { log, signal, network, proxies, verified: Boolean(sha256) };
+  const received = await fetchFile(url, file, context).finally(() => proxies.destroy());
   if (bytes && received.bytes !== bytes) {
     throw new WrongArchiveError(`the file has the wrong size (${received.bytes} instead of ${bytes} bytes)`);
   }
@@ -51,9 +58,20 @@ function refuseUnlessSafe(url) {
   );
 }
 
-async function fetchFile(url, file, { log, signal, network, verified }) {
+/** Node's own fetch() goes through no proxy before Node 24. */
+function proxiesOf(env) {
+  const variable = (name) => env[name] ?? env[name.toUpperCase()] ?? '';
+  return new EnvHttpProxyAgent({
+    httpProxy: variable('http_proxy'),
+    httpsProxy: variable('https_proxy'),
+    noProxy: variable('no_proxy'),
+    proxyTunnel: false, // of http; https always has a tunnel
+  });
+}
+
+async function fetchFile(url, file, { log, signal, network, proxies, verified }) {
   const giveUp = new AbortController();
-  const options = { signal: AbortSignal.any([signal, giveUp.signal]) };
+  const options = { signal: AbortSignal.any([signal, giveUp.signal]), dispatcher: proxies };
   const connecting = setTimeout(() => giveUp.abort(), network.connectTimeout);
   let response;
   try {
@@ -61,7 +79,7 @@ async function fetchFile(url, file, { log, signal, network, verified }) {
   } catch (cause) {
     const reason = giveUp.signal.aborted
       ? `no answer in ${network.connectTimeout / 1000} s`
-      : (cause.cause?.code ?? cause.cause?.message ?? cause.message);
+      : reasonOf(cause);
     throw new Error(`${new URL(url).host} could not be reached (${reason})`, { cause });
   } finally {
     clearTimeout(connecting);
@@ -91,6 +109,13 @@ async function fetchFile(url, file, { log, signal, network, verified }) {
     clearTimeout(stalling);
   }
   return { bytes, sha256: hash.digest('hex') };
+}
+
+/** What lies behind "fetch failed": the words that say most are the innermost. */
+function reasonOf(error) {
+  let inner = error;
+  while (inner.cause) inner = inner.cause;
+  return inner.message || inner.code || error.message;
 }
 
 /** CMake is needed for the build anyway, and unpacks everywhere alike. */

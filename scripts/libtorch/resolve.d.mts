@@ -1,3 +1,5 @@
+import type { fetch } from 'undici';
+
 // For the tests; the module itself runs before TypeScript is compiled.
 export class LibTorchNotFoundError extends Error {
   readonly code: 'ERR_LIBTORCH_NOT_FOUND';

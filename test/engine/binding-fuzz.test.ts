@@ -6,6 +6,24 @@ import { runScript } from '../helpers/run-script.js';
 
 const cases = Number(process.env.GRADCAM_BINDING_CALLS ?? 3000);
 
+test.serial('names of arguments are read whole, and told so', async (t) => {
+  const program = `
+    import { createRequire } from 'node:module';
+    const native = createRequire(process.cwd() + '/')('./build/cmake/gradcam.node');
+    const how = { device: 'cpu', dtype: 'auto', libraries: [], precision: 'float32', tf32: false, cudnnBenchmark: false, arguments: {} };
+    const { reference } = await native.loadModel('test/fixtures/scripted.pt', how, native.createCancellation());
+    const tensors = [[native.tensorFromTypedArray(new Float32Array(1728), [1, 3, 24, 24]).reference]];
+    for (const name of ['a\\0b', '\\0', '', 'größe', '\u{1f600}']) {
+      const given = { tensors, arguments: { [name]: 1 } };
+      const { message } = await native.forward(reference, given, native.createCancellation(), 'forward').catch((error) => error);
+      if (!message.startsWith("There is no parameter '" + name + "' of the model's forward(")) throw new Error(JSON.stringify(message));
+    }
+    process.stderr.write('read');`;
+  const { code, stderr } = await runScript(program);
+  t.is(stderr, 'read');
+  t.is(code, 0);
+});
+
 const script = (seed: number) => `
   import { createRequire } from 'node:module';
   import { writeSync } from 'node:fs';

@@ -17,6 +17,7 @@ export type RequirementName =
   | 'Redis'
   | 'curl'
   | 'namespaces'
+  | 'openssl'
   | 'python3';
 
 /** Debian's Chromium, or the browser that CHROMIUM names. */
@@ -24,8 +25,10 @@ export const chromiumPath: string | undefined = (
   process.env.CHROMIUM ? [process.env.CHROMIUM] : ['/usr/bin/chromium', '/usr/bin/google-chrome']
 ).find((path) => existsSync(path));
 
-const program = (name: string) => () =>
-  spawnSync(name, ['--version']).status === 0 ? null : `there is no ${name}`;
+const program =
+  (name: string, asked = '--version') =>
+  () =>
+    spawnSync(name, [asked]).status === 0 ? null : `there is no ${name}`;
 
 export const requirements: Readonly<Record<RequirementName, Requirement>> = {
   CUDA: {
@@ -55,5 +58,6 @@ export const requirements: Readonly<Record<RequirementName, Requirement>> = {
         : 'file systems cannot be mounted in a namespace of its own',
     enabledBy: 'a Linux that lets users make namespaces (sysctl kernel.unprivileged_userns_clone=1)',
   },
+  openssl: { missing: program('openssl', 'version'), enabledBy: 'apt-get install openssl' },
   python3: { missing: program('python3'), enabledBy: 'apt-get install python3 python3-pip' },
 };

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import ava from 'ava';
+import { fetch } from 'undici';
 import {
   cacheContent,
   cacheEntry,
@@ -90,7 +91,7 @@ test('a LIBTORCH_URL that fails is an error: pip does not take its place', async
     [{ ...at('libtorch.zip'), LIBTORCH_SHA256: 'ab'.repeat(32) }, /from LIBTORCH_URL: WRONG CHECKSUM/],
     [
       { ...env, LIBTORCH_URL: await unreachableUrl(), LIBTORCH_SHA256: 'ab'.repeat(32) },
-      /127\.0\.0\.1:\d+ could not be reached \(ECONNREFUSED\)/,
+      /127\.0\.0\.1:\d+ could not be reached \(connect ECONNREFUSED 127\.0\.0\.1:\d+\)/,
     ],
     [{ ...env, LIBTORCH_URL: 'libtorch.zip' }, /it is not a URL/],
   ];

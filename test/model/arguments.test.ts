@@ -341,11 +341,25 @@ test('a list of images may have arguments beside it', async (t) => {
   });
 });
 
-test('names that no parameter can have are refused before the model is asked', async (t) => {
+test('a name is read whole: what is behind a NUL belongs to it', async (t) => {
+  const model = await sharedModel(pathOf('options'));
+  const withGains = async (gains: Record<string, number>) =>
+    valuesOf(await model.forward([image(), offset()], { arguments: { scale: 1, gains } }));
+  // The gain of 'all' is multiplied with, every other is added.
+  const added = await withGains({ other: 0.5 });
+  t.true(sameBits(await withGains({ 'all\0': 0.5 }), added));
+  t.false(sameBits(await withGains({ all: 0.5 }), added));
+  t.true(sameBits(await withGains({ all: 2, 'all\0': 0.5 }), await withGains({ all: 2, other: 0.5 })));
+  await t.throwsAsync(
+    () => model.forward([image(), offset()], { arguments: { scale: 1, 'scale\0rate': 1 } }),
+    { code: 'ERR_MODEL_ARGUMENTS', message: /no parameter 'scale\0rate' of the model's forward\(x: Tensor/ },
+  );
+});
+
+test('a name with half a character is refused before the model is asked', async (t) => {
   const model = await sharedModel(pathOf('list-of-images'));
-  for (const name of ['exponent\0', '\ud800'])
-    await t.throwsAsync(() => model.forward([image(1).at(0)], { arguments: { exponent: 1.5, [name]: 1 } }), {
-      code: 'ERR_OUT_OF_RANGE',
-      message: /no NUL for a name in arguments/,
-    });
+  await t.throwsAsync(() => model.forward([image(1).at(0)], { arguments: { exponent: 1.5, '\ud800': 1 } }), {
+    code: 'ERR_OUT_OF_RANGE',
+    message: /Expected whole characters for a name in arguments/,
+  });
 });

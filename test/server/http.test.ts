@@ -238,7 +238,7 @@ test.serial('every failure has a code of ours', async (t) => {
   t.regex(codeOf(long), /^ERR_/);
 });
 
-test.serial('arguments whose names no parameter can have are refused', async (t) => {
+test.serial('arguments whose names no parameter has are refused', async (t) => {
   const b64 = photo.toString('base64');
   for (const given of [{ 'a\0b': 1 }, { 'a\ud800': 1 }, { a: [{ 'b\0': null }] }])
     for (const verb of ['predict', 'explain']) {

@@ -115,3 +115,70 @@ test('what the document says of bodies and bounds is what the server does', asyn
     t.is((await running.post('/v2/models/tiny/infer', { inputs })).status, 400, field);
   }
 });
+
+test('what it says of texts that hold something is what the server reads', async (t) => {
+  await using running = await startServer({ models: { tiny: fixturePath('scripted.pt') }, maxBatch: 1 });
+  const whole = await (await running.get('/openapi.json')).text();
+  t.false(whole.includes('prefixItems'), 'many programs that read documents do not know them');
+  const { paths } = JSON.parse(whole) as {
+    paths: Record<
+      string,
+      {
+        post: {
+          requestBody: {
+            content: Record<string, { schema: { properties: Record<string, { properties: object }> } }>;
+          };
+        };
+      }
+    >;
+  };
+  const { schema } = paths['/v2/models/{model}/infer']?.post.requestBody.content['application/json'] ?? {};
+  const parameters = schema?.properties.parameters?.properties as Record<string, object>;
+  const json = { contentMediaType: 'application/json' };
+  t.like(parameters.arguments, json);
+  t.like(parameters.options, { ...json, contentSchema: { propertyNames: { maxLength: 100 } } });
+
+  /** Whether the request is read; what the model makes of it comes after. */
+  const reads = async (given: object) => {
+    const inputs = [{ name: 'x', shape: [1, 3, 16, 16], datatype: 'FP32', data: Array(768).fill(1) }];
+    const answer = await running.post('/v2/models/tiny/infer', { inputs, parameters: given });
+    return !(await answer.text()).includes('The body is not valid');
+  };
+  const [, boxText] = (parameters.box as { anyOf: unknown }).anyOf as [
+    object,
+    { pattern: string; maxLength: number },
+  ];
+  const [oneText, severalTexts] = (parameters.texts as { anyOf: unknown }).anyOf as [
+    { pattern: string },
+    object,
+  ];
+  t.like(severalTexts, { ...json, contentSchema: { maxItems: 100 } });
+  const boxes = [
+    '0',
+    ' 12 ',
+    '1,2,3,4',
+    '-1.5, 2, 30.25 ,4e-3',
+    '',
+    '1,2,3',
+    '1e9',
+    '0x10',
+    '1;2',
+    '-1',
+    '+1',
+  ];
+  for (const box of [...boxes, 'Infinity,1,2,3', '1,2,3,4,5', '1000000000,0,0,0', ' ', ',,,'])
+    t.is(await reads({ box }), new RegExp(boxText.pattern, 'u').test(box), box);
+  for (const texts of ['a cat', 'a [cat]', '"a"', ' ', '[', ' [not an array', '[]', '[1]', '{}'])
+    t.is(await reads({ texts }), new RegExp(oneText.pattern, 'u').test(texts), texts);
+  t.true(await reads({ texts: ' ["a cat", "[a dog"]' }));
+  t.false(await reads({ texts: JSON.stringify(Array(101).fill('a')) }));
+  t.true(await reads({ texts: 'a'.repeat(2000) }));
+  t.false(await reads({ texts: 'a'.repeat(2001) }), 'as in an array');
+  for (const [options, is] of [
+    ['{}', true],
+    ['', false],
+    ['[]', false],
+    [JSON.stringify({ ['a'.repeat(101)]: 1 }), false],
+  ] as const)
+    t.is(await reads({ options }), is, options);
+});

@@ -80,3 +80,25 @@ test.serial('what is known, and not read, is told with its cure', async (t) => {
   const told = (await (await running.post('/explain/lite', refused.SVG)).json()) as { error: string };
   t.regex(told.error, /JPEG, PNG, WebP, AVIF, GIF or TIFF/);
 });
+
+test('large pictures that come together are drawn on in their own size, each by its own bytes', async (t) => {
+  const shades = await Promise.all(
+    [0.5, 1].map((brightness) => sharp(photo).resize(1300, 1000).modulate({ brightness }).png().toBuffer()),
+  );
+  const drawn = async (bytes: Buffer, asForm: boolean) => {
+    const form = new FormData();
+    form.append('image', new Blob([new Uint8Array(bytes)]), 'image.png');
+    const answer = await running.post('/explain/lite?original=true&class=1', asForm ? form : bytes);
+    t.is(answer.status, 200);
+    return Buffer.from(await answer.arrayBuffer());
+  };
+  const together = await Promise.all(
+    shades.flatMap((bytes) => [false, true, false].map((asForm) => drawn(bytes, asForm))),
+  );
+  for (const [index, bytes] of shades.entries()) {
+    const alone = await drawn(bytes, false);
+    t.like(await sharp(alone).metadata(), { width: 1300, height: 1000 });
+    for (const each of together.slice(3 * index, 3 * index + 3)) t.true(each.equals(alone));
+  }
+  t.false((together[0] as Buffer).equals(together[3] as Buffer));
+});

@@ -19,14 +19,9 @@ const recursive = {
     anyOf: [
       { type: ['string', 'number', 'boolean', 'null'] },
       { type: 'array', items: reference('Argument') },
-      {
-        type: 'object',
-        propertyNames: reference('ArgumentName'),
-        additionalProperties: reference('Argument'),
-      },
+      { type: 'object', additionalProperties: reference('Argument') },
     ],
   },
-  ArgumentName: { type: 'string', pattern: '^[^\\u0000]*$' },
 } as Record<string, OpenAPIV3_1.SchemaObject>;
 
 /** Bodies that are not JSON: the routes' schemas do not describe them, since nothing of them is to be validated. */

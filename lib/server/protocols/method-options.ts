@@ -11,8 +11,9 @@ const mostSamples = 256;
 const description =
   'The method\'s own options, by name: of ablationcam {"ratioChannelsToAblate": 0.1}; GET /explain/NAME lists them';
 
+const longestName = 100;
 export const optionsSchema = z
-  .record(z.string().max(100), z.unknown())
+  .record(z.string().max(longestName), z.unknown())
   .superRefine(refuseLarge)
   .describe(description);
 
@@ -30,7 +31,12 @@ export const optionsTextSchema = z
     }
     return z.NEVER;
   })
-  .describe(`${description}. A JSON object`);
+  .meta({
+    description: `${description}. A JSON object`,
+    contentMediaType: 'application/json',
+    contentSchema: { type: 'object', propertyNames: { maxLength: longestName } },
+    format: 'json-options',
+  });
 
 function refuseLarge(options: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
   for (const [name, most] of [

@@ -40,7 +40,6 @@ export const argumentsSchema: z.ZodType<ModelArguments, ModelArguments> = z
   .meta({
     type: 'object',
     description: argumentsDescription,
-    propertyNames: { $ref: '#/components/schemas/ArgumentName' },
     additionalProperties: { $ref: '#/components/schemas/Argument' },
   });
 

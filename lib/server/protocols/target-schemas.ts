@@ -17,9 +17,14 @@ const mostBoxes = 100;
 
 const pixel = z.number().min(-1e6).max(1e6);
 const rankSchema = z.number().int().nonnegative().max(1e6);
+/** No tuple, which the document would have as prefixItems: many programs that read documents do not know these. */
 export const cornersSchema = z
-  .tuple([pixel, pixel, pixel, pixel])
-  .describe('Left, top, right and bottom, in pixels of the picture');
+  .array(pixel)
+  .length(4)
+  .describe('Left, top, right and bottom, in pixels of the picture') as unknown as z.ZodType<
+  Corners,
+  Corners
+>;
 
 export const boxSchema: z.ZodType<number | Corners, number | Corners> = z
   .union([rankSchema, cornersSchema])
@@ -27,53 +32,73 @@ export const boxSchema: z.ZodType<number | Corners, number | Corners> = z
     'Of a detector, a box that it finds: by its rank, 0 for the surest, or by its corners, the one that overlaps them most',
   );
 
-const boxText = z.string().max(200);
+const corner = '-?[0-9]{1,6}([.][0-9]{1,20})?([eE]-[0-9]{1,3})?';
+const boxText = z
+  .string()
+  .max(200)
+  .regex(
+    new RegExp(`^ *([0-9]{1,6}|${corner}( *, *${corner}){3}) *$`),
+    'Expected a rank, 0 for the surest box, or left,top,right,bottom',
+  );
 const boxTextDescription =
   'by its rank, 0 for the surest, or by its corners in the picture, "left,top,right,bottom"';
 
 /** Where a request is made of texts and numbers only: 0, or "10,20,110,220". */
 export const boxTextSchema = z
   .union([rankSchema, boxText])
-  .transform((given, context) => (typeof given === 'number' ? given : parseBox(given, context)))
+  .transform((given) => (typeof given === 'number' ? given : readBox(given)))
   .describe(`Of a detector, a box that it finds: ${boxTextDescription}`);
 
 export const boxTextsSchema = z
   .union([boxText, z.array(boxText).max(100)])
-  .transform((given, context) => [given].flat().map((text) => parseBox(text, context)))
+  .transform((given) => [given].flat().map(readBox))
   .describe(`Instead of class, of a detector: boxes that it finds, each ${boxTextDescription}`);
 
-function parseBox(text: string, context: z.RefinementCtx): number | Corners {
-  const numbers = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
-  const parsed = boxSchema.safeParse(numbers.length === 1 ? numbers[0] : numbers);
-  if (parsed.success) return parsed.data;
-  context.addIssue({
-    code: 'custom',
-    message: 'Expected a rank, 0 for the surest box, or left,top,right,bottom',
-  });
-  return z.NEVER;
+function readBox(text: string): number | Corners {
+  const numbers = text.split(',').map(Number);
+  return numbers.length === 1 ? (numbers[0] as number) : (numbers as unknown as Corners);
 }
 
-const text = z.string().min(1).max(2000);
-const severalTexts = z.union([text, z.array(text).min(1).max(100)]);
+const longestText = 2000;
+const mostTexts = 100;
+const text = z.string().min(1).max(longestText);
+const severalTexts = z.union([text, z.array(text).min(1).max(mostTexts)]);
 export const textsSchema = severalTexts
   .transform((given) => [given].flat())
   .describe('Of a CLIP: what to look for; several are explained from one run of the image encoder');
 
-/** Where parameters are texts. */
+/** Where parameters are texts. What begins as an array is one, whether it can be read or not. */
 export const textsTextSchema = z
   .string()
   .min(1)
   .max(50_000)
   .transform((given, context): string[] => {
-    if (!given.trimStart().startsWith('[')) return [given];
     try {
-      return textsSchema.parse(JSON.parse(given));
+      return textsSchema.parse(/^[ \t\r\n]*\[/.test(given) ? JSON.parse(given) : given);
     } catch {
-      context.addIssue({ code: 'custom', message: 'Expected a text, or a JSON array of 1 to 100 texts' });
+      context.addIssue({
+        code: 'custom',
+        message: `Expected a text of at most ${longestText} characters, or a JSON array of 1 to ${mostTexts}`,
+      });
       return z.NEVER;
     }
   })
-  .describe('Of a CLIP: what to look for, a text or a JSON array of texts');
+  .meta({
+    description: 'Of a CLIP: what to look for, a text or a JSON array of texts',
+    anyOf: [
+      { pattern: '^(?![ \\t\\r\\n]*\\[)', maxLength: longestText },
+      {
+        contentMediaType: 'application/json',
+        contentSchema: {
+          type: 'array',
+          minItems: 1,
+          maxItems: mostTexts,
+          items: { type: 'string', minLength: 1, maxLength: longestText },
+        },
+        format: 'json-texts',
+      },
+    ],
+  });
 
 /** What an explained target is, beside its class. */
 export const targetReport = {

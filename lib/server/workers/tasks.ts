@@ -20,3 +20,8 @@ export interface DrawingTask {
   readonly format: PictureFormat | 'npy';
   readonly quality: number | undefined;
 }
+
+/** Bytes that share their memory with nothing else: small buffers of Node are parts of a pool, which may not be given away. */
+export function alone(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+}

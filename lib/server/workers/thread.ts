@@ -5,7 +5,7 @@ import { writeAnswerJson } from './answer-json.js';
 import { drawFile } from './drawing.js';
 import { packError } from './failure.js';
 import { readInferenceJson } from './inference-json.js';
-import type { DrawingTask, Outcome } from './tasks.js';
+import { alone, type DrawingTask, type Outcome } from './tasks.js';
 
 // What runs in the threads. Each function takes plain data and gives plain data; memory is handed over, not copied.
 
@@ -30,9 +30,9 @@ async function outcomeOf<T>(work: () => T | Promise<T>, memoryOf: (value: T) => 
 export const ready = (): true => true;
 
 export const decode = ({ bytes, options }: { bytes: Uint8Array; options: LoadImageOptions }): unknown =>
-  outcomeOf<DecodedImage>(
-    () => decodeImage(bytes, options),
-    ({ values, rgb }) => (rgb.buffer === values.buffer ? [values.buffer] : [values.buffer, rgb.buffer]),
+  outcomeOf<[DecodedImage, Uint8Array]>(
+    async () => [await decodeImage(bytes, options), bytes],
+    ([{ values, rgb }]) => [...new Set([values.buffer, rgb.buffer, bytes.buffer])],
   );
 
 export const draw = (task: DrawingTask): unknown =>
@@ -52,8 +52,3 @@ export const writeJson = (answer: unknown): unknown =>
     () => alone(Buffer.from(writeAnswerJson(answer))),
     (bytes) => [bytes.buffer],
   );
-
-/** Bytes that share their memory with nothing else: small buffers of Node are parts of a pool, which may not be given away. */
-function alone(bytes: Uint8Array): Uint8Array {
-  return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
-}

@@ -13,7 +13,7 @@ import { buffersOf, countNumbers, writeAnswerJson } from './answer-json.js';
 import { countDrawn, drawFile } from './drawing.js';
 import { unpackError } from './failure.js';
 import { readInferenceJson } from './inference-json.js';
-import type { DrawingTask, Outcome } from './tasks.js';
+import { alone, type DrawingTask, type Outcome } from './tasks.js';
 
 /** A picture that a client sent, decoded; it can be drawn on in a thread. */
 export interface ClientPicture extends LoadedImage {
@@ -71,61 +71,71 @@ export class Workers {
   }
 
   /**
+   * @param bytes - of the file, whose memory may be handed over: the picture has them from then on
    * @throws {GradCamError} `ERR_IMAGE_LOAD`, and the signal's reason
    */
   async decode(bytes: Uint8Array, options: LoadImageOptions, signal: AbortSignal): Promise<ClientPicture> {
     const opened = await openPicture(bytes, options);
-    const decoded =
+    const [decoded, file] =
       opened.pixels <= fewPixels
-        ? await this.#queued(() => opened.decode(), signal)
+        ? [await this.#queued(() => opened.decode(), signal), bytes]
         : await this.#decodeInThread(bytes, options, signal);
     const { rgb, width, height, geometry, depth } = decoded;
     return {
-      ...imageOf(decoded, bytes, options),
-      bytes,
+      ...imageOf(decoded, file, options),
+      bytes: file,
       options,
       pixels: { rgb, width, height, geometry, depth },
     };
   }
 
+  /** The file's bytes go to the thread and come back: copies of large ones would hold up the event loop. */
   async #decodeInThread(
     bytes: Uint8Array,
     options: LoadImageOptions,
     signal: AbortSignal,
-  ): Promise<DecodedImage> {
-    const copy = new Uint8Array(bytes);
-    return await this.#run<DecodedImage>('decode', { bytes: copy, options }, signal, [copy.buffer]);
+  ): Promise<[DecodedImage, Uint8Array]> {
+    return await this.#run<[DecodedImage, Uint8Array]>('decode', signal, () => {
+      const own = alone(bytes);
+      return { task: { bytes: own, options }, memory: [own.buffer as ArrayBuffer] };
+    });
   }
 
-  /** The file's bytes; the memory of the maps may be handed over. */
+  /** The file's bytes; the memory of the maps and of the photo may be handed over. */
   async draw(task: DrawingTask, signal: AbortSignal): Promise<Buffer> {
     if (countDrawn(task) <= fewDrawn) return await drawFile(task);
-    // The photo itself is only read again to be drawn on in its own size.
-    const bytes = task.drawing.original ? new Uint8Array(task.bytes) : new Uint8Array(0);
-    const memory = [bytes.buffer, task.maps.values.buffer as ArrayBuffer];
-    return bufferOf(await this.#run<Uint8Array>('draw', { ...task, bytes }, signal, memory));
+    const drawn = await this.#run<Uint8Array>('draw', signal, () => {
+      // The photo itself is only read again to be drawn on in its own size.
+      const bytes = task.drawing.original ? alone(task.bytes) : new Uint8Array(0);
+      return { task: { ...task, bytes }, memory: [bytes.buffer, task.maps.values.buffer] as ArrayBuffer[] };
+    });
+    return bufferOf(drawn);
   }
 
   /** The body of an inference; the memory of a large one is handed over. */
   async readJson(bytes: Buffer): Promise<unknown> {
     if (bytes.length <= smallBody) return readInferenceJson(bytes.toString('utf8'));
-    const own = bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
-    const view = new Uint8Array(own.buffer as ArrayBuffer);
-    return await this.#run<unknown>('readJson', view, undefined, [view.buffer]);
+    return await this.#run<unknown>('readJson', undefined, () => {
+      const view = new Uint8Array(alone(bytes).buffer as ArrayBuffer);
+      return { task: view, memory: [view.buffer] };
+    });
   }
 
   /** An answer with numbers as JSON; the memory of many is handed over. */
   async writeJson(answer: unknown, signal: AbortSignal): Promise<Buffer> {
     if (countNumbers(answer) <= fewNumbers) return Buffer.from(writeAnswerJson(answer));
-    const memory = [...buffersOf(answer)];
-    return bufferOf(await this.#run<Uint8Array>('writeJson', answer, signal, memory));
+    const written = await this.#run<Uint8Array>('writeJson', signal, () => ({
+      task: answer,
+      memory: [...buffersOf(answer)],
+    }));
+    return bufferOf(written);
   }
 
+  /** @param handOver - called when a thread is free: copies of large requests that come together are not made together */
   async #run<T>(
     name: string,
-    task: unknown,
     signal: AbortSignal | undefined,
-    transferList: ArrayBuffer[],
+    handOver: () => { task: unknown; memory: ArrayBuffer[] },
   ): Promise<T> {
     const outcome = await this.#queued(async () => {
       const end = new AbortController();
@@ -138,7 +148,9 @@ export class Workers {
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       try {
-        return (await this.start().run(task, { name, signal: end.signal, transferList })) as Outcome<T>;
+        const { task, memory } = handOver();
+        const how = { name, signal: end.signal, transferList: memory };
+        return (await this.start().run(task, how)) as Outcome<T>;
       } catch (error) {
         // Another thread begins for one that was ended.
         if (end.signal.aborted && this.#pool) this.#loaded = this.#allLoaded(this.#pool);

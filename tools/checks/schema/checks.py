@@ -5,7 +5,19 @@ import json
 import schemathesis
 from hypothesis import strategies
 
-schemathesis.openapi.format("json-object", strategies.dictionaries(strategies.text(), strategies.none()).map(json.dumps))
+
+def json_text(values):
+    return values.map(json.dumps)
+
+
+def names(longest=None):
+    return strategies.dictionaries(strategies.text(max_size=longest), strategies.none())
+
+
+texts = strategies.lists(strategies.text(min_size=1, max_size=100), min_size=1, max_size=5)
+schemathesis.openapi.format("json-object", json_text(names()))
+schemathesis.openapi.format("json-options", json_text(names(longest=100)))
+schemathesis.openapi.format("json-texts", json_text(texts))
 
 VALIDATORS_WORDS = ("The body is not valid", "The querystring is not valid", "The params is not valid")
 

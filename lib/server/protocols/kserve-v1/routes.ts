@@ -9,7 +9,7 @@ import { invalidRequest } from '../../http/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import { type ChosenTargets, checkWish, countMaps, type TargetWish } from '../../targets/choice.js';
 import { targetsOf } from '../../targets/choose-targets.js';
-import { frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
+import { type Corners, frameOf, inputFrame, type PictureFrame } from '../../targets/picture-frame.js';
 import { reportTargets } from '../../targets/report.js';
 import { AnswerNumbers } from '../../workers/answer-json.js';
 import { isPackedNumbers, type PackedNumbers } from '../../workers/packed-numbers.js';
@@ -291,7 +291,7 @@ function wishOf(body: ExplainBody, instance: Instance): TargetWish {
   };
 }
 
-function isSeveral(box: NonNullable<ExplainBody['box']>): box is [number, number, number, number][] {
+function isSeveral(box: NonNullable<ExplainBody['box']>): box is Corners[] {
   return Array.isArray(box) && Array.isArray(box[0]);
 }
 
