@@ -64,7 +64,8 @@ def to_program(model: nn.Module, images: torch.Tensor, batch_size: int, dynamic_
         program = export_program(model, images[:2], dict.fromkeys(axes, Dim.DYNAMIC))
     except Exception as error:  # torch.export has no common class of its errors
         if dynamic_size:
-            raise ExportError(f"the model does not take images of any size: leave out --dynamic-size\n{first_lines(error)}") from error
+            advice = "the model does not allow images of any size: leave out --dynamic-size"
+            raise ExportError(f"{advice}. torch.export says: {reason_of(error)}") from error
         return to_static_program(model, images, batch_size, error)
     tried = [images[:1], images[:2], images]
     if dynamic_size:
@@ -79,19 +80,21 @@ def to_static_program(model: nn.Module, images: torch.Tensor, batch_size: int, r
         program = export_program(model, x, None)
     except Exception as error:
         advice = "torch.export does not take this model; write TorchScript: --format torchscript"
-        raise ExportError(f"{advice}\n{first_lines(error)}") from error
+        raise ExportError(f"{advice}. It says: {reason_of(error)}") from error
     each = "one image" if batch_size == 1 else f"{batch_size} images"
     note = (
         f"WARNING: the model does not allow any number of images, so the file takes {each} in a run, no more and no fewer; "
-        f"--batch-size is another number. torch.export says: {first_lines(reason)}"
+        f"--batch-size is another number. torch.export says: {reason_of(reason)}"
     )
     return Exported(program, f"exported for {each}", [x], [note])
 
 
-def first_lines(error: Exception) -> str:
-    """What torch.export says to people: the first lines; behind them come the graph and its own stack."""
-    text = "\n".join(line for line in str(error).splitlines() if line.strip())
-    return text if len(text) <= 600 else f"{text[:600]} ..."
+def reason_of(error: Exception) -> str:
+    """What torch.export says of the model, without its advice on how to search further."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    marked = next((line for line in lines if line.startswith("You marked")), None)
+    text = (marked or lines[0] if lines else type(error).__name__).split(" If you")[0].split(" For more")[0]
+    return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
 def layers_of(program: ExportedProgram) -> set:

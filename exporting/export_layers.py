@@ -65,10 +65,10 @@ def prefix_tokens(tokens: int, x: torch.Tensor) -> int | None:
     return tokens - best if tokens - best <= MOST_PREFIX_TOKENS else None
 
 
-def suggest_layer(model: nn.Module, x: torch.Tensor, dense: bool = False) -> tuple:
+def suggest_layer(model: nn.Module, x: torch.Tensor, dense: bool = False, known: set | None = None) -> tuple:
     """The last layer with a spatial map, or of a transformer the one before the last attention, with how its output
-    becomes a map: the rule of node-gradcam. (None, None) where there is none."""
-    calls = record_calls(model, x)
+    becomes a map: the rule of node-gradcam. (None, None) where there is none. `known`: the paths that the file has."""
+    calls = [call for call in record_calls(model, x) if known is None or call.path in known]
     forms = [form_of(call, x) for call in calls]
     if dense:
         # A model whose output is a map narrows it to a channel per class: the widest layer is the last with features.

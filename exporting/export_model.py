@@ -69,7 +69,8 @@ def output_selector(output) -> str | int | None:
     return 0
 
 
-def sidecar_of(args, source: Source, shape: list, model: nn.Module, x: torch.Tensor) -> dict:
+def sidecar_of(args, source: Source, shape: list, x: torch.Tensor, known: set | None) -> dict:
+    model = source.model
     preparation = {"width": shape[3], "height": shape[2], **source.input}
     if (preparation["width"], preparation["height"]) != (shape[3], shape[2]):
         # Another size than the source's: keep its share of the picture.
@@ -87,12 +88,15 @@ def sidecar_of(args, source: Source, shape: list, model: nn.Module, x: torch.Ten
         output = model(x)
     if not tensors_of(output):
         raise ExportError(f"the model gives {type(output).__name__}, in which there is no tensor to explain")
-    layer, reshape = suggest_layer(model, x, dense=tensors_of(output)[0].dim() == x.dim())
+    layer, reshape = suggest_layer(model, x, tensors_of(output)[0].dim() == x.dim(), known)
     if args.layer:
         paths = [path for path, _ in model.named_modules()]
         unknown = [path for path in args.layer if path not in paths]
         if unknown:
             raise ExportError(f"the model has no layer '{unknown[0]}'")
+        without = [path for path in args.layer if known is not None and path not in known]
+        if without:
+            raise ExportError(f"layer '{without[0]}' does nothing, so that the exported program has nothing of it")
         layer = args.layer if len(args.layer) > 1 else args.layer[0]
         shapes = {call.path: form_of(call, x) for call in record_calls(model, x)}
         if shapes.get(args.layer[0]) == "map":
@@ -193,9 +197,12 @@ def differences(model: nn.Module, written: nn.Module, tried: list, advice: str) 
     """What the file's outputs differ by from the model's, in words, and how large the outputs are."""
     reports, scale = [], 0.0
     for x in tried:
-        expected = outputs_of(model, x)
-        scale = max(scale, *(float(output.abs().max()) for output in expected))
         images = f"{len(x)} image{'s' if len(x) > 1 else ''} of {x.shape[2]} x {x.shape[3]}"
+        try:
+            expected = outputs_of(model, x)
+        except RuntimeError as error:
+            raise ExportError(f"the model itself does not take {images}: {str(error)[-300:]}") from error
+        scale = max(scale, *(float(output.abs().max()) for output in expected))
         try:
             largest = largest_difference(expected, outputs_of(written, x))
         except (RuntimeError, AssertionError) as error:
@@ -233,10 +240,9 @@ def run(args) -> None:
     source = load(args)
     shape = shape_of(args, source)
     images = torch.randn([3, *shape[1:]], generator=torch.Generator().manual_seed(1))
-    sidecar = sidecar_of(args, source, shape, source.model, images[:1])
     exported = export(args, chosen, source.model, images)
-    if chosen == "pt2":
-        check_layers(sidecar.get("layer"), layers_of(exported.program))
+    known = layers_of(exported.program) if chosen == "pt2" else None
+    sidecar = sidecar_of(args, source, shape, images[:1], known)
 
     output.parent.mkdir(parents=True, exist_ok=True)
     advice = ": try --format torchscript" if chosen == "pt2" else f": try {'--trace' if args.script else '--script'}"
@@ -259,12 +265,6 @@ def run(args) -> None:
     print(f"  wrote                {output} ({output.stat().st_size / 1e6:.1f} MB), {sidecar_path}")
     for note in source.notes + exported.notes:
         print(f"  note: {note}")
-
-
-def check_layers(chosen: str | list | None, known: set) -> None:
-    for path in [chosen] if isinstance(chosen, str) else chosen or []:
-        if path not in known:
-            raise ExportError(f"the exported program has no operation in layer '{path}': name another with --layer")
 
 
 def main(arguments=None) -> int:

@@ -11,6 +11,8 @@ interface GoldenCase {
   readonly name: string;
   readonly description: string;
   readonly model: string;
+  /** The same model as an exported program, where it exports. */
+  readonly exported?: string;
   readonly input: StoredArray;
   readonly targetLayers: readonly string[];
   readonly call?: number | 'last' | 'all';
@@ -26,6 +28,13 @@ interface GoldenCase {
 }
 
 const { cases } = readJson<{ cases: readonly GoldenCase[] }>('golden.json');
+// Both formats have the weights of one model, and so one expected result.
+const files = cases.flatMap((golden) =>
+  [golden.model, ...(golden.exported === undefined ? [] : [golden.exported])].map((file) => ({
+    golden,
+    file,
+  })),
+);
 
 // The models are so small that threads would only wait for each other.
 setThreads({ intraOpThreads: 1 });
@@ -51,12 +60,12 @@ function newCam(model: Model, golden: GoldenCase, optimize?: boolean): GradCAM {
 const described = ({ optimize, dtype }: Way) =>
   dtype === 'float64' ? ', in float64' : optimize ? '' : ', not optimized';
 
-for (const golden of cases) {
+for (const { golden, file } of files) {
   for (const way of ways) {
-    const title = `equals pytorch-grad-cam: ${golden.name} (${golden.description})${described(way)}`;
+    const title = `equals pytorch-grad-cam: ${golden.name} (${golden.description}), ${file}${described(way)}`;
     test(title, async (t) => {
       const { dtype, optimize } = way;
-      const model = await sharedModel(fixturePath(golden.model), dtype);
+      const model = await sharedModel(fixturePath(file), dtype);
       const result = await newCam(model, golden, optimize).explain(readTensor(golden.input), {
         ...(golden.targets === null ? {} : { targets: golden.targets }),
         upsample: golden.upsample ?? true,
@@ -76,10 +85,10 @@ for (const golden of cases) {
   }
 }
 
-for (const golden of cases) {
+for (const { golden, file } of files) {
   for (const dtype of ['auto', 'float64'] as const) {
-    test(`forward() gives the outputs of ${golden.name} (${golden.description}), in ${dtype}`, async (t) => {
-      const model = await sharedModel(fixturePath(golden.model), dtype);
+    test(`forward() gives the outputs of ${golden.name} (${golden.description}), ${file}, in ${dtype}`, async (t) => {
+      const model = await sharedModel(fixturePath(file), dtype);
       const input = readTensor(golden.input);
       const [expected, referenceError] = [readArray(golden.expected.outputs), golden.referenceError.outputs];
       for (let call = 0; call < 3; call++) {
