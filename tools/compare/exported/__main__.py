@@ -142,7 +142,12 @@ def main() -> int:
     failed = []
     for name in arguments.models or NAMES:
         print(name, flush=True)
-        if not compare(name, arguments):
+        try:
+            agree = compare(name, arguments)
+        except (subprocess.CalledProcessError, AssertionError, RuntimeError) as error:
+            print(f"  FAILS: {type(error).__name__}: {str(error)[-300:]}", flush=True)
+            agree = False
+        if not agree:
             failed.append(name)
     print(f"{len(failed)} of {len(arguments.models or NAMES)} models beyond what is allowed{': ' if failed else ''}{', '.join(failed)}")
     return 1 if failed else 0

@@ -26,7 +26,7 @@ TORCHVISION = (
 )
 # Of timm: the layer, and the tokens before those of the image where it gives tokens.
 TIMM = {
-    "mixer_s16_224": ("blocks.10", 0),
+    "mixer_s16_224": ("blocks.6", 0),
     "xcit_nano_12_p16_224": ("blocks.11", 0),
     "pvt_v2_b0": ("stages.3", None),
     "hrnet_w18_small": ("final_layer", None),
