@@ -91,7 +91,7 @@ export interface NativeInputs {
 }
 
 export interface NativeModelWarning {
-  readonly code: 'training-mode' | 'mixes-images' | 'one-image';
+  readonly code: 'training-mode' | 'mixes-images' | 'one-image' | 'exact-batch';
   readonly message: string;
   readonly modelMethod: string;
 }

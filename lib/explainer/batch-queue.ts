@@ -1,7 +1,7 @@
 import type { StageTimings } from '../addon/addon.js';
 import { threads } from '../addon/threads.js';
 import { GradCamError } from '../errors/errors.js';
-import type { ModelOutput } from '../model/output.js';
+import { disposeOutput, type ModelOutput } from '../model/output.js';
 import { SharedBatches } from './shared-batches.js';
 import { type ExplainerCounters, ExplainerStatistics } from './statistics.js';
 import { WaitingImages, type WaitingItem } from './waiting-images.js';
@@ -21,6 +21,10 @@ export interface BatchResult<Result> {
 export interface BatchWork<How, Result> {
   /** Whether images of several calls must not share a batch, as far as is known. */
   readonly runsImagesAlone: () => boolean;
+  /** How many images a batch must have, where the model takes no other number; as far as is known. */
+  readonly exactBatch: () => number | null;
+  /** What is to be done with the last image of a call. */
+  readonly howOfLast: (how: How) => How;
   /** Of each of the model's inputs the tensors of the calls, which agree in what is to be done. */
   readonly compute: (items: readonly WaitingItem<How, Result>[], signal: AbortSignal) => Promise<Result>;
 }
@@ -164,7 +168,31 @@ export class BatchQueue<How, Result extends BatchResult<Result>> {
 
   /** A batch of one call where calls must not share one. */
   #mostTogether(item: WaitingItem<How, Result>): number {
-    return this.#work.runsImagesAlone() || !this.#shared.mayShare(item) ? 1 : this.#limits.maxBatch;
+    if (this.#work.runsImagesAlone() || !this.#shared.mayShare(item)) return 1;
+    return this.#work.exactBatch() ?? this.#limits.maxBatch;
+  }
+
+  /** How many images a batch lacks of those that the model takes. */
+  #missingImages(items: readonly WaitingItem<How, Result>[]): number {
+    return Math.max(0, (this.#work.exactBatch() ?? 0) - items.reduce((sum, { images }) => sum + images, 0));
+  }
+
+  /** Copies of the last image, which nobody waits for, as many as the batch lacks. */
+  #copiesOfLast(items: readonly WaitingItem<How, Result>[]): WaitingItem<How, Result>[] {
+    const missing = this.#missingImages(items);
+    const last = items.at(-1);
+    if (missing === 0 || !last) return [];
+    const copy: WaitingItem<How, Result> = {
+      ...last,
+      inputs: last.inputs.map((tensor) => tensor.narrow((tensor.shape[0] ?? 1) - 1, 1)),
+      images: 1,
+      how: this.#work.howOfLast(last.how),
+      resolve: (result) => result.dispose(),
+      reject: () => {},
+      aborted: false,
+      onAborted: null,
+    };
+    return Array.from({ length: missing }, () => copy);
   }
 
   async #run(items: readonly WaitingItem<How, Result>[]): Promise<void> {
@@ -180,6 +208,7 @@ export class BatchQueue<How, Result extends BatchResult<Result>> {
 
   /** Answers the calls of a batch; whether all were answered with a result. */
   async #computeTogether(items: readonly WaitingItem<How, Result>[]): Promise<boolean> {
+    const copies = this.#copiesOfLast(items);
     const started = performance.now();
     const everyoneLeft = new AbortController();
     for (const item of items) {
@@ -188,36 +217,42 @@ export class BatchQueue<How, Result extends BatchResult<Result>> {
       };
     }
     try {
-      const whole = await this.#work.compute(items, everyoneLeft.signal);
-      if (items.length === 1) {
+      const whole = await this.#work.compute([...items, ...copies], everyoneLeft.signal);
+      if (items.length === 1 && copies.length === 0) {
         if (!this.#work.runsImagesAlone())
           this.#shared.learn(items[0] as WaitingItem<How, Result>, whole.outputs);
         this.#statistics.addBatch(items, whole.timings, started);
         answer(items[0] as WaitingItem<How, Result>, whole, started);
         return true;
       }
-      const outputs = this.#shared.partsOf(items, whole.outputs);
+      const outputs = this.#shared.partsOf([...items, ...copies], whole.outputs);
       if (outputs === null) {
         whole.dispose();
+        if (copies.length > 0 && items.length === 1) throw cannotFill(items[0]?.images ?? 0);
         await this.#computeEach(items, true);
         return true;
       }
       this.#statistics.addBatch(items, whole.timings, started);
-      const batch = items.reduce((sum, { images }) => sum + images, 0);
+      const batch = [...items, ...copies].reduce((sum, { images }) => sum + images, 0);
       let start = 0;
       for (const [index, item] of items.entries()) {
         answer(item, whole.ofImages(start, item.images, batch, outputs[index] ?? null), started);
         start += item.images;
       }
+      for (const rest of outputs.slice(items.length)) disposeOutput(rest);
       whole.dispose();
       return true;
     } catch (error) {
+      // It may have been found out only now how many images the model takes.
+      if (copies.length === 0 && this.#missingImages(items) > 0) return await this.#computeTogether(items);
       if (items.length > 1) await this.#computeEach(items, (items[0]?.inputs.length ?? 0) > 1);
       else if (!items[0]?.aborted) {
         this.#statistics.failed++;
         items[0]?.reject(error);
       }
       return false;
+    } finally {
+      for (const tensor of copies[0]?.inputs ?? []) tensor.dispose();
     }
   }
 
@@ -241,6 +276,13 @@ export class BatchQueue<How, Result extends BatchResult<Result>> {
     if (!this.#disposed || this.#runningBatches > 0) return;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
+}
+
+function cannotFill(images: number): GradCamError {
+  return new GradCamError(
+    'ERR_INPUT_SHAPE',
+    `The model takes another number of images than ${images}, and what it gives for some of them cannot be told apart.`,
+  );
 }
 
 function answer<Result extends BatchResult<Result>>(

@@ -9,7 +9,7 @@ import { createCam, type MethodName, type MethodOptions } from '../cam/methods/r
 import { argumentOutOfRange, GradCamError, invalidArgumentType } from '../errors/errors.js';
 import { readOptions } from '../errors/options.js';
 import { observeExplain } from '../model/diagnostics.js';
-import type { Model, ModelInput } from '../model/model.js';
+import { Model, type ModelInput } from '../model/model.js';
 import { type BatchLimits, BatchQueue } from './batch-queue.js';
 import type { ExplainerCounters } from './statistics.js';
 import { partsOf, shapesOf, type WaitingItem } from './waiting-images.js';
@@ -89,7 +89,12 @@ export class Explainer {
     );
     this.#cam = camOf(how);
     this.#queue = new BatchQueue<How, Explanation>(
-      { runsImagesAlone: () => this.#cam.runsImagesAlone, compute: (...batch) => this.#compute(...batch) },
+      {
+        runsImagesAlone: () => this.#cam.runsImagesAlone,
+        exactBatch: () => Model.exactBatch(this.#cam.model),
+        howOfLast: (how) => ({ ...how, targets: how.targets.slice(-1) }),
+        compute: (...batch) => this.#compute(...batch),
+      },
       checkLimits({ maxBatch, maxDelayMs, maxQueue }, this.#cam.model),
     );
   }

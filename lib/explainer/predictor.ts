@@ -50,6 +50,8 @@ export class Predictor {
     this.#queue = new BatchQueue<CheckedArguments, Prediction>(
       {
         runsImagesAlone: () => model.takesImageList || Model.runsImagesAlone(model, 'forward'),
+        exactBatch: () => Model.exactBatch(model),
+        howOfLast: (how) => how,
         compute: (...batch) => this.#compute(...batch),
       },
       checkLimits(limits, model),

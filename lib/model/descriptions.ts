@@ -59,8 +59,9 @@ export interface ModelWarning {
    * `'mixes-images'`: BatchNorm takes its statistics from the images that run together, by training mode or by design
    * (`track_running_stats=False`), so that each changes the results of the others.
    * `'one-image'`: it was found that the method takes one image at a time; its trace holds the batch size.
+   * `'exact-batch'`: it was found that an exported program takes only as many images as it was exported for.
    */
-  readonly code: 'training-mode' | 'mixes-images' | 'one-image';
+  readonly code: 'training-mode' | 'mixes-images' | 'one-image' | 'exact-batch';
   /** What it means and what to do, in a sentence or two. */
   readonly message: string;
   /** Of which of the model's methods it is true. */

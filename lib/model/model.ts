@@ -143,8 +143,14 @@ export class Model {
   /** @internal Whether images of several calls must not share a batch. */
   static runsImagesAlone(model: Model, modelMethod: string): boolean {
     return model.warnings.some(
-      (warning) => warning.modelMethod === modelMethod && warning.code !== 'training-mode',
+      ({ modelMethod: method, code }) =>
+        method === modelMethod && (code === 'mixes-images' || code === 'one-image'),
     );
+  }
+
+  /** @internal How many images an exported program takes at a time, where it takes no other number; else null. */
+  static exactBatch(model: Model): number | null {
+    return model.warnings.some(({ code }) => code === 'exact-batch') ? model.exportedBatch : null;
   }
 
   /** True from the call of {@link dispose} on. */

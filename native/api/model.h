@@ -16,7 +16,7 @@ struct ModelState;  // holds the torch::jit::Module; see model_state.h
 
 // A fact about a model that its user must know.
 struct ModelWarning {
-  const char* code;  // "training-mode", "mixes-images" or "one-image"
+  const char* code;  // "training-mode", "mixes-images", "one-image" or "exact-batch"
   std::string message;
   std::string method;  // of the model's, that it is true of
 };

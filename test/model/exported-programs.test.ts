@@ -1,5 +1,5 @@
 import test from 'ava';
-import { GradCAM, loadModel, type ModelOutput, Tensor } from 'node-gradcam';
+import { Explainer, GradCAM, loadModel, type ModelOutput, Tensor } from 'node-gradcam';
 import { readJson } from '../helpers/fixtures.js';
 import { closeToFloat64, ways } from '../helpers/float64-result.js';
 import { fixturePath } from '../helpers/root.js';
@@ -110,3 +110,56 @@ for (const golden of cases) {
     });
   }
 }
+
+const fixed = cases.find(({ name }) => name === 'vit-batch-4') as ExportedCase;
+const fourImages = () => tensorsIn(fixed.inputs[0] as StoredTree)[0] as Tensor;
+const ofFixed = {
+  targetLayers: fixed.layer ?? '',
+  reshapeTransform: { kind: 'tokens', prefixTokens: 1 },
+} as const;
+
+test('a program for four images says so when it is given others', async (t) => {
+  await using model = await loadModel(fixturePath(`exported/${fixed.file}`));
+  t.is(model.exportedBatch, 4);
+  const two = fourImages().narrow(0, 2);
+  for (const call of [
+    () => model.forward(two),
+    () => model.forward(two), // known by now
+    () => new GradCAM({ model, ...ofFixed }).explain(two, { targets: 0 }),
+  ])
+    await t.throwsAsync(call, {
+      code: 'ERR_INPUT_SHAPE',
+      message: /exported for 4 images.*2 were given.*dynamic_shapes/s,
+    });
+  t.deepEqual(
+    model.warnings.map(({ code }) => code),
+    ['exact-batch'],
+  );
+});
+
+test('an Explainer fills up batches of a program for four images', async (t) => {
+  await using model = await loadModel(fixturePath(`exported/${fixed.file}`));
+  await using explainer = new Explainer({ model, ...ofFixed });
+  const images = fourImages();
+  const expected = fixed.expected.heatmap as Stored;
+  const area = expected.values.length / 4;
+  const check = async (count: number) => {
+    const parts = Array.from({ length: count }, (_, index) => images.narrow(index, 1));
+    const explained = await Promise.all(parts.map((part) => explainer.explain(part, { targets: 0 })));
+    for (const [index, { heatmaps, maps, outputs }] of explained.entries()) {
+      t.deepEqual([...heatmaps.shape], [1, ...expected.shape.slice(1)]);
+      t.is(maps.length, 1);
+      t.deepEqual([...(outputs as Tensor).shape], [1, 5]);
+      closeToFloat64(
+        t,
+        `image ${index} of ${count}`,
+        heatmaps,
+        expected.values.slice(index * area, (index + 1) * area),
+        {
+          referenceError: fixed.referenceError.heatmap ?? 0,
+        },
+      );
+    }
+  };
+  for (const count of [1, 3, 4, 2]) await check(count);
+});

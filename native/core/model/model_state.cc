@@ -64,6 +64,16 @@ void ModelState::learnOneImage(const std::string& method) {
 }
 
 void ModelState::checkImages(const std::string& method, int64_t images, const std::string& reason) const {
+  const std::string said = reason.empty() ? "" : " What it said: " + reason;
+  if (takesExportedBatch_ && images != exportedBatch()) {
+    throw Failure(
+        "ERR_INPUT_SHAPE",
+        "The program was exported for " + std::to_string(*exportedBatch()) + " images at a time, and " +
+            std::to_string(images) +
+            " were given. Give so many (an Explainer fills up what is missing), or export it for any "
+            "number: torch.export.export(..., dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))." +
+            said);
+  }
   const auto facts = facts_.find(method);
   if (images < 2 || facts == facts_.end() || !facts->second.takesOneImage) return;
   throw Failure(
@@ -72,7 +82,7 @@ void ModelState::checkImages(const std::string& method, int64_t images, const st
           " were given. Give one image in each call (an Explainer takes any number of calls), or "
           "export the model so that its batch may have any size" +
           (exported ? ": torch.export.export(..., dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))." : ".") +
-          (reason.empty() ? "" : " What it said: " + reason));
+          said);
 }
 
 std::vector<ModelWarning> ModelState::warnings() const {
@@ -83,6 +93,13 @@ std::vector<ModelWarning> ModelState::warnings() const {
          "The program was exported in training mode: " + std::to_string(exported->trainingOperations) +
              " operations of it trained. They run as in evaluation, with the statistics that "
              "are stored. Export it again after model.eval().",
+         "forward"});
+  if (takesExportedBatch_)
+    warnings.push_back(
+        {"exact-batch",
+         "The program takes " + std::to_string(*exportedBatch()) +
+             " images at a time, for which it was exported, and no other number. An Explainer fills "
+             "up what is missing with copies of the last image.",
          "forward"});
   for (const auto& [method, facts] : facts_) {
     const auto& [training, mixesImages] = facts.ofGraph;

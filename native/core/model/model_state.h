@@ -66,6 +66,8 @@ struct ModelState {
   // they failed together and not alone, or they would change each other's results.
   bool runsImagesAlone(const std::string& method) const;
   void learnOneImage(const std::string& method);
+  // That a program takes the number of images only that it was exported for.
+  void learnExportedBatch() { takesExportedBatch_ = true; }
   // Throws ERR_INPUT_SHAPE where a method is known to give no answer for each of so many images. `reason` is
   // how they failed.
   void checkImages(const std::string& method, int64_t images, const std::string& reason = "") const;
@@ -84,6 +86,7 @@ struct ModelState {
   std::shared_ptr<const Plan> finished(std::shared_ptr<const Plan> plan) const;
 
   SharedWeights weights_;
+  std::atomic<bool> takesExportedBatch_ = false;
   PlanCache plans_{16};
   PlanCache plansOfMethods_{16};  // without layers: the whole method in several forms
   struct MethodFacts {

@@ -156,7 +156,9 @@ void throwNamingBatchSize(ModelState& state,
                           const OutputSelector& selector,
                           const Failure& failure) {
   const int64_t images = inputs.images().dim() > 0 ? inputs.count() : 0;
-  if (images < 2) throw failure;
+  const auto exported = state.exportedBatch().value_or(0);
+  const bool mayBeExported = exported > 1 && images > 0 && images != exported;
+  if (images < 2 && !mayBeExported) throw failure;
   const auto plan = state.forwardPlan(method);
   const auto answer = [&](const ModelInputs& some) -> std::optional<c10::IValue> {
     try {
@@ -171,6 +173,17 @@ void throwNamingBatchSize(ModelState& state,
   if (together && hasRows(*together, images)) throw failure;
   if (!together) state.checkImages(method, images, failure.what());
   const std::vector<bool> shared = withoutRowsOfImages(inputs);
+  if (mayBeExported) {
+    // So many, of what is given: does it take those?
+    const std::vector<int64_t> rows(static_cast<std::size_t>(exported), 0);
+    const auto filled =
+        answer(inputs.ofRows(rows, inputs.images().narrow(0, 0, 1).repeat_interleave(exported, 0), shared));
+    if (filled && hasRows(*filled, exported)) {
+      state.learnExportedBatch();
+      state.checkImages(method, images, failure.what());
+    }
+    if (images < 2) throw failure;
+  }
   const auto alone = [&](int64_t image) {
     try {
       return inputs.ofRows(image, inputs.images().narrow(0, image, 1), shared);
