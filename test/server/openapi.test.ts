@@ -182,3 +182,33 @@ test('what it says of texts that hold something is what the server reads', async
   ] as const)
     t.is(await reads({ options }), is, options);
 });
+
+test('where names are free it says which one is not', async (t) => {
+  await using running = await startServer({ models: { tiny: fixturePath('scripted.pt') }, maxBatch: 1 });
+  const document = await (await running.get('/openapi.json')).json();
+  const free: Record<string, { propertyNames?: object }> = {};
+  const walk = (value: unknown, path: string): void => {
+    if (typeof value !== 'object' || value === null) return;
+    const { type, additionalProperties } = value as { type?: string; additionalProperties?: unknown };
+    if (type === 'object' && ![undefined, false].includes(additionalProperties as undefined))
+      free[path] = value;
+    for (const [key, each] of Object.entries(value)) walk(each, `${path}/${key}`);
+  };
+  const { paths, components } = document as {
+    paths: Record<string, { post?: { requestBody?: object } }>;
+    components: { schemas: { Argument: object; FreeName: object } };
+  };
+  for (const [path, { post }] of Object.entries(paths)) walk(post?.requestBody, path);
+  walk(components.schemas.Argument, 'Argument');
+  t.true(Object.keys(free).length > 8, Object.keys(free).join('\n'));
+  for (const [path, { propertyNames = {} }] of Object.entries(free))
+    t.true('$ref' in propertyNames || 'not' in propertyNames, path);
+  t.like(components.schemas.FreeName, { not: { const: '__proto__' } });
+  const inputs = '[{"name":"x","shape":[1,3,16,16],"datatype":"FP32","data":[1]}]';
+  for (const parameters of ['{"__proto__":{}}', '{"arguments":{"a":[{"__proto__":1}]}}']) {
+    const body = Buffer.from(`{"inputs":${inputs},"parameters":${parameters}}`);
+    const answer = await running.post('/v2/models/tiny/infer', body, { 'content-type': 'application/json' });
+    t.is(answer.status, 400);
+    t.regex(await answer.text(), /The body is not valid JSON/);
+  }
+});

@@ -19,8 +19,14 @@ const recursive = {
     anyOf: [
       { type: ['string', 'number', 'boolean', 'null'] },
       { type: 'array', items: reference('Argument') },
-      { type: 'object', additionalProperties: reference('Argument') },
+      { type: 'object', propertyNames: reference('FreeName'), additionalProperties: reference('Argument') },
     ],
+  },
+  /** Of what has names of its own. */
+  FreeName: {
+    type: 'string',
+    not: { const: '__proto__' },
+    description: 'JSON with the key `__proto__`, or with `prototype` in a `constructor`, is not read',
   },
 } as Record<string, OpenAPIV3_1.SchemaObject>;
 

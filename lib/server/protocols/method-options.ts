@@ -15,7 +15,10 @@ const longestName = 100;
 export const optionsSchema = z
   .record(z.string().max(longestName), z.unknown())
   .superRefine(refuseLarge)
-  .describe(description);
+  .meta({
+    description,
+    propertyNames: { type: 'string', maxLength: longestName, not: { const: '__proto__' } },
+  });
 
 /** Where a request is made of texts only. */
 export const optionsTextSchema = z

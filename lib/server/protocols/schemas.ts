@@ -31,6 +31,9 @@ export const reshapeSchema = z
     "How a transformer's layer becomes a map; default: what the sidecar says, or the suggested layer needs",
   );
 
+/** For the document: objects whose names nobody lists may not have all names. */
+export const freeNames = { propertyNames: { $ref: '#/components/schemas/FreeName' } };
+
 const argumentsDescription =
   "For the parameters of the model's forward that are no tensors, by name; default: the model's";
 
@@ -40,6 +43,7 @@ export const argumentsSchema: z.ZodType<ModelArguments, ModelArguments> = z
   .meta({
     type: 'object',
     description: argumentsDescription,
+    ...freeNames,
     additionalProperties: { $ref: '#/components/schemas/Argument' },
   });
 

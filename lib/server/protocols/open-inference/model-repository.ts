@@ -5,7 +5,7 @@ import { GradCamError } from '../../../errors/errors.js';
 import type { ModelRegistry } from '../../models/registry.js';
 import type { Workers } from '../../workers/workers.js';
 import { readInferenceBodies } from '../inference-body.js';
-import { errorSchema, modelParams } from '../schemas.js';
+import { errorSchema, freeNames, modelParams } from '../schemas.js';
 
 const indexSchema = z.array(
   z.object({ name: z.string(), version: z.string(), state: z.string(), reason: z.string() }),
@@ -19,6 +19,7 @@ const controlBody = z
   .strictObject({
     parameters: z
       .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+      .meta(freeNames)
       .optional()
       .describe("Triton's config and file:... cannot be given; the others change nothing"),
   })

@@ -6,6 +6,7 @@ import {
   deadlineSchema,
   example,
   examplePicture,
+  freeNames,
   methodSchema,
   reshapeSchema,
   unchecked,
@@ -15,7 +16,7 @@ import { inputDatatypes } from './tensors.js';
 
 // What an inference takes and gives.
 
-const parameters = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
+const parameters = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).meta(freeNames);
 export const tensorMetadata = z.object({
   name: z.string(),
   datatype: z.string(),
@@ -54,6 +55,7 @@ export const inferBody = z
           .describe("As deadline_ms, in microseconds: Triton's name. 0 for none of its own"),
         binary_data_output: z.boolean().optional(),
       })
+      .meta(freeNames)
       .optional(),
     inputs: z
       .array(
