@@ -140,9 +140,8 @@ export class ServedModel {
 
   /** Images that can be handed over together. */
   get largestPart(): number {
-    return this.model.takesImageList || Model.runsImagesAlone(this.model, this.#modelMethod)
-      ? 1
-      : this.maxBatch;
+    if (this.model.takesImageList || Model.runsImagesAlone(this.model, this.#modelMethod)) return 1;
+    return Model.exactBatch(this.model) ?? this.maxBatch;
   }
 
   /** What the model does, and so what of it is explained. */
@@ -203,10 +202,15 @@ export class ServedModel {
     }
   }
 
+  /** Images that are tried: a program may have been exported for a number of them. */
+  get #triedImages(): number {
+    return this.model.exportedBatch ?? 1;
+  }
+
   /** Makes ready what requests will run that choose no layers themselves: one image, and a full batch. */
   async warmUp(signal: AbortSignal): Promise<void> {
     const targetLayers = this.defaultLayers ?? (await this.#suggestedLayer());
-    for (const images of new Set([1, this.largestPart])) {
+    for (const images of new Set([this.#triedImages, this.largestPart])) {
       const shape = [images, ...this.inputShape];
       try {
         await this.model.warmUp({
@@ -216,7 +220,7 @@ export class ServedModel {
           signal,
         });
       } catch (error) {
-        // The first batch may find out that the model takes one image only.
+        // The first batch may find out how many images the model takes.
         if (images <= this.largestPart) throw error;
       }
     }
@@ -272,7 +276,7 @@ export class ServedModel {
   }
 
   #zeros(): Tensor {
-    return Tensor.zeros([1, ...this.inputShape]);
+    return Tensor.zeros([this.#triedImages, ...this.inputShape]);
   }
 
   /** As `GradCAM.explain`, in batches with whatever else is asked of this model in the same way. */

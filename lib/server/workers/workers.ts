@@ -39,6 +39,7 @@ export class Workers {
   #pool: Piscina | undefined;
   /** Of the threads that there are now. */
   #loaded: Promise<void> | undefined;
+  #ended = false;
 
   /** @param threads - how many, and so how many pieces of work run at once */
   constructor(threads: number) {
@@ -67,7 +68,7 @@ export class Workers {
     await Promise.allSettled(Array.from({ length: this.#threads }, () => pool.run(null, { name: 'ready' })));
     // A thread that began in the place of another is counted from then on.
     const end = performance.now() + longestStartMs;
-    while (pool.threads.length < this.#threads && performance.now() < end) await sleep(10);
+    while (pool.threads.length < this.#threads && performance.now() < end && !this.#ended) await sleep(10);
   }
 
   /**
@@ -178,6 +179,7 @@ export class Workers {
     const pool = this.#pool;
     if (!pool) return;
     await this.#allLoaded(pool);
+    this.#ended = true;
     await pool.destroy();
   }
 }
