@@ -50,9 +50,9 @@ def to_torchscript(model: nn.Module, images: torch.Tensor, script: bool) -> Expo
 
 
 def export_program(model: nn.Module, x: torch.Tensor, dynamic: dict | None) -> ExportedProgram:
-    """`dynamic`: the axes of any length. Parameters, which nobody trains here, ask for no gradients."""
-    with torch.no_grad():
-        program = torch.export.export(model, (x,), dynamic_shapes=dynamic and (dynamic,))
+    """`dynamic`: the axes of any length."""
+    # Not without gradients, where `with torch.no_grad():` in a forward would leave no trace in the program.
+    program = torch.export.export(model, (x,), dynamic_shapes=dynamic and (dynamic,))
     program.example_inputs = None  # noise, of which the file would keep a copy
     return program
 

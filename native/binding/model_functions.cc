@@ -6,6 +6,7 @@
 #include "api/scripted_target.h"
 #include "binding/conversions.h"
 #include "binding/progress_reporter.h"
+#include "binding/reading.h"
 #include "binding/target_conversions.h"
 
 namespace gradcam {

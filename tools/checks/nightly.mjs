@@ -29,6 +29,10 @@ const parts = [
     name: 'fuzz:models, 3000 networks',
     command: ['npm', 'run', '--silent', 'fuzz:models', '--', '--cases', '3000', '--seed', 'N'],
   },
+  {
+    name: 'fuzz:models, 1000 exported networks',
+    command: ['npm', 'run', '--silent', 'fuzz:models', '--', '--exported', '--cases', '1000', '--seed', 'N'],
+  },
   { name: 'compare:models, architectures by name', command: ['npm', 'run', '--silent', 'compare:models'] },
   {
     name: 'exported programs of full-size models',

@@ -2,7 +2,7 @@
 
     python -m tools.checks.fuzz_models.generate FOLDER
 
-Run by npm run fuzz:models. A request is { seed, number, kept?, small? }; the network is written to FOLDER.
+Run by npm run fuzz:models. A request is { seed, number, kept?, small?, exported? }; the network is written to FOLDER.
 """
 
 import base64
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from network import chance_of, export, fill, network, noise, plan_of, sketch_of
+from network import chance_of, export, fill, network, noise, plan_of, program, sketch_of
 from truth import GRADIENT_METHODS, REFUSALS, Layer, NoTruth, explain, forward, plainly, selected
+from tools.fixtures.shared.exported_file import save_exported
 from tools.fixtures.shared.torchscript_file import save_torchscript
 
 # Beyond this, rounding decides what the map is, so it tests nothing.
@@ -137,6 +138,13 @@ def saliency_of(results, exact):
     return {"values": packed(values), "error": float(f"{max(difference(other['saliency'], values) for other in results):.2e}")}
 
 
+def save_program(model, image, file):
+    try:
+        save_exported(program(copy.deepcopy(model), image.clone()), file)
+    except Exception as problem:  # of many kinds: what torch.export does not take is not ours to tell
+        raise NoTruth("does not export") from problem
+
+
 def case(request, folder):
     seed, number = request["seed"], request["number"]
     plan = plan_of(seed, number, request.get("small", False))
@@ -206,9 +214,13 @@ def case(request, folder):
                 refusal = "ERR_LAYER_DISCONNECTED"
         answer["refusal"] = refusal
         answer["aliases"] = not fresh
-        file = export(copy.deepcopy(model), image.clone(), plan["traced"], r.random() < 0.5 or by_differences)
-        save_torchscript(file, folder / f"{name}.pt")
-        answer["file"] = f"{name}.pt"
+        if request.get("exported"):
+            answer["file"] = f"{name}.pt2"
+            save_program(model, image, folder / answer["file"])
+        else:
+            answer["file"] = f"{name}.pt"
+            file = export(copy.deepcopy(model), image.clone(), plan["traced"], r.random() < 0.5 or by_differences)
+            save_torchscript(file, folder / answer["file"])
     except NoTruth as problem:
         answer["none"] = str(problem)
     except Exception as problem:

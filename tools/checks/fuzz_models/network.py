@@ -125,3 +125,8 @@ def export(model: nn.Module, image: torch.Tensor, traced: bool, without_gradient
         file = torch.jit.trace(model, image, check_trace=False, strict=False)
     file.load_state_dict(before)  # the run of the trace wrote buffers
     return file
+
+
+def program(model: nn.Module, image: torch.Tensor) -> torch.export.ExportedProgram:
+    """For any number of images, where the network allows that."""
+    return torch.export.export(model, (image,), dynamic_shapes=({0: torch.export.Dim.AUTO},))

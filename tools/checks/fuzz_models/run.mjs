@@ -6,9 +6,9 @@ import { commandOf, parseWhole } from '../command.mjs';
 import { Explaining, Generator } from './processes.mjs';
 import { storedNetworks, storeNetworks } from './store.mjs';
 
-const { cases, seed, first, python, small, store, verbose, keep, drop } = commandOf(
+const { cases, seed, first, python, small, exported, store, verbose, keep, drop } = commandOf(
   'fuzz:models',
-  `Writes random TorchScript networks, explains each in every way and compares maps, scores and outputs with plain \
+  `Writes random networks, as TorchScript or as exported programs, explains each in every way and compares maps, scores and outputs with plain \
 autograd of the same network in double precision. What is wrong is made smaller and printed.`,
 )
   .option('--cases <count>', "how many networks; a night's run: 3000", parseWhole, 300)
@@ -16,6 +16,7 @@ autograd of the same network in double precision. What is wrong is made smaller 
   .option('--first <number>', 'start at this network of the sequence', parseWhole, 0)
   .option('--python <program>', 'a Python with torch', process.env.GRADCAM_PYTHON ?? 'python3')
   .option('--small', 'networks of few statements')
+  .option('--exported', 'as exported programs (.pt2) instead of TorchScript, those that export')
   .option('--keep <folder>', 'write the networks there, and leave them')
   .option('--store <folder>', 'write the networks that are right as test fixtures')
   .option('--drop <positions>', 'leave out these statements, as 2,5')
@@ -30,7 +31,7 @@ const explaining = new Explaining();
 const counts = new Map();
 const count = (what, more = 1) => counts.set(what, (counts.get(what) ?? 0) + more);
 const again = (number, left = '') =>
-  `npm run fuzz:models -- --seed ${seed} --first ${number} --cases 1${small ? ' --small' : ''}${left}`;
+  `npm run fuzz:models -- --seed ${seed} --first ${number} --cases 1${small ? ' --small' : ''}${exported ? ' --exported' : ''}${left}`;
 const check = (network, graphs = false) =>
   explaining.check({ network, path: join(folder, network.file ?? ''), graphs });
 
@@ -41,7 +42,7 @@ async function shrunk(network, kind) {
     removed = false;
     for (const position of smallest.kept.toReversed()) {
       const kept = smallest.kept.filter((each) => each !== position);
-      const smaller = await generator.make({ seed, number: network.number, small, kept });
+      const smaller = await generator.make({ seed, number: network.number, small, exported, kept });
       if (smaller.none) continue;
       const { verdict } = await check(smaller);
       if (!verdict.faults.some((fault) => fault.kind === kind)) continue;
@@ -57,15 +58,21 @@ async function report(network, faults) {
   const { kind } = faults[0];
   const shrunken = await shrunk(network, kind);
   // The file on disk is that of the last try.
-  const smallest = await generator.make({ seed, number: network.number, small, kept: shrunken.kept });
+  const smallest = await generator.make({
+    seed,
+    number: network.number,
+    small,
+    exported,
+    kept: shrunken.kept,
+  });
   const { verdict, graphs } = await check(smallest, true);
   for (const { text } of verdict.faults.slice(0, verbose ? 100 : 6)) console.log(`  ${text}`);
   console.log(
-    `  layer ${smallest.layer}, input [${smallest.shape}], ${smallest.traced ? 'traced' : 'scripted'}`,
+    `  layer ${smallest.layer}, input [${smallest.shape}], ${exported ? 'exported' : smallest.traced ? 'traced' : 'scripted'}`,
   );
   console.log(smallest.source.slice(smallest.source.indexOf('class Net')));
   if (verbose) console.log(graphs);
-  const every = (await generator.make({ seed, number: network.number, small })).kept;
+  const every = (await generator.make({ seed, number: network.number, small, exported })).kept;
   const dropped = every.filter((position) => !smallest.kept.includes(position));
   console.log(`  again with: ${again(network.number)}`);
   if (dropped.length > 0) console.log(`  smaller: ${again(network.number, ` --drop ${dropped.join(',')}`)}`);
@@ -75,7 +82,7 @@ const started = Date.now();
 const faulty = [];
 const right = [];
 const request = async (number) => {
-  const whole = { seed, number, small };
+  const whole = { seed, number, small, exported };
   if (drop === undefined) return await generator.make(whole);
   const out = new Set(drop.split(',').map(Number));
   const { kept } = await generator.make(whole);
@@ -98,7 +105,7 @@ for (let number = first; number < first + cases; number++) {
     faults.length > 0 && faults.every(({ kind }) => ['map', 'outputs', 'scores', 'gradient'].includes(kind));
   if (unclear) {
     await next;
-    const asked = await generator.make({ seed, number, small, kept: network.kept, again: true });
+    const asked = await generator.make({ seed, number, small, exported, kept: network.kept, again: true });
     faults = (await check(asked)).verdict.faults;
     if (faults.length === 0) count('right, but at a tie');
   }
