@@ -6,6 +6,7 @@
 #include "core/hooks/forward_hooks.h"
 #include "core/model/layer_suggestion.h"
 #include "core/model/model_state.h"
+#include "core/model/row_runs.h"
 #include "core/plan/plan_run.h"
 #include "core/process/device_jobs.h"
 #include "core/script/image_list.h"
@@ -57,7 +58,8 @@ Inspection inspectOnDevice(ModelState& state, const std::string& method, const G
 
   const at::NoGradGuard noGrad;
   const ForwardHooks hooks(ForwardHooks::Mode::ObserveShapes);
-  const c10::IValue output = runForward(*plan, prepared);
+  const c10::IValue output =
+      namingBatchSize(state, method, prepared, {}, [&] { return runForward(*plan, prepared); });
 
   std::vector<FinishedCall> calls;
   std::map<std::vector<int64_t>, std::optional<bool>> channelsLastByShape;

@@ -80,16 +80,14 @@ std::string problemOfPickle(std::ifstream& file) {
   const auto mentions = [&](const char* word) { return start.find(word) != std::string::npos; };
   if (mentions("torch.nn.modules") || mentions("_modules"))
     return "it is a module that torch.save pickled, which only Python with the module's code can read. Load "
-           "it "
-           "there, and: " +
+           "it there. " +
            kExport;
   if (mentions("state_dict") || mentions("optimizer") || mentions("epoch"))
     return "it is a checkpoint that torch.save wrote: weights, and what training needs, without the network. "
-           "Build the network in Python, model.load_state_dict(...) what is in it, and: " +
+           "Build the network in Python, and load what is in it with model.load_state_dict(...). " +
            kExport;
   return "it is a state dict that torch.save wrote: weights without the network. Build the network in "
-         "Python, "
-         "model.load_state_dict(torch.load(file)), and: " +
+         "Python, and load them with model.load_state_dict(torch.load(file)). " +
          kExport;
 }
 
@@ -139,14 +137,14 @@ FileAnswer kindOfFile(const std::string& path) {
   // The length of a header of JSON, then the header.
   if (start.size() > 9 && littleEndian(start, 0, 8) < size && start[8] == '{')
     return other(
-        "it is a safetensors file: weights without the network. Build the network in Python, load them "
-        "into it, and: " +
+        "it is a safetensors file: weights without the network. Build the network in Python, and load them "
+        "into it. " +
         kExport);
   // torch.save before PyTorch 1.6 starts with a pickle of a number.
   if (startsWith(start, std::string("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 14)))
     return other(
-        "it was written by torch.save in its old format: weights, or a pickled module. Load it in Python, "
-        "and: " +
+        "it was written by torch.save in its old format: weights, or a pickled module. Load it in "
+        "Python. " +
         kExport);
   // ModelProto: the version of the format, then another field.
   if (start[0] == '\x08' && start[1] > 0 && start[1] < 32 &&
