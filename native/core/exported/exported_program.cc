@@ -99,7 +99,8 @@ class GraphReader {
     to.push_back({&node, names, std::move(calls)});
   }
 
-  // `with torch.no_grad():` in a forward. What it gives has no gradient there, and none here.
+  // `with torch.no_grad():` in a forward. What runs in it, writes in place too, sees tensors without their
+  // gradients; within `with torch.enable_grad():` again those that have them.
   void inlineGradMode(const Json& node, const SharedNames& names, std::vector<Operation>& to) {
     const Json& inputs = arrayOf(member(node, "inputs"), "inputs");
     if (inputs.size() < 2) throwDamaged("a switch of gradients has no graph");
@@ -112,8 +113,12 @@ class GraphReader {
       const auto inner = namesIn(parameters[index]);
       const auto outer = namesIn(member(inputs[index + 2], "arg"));
       if (inner.size() != outer.size()) throwDamaged("a switch of gradients has not what it takes");
-      for (std::size_t each = 0; each < inner.size(); ++each)
-        (*innerNames)[inner[each]] = valueNamed(*names, outer[each]);
+      for (std::size_t each = 0; each < inner.size(); ++each) {
+        const ValueId value = valueNamed(*names, outer[each]);
+        const auto attached = attached_.find(value);
+        const ValueId withGradients = attached == attached_.end() ? value : attached->second;
+        (*innerNames)[inner[each]] = enabled ? withGradients : detached(value, names, callsOf(node), to);
+      }
     }
     readOperations(graph, innerNames, to);
     std::vector<std::string> given, results;
@@ -122,29 +127,29 @@ class GraphReader {
     if (given.size() != results.size())
       throwDamaged("a switch of gradients does not give what its graph does");
     for (std::size_t index = 0; index < given.size(); ++index) {
-      const ValueId value = valueNamed(*innerNames, given[index]);
-      const bool isTensor = *program_.values[static_cast<std::size_t>(value)].type == *c10::TensorType::get();
-      if (enabled || !isTensor) {
-        if (!names->emplace(results[index], value).second)
-          throwDamaged("there are two values with the name " + results[index]);
-      } else {
-        detach(value, results[index], names, callsOf(node), to);
-      }
+      if (!names->emplace(results[index], valueNamed(*innerNames, given[index])).second)
+        throwDamaged("there are two values with the name " + results[index]);
     }
   }
 
-  void detach(ValueId value,
-              const std::string& result,
-              const SharedNames& names,
-              std::vector<ModuleCall> calls,
-              std::vector<Operation>& to) {
-    const std::string inner = "inside of " + result;
-    (*names)[inner] = value;
+  // A tensor of the program's without its gradient; what is stored or no tensor has none.
+  ValueId detached(ValueId value,
+                   const SharedNames& names,
+                   std::vector<ModuleCall> calls,
+                   std::vector<Operation>& to) {
+    const ProgramValue& of = program_.values[static_cast<std::size_t>(value)];
+    if (!of.stored.empty() || *of.type != *c10::TensorType::get()) return value;
+    const std::string number = std::to_string(program_.values.size());
+    const std::string given = "attached " + number, result = "detached " + number;
+    (*names)[given] = value;
     program_.written.push_back(
         Json{{"target", "torch.ops.aten.detach.default"},
-             {"inputs", Json::array({Json{{"name", "self"}, {"arg", {{"as_tensor", {{"name", inner}}}}}}})},
+             {"inputs", Json::array({Json{{"name", "self"}, {"arg", {{"as_tensor", {{"name", given}}}}}}})},
              {"outputs", Json::array({Json{{"as_tensor", {{"name", result}}}}})}});
     add(program_.written.back(), names, std::move(calls), to);
+    const ValueId made = valueNamed(*names, result);
+    attached_[made] = value;
+    return made;
   }
 
   static void append(std::vector<std::string>& to, std::vector<std::string> names) {
@@ -153,6 +158,7 @@ class GraphReader {
 
   ExportedProgram& program_;
   const bool countUses_;
+  std::unordered_map<ValueId, ValueId> attached_;  // by their detached forms
 };
 
 std::vector<std::optional<int64_t>> sizesOf(const Json& graph, const std::string& name) {

@@ -11,6 +11,7 @@ const allowed = [
   /^lib\/clip\/(vocabulary\.txt\.gz|LICENSE-CLIP\.txt)$/,
   /^lib\/server\/grpc\/(open_inference|health)\.proto$/,
   /^native\/(api|binding|core|placeholders)\/.+\.(cc|h)$/,
+  /^native\/third_party\/nlohmann\/(json\.hpp|LICENSE\.MIT)$/,
   /^scripts\/.+\.(mjs|d\.mts)$/,
   /^exporting\/\w+\.py$/,
   /^docs\/.+\.(md|png|webp|svg|json|yaml)$/,

@@ -2,9 +2,9 @@
 TorchScript (models.py has them).
 
 Of each: the maps of two methods, two images; that the layers which ran are those of the eager model; how long the file takes
-to load and to explain, beside its TorchScript form, turn by turn in one process. Exits with 1 if a map is further from
-pytorch-grad-cam's in double precision than four times its own in float32, plus 1e-5, if layers differ, or if the exported
-program is slower than is allowed.
+to load and to explain, beside its TorchScript form, turn by turn in one process; and whether the TorchScript that is converted of
+it gives the same in Python. Exits with 1 if a map is further from pytorch-grad-cam's in double precision than four times its
+own in float32, plus 1e-5, if layers or outputs differ, or if the exported program is slower than is allowed.
 
 Needs the built library (`npm run build`) and `node` on the path. Takes about half an hour on two cores.
 """
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).with_name("compare.mjs")
 METHODS = ("GradCAM", "LayerCAM")
 # Of the shortest times: loading says little of small models, where the rest of the process counts.
+LARGEST_DIFFERENCE = 1e-6  # of the largest output
 LARGEST_RATIO = {"load": 1.5, "explain": 1.05}
 
 
@@ -74,6 +75,16 @@ def times_agree(times: dict) -> bool:
     return agree
 
 
+def converted_agrees(path: Path, compared: Compared, x: torch.Tensor, answer: torch.Tensor) -> bool:
+    with torch.no_grad():
+        given = torch.jit.load(path)(x)
+    given = given if compared.output is None else given[compared.output]
+    difference = float((given - answer).abs().max() / answer.abs().max())
+    fails = not difference <= LARGEST_DIFFERENCE
+    print(f"  converted      {difference:.1e} of the largest output{'  FAILS' if fails else ''}")
+    return not fails
+
+
 def run_node(compared: Compared, x: torch.Tensor, answer: torch.Tensor, targets: list, folder: Path, arguments) -> dict:
     files = {"torchscript": folder / "model.pt", "pt2": folder / "model.pt2"}
     to_torchscript(compared.model, x, False).save(files["torchscript"])
@@ -114,7 +125,8 @@ def compare(name: str, arguments) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         found = run_node(compared, x, answer, ours, Path(folder), arguments)
         maps = {method: np.fromfile(Path(folder) / f"{method}.bin", "<f4") for method in METHODS}
-    agree = layers_agree(found["layers"], compared.model, x)
+        agree = converted_agrees(Path(folder) / "converted.pt", compared, x, answer)
+    agree = layers_agree(found["layers"], compared.model, x) and agree
     agree = times_agree(found["times"]) and agree
     layer = compared.layer if compared.output is None else f"model.{compared.layer}"
     for method in METHODS:

@@ -1,7 +1,15 @@
 // Of a model in both formats: the maps of its exported program, both files' layers that ran, how long they take to load and to
 // explain, turn by turn. In the repository's root, where the package finds itself by name: node compare.mjs REQUEST
 import { readFileSync, writeFileSync } from 'node:fs';
-import { GradCAM, LayerCAM, loadModel, SemanticSegmentationTarget, setThreads, Tensor } from 'node-gradcam';
+import {
+  convertModel,
+  GradCAM,
+  LayerCAM,
+  loadModel,
+  SemanticSegmentationTarget,
+  setThreads,
+  Tensor,
+} from 'node-gradcam';
 
 const classes = { GradCAM, LayerCAM };
 const { files, folder, shape, mask, targets, methods, layer, output, reshape, threads, turns } = JSON.parse(
@@ -62,6 +70,7 @@ for (let turn = -2; turn < turns; turn++) {
   }
 }
 
+await convertModel(files.pt2, `${folder}/converted.pt`);
 const { layers } = await models.pt2.inspect(x);
 const called = layers.filter(({ calls }) => calls > 0).map(({ path }) => path);
 console.log(JSON.stringify({ layers: called, times }));
