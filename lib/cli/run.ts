@@ -76,7 +76,7 @@ Examples:
   gradcam init-sidecar model.pt --labels names.txt  describe the model
   gradcam serve -m model.pt                         over HTTP, with a page
   gradcam batch run model.pt photos/ -o out/        very many photos
-  gradcam convert model.pt2 model.pt                TorchScript of an exported program
+  gradcam convert model.pt2 model.pt                the same as TorchScript
   gradcam doctor                                    is everything in place?`,
     )
     .addHelpText('afterAll', exitCodesHelp);

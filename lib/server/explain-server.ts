@@ -161,7 +161,7 @@ export async function serveModels(
   let watcher: ReturnType<typeof watchModels> | undefined;
   let executors: ExecutorsByLoad | undefined;
   scope.addHook('onReady', async () => {
-    workers.start();
+    workers.prepare();
     executors = divideCores(options);
     if (executors) gate.onChange = (maps) => executors?.update(maps);
     await grpc?.listen();

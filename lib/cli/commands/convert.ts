@@ -9,7 +9,7 @@ interface ConvertFlags {
 
 export function convertCommand(signal: AbortSignal): Command {
   return new Command('convert')
-    .summary('write an exported program (.pt2) as TorchScript (.pt)')
+    .summary('write TorchScript of a .pt2 file')
     .description(
       'Writes an exported program as a TorchScript file with the same layers, weights and results, for Triton, C++ and older ' +
         'PyTorch. Its sidecar (model.json) serves both.',

@@ -40,6 +40,7 @@ export class Workers {
   /** Of the threads that there are now. */
   #loaded: Promise<void> | undefined;
   #ended = false;
+  #closed = false;
 
   /** @param threads - how many, and so how many pieces of work run at once */
   constructor(threads: number) {
@@ -47,8 +48,12 @@ export class Workers {
     this.#queue = new PQueue({ concurrency: threads });
   }
 
-  /** Begins the threads, so that the first work does not wait for them. */
-  start(): Piscina {
+  /** Begins the threads, so that the first work does not wait for them; not of a server that was closed before it was ready. */
+  prepare(): void {
+    if (!this.#closed) this.#start();
+  }
+
+  #start(): Piscina {
     this.#pool ??= new Piscina({
       filename: new URL('./thread.js', import.meta.url).href,
       minThreads: this.#threads,
@@ -151,7 +156,7 @@ export class Workers {
       try {
         const { task, memory } = handOver();
         const how = { name, signal: end.signal, transferList: memory };
-        return (await this.start().run(task, how)) as Outcome<T>;
+        return (await this.#start().run(task, how)) as Outcome<T>;
       } catch (error) {
         // Another thread begins for one that was ended.
         if (end.signal.aborted && this.#pool) this.#loaded = this.#allLoaded(this.#pool);
@@ -175,6 +180,7 @@ export class Workers {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#queue.onIdle();
     const pool = this.#pool;
     if (!pool) return;

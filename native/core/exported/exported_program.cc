@@ -96,7 +96,34 @@ class GraphReader {
       }
     }
     for (const Json& output : arrayOf(member(node, "outputs"), "outputs")) define(output, *names);
+    rememberWrite(node, *names);
     to.push_back({&node, names, std::move(calls)});
+  }
+
+  // What an operator that writes in place gives is the tensor that it wrote to:
+  // `torch.ops.aten.relu_.default`.
+  void rememberWrite(const Json& node, const ValueNames& names) {
+    const std::string target = textOf(member(node, "target"), "target");
+    const auto overload = target.rfind('.');
+    const bool writes = overload != std::string::npos && overload > 1 && target[overload - 1] == '_' &&
+                        target[overload - 2] != '_';
+    const Json& inputs = member(node, "inputs");
+    const Json& outputs = member(node, "outputs");
+    if (!writes || inputs.empty() || outputs.size() != 1) return;
+    const auto written = namesIn(member(inputs[0], "arg"));
+    const auto result = namesIn(outputs[0]);
+    if (written.size() == 1 && result.size() == 1)
+      written_[valueNamed(names, result[0])] = valueNamed(names, written[0]);
+  }
+
+  // Of a tensor that was written to without its gradients the tensor itself, which keeps them.
+  ValueId withOwnGradients(ValueId value) const {
+    ValueId written = value;
+    for (auto before = written_.find(written); before != written_.end(); before = written_.find(written))
+      written = before->second;
+    if (written == value) return value;
+    const auto attached = attached_.find(written);
+    return attached == attached_.end() ? value : attached->second;
   }
 
   // `with torch.no_grad():` in a forward. What runs in it, writes in place too, sees tensors without their
@@ -127,7 +154,8 @@ class GraphReader {
     if (given.size() != results.size())
       throwDamaged("a switch of gradients does not give what its graph does");
     for (std::size_t index = 0; index < given.size(); ++index) {
-      if (!names->emplace(results[index], valueNamed(*innerNames, given[index])).second)
+      const ValueId value = withOwnGradients(valueNamed(*innerNames, given[index]));
+      if (!names->emplace(results[index], value).second)
         throwDamaged("there are two values with the name " + results[index]);
     }
   }
@@ -159,6 +187,7 @@ class GraphReader {
   ExportedProgram& program_;
   const bool countUses_;
   std::unordered_map<ValueId, ValueId> attached_;  // by their detached forms
+  std::unordered_map<ValueId, ValueId> written_;   // by what the writes gave
 };
 
 std::vector<std::optional<int64_t>> sizesOf(const Json& graph, const std::string& name) {
