@@ -79,3 +79,16 @@ export interface StageTimings {
   /** Class activation maps, scaling and resizing. */
   readonly cam: number;
 }
+
+/** How a plan runs the model. Nodes are operations of the graph; a part that does not exist has none. */
+export interface NativePlan {
+  prefix: { nodes: number; graph: string };
+  tail: { nodes: number; graph: string };
+  crossingValues: number;
+  precision: 'float32' | 'bfloat16';
+  foldedBatchNorms: number;
+  fusedBatchNorms: number;
+  fusedConvolutions: number;
+  fusedLinears: number;
+  fusedOperations: number;
+}

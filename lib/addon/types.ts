@@ -4,6 +4,7 @@ import type {
   NativeCuda,
   NativeMemory,
   NativeModelStatistics,
+  NativePlan,
   StageTimings,
 } from './reports.js';
 
@@ -104,11 +105,11 @@ export interface NativeModel {
   readonly byteLength: number;
   /** True where the file was frozen: its modules are gone. */
   readonly frozen: boolean;
-  /** True where forward takes its images as a list. */
   /** A program of torch.export, not TorchScript. */
   readonly exported: boolean;
   /** The number of images that a program was exported for, where it is a fixed one. */
   readonly exportedBatch: number | null;
+  /** True where forward takes its images as a list. */
   readonly takesImageList: boolean;
   readonly layers: NativeLayer[];
   readonly methods: string[];
@@ -266,19 +267,6 @@ export interface NativeAttribution {
     score: number;
     convergenceDelta: number;
   }[];
-}
-
-/** How a plan runs the model. Nodes are operations of the graph; a part that does not exist has none. */
-export interface NativePlan {
-  prefix: { nodes: number; graph: string };
-  tail: { nodes: number; graph: string };
-  crossingValues: number;
-  precision: 'float32' | 'bfloat16';
-  foldedBatchNorms: number;
-  fusedBatchNorms: number;
-  fusedConvolutions: number;
-  fusedLinears: number;
-  fusedOperations: number;
 }
 
 /** What an operation of a tensor is told besides its operands. */

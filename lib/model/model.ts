@@ -150,7 +150,8 @@ export class Model {
 
   /** @internal How many images an exported program takes at a time, where it takes no other number; else null. */
   static exactBatch(model: Model): number | null {
-    return model.warnings.some(({ code }) => code === 'exact-batch') ? model.exportedBatch : null;
+    const batch = model.exportedBatch;
+    return batch !== null && model.warnings.some(({ code }) => code === 'exact-batch') ? batch : null;
   }
 
   /** True from the call of {@link dispose} on. */

@@ -2,6 +2,7 @@
 
 #include <caffe2/serialize/inline_container.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "api/failure.h"
@@ -40,6 +41,7 @@ class ArchiveReader {
     return reader_.getRecord(record);
   }
 
+  std::size_t fileSize() const { return fileSize_; }
   std::vector<std::string> records() { return reader_.getAllRecords(); }
 
  private:
@@ -64,6 +66,20 @@ at::ScalarType elementTypeOf(const Json& meta, const std::string& name) {
     throw Failure("ERR_UNSUPPORTED", "The tensor '" + name + "' is of a type that is not read (number " +
                                          std::to_string(number) + " of torch.export's schema).");
   return *type;
+}
+
+// Whoever copies a tensor whose elements share memory, as one that was expanded, makes all of them.
+void checkLength(const std::vector<int64_t>& sizes,
+                 std::size_t elementSize,
+                 std::size_t fileSize,
+                 const std::string& name) {
+  constexpr uint64_t kTimes = 10, kSmall = 64 << 20;
+  uint64_t bytes = elementSize;
+  const bool overflows = std::any_of(sizes.begin(), sizes.end(), [&](int64_t size) {
+    return c10::mul_overflows(bytes, static_cast<uint64_t>(size), &bytes);
+  });
+  if (overflows || bytes > std::max(kTimes * fileSize, kSmall))
+    throwDamaged("the tensor '" + name + "' is said to have many times as many elements as the file holds");
 }
 
 // The tensors of one folder of the archive. Names that share a record share its memory, as the model's did.
@@ -103,6 +119,7 @@ void readTensors(ArchiveReader& reader,
     const uint64_t elements = storage->second.nbytes() / c10::elementSize(type);
     if (!liesWithin(sizes, strides, first, elements))
       throwDamaged("the tensor '" + name + "' is said to be larger than its record '" + record + "'");
+    checkLength(sizes, c10::elementSize(type), reader.fileSize(), name);
     tensors[name] = at::empty({0}, type).set_(storage->second, first, sizes, strides);
   }
 }
@@ -188,11 +205,6 @@ std::optional<at::ScalarType> scalarTypeOfSerde(int64_t number) {
     default:
       return std::nullopt;
   }
-}
-
-bool isExportedArchive(const std::string& path) {
-  PyTorchStreamReader reader(path);
-  return reader.hasRecord("archive_format");
 }
 
 ExportedArchive readExportedArchive(const std::string& path) {

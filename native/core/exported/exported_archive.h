@@ -9,12 +9,9 @@
 
 namespace gradcam {
 
-// Whether a zip file says of itself that it is what torch.export.save writes (PT2 archive).
-bool isExportedArchive(const std::string& path);
-
-// What a PT2 archive holds of one program. Source: torch/export/pt2_archive and
-// torch/_export/serde/schema.py, schema 8. Throws a std::runtime_error for damage, and ERR_UNSUPPORTED for
-// what it does not read.
+// What the file of torch.export.save, a PT2 archive, holds of one program. Source: torch/export/pt2_archive
+// and torch/_export/serde/schema.py, schema 8. Throws a std::runtime_error for damage, and ERR_UNSUPPORTED
+// for what it does not read.
 struct ExportedArchive {
   Json program;
   // By name, on the CPU: parameters, buffers and constants. Names may share memory.

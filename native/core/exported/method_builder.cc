@@ -3,7 +3,7 @@
 #include "api/failure.h"
 #include "core/exported/module_tree.h"
 #include "core/exported/operations.h"
-#include "core/script/graph_walk.h"
+#include "core/script/module_paths.h"
 
 namespace gradcam {
 namespace {
@@ -13,6 +13,10 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 const std::string kBranch = "torch.ops.higher_order.cond";
+
+torch::jit::Module moduleAt(const torch::jit::Module& root, const std::string& path) {
+  return valueAtPath(root, path).toModule();
+}
 
 bool isWithin(const std::string& path, const std::string& module) {
   if (module.empty()) return true;

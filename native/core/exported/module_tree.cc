@@ -9,6 +9,8 @@ namespace {
 
 using torch::jit::Module;
 
+constexpr std::ptrdiff_t kDeepestPath = 200;
+
 // A class's name in Python as TorchScript may have it, which has identifiers only.
 c10::QualifiedName typeNameOf(const std::string& type) {
   std::string name = "__torch__.";
@@ -50,6 +52,8 @@ class ModuleTree {
     if (path.empty()) return root_;
     const auto known = modules_.find(path);
     if (known != modules_.end()) return known->second;
+    if (std::count(path.begin(), path.end(), '.') > kDeepestPath)
+      throwDamaged("modules are in one another more often than a model has them");
     const auto type = types_.find(path);
     Module parent = at(parentOf(path));
     Module module = made(type == types_.end() ? "Module" : type->second);
@@ -73,16 +77,6 @@ class ModuleTree {
 };
 
 }  // namespace
-
-Module moduleAt(const Module& root, const std::string& path) {
-  Module module = root;
-  for (std::size_t from = 0; from < path.size();) {
-    const std::size_t end = std::min(path.find('.', from), path.size());
-    module = module.attr(path.substr(from, end - from)).toModule();
-    from = end + 1;
-  }
-  return module;
-}
 
 std::string parentOf(const std::string& path) {
   const auto dot = path.rfind('.');

@@ -14,8 +14,6 @@ torch::jit::Module makeModules(const CallTree& calls,
                                const ExportedProgram& program,
                                const ExportedArchive& archive);
 
-torch::jit::Module moduleAt(const torch::jit::Module& root, const std::string& path);
-
 // "a.b" of "a.b.c", and "c".
 std::string parentOf(const std::string& path);
 std::string lastNameOf(const std::string& path);

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "api/failure.h"
+#include "core/script/argument_conversion.h"
 
 namespace gradcam {
 namespace {
@@ -71,10 +72,6 @@ std::map<std::string, Given> givenArguments(const Json& node) {
     given[textOf(member(input, "name"), "the name of an argument")] = {&argument, isNumber(kind)};
   }
   return given;
-}
-
-bool takesTensor(const c10::Argument& argument) {
-  return argument.type()->isSubtypeOf(*c10::OptionalType::ofTensor());
 }
 
 // The operator as the file names it; null where a number stands for a tensor, so that another overload is

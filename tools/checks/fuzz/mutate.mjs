@@ -129,7 +129,7 @@ function mutateJson(data, random) {
     else if (typeof value === 'string') {
       const texts = places.map(([of, at]) => of[at]).filter((each) => typeof each === 'string');
       holder[key] = oneOf(
-        [oneOf(texts, random), '', `${value}_`, value.slice(1), 'x'.repeat(10_000)],
+        [oneOf(texts, random), '', `${value}_`, value.slice(1), 'x'.repeat(10_000), 'a.'.repeat(200_000)],
         random,
       );
     } else holder[key] = oneOf([null, true, {}, [], 'text', 3], random);
