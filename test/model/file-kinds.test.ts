@@ -25,6 +25,9 @@ for (const [name, code, message] of [
   ['other-format.pt2', 'ERR_MODEL_LOAD', /archive_format is not pt2/],
   ['missing-weight.pt2', 'ERR_MODEL_LOAD', /damaged/],
   ['short-weight.pt2', 'ERR_MODEL_LOAD', /larger than its record/],
+  // Where one function calls itself for each module, and where a copy is made of each element.
+  ['deep-names.pt2', 'ERR_MODEL_LOAD', /modules are in one another/],
+  ['repeated-elements.pt2', 'ERR_MODEL_LOAD', /many times as many elements/],
   ['big-endian.pt2', 'ERR_UNSUPPORTED', /big-endian/],
   ['compiled.pt2', 'ERR_UNSUPPORTED', /AOTInductor/],
   ['legacy-weights.pt2', 'ERR_UNSUPPORTED', /written by an older PyTorch/],
